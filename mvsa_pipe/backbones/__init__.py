@@ -1,0 +1,114 @@
+"""Frozen backbones: what turns a text or a picture into hidden states and a pooled vector.
+
+Two tables, one a modality; a name is ``family`` or ``family:argument`` (``hf-text:roberta-base``).
+Listing them imports no torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from mvsa_pipe.errors import ConfigError, UnknownNameError
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.registry import Registry, Row
+
+if TYPE_CHECKING:
+    from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+    from mvsa_pipe.backbones.options import BackboneOptions
+
+_ROOM = "mvsa_pipe.backbones"
+
+TEXT_BACKBONES: "Registry[type[TextBackbone]]" = Registry(
+    "text backbone",
+    [
+        Row(
+            "bert",
+            f"{_ROOM}.bert:Bert",
+            "bert-base-uncased, 768 wide; --pooling cls, mean or pooler",
+            "Devlin et al. 2019",
+        ),
+        Row(
+            "hf-text",
+            f"{_ROOM}.huggingface:HuggingFaceText",
+            "hf-text:<id or folder>: any Hugging Face text encoder",
+        ),
+        Row(
+            "tiny-text",
+            f"{_ROOM}.tiny:TinyText",
+            "BERT architecture, 2 layers, 64 wide, weights drawn from a seed: for trying out only",
+        ),
+    ],
+)
+
+IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
+    "image backbone",
+    [
+        Row(
+            "resnet50",
+            f"{_ROOM}.resnet50:ResNet50",
+            "7×7 cells of layer4, 2048 wide, and their average; IMAGENET1K_V1 unless told",
+            "He et al. 2016",
+        ),
+        Row(
+            "dinov2",
+            f"{_ROOM}.dinov2:DinoV2",
+            "CLS and 16×16 patches, 768 wide; also dinov2:small, dinov2:large, dinov2:giant",
+            "Oquab et al. 2023",
+        ),
+        Row(
+            "hf-image",
+            f"{_ROOM}.huggingface:HuggingFaceImage",
+            "hf-image:<id or folder>: any Hugging Face image encoder",
+        ),
+        Row(
+            "torchvision",
+            f"{_ROOM}.torchvision:TorchvisionImage",
+            "torchvision:<name>: a torchvision classifier's last feature map",
+        ),
+        Row(
+            "tiny-image",
+            f"{_ROOM}.tiny:TinyImage",
+            "ResNet architecture, 10 layers, weights drawn from a seed: for trying out only",
+        ),
+    ],
+)
+
+# Families that cannot be used without an argument, and what the argument is.
+_OPEN_DOORS = {
+    "hf-text": "a Hugging Face id or a local folder",
+    "hf-image": "a Hugging Face id or a local folder",
+    "torchvision": "the name of a torchvision model",
+}
+
+
+def parse_backbone(name: str) -> tuple[Modality, str, str]:
+    """Splits a backbone's name into modality, family and argument.
+
+    Raises:
+        UnknownNameError: No family has that name; the message lists the near ones.
+        ConfigError: An open door without its argument.
+    """
+    family, _, argument = name.partition(":")
+    if family in _OPEN_DOORS and not argument:
+        raise ConfigError(
+            f"Backbone {family!r} needs an argument",
+            expected=f"{family}:ARGUMENT, where ARGUMENT is {_OPEN_DOORS[family]}",
+            found=repr(name),
+        )
+    if family in TEXT_BACKBONES:
+        return Modality.TEXT, family, argument
+    if family in IMAGE_BACKBONES:
+        return Modality.IMAGE, family, argument
+    every = Registry[object]("backbone", [*TEXT_BACKBONES, *IMAGE_BACKBONES])
+    every.row(family)
+    raise UnknownNameError(f"No backbone is named {name!r}")  # pragma: no cover
+
+
+def load_backbone(options: "BackboneOptions") -> "TextBackbone | ImageBackbone":
+    """Loads a backbone, frozen, on the CPU.
+
+    Raises:
+        BackboneError: Its weights cannot be had.
+        ConfigError: An option does not fit it.
+    """
+    if options.modality is Modality.TEXT:
+        return TEXT_BACKBONES.load(options.family)(options)
+    return IMAGE_BACKBONES.load(options.family)(options)

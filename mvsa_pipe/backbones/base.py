@@ -1,0 +1,149 @@
+"""What every backbone is: frozen, with an identity that a cache can be checked against."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.modality import Modality
+
+
+@dataclass(frozen=True)
+class BackboneIdentity:
+    """Everything that decides a feature's value, apart from the arithmetic.
+
+    Attributes:
+        name: The backbone's name; a local folder is named by its last part, not by its path.
+        modality: Which half of the post it reads.
+        weights: Digest of all parameters and buffers, whatever file they came from.
+        preprocessing: What happens before the first layer, in readable fields.
+        layers: Which hidden states are kept.
+        pooling: How the pooled vector is made.
+        witnesses: Files that the identity was read from; it holds while they are unchanged.
+    """
+
+    name: str
+    modality: Modality
+    weights: str
+    preprocessing: dict[str, str | int | float]
+    layers: str
+    pooling: str
+    witnesses: tuple[Path, ...] = field(default=(), compare=False)
+
+
+class Encoded(NamedTuple):
+    """Features of one batch: ``hidden [B, T or P, D]`` and ``pooled [B, D]``."""
+
+    hidden: Float[Tensor, "B L D"]
+    pooled: Float[Tensor, "B D"]
+
+
+class Backbone(ABC):
+    """A frozen network: eval mode, no gradients, parameters and buffers never written.
+
+    Attributes:
+        modality: Which half of the post it reads.
+        module: The network.
+        width: ``D``.
+        identity: What a cache's fingerprint is made from.
+    """
+
+    modality: ClassVar[Modality]
+    module: nn.Module
+    width: int
+    identity: BackboneIdentity
+
+    def freeze(self) -> None:
+        """Puts the network into the only state that features are taken in."""
+        self.module.eval().requires_grad_(requires_grad=False)
+
+    def to(self, device: torch.device) -> None:
+        """Moves the network to a device."""
+        self.module.to(device)
+
+
+class TextBackbone(Backbone):
+    """Turns texts into token ids, and padded token ids into features.
+
+    Attributes:
+        max_tokens: Texts are cut at this many tokens.
+        pad_id: Fills up shorter texts of a batch; masked, so its value says nothing.
+    """
+
+    modality = Modality.TEXT
+    max_tokens: int
+    pad_id: int
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of every text, uncut, special tokens included."""
+
+    @abstractmethod
+    def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The first ``max_tokens`` tokens, the closing special token kept."""
+
+    @abstractmethod
+    def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
+        """Features of padded texts; hidden states of padding are meaningless."""
+
+
+class ImageBackbone(Backbone):
+    """Turns pictures into pixels of one size, and pixels into features.
+
+    Attributes:
+        tokens: ``P``.
+    """
+
+    modality = Modality.IMAGE
+    tokens: int
+
+    @abstractmethod
+    def prepare(self, image: Image.Image) -> NDArray[np.generic]:
+        """The pixels of one RGB picture, resized and cropped; safe in several threads."""
+
+    @abstractmethod
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Features of a batch of prepared pictures."""
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Digest of a network's parameters and buffers: names, shapes and float32 values.
+
+    The file format and its storage type do not matter: float16 weights loaded into a float32
+    network are the same weights wherever they lay.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
+
+
+def mean_over_tokens(
+    hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B D"]:
+    """Mean of the real tokens of every text."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
+
+
+def cells(feature_map: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P D"]:
+    """A feature map as tokens: its ``P = h·w`` cells, row by row."""
+    return feature_map.flatten(start_dim=2).transpose(1, 2)
+
+
+def describe(options: BackboneOptions) -> str:
+    """A backbone's name in caches and records, free of this machine's paths."""
+    if not options.argument or not Path(options.argument).exists():
+        return options.name
+    return f"{options.family}:{Path(options.argument).resolve().name}"

@@ -1,0 +1,198 @@
+"""The open doors to Hugging Face encoders: any text or image encoder by id or folder."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoTokenizer, PretrainedConfig
+
+from mvsa_pipe.backbones.base import (
+    BackboneIdentity,
+    Encoded,
+    ImageBackbone,
+    TextBackbone,
+    cells,
+    describe,
+    mean_over_tokens,
+    weights_digest,
+)
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.backbones.weights import (
+    WeightsSource,
+    hugging_face_config,
+    hugging_face_model,
+    local_hint,
+    locate_weights,
+    pretrained,
+)
+from mvsa_pipe.errors import BackboneError, ConfigError
+
+
+class HuggingFaceText(TextBackbone):
+    """A text encoder that ``AutoModel`` and ``AutoTokenizer`` load.
+
+    Raises:
+        BackboneError: It cannot be had, or is no encoder of texts.
+        ConfigError: It has no pooler, and ``pooler`` was asked for.
+    """
+
+    default_pooling = Pooling.MEAN
+
+    def __init__(self, options: BackboneOptions) -> None:
+        self.max_tokens = options.max_tokens
+        self.pooling = options.pooling or self.default_pooling
+        source = locate_weights(options, self._published(options))
+        config = self._config(source, options)
+        if getattr(config, "is_encoder_decoder", False):
+            raise BackboneError(
+                "This model is an encoder with a decoder; only encoders give hidden states of "
+                "a text alone",
+                where=source.model,
+                found=config.model_type,
+            )
+        self.module = hugging_face_model(
+            source,
+            options.name,
+            config,
+            half="text_model",
+            with_pooler=self.pooling is Pooling.POOLER,
+        )
+        self.freeze()
+        if self.pooling is Pooling.POOLER and getattr(self.module, "pooler", None) is None:
+            raise ConfigError(
+                f"Backbone {options.name!r} has no pooler", expected="--pooling cls or mean"
+            )
+        self.width = int(self.module.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        limit = int(getattr(config, "max_position_embeddings", 0) or self.max_tokens)
+        if self.max_tokens > limit:
+            raise ConfigError(
+                f"--max-tokens is beyond what backbone {options.name!r} has positions for",
+                expected=f"at most {limit}",
+                found=self.max_tokens,
+            )
+        self._load_tokenizer(source.model, options)
+        self.identity = BackboneIdentity(
+            name=describe(options),
+            modality=self.modality,
+            weights=weights_digest(self.module),
+            preprocessing={"max_tokens": self.max_tokens, "tokenizer": self._tokenizer_digest()},
+            layers="last",
+            pooling=self.pooling.value,
+            witnesses=source.witnesses,
+        )
+
+    def _published(self, options: BackboneOptions) -> str:
+        return options.argument
+
+    def _config(self, source: WeightsSource, options: BackboneOptions) -> PretrainedConfig:
+        return hugging_face_config(source.model, options.name)
+
+    def _load_tokenizer(self, source: str, options: BackboneOptions) -> None:
+        tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name)
+        if not getattr(tokenizer, "is_fast", False):
+            raise BackboneError(
+                "This model's tokenizer has no fast form",
+                where=source,
+                expected="tokenizer.json, or files that convert to it",
+            )
+        self._tokenizer = tokenizer.backend_tokenizer
+        # A tokenizer.json can carry its own truncation and padding; both are ours to decide.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._closing = int(self._tokenizer.num_special_tokens_to_add(is_pair=False) > 1)
+        self.pad_id = int(tokenizer.pad_token_id or 0)
+
+    def _tokenizer_digest(self) -> str:
+        return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()[:32]
+
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of every text, uncut, special tokens included."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return [np.asarray(e.ids or [self.pad_id], dtype=np.int32) for e in encodings]
+
+    def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The first ``max_tokens`` tokens, the closing special token kept."""
+        if len(token_ids) <= self.max_tokens:
+            return token_ids
+        head = token_ids[: self.max_tokens - self._closing]
+        return np.concatenate([head, token_ids[len(token_ids) - self._closing :]])
+
+    def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
+        """Last hidden states, and the pooled vector of the chosen kind."""
+        output = self.module(input_ids=token_ids.long(), attention_mask=mask.long())
+        hidden = output.last_hidden_state.float()
+        if self.pooling is Pooling.POOLER:
+            return Encoded(hidden, output.pooler_output.float())
+        pooled = hidden[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(hidden, mask)
+        return Encoded(hidden, pooled)
+
+
+class HuggingFaceImage(ImageBackbone):
+    """An image encoder that ``AutoModel`` and ``AutoImageProcessor`` load.
+
+    Tokens are the last hidden states, or the cells of the last feature map; the pooled vector is
+    the model's own, or the mean of the tokens where it has none.
+
+    Raises:
+        BackboneError: It cannot be had, or yields no hidden states.
+    """
+
+    def __init__(self, options: BackboneOptions) -> None:
+        source = locate_weights(options, options.argument)
+        config = hugging_face_config(source.model, options.name)
+        self.module = hugging_face_model(
+            source, options.name, config, half="vision_model", with_pooler=False
+        )
+        self.freeze()
+        self._processor = pretrained(
+            AutoImageProcessor.from_pretrained, source.model, options.name, backend="pil"
+        )
+        self._lock = threading.Lock()
+        self._measure(options)
+        rule = json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
+        self.identity = BackboneIdentity(
+            name=describe(options),
+            modality=self.modality,
+            weights=weights_digest(self.module),
+            preprocessing={"processor": rule, "decoder": "pillow"},
+            layers="last",
+            pooling="own",
+            witnesses=source.witnesses,
+        )
+
+    def _measure(self, options: BackboneOptions) -> None:
+        """Learns ``P`` and ``D`` from one grey picture."""
+        grey = self.prepare(Image.new("RGB", (320, 240), (128, 128, 128)))
+        try:
+            with torch.inference_mode():
+                hidden, _ = self.encode(torch.from_numpy(grey[None]))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BackboneError(
+                f"Backbone {options.name!r} gives no hidden states of a picture alone",
+                found=error,
+                hint=local_hint(options.name),
+            ) from error
+        self.tokens, self.width = int(hidden.shape[1]), int(hidden.shape[2])
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        """What the model's own processor makes of the picture, ``[3, H, W]``."""
+        with self._lock:  # processors do not promise to be safe in several threads
+            output = self._processor(images=image, return_tensors="np")
+        return np.asarray(output["pixel_values"][0], dtype=np.float32)
+
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Last hidden states or feature-map cells, and their pooled vector."""
+        output = self.module(pixel_values=pixels)
+        hidden = output.last_hidden_state.float()
+        hidden = cells(hidden) if hidden.dim() == 4 else hidden
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is None:
+            return Encoded(hidden, hidden.mean(dim=1))
+        return Encoded(hidden, pooled.float().flatten(start_dim=1))

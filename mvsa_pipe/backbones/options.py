@@ -1,0 +1,75 @@
+"""What a user can say about a backbone; torch-free, so that help screens stay fast."""
+
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from mvsa_pipe.backbones import parse_backbone
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.modality import Modality
+
+
+class Pooling(StrEnum):
+    """How the hidden states of a text become one vector."""
+
+    CLS = "cls"
+    MEAN = "mean"
+    POOLER = "pooler"
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """Which backbone, with which weights, read how.
+
+    Attributes:
+        name: ``family`` or ``family:argument``.
+        weights: A safetensors or ``.pth`` file, a Hugging Face folder, or the name of one of
+            torchvision's weights; ``None`` takes the backbone's published ones.
+        pooling: For text; ``None`` takes the backbone's own (``cls`` for bert, else ``mean``).
+        max_tokens: Texts are cut at this many tokens, special ones included.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    name: str
+    weights: str | None = None
+    pooling: Pooling | None = None
+    max_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        parse_backbone(self.name)
+        if self.max_tokens < 3:
+            raise ConfigError(
+                "--max-tokens leaves no room for a word between the special tokens",
+                expected="at least 3",
+                found=self.max_tokens,
+            )
+
+    @property
+    def modality(self) -> Modality:
+        """Which half of the post the backbone reads."""
+        return parse_backbone(self.name)[0]
+
+    @property
+    def family(self) -> str:
+        """The row in the table of backbones."""
+        return parse_backbone(self.name)[1]
+
+    @property
+    def argument(self) -> str:
+        """What follows the colon; empty when nothing does."""
+        return parse_backbone(self.name)[2]
+
+    def located(self) -> "BackboneOptions":
+        """The same options with every path absolute, to be found again from anywhere."""
+        name, weights = self.name, self.weights
+        if self.argument and Path(self.argument).exists():
+            name = f"{self.family}:{Path(self.argument).resolve()}"
+        if weights is not None and Path(weights).exists():
+            weights = str(Path(weights).resolve())
+        return replace(self, name=name, weights=weights)
+
+    def as_record(self) -> dict[str, object]:
+        """Plain values for keys and records."""
+        return asdict(self)

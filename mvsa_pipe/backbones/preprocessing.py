@@ -1,0 +1,78 @@
+"""The published image preprocessing of convolutional and transformer classifiers, by Pillow."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Interpolation(StrEnum):
+    """How pixels are resampled; both are antialiased by Pillow."""
+
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+
+
+class CropRounding(StrEnum):
+    """Where the centre of an odd margin falls.
+
+    torchvision rounds half a pixel to even, Hugging Face processors floor it: a quarter of real
+    pictures shift by one pixel between the two.
+    """
+
+    ROUND = "round"
+    FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class ImagePreprocessing:
+    """Shortest edge to ``resize_px``, centre crop of ``crop_px``, scale to [0, 1], normalise."""
+
+    resize_px: int
+    crop_px: int
+    interpolation: Interpolation
+    crop_rounding: CropRounding
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
+        width, height = image.size
+        short, long = min(width, height), max(width, height)
+        long_px = int(self.resize_px * long / short)
+        size = (self.resize_px, long_px) if width <= height else (long_px, self.resize_px)
+        if size != image.size:
+            resample = Image.Resampling[self.interpolation.value.upper()]
+            image = image.resize(size, resample)
+        left, top = self._margin(size[0]), self._margin(size[1])
+        box = (left, top, left + self.crop_px, top + self.crop_px)
+        return np.asarray(image.crop(box))
+
+    def _margin(self, length: int) -> int:
+        spare = length - self.crop_px
+        return round(spare / 2) if self.crop_rounding is CropRounding.ROUND else spare // 2
+
+    def normalised(self, pixels: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
+        """Scales to [0, 1] and normalises each channel, on the pixels' device."""
+        mean = torch.tensor(self.mean, device=pixels.device)
+        std = torch.tensor(self.std, device=pixels.device)
+        return ((pixels.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
+
+    def as_fields(self) -> dict[str, str | int | float]:
+        """Readable fields for a fingerprint; the decoder is part of the rule."""
+        fields = asdict(self)
+        fields["mean"] = " ".join(map(str, self.mean))
+        fields["std"] = " ".join(map(str, self.std))
+        return {"decoder": "pillow", **{k: _plain(v) for k, v in fields.items()}}
+
+
+def _plain(value: object) -> str | int | float:
+    return value if isinstance(value, int | float) else str(value)

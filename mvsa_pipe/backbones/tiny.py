@@ -1,0 +1,142 @@
+"""Small stand-ins with the real architectures and weights drawn from a fixed seed.
+
+They know nothing of language or pictures; random features still tell words and colours apart,
+which is enough for the offline quickstart and for tests. Their name says so in every record.
+"""
+
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.models.resnet import BasicBlock, ResNet
+from transformers import BertConfig, BertModel
+
+from mvsa_pipe.backbones.base import (
+    BackboneIdentity,
+    Encoded,
+    ImageBackbone,
+    TextBackbone,
+    cells,
+    mean_over_tokens,
+    weights_digest,
+)
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
+from mvsa_pipe.errors import ConfigError
+
+_SEED = 0
+_PAD, _CLS, _SEP, _FIRST_WORD, _VOCABULARY = 0, 1, 2, 3, 4096
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+class TinyText(TextBackbone):
+    """A BERT of 2 layers, 64 wide; words are hashed into 4,093 ids.
+
+    Raises:
+        ConfigError: Weights or a pooler were asked for; it has neither.
+    """
+
+    def __init__(self, options: BackboneOptions) -> None:
+        _refuse_weights(options)
+        if options.pooling is Pooling.POOLER:
+            raise ConfigError("tiny-text has no pooler", expected="--pooling cls or mean")
+        self.max_tokens = options.max_tokens
+        self.pooling = options.pooling or Pooling.MEAN
+        self.pad_id = _PAD
+        self.width = 64
+        config = BertConfig(
+            vocab_size=_VOCABULARY,
+            hidden_size=self.width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=128,
+            max_position_embeddings=max(512, options.max_tokens),
+            initializer_range=0.1,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            self.module = BertModel(config, add_pooling_layer=False)
+        self.freeze()
+        self.identity = BackboneIdentity(
+            name=options.name,
+            modality=self.modality,
+            weights=weights_digest(self.module),
+            preprocessing={"max_tokens": self.max_tokens, "tokenizer": "crc32 of words"},
+            layers="last",
+            pooling=self.pooling.value,
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Hashed words between two special tokens."""
+        return [
+            np.array([_CLS, *(_word_id(w) for w in _WORD.findall(text.lower())), _SEP], np.int32)
+            for text in texts
+        ]
+
+    def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The first ``max_tokens`` tokens, the closing special token kept."""
+        if len(token_ids) <= self.max_tokens:
+            return token_ids
+        return np.append(token_ids[: self.max_tokens - 1], np.int32(_SEP))
+
+    def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
+        """Last hidden states, and their first or mean."""
+        output = self.module(input_ids=token_ids.long(), attention_mask=mask.long())
+        hidden = output.last_hidden_state.float()
+        pooled = hidden[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(hidden, mask)
+        return Encoded(hidden, pooled)
+
+
+class TinyImage(ImageBackbone):
+    """A ResNet of 10 layers at 64 pixels: 2 × 2 cells, 512 wide, and their average.
+
+    Raises:
+        ConfigError: Weights were asked for; they are drawn from the seed.
+    """
+
+    _rule = ImagePreprocessing(72, 64, Interpolation.BILINEAR, CropRounding.ROUND)
+
+    def __init__(self, options: BackboneOptions) -> None:
+        _refuse_weights(options)
+        self.width, self.tokens = 512, 4
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            self.module = ResNet(BasicBlock, [1, 1, 1, 1])
+        self.freeze()
+        self._body = torch.nn.Sequential(*list(self.module.children())[:-2])
+        self.identity = BackboneIdentity(
+            name=options.name,
+            modality=self.modality,
+            weights=weights_digest(self.module),
+            preprocessing=self._rule.as_fields(),
+            layers="last",
+            pooling="mean",
+        )
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The resized and cropped picture, ``[64, 64, 3]``."""
+        return self._rule.pixels(image)
+
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Cells ``[B, 4, 512]`` and their mean ``[B, 512]``."""
+        hidden = cells(self._body(self._rule.normalised(pixels)).float())
+        return Encoded(hidden, hidden.mean(dim=1))
+
+
+def _word_id(word: str) -> int:
+    return _FIRST_WORD + zlib.crc32(word.encode()) % (_VOCABULARY - _FIRST_WORD)
+
+
+def _refuse_weights(options: BackboneOptions) -> None:
+    if options.weights is not None or options.argument:
+        raise ConfigError(
+            f"Backbone {options.family!r} has no weights to choose: they are drawn from a seed",
+            found=options.weights or options.name,
+            hint="use bert, dinov2, resnet50 or an open door for real weights",
+        )

@@ -1,0 +1,171 @@
+"""The open door to torchvision's classifiers: the last feature map before the classifier."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.hub import get_dir
+from torchvision import models
+from torchvision.transforms import InterpolationMode
+
+from mvsa_pipe.backbones.base import (
+    BackboneIdentity,
+    Encoded,
+    ImageBackbone,
+    cells,
+    describe,
+    weights_digest,
+)
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
+from mvsa_pipe.backbones.weights import fill, local_hint, read_state
+from mvsa_pipe.errors import BackboneError, ConfigError, UnknownNameError
+from mvsa_pipe.registry import Registry, Row
+
+_DEFAULT_WEIGHTS = "IMAGENET1K_V1"
+
+
+class TorchvisionImage(ImageBackbone):
+    """A torchvision classifier up to its last feature map ``[B, D, h, w]``.
+
+    Tokens are the map's cells, the pooled vector is their mean. Preprocessing is the one published
+    with the weights; a local file is taken to follow the model's first published weights
+    (``IMAGENET1K_V1``), whose rule stands in the fingerprint.
+
+    Raises:
+        UnknownNameError: torchvision has no such model.
+        BackboneError: The weights cannot be had, belong to another architecture, or the model's
+            feature map is not known here.
+    """
+
+    def __init__(self, options: BackboneOptions) -> None:
+        model_name = self._model_name(options)
+        named = _named_weights(model_name, options)
+        path = Path(options.weights) if named is None and options.weights else None
+        self._rule = _published_rule(named or _first_weights(model_name), options)
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
+            self.module = models.get_model(model_name, weights=None)
+        self._feature_map = _feature_map(self.module, options)
+        witness = path or _download(named, options)
+        fill(self.module, read_state(witness), witness)
+        self.freeze()
+        self.module.to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            grey = torch.full((1, self._rule.crop_px, self._rule.crop_px, 3), 128).byte()
+            self.tokens, self.width = self.encode(grey).hidden.shape[1:]
+        self.identity = BackboneIdentity(
+            name=describe(options),
+            modality=self.modality,
+            weights=weights_digest(self.module),
+            preprocessing=self._rule.as_fields(),
+            layers="last",
+            pooling="mean",
+            witnesses=(witness.resolve(),),
+        )
+
+    def _model_name(self, options: BackboneOptions) -> str:
+        known = models.list_models(module=models)
+        return Registry[object](
+            "torchvision model", [Row(name, "", "") for name in known]
+        ).row(options.argument).name
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
+        return self._rule.pixels(image)
+
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Cells of the last feature map ``[B, P, D]`` and their mean ``[B, D]``."""
+        ready = self._rule.normalised(pixels).contiguous(memory_format=torch.channels_last)
+        hidden = cells(self._feature_map(ready).float())
+        return Encoded(hidden.contiguous(), hidden.mean(dim=1))
+
+
+def _named_weights(model_name: str, options: BackboneOptions) -> models.Weights | None:
+    """torchvision's own weights by name, or ``None`` where ``--weights`` is a path."""
+    table = models.get_model_weights(model_name)
+    name = options.weights or _DEFAULT_WEIGHTS
+    if name in table.__members__:
+        return table[name]
+    if options.weights is not None and Path(options.weights).exists():
+        return None
+    raise BackboneError(
+        f"Backbone {options.name!r} has no weights named {name!r}, and no such file is there",
+        expected=f"a path, or one of {', '.join(table.__members__)}",
+        hint=local_hint(options.name),
+    )
+
+
+def _first_weights(model_name: str) -> models.Weights:
+    return next(iter(models.get_model_weights(model_name)))
+
+
+def _published_rule(weights: models.Weights, options: BackboneOptions) -> ImagePreprocessing:
+    preset = weights.transforms()
+    interpolations = {
+        InterpolationMode.BILINEAR: Interpolation.BILINEAR,
+        InterpolationMode.BICUBIC: Interpolation.BICUBIC,
+    }
+    if preset.interpolation not in interpolations or len(preset.crop_size) != 1:
+        raise BackboneError(
+            f"The preprocessing published with backbone {options.name!r} is not known here",
+            found=preset,
+        )
+    return ImagePreprocessing(
+        resize_px=preset.resize_size[0],
+        crop_px=preset.crop_size[0],
+        interpolation=interpolations[preset.interpolation],
+        crop_rounding=CropRounding.ROUND,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+    )
+
+
+def _download(weights: models.Weights | None, options: BackboneOptions) -> Path:
+    """The checkpoint file of torchvision's own weights, fetched if it is not on this machine."""
+    if weights is None:  # a path was given
+        raise ConfigError("no weights to download")
+    try:
+        weights.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:
+        raise BackboneError(
+            f"The weights of backbone {options.name!r} cannot be had",
+            where=weights.url,
+            found=error,
+            hint=local_hint(options.name),
+        ) from error
+    return Path(get_dir()) / "checkpoints" / Path(weights.url).name
+
+
+def _feature_map(
+    module: nn.Module, options: BackboneOptions
+) -> Callable[[Tensor], Float[Tensor, "B D h w"]]:
+    """The part of a classifier that ends in its last feature map.
+
+    Raises:
+        BackboneError: It has none of the known shapes.
+    """
+    if hasattr(module, "layer4"):  # ResNet, ResNeXt, Wide ResNet
+        return nn.Sequential(
+            module.conv1, module.bn1, module.relu, module.maxpool,
+            module.layer1, module.layer2, module.layer3, module.layer4,
+        )
+    if hasattr(module, "trunk_output"):  # RegNet
+        return nn.Sequential(module.stem, module.trunk_output)
+    if isinstance(module, models.DenseNet):  # its last ReLU is a function, not a module
+        return nn.Sequential(module.features, nn.ReLU())
+    if isinstance(module, models.SwinTransformer):
+        return nn.Sequential(module.features, module.norm, module.permute)
+    if isinstance(getattr(module, "features", None), nn.Module):
+        return module.features  # type: ignore[return-value]
+    raise BackboneError(
+        f"Where the last feature map of {options.name!r} lies is not known here",
+        expected="a ResNet, RegNet, DenseNet, Swin, or a model with .features (VGG, SqueezeNet, "
+        "MobileNet, EfficientNet, ConvNeXt …)",
+        found=type(module).__name__,
+        hint="use hf-image:<id or folder> for vision transformers",
+    )

@@ -1,0 +1,105 @@
+"""What decides a cached value; two caches agree exactly when their fingerprints do."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from mvsa_pipe.errors import CacheError
+from mvsa_pipe.modality import Modality
+
+SCHEMA = 1
+
+
+class StoredDtype(StrEnum):
+    """Type of the stored numbers."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The readable fields of a cache's identity.
+
+    Attributes:
+        backbone: The backbone's name.
+        modality: Which half of the post it read.
+        weights: Digest of its parameters and buffers.
+        preprocessing: What happened before its first layer.
+        layers: Which hidden states are kept.
+        pooling: How the pooled vector was made.
+        precision: Arithmetic of the forward pass.
+        dtype: Type of the stored numbers.
+        schema: Version of the file layout.
+    """
+
+    backbone: str
+    modality: Modality
+    weights: str
+    preprocessing: dict[str, str | int | float]
+    layers: str
+    pooling: str
+    precision: str
+    dtype: StoredDtype
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """One canonical line; equal fingerprints give equal lines."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Fingerprint":
+        """Reads what ``to_json`` wrote.
+
+        Raises:
+            ValueError: Fields are missing, unknown or of no known value.
+        """
+        try:
+            fields = json.loads(line)
+            fields["modality"] = Modality(fields["modality"])
+            fields["dtype"] = StoredDtype(fields["dtype"])
+            return cls(**fields)
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a fingerprint: {error}") from error
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that name the fingerprint."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def file_name(self) -> str:
+        """The cache's file name: readable first, unique by its first eight digits."""
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "-", self.backbone).strip("-")
+        return f"{readable}-{self.digest[:8]}.h5"
+
+    def differences(self, other: "Fingerprint") -> dict[str, tuple[object, object]]:
+        """Fields in which the two differ: name → (own value, the other's)."""
+        own, others = asdict(self), asdict(other)
+        rows = {k: (own[k], others[k]) for k in own if own[k] != others[k]}
+        rules = rows.pop("preprocessing", None)
+        if rules is not None:
+            mine, theirs = self.preprocessing, other.preprocessing
+            for key in sorted(mine.keys() | theirs.keys()):
+                if mine.get(key) != theirs.get(key):
+                    rows[f"preprocessing.{key}"] = (mine.get(key), theirs.get(key))
+        return rows
+
+    def require(self, found: "Fingerprint", where: object) -> None:
+        """Refuses a cache that holds something else than asked for.
+
+        Raises:
+            CacheError: Names every differing field with both values.
+        """
+        rows = self.differences(found)
+        if rows:
+            named = "; ".join(f"{k} is {b!r}, asked for {a!r}" for k, (a, b) in rows.items())
+            raise CacheError(
+                "This cache holds other features than were asked for",
+                where=where,
+                expected=f"fingerprint {self.digest}",
+                found=f"{found.digest}: {named}",
+                hint=f"mvsa extract --backbone {self.backbone} with the settings asked for",
+            )

@@ -1,0 +1,96 @@
+"""What one feature file holds: a header, and rows of features with their checksums."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from mvsa_pipe.cache.fingerprint import Fingerprint
+
+FORMAT = "mvsa-pipe features"
+PARTS = ("pooled", "hidden")  # columns of /checksums
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of some posts, as arrays.
+
+    Attributes:
+        ids: Post ids.
+        digests: Digest of each post's content.
+        pooled: ``[N, D]``.
+        hidden: Text: ``[ΣT, D]``, all posts' tokens end to end; image: ``[N, P, D]``.
+        lengths: Text: tokens of each post ``[N]``; image: ``None``.
+    """
+
+    ids: Sequence[str]
+    digests: Sequence[str]
+    pooled: NDArray[np.floating[Any]]
+    hidden: NDArray[np.floating[Any]]
+    lengths: NDArray[np.int64] | None = None
+
+    def checksums(self) -> NDArray[np.uint64]:
+        """Two checksums a post: of its pooled vector and of its hidden states, ``[N, 2]``."""
+        bounds = self.bounds()
+        out = np.empty((len(self.ids), 2), np.uint64)
+        for i in range(len(self.ids)):
+            out[i, 0] = xxhash.xxh3_64_intdigest(self.pooled[i])
+            out[i, 1] = xxhash.xxh3_64_intdigest(self.hidden[bounds[i] : bounds[i + 1]])
+        return out
+
+    def bounds(self) -> NDArray[np.int64]:
+        """Where each post's hidden rows begin and end in ``hidden``: ``[N + 1]``."""
+        if self.lengths is None:
+            return np.arange(len(self.ids) + 1, dtype=np.int64)
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything in a feature file but the features.
+
+    Attributes:
+        dataset: Name of the data set.
+        fingerprint: What decided the values.
+        ids: Post ids, in the order of the rows.
+        digests: Digest of each post's content.
+        offsets: Text: ``[N + 1]`` token offsets; image: ``None``.
+        width: ``D``.
+        tokens: ``P`` of images; 0 for text.
+        notes: Readable facts that decide no value (device, versions, tokens cut, deviation).
+    """
+
+    dataset: str
+    fingerprint: Fingerprint
+    ids: tuple[str, ...]
+    digests: tuple[str, ...]
+    offsets: NDArray[np.int64] | None
+    width: int
+    tokens: int
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def hidden_shape(self) -> tuple[int, ...]:
+        """``[ΣT, D]`` or ``[N, P, D]``."""
+        if self.offsets is not None:
+            return (int(self.offsets[-1]), self.width)
+        return (len(self.ids), self.tokens, self.width)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of all features."""
+        numbers = len(self.ids) * self.width + int(np.prod(self.hidden_shape, dtype=np.int64))
+        return numbers * np.dtype(self.fingerprint.dtype.value).itemsize
+
+    def seal(self, checksums: NDArray[np.uint64]) -> str:
+        """Checksum over everything but the features, which have their own."""
+        seal = xxhash.xxh3_128()
+        seal.update(json.dumps([self.dataset, self.fingerprint.to_json(), self.notes]).encode())
+        seal.update(json.dumps([self.ids, self.digests, self.width, self.tokens]).encode())
+        seal.update(b"" if self.offsets is None else np.ascontiguousarray(self.offsets))
+        seal.update(np.ascontiguousarray(checksums))
+        return seal.hexdigest()

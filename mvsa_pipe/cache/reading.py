@@ -1,0 +1,198 @@
+"""Reads one feature file; every row that leaves here was checked against its checksum.
+
+Rows are ranges of bytes, read by ``preadv`` at the data set's offset: neighbours in one read, and
+a file that was cut short gives a short read where a memory map would crash.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from mvsa_pipe.cache.fingerprint import SCHEMA, Fingerprint
+from mvsa_pipe.cache.layout import FORMAT, PARTS, Header
+from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.modality import Modality
+
+
+class FeatureFile:
+    """A feature file opened for reading; every row that it hands out was checked.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CacheError: It is missing, cut short, damaged, or of another schema.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise CacheError("There is no cache file here", where=path, hint="mvsa cache list")
+        try:
+            with h5py.File(path, "r") as file:
+                self.header, self._places, self._checksums = _read_header(file, path)
+        # Damaged metadata surfaces as nearly any exception inside h5py.
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            raise damaged(path, error) from error
+        self.rows = {post_id: row for row, post_id in enumerate(self.header.ids)}
+
+    def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Pooled vectors of some rows ``[n, D]``, checked.
+
+        Raises:
+            CacheError: Bytes were changed on disk; names the posts.
+        """
+        starts = rows
+        out = self._gather("pooled", starts, np.ones_like(rows), (self.header.width,))
+        self._check(rows, 0, out, np.arange(len(rows) + 1))
+        return out
+
+    def hidden(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+        """Hidden states of some rows end to end, and their bounds ``[n + 1]``, checked.
+
+        For images the first axis counts posts, for text tokens.
+
+        Raises:
+            CacheError: Bytes were changed on disk; names the posts.
+        """
+        offsets = self.header.offsets
+        if offsets is None:
+            starts, lengths = rows, np.ones_like(rows)
+            shape: tuple[int, ...] = (self.header.tokens, self.header.width)
+        else:
+            starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+            shape = (self.header.width,)
+        out = self._gather("hidden", starts, lengths, shape)
+        bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        self._check(rows, 1, out, bounds)
+        return out, bounds
+
+    def damaged_posts(self, rows_a_time: int = 256) -> list[str]:
+        """Ids of all posts whose bytes no longer match their checksums."""
+        hit: set[str] = set()
+        for start in range(0, len(self.header.ids), rows_a_time):
+            rows = np.arange(start, min(start + rows_a_time, len(self.header.ids)))
+            for read in (self.pooled, self.hidden):
+                try:
+                    read(rows)
+                except DamagedRowsError as error:
+                    hit.update(error.posts)
+        return [post_id for post_id in self.header.ids if post_id in hit]
+
+    def _gather(
+        self,
+        name: str,
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.floating[Any]]:
+        """Reads ranges of first-axis entries end to end, neighbours in one read."""
+        dtype = np.dtype(self.header.fingerprint.dtype.value)
+        out = np.empty((int(lengths.sum()), *shape), dtype)
+        entry = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        breaks = np.flatnonzero(starts[1:] != starts[:-1] + lengths[:-1]) + 1
+        raw = memoryview(out.reshape(-1).view(np.uint8))
+        position = 0
+        with self.path.open("rb", buffering=0) as file:
+            for run in np.split(np.arange(len(starts)), breaks):
+                if not len(run):
+                    continue
+                size = int(lengths[run].sum()) * entry
+                self._read_at(
+                    file.fileno(),
+                    self._places[name] + int(starts[run[0]]) * entry,
+                    raw[position : position + size],
+                )
+                position += size
+        return out
+
+    def _read_at(self, descriptor: int, position: int, into: memoryview) -> None:
+        while into:
+            count = os.preadv(descriptor, [into], position)
+            if not count:
+                raise damaged(self.path, "the file is cut short")
+            into, position = into[count:], position + count
+
+    def _check(
+        self,
+        rows: NDArray[np.int64],
+        column: int,
+        values: NDArray[np.floating[Any]],
+        bounds: NDArray[np.int64],
+    ) -> None:
+        wanted = self._checksums[rows, column]
+        hit = [
+            self.header.ids[row]
+            for i, row in enumerate(rows)
+            if xxhash.xxh3_64_intdigest(values[bounds[i] : bounds[i + 1]]) != wanted[i]
+        ]
+        if hit:
+            raise DamagedRowsError(self.path, hit)
+
+
+class DamagedRowsError(CacheError):
+    """Bytes of some posts were changed on disk.
+
+    Attributes:
+        posts: Their ids.
+    """
+
+    def __init__(self, path: Path, posts: list[str]) -> None:
+        self.posts = posts
+        super().__init__(
+            "Cached features were changed on disk: their checksums no longer match",
+            where=path,
+            found=f"{len(posts):,} damaged posts: {name_some(posts)}",
+            hint=f"mvsa cache verify {path}, then mvsa cache remove it and extract again",
+        )
+
+
+def damaged(path: Path, cause: object) -> CacheError:
+    """The error for a file that cannot be read as a feature file."""
+    return CacheError(
+        "This cache file is damaged, cut short, or no feature cache",
+        where=path,
+        found=str(cause).splitlines()[0] if str(cause) else repr(cause),
+        hint=f"mvsa cache remove {path}, then extract again",
+    )
+
+
+def _read_header(
+    file: h5py.File, path: Path
+) -> tuple[Header, dict[str, int], NDArray[np.uint64]]:
+    if file.attrs.get("format") != FORMAT:
+        raise damaged(path, "it does not say that it is a feature cache")
+    schema = int(file.attrs["schema"])
+    fingerprint_line = str(file.attrs["fingerprint"])
+    if schema != json.loads(fingerprint_line).get("schema") or schema != SCHEMA:
+        raise CacheError(
+            "This cache was written in another version of the file layout",
+            where=path,
+            expected=f"schema {SCHEMA}",
+            found=f"schema {schema}",
+            hint=f"mvsa cache remove {path}, then extract again",
+        )
+    fingerprint = Fingerprint.from_json(fingerprint_line)
+    hidden = file["hidden"]
+    header = Header(
+        dataset=str(file.attrs["dataset"]),
+        fingerprint=fingerprint,
+        ids=tuple(value.decode() for value in file["ids"][:].tolist()),
+        digests=tuple(value.decode() for value in file["digests"][:].tolist()),
+        offsets=file["offsets"][:] if fingerprint.modality is Modality.TEXT else None,
+        width=int(file["pooled"].shape[1]),
+        tokens=int(hidden.shape[1]) if fingerprint.modality is Modality.IMAGE else 0,
+        notes=json.loads(str(file.attrs["notes"])),
+    )
+    checksums = file["checksums"][:]
+    if file.attrs["seal"] != header.seal(checksums) or hidden.shape != header.hidden_shape:
+        raise damaged(path, "its header does not match its seal")
+    places = {name: int(file[name].id.get_offset() or 0) for name in PARTS}
+    return header, places, checksums
+

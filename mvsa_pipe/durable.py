@@ -1,0 +1,105 @@
+"""Writes that are whole or absent: temporary file, fsync, rename."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mvsa_pipe.errors import StorageError
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses at ``path`` into one clear paragraph.
+
+    Raises:
+        StorageError: No space, read-only, no permission, or not a folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _as_storage_error(error, path) from error
+
+
+def _as_storage_error(error: OSError, path: Path) -> StorageError:
+    # h5py reports errno only inside its message.
+    text = str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
+        return StorageError(
+            "The disk is full; nothing already committed was lost",
+            where=path,
+            hint="free some space, or pass another --cache/--runs folder, and run the same again",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) or "Permission denied" in text:
+        return StorageError(
+            "This place cannot be written to",
+            where=path,
+            expected="a folder that you may write",
+            found=os.strerror(error.errno) if error.errno else text,
+            hint="pass another --cache/--runs folder",
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return StorageError("A file stands where a folder is needed, or the other way", where=path)
+    return StorageError(f"Reading or writing failed: {text}", where=path)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and its parents.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside ``path``; a clean exit puts it in place, whole and synced.
+
+    Whatever goes wrong inside, ``path`` keeps what it held and the temporary file is removed.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    make_folder(path.parent)
+    try:
+        with storage_errors(path):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        StorageError: The disk refuses; an older file at ``path`` is untouched.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  # JSON is any plain value
+    """Writes ``value`` as indented JSON, whole or not at all.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

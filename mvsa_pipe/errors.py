@@ -1,0 +1,83 @@
+"""The errors that a user of mvsa-pipe meets, each one clear paragraph."""
+
+from collections.abc import Iterable
+
+
+class MvsaError(Exception):
+    """Something that the user can mend: what is wrong, where, and what to do next.
+
+    Args:
+        what: What is wrong, as a sentence without its full stop.
+        where: The file, row, post or option that it was found in.
+        expected: What would have been right.
+        found: What stands there instead.
+        hint: The next command, or the next thing to try.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: str | None = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.expected = expected
+        self.found = None if found is None else str(found)
+        self.hint = hint
+        super().__init__(self.paragraph())
+
+    def paragraph(self) -> str:
+        """The whole message as one paragraph."""
+        parts = [self.what if self.where is None else f"{self.what} ({self.where})"]
+        if self.expected is not None:
+            parts.append(f"Expected {self.expected}")
+        if self.found is not None:
+            parts.append(f"Found {self.found}")
+        if self.hint is not None:
+            parts.append(f"Next: {self.hint}")
+        return " ".join(part if part.endswith((".", "?")) else f"{part}." for part in parts)
+
+
+class ConfigError(MvsaError):
+    """An option or a configuration field has a value that cannot be used."""
+
+
+class UnknownNameError(ConfigError):
+    """A name stands in no row of its table."""
+
+
+class DataError(MvsaError):
+    """Posts, labels or images cannot be read as what they claim to be."""
+
+
+class SplitError(MvsaError):
+    """A split does not fit the posts that it divides."""
+
+
+class BackboneError(MvsaError):
+    """A backbone or its weights cannot be had."""
+
+
+class CacheError(MvsaError):
+    """A feature cache is missing, damaged, or holds something else than was asked for."""
+
+
+class RunError(MvsaError):
+    """A run folder is missing, incomplete or does not fit."""
+
+
+class StorageError(MvsaError):
+    """The disk refused: full, read-only, or not permitted."""
+
+
+def name_some(names: Iterable[str], most: int = 10) -> str:
+    """Joins names with commas, at most ``most`` of them, and says how many more there are."""
+    listed = list(names)
+    shown = ", ".join(listed[:most])
+    return shown if len(listed) <= most else f"{shown} and {len(listed) - most:,} more"

@@ -1,0 +1,1 @@
+"""Stage one: posts → frozen backbone → cache, once."""

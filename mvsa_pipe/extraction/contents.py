@@ -1,0 +1,91 @@
+"""What of every post a backbone reads, with the digest that the cache knows it by."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from PIL import Image
+
+from mvsa_pipe.errors import DataError, name_some
+from mvsa_pipe.images import decode_image
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.post import Post, PostSet
+from mvsa_pipe.posts.storage import Storage
+
+
+@dataclass(frozen=True)
+class Content:
+    """One post as a backbone sees it.
+
+    Attributes:
+        id: The post's id.
+        digest: Digest of the text, or of the picture file's bytes.
+        text: The text; empty for pictures.
+        open_image: Decodes the picture; ``None`` for texts.
+    """
+
+    id: str
+    digest: str
+    text: str = ""
+    open_image: Callable[[], Image.Image] | None = None
+
+
+class UnreadablePostsError(DataError):
+    """Posts whose text or image cannot be read, all of them at once.
+
+    Attributes:
+        faults: Post id → what is wrong with it.
+    """
+
+    def __init__(self, faults: dict[str, str], where: object) -> None:
+        self.faults = dict(faults)
+        listed = name_some((f"{post_id}: {fault}" for post_id, fault in faults.items()), most=20)
+        super().__init__(
+            f"{len(faults):,} posts have a text or image that cannot be read",
+            where=where,
+            found=listed,
+            hint="mend them, or leave them out: --on-bad-image skip (what is readable was kept)",
+        )
+
+
+def contents_of(
+    posts: PostSet, modality: Modality
+) -> tuple[list[Content], dict[str, str]]:
+    """The readable halves of all posts, and what is wrong with the others by post id."""
+    if modality is Modality.TEXT:
+        good = [_text(post) for post in posts.posts if post.text is not None]
+        return good, {p.id: "it has no text" for p in posts.posts if p.text is None}
+    faults = {p.id: "it has no image" for p in posts.posts if p.image is None}
+    images: list[Content] = []
+    with ThreadPoolExecutor(4) as pool:  # reading waits on the disk, and hashing frees the lock
+        found = pool.map(partial(_image, posts.storage), posts.posts)
+        for post, content in zip(posts.posts, found, strict=True):
+            if isinstance(content, DataError):
+                faults[post.id] = content.what
+            elif content is not None:
+                images.append(content)
+    return images, faults
+
+
+def _text(post: Post) -> Content:
+    assert post.text is not None
+    return Content(post.id, _digest(post.text.encode("utf-8", "surrogatepass")), text=post.text)
+
+
+def _image(storage: Storage, post: Post) -> Content | DataError | None:
+    if post.image is None:
+        return None
+    name = post.image
+    try:
+        digest = _digest(storage.read(name))
+    except DataError as error:
+        return error
+    return Content(
+        post.id, digest, open_image=lambda: decode_image(storage.read(name), storage.where(name))
+    )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

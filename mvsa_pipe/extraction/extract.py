@@ -1,0 +1,149 @@
+"""Brings one cache up to date with a data set: only what is missing is computed."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.layout import Rows
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.writer import open_writer
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.extraction.contents import Content, UnreadablePostsError, contents_of
+from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.extraction.resolution import Resolution, recall
+from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
+
+if TYPE_CHECKING:
+    from mvsa_pipe.extraction.session import Session
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did.
+
+    Attributes:
+        file: The cache, up to date.
+        extracted: Posts that went through the backbone now.
+        reused: Posts whose features were there.
+        skipped: Posts left out, by id, and why.
+        device: Where it computed.
+        seconds: Wall time.
+    """
+
+    file: FeatureFile
+    extracted: int
+    reused: int
+    skipped: dict[str, str]
+    device: str
+    seconds: float
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        header = self.file.header
+        return {
+            "cache": str(self.file.path),
+            "dataset": header.dataset,
+            "backbone": header.fingerprint.backbone,
+            "fingerprint": header.fingerprint.digest,
+            "precision": header.fingerprint.precision,
+            "dtype": header.fingerprint.dtype.value,
+            "device": self.device,
+            "extracted": self.extracted,
+            "reused": self.reused,
+            "skipped": self.skipped,
+            "payload_bytes": header.payload_bytes,
+            "seconds": round(self.seconds, 3),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "notes": header.notes,
+        }
+
+
+def extract(posts: PostSet, options: ExtractOptions, progress: Progress) -> Extraction:
+    """Makes the cache of one backbone hold every readable post of a data set.
+
+    Only posts that are new, or whose content changed, go through the backbone; when there are
+    none, neither torch nor the backbone is loaded.
+
+    Raises:
+        UnreadablePostsError: Posts cannot be read and the policy is ``error``; what is readable
+            was committed.
+        BackboneError: The weights cannot be had.
+        CacheError: Another process writes the cache, or what is there is damaged.
+        StorageError: The disk refuses; what was committed stays.
+    """
+    started = time.perf_counter()
+    job = _Job(posts, options, progress)
+    modality = options.backbone.modality
+    contents, job.faults = contents_of(posts, modality)
+    resolution = recall(options) or job.load().resolution
+    folder = CacheFolder(options.cache)
+    with open_writer(folder, posts.name, resolution.fingerprint) as writer:
+        committed = writer.committed
+        missing = [item for item in contents if committed.get(item.id) != item.digest]
+        for rows in job.stream(missing) if missing else ():
+            writer.commit(rows)
+            job.extracted += len(rows.ids)
+        job.refuse_unreadable()
+        changed = job.extracted or not writer.path.is_file() or writer.unfinished
+        if changed:
+            notes = job.notes(contents, resolution)
+            file = writer.finish([post.id for post in posts.posts], notes)
+        else:
+            file = FeatureFile(writer.path)
+    return Extraction(
+        file=file,
+        extracted=job.extracted,
+        reused=len(contents) - len(missing),
+        skipped=job.faults,
+        device=resolution.device,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass
+class _Job:
+    """One extraction under way; the backbone is loaded when first needed."""
+
+    posts: PostSet
+    options: ExtractOptions
+    progress: Progress
+    faults: dict[str, str] = field(default_factory=dict)
+    extracted: int = 0
+    session: "Session | None" = None
+
+    def load(self) -> "Session":
+        if self.session is None:
+            from mvsa_pipe.extraction.session import Session  # torch comes with it
+
+            self.progress.say(f"loading {self.options.backbone.name}")
+            self.session = Session.load(self.options)
+        return self.session
+
+    def stream(self, missing: Sequence[Content]) -> Iterator[Rows]:
+        session = self.load()
+        name = session.resolution.fingerprint.backbone
+        self.progress.say(f"{name} on {session.device_name}, {session.precision.value}")
+        session.measure_deviation(missing)
+        self.progress.start(f"extract {name}", len(missing))
+        yield from session.stream(missing, self.progress.advance, self._refused)
+
+    def _refused(self, post_id: str, error: DataError) -> None:
+        self.faults[post_id] = error.what
+
+    def refuse_unreadable(self) -> None:
+        if self.faults and self.options.on_bad_post is BadPostPolicy.ERROR:
+            raise UnreadablePostsError(self.faults, self.posts.storage.root)
+
+    def notes(self, contents: Sequence[Content], resolution: Resolution) -> dict[str, Any]:
+        notes = {
+            "written": now(),
+            "device": resolution.device,
+            "versions": package_versions(),
+            "backbone": self.options.backbone.located().as_record(),
+            "skipped": self.faults,
+        }
+        return notes | (self.session.notes(contents) if self.session else {})

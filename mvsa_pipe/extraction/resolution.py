@@ -1,0 +1,113 @@
+"""Which fingerprint an extraction has, without loading the backbone when nothing changed.
+
+Loading torch and a backbone takes seconds only to learn its digest. What was learned is kept beside
+the caches, and holds while the files it was read from, the packages, the machine and the options
+are the same.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.durable import write_json
+from mvsa_pipe.errors import StorageError
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.provenance import package_versions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.backbones.base import BackboneIdentity
+    from mvsa_pipe.devices import Precision
+
+# A file written this recently could change again within its time stamp's grain.
+_SETTLED_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What an extraction's options come to on this machine.
+
+    Attributes:
+        fingerprint: The cache's identity.
+        device: The device that will compute.
+    """
+
+    fingerprint: Fingerprint
+    device: str
+
+
+def recall(options: ExtractOptions) -> Resolution | None:
+    """What was resolved before for the same options, if nothing it rests on has changed."""
+    try:
+        known = json.loads(_memo(options).read_text(encoding="utf-8"))
+        if known["question"] != _question(options):
+            return None
+        if any(_stamp(Path(path)) != stamp for path, stamp in known["witnesses"].items()):
+            return None
+        return Resolution(Fingerprint.from_json(known["fingerprint"]), known["device"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # whatever is wrong with the memo, the backbone itself can still be asked
+
+
+def remember(
+    options: ExtractOptions, identity: "BackboneIdentity", precision: "Precision", device: str
+) -> Resolution:
+    """Makes the fingerprint of a loaded backbone, and keeps it for the next time."""
+    fingerprint = Fingerprint(
+        backbone=identity.name,
+        modality=identity.modality,
+        weights=identity.weights,
+        preprocessing=identity.preprocessing,
+        layers=identity.layers,
+        pooling=identity.pooling,
+        precision=precision.value,
+        dtype=options.dtype,
+    )
+    stamps = {str(path): _stamp(path) for path in identity.witnesses}
+    if all(time.time() - stamp[1] / 1e9 > _SETTLED_SECONDS for stamp in stamps.values()):
+        known = {
+            "question": _question(options),
+            "fingerprint": fingerprint.to_json(),
+            "device": device,
+            "witnesses": stamps,
+        }
+        try:
+            write_json(_memo(options), known)
+        except StorageError:
+            pass  # a memo only saves time; the extraction itself will say what the disk refuses
+    return Resolution(fingerprint, device)
+
+
+def _memo(options: ExtractOptions) -> Path:
+    line = json.dumps(_question(options), sort_keys=True)
+    return options.cache / ".resolved" / f"{hashlib.sha256(line.encode()).hexdigest()[:16]}.json"
+
+
+def _question(options: ExtractOptions) -> dict[str, Any]:
+    """Everything that decides the answer, apart from the witnesses' content."""
+    backbone: dict[str, Any] = asdict(options.backbone)
+    for key in ("name", "weights"):
+        path = str(backbone[key] or "").removeprefix(f"{options.backbone.family}:")
+        if path and Path(path).exists():
+            backbone[f"{key}_path"] = str(Path(path).resolve())
+    gpus = sorted(p.name for p in Path("/dev").glob("nvidia*")) if Path("/dev").is_dir() else []
+    return {
+        "backbone": backbone,
+        "device": options.device,
+        "precision": options.precision,
+        "dtype": options.dtype.value,
+        "versions": package_versions(),
+        "machine": [platform.node(), platform.machine(), platform.processor(), *gpus],
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "hubs": [os.environ.get(name, "") for name in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME")],
+    }
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

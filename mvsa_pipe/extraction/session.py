@@ -1,0 +1,126 @@
+"""A loaded backbone at work: resolved, on its device, measured against float32."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.base import Backbone, TextBackbone
+from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.cache.layout import Rows
+from mvsa_pipe.devices import Precision, describe_device, resolve_device, resolve_precision
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.extraction.contents import Content
+from mvsa_pipe.extraction.forward import Forward, count_cut, stream_images, stream_texts
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.resolution import Resolution, remember
+
+# Posts that the deviation from float32 is measured on: a second of work, every value counted.
+_MEASURED_POSTS = 16
+
+
+@dataclass
+class Session:
+    """A frozen backbone, ready to compute.
+
+    Attributes:
+        options: What was asked for.
+        backbone: The backbone, on its device.
+        device: Where it computes.
+        precision: Arithmetic of the matrix products.
+        resolution: The fingerprint that its features have.
+    """
+
+    options: ExtractOptions
+    backbone: Backbone
+    device: torch.device
+    precision: Precision
+    resolution: Resolution
+    _deviation: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, options: ExtractOptions) -> "Session":
+        """Loads the backbone and resolves device, precision and fingerprint.
+
+        Raises:
+            BackboneError: The weights cannot be had.
+            ConfigError: The device or an option cannot be used.
+        """
+        device = resolve_device(options.device)
+        precision = resolve_precision(options.precision, device)
+        backbone = load_backbone(options.backbone)
+        resolution = remember(options, backbone.identity, precision, describe_device(device))
+        backbone.to(device)
+        return cls(options, backbone, device, precision, resolution)
+
+    @property
+    def device_name(self) -> str:
+        """The device as records name it."""
+        return self.resolution.device
+
+    def stream(
+        self,
+        items: Sequence[Content],
+        advance: Callable[[int], None],
+        refused: Callable[[str, DataError], None],
+        *,
+        precision: Precision | None = None,
+        dtype: StoredDtype | None = None,
+    ) -> Iterator[Rows]:
+        """Features of posts, part by part; unreadable ones go to ``refused``."""
+        forward = Forward(
+            backbone=self.backbone,
+            device=self.device,
+            precision=precision or self.precision,
+            dtype=dtype or self.options.dtype,
+            batch_size=self.options.batch_size,
+        )
+        if isinstance(self.backbone, TextBackbone):
+            return stream_texts(forward, items, advance)
+        return stream_images(forward, items, self.options.workers, advance, refused)
+
+    def measure_deviation(self, items: Sequence[Content]) -> None:
+        """Compares what is stored with float32 arithmetic and storage, on a few posts."""
+        few = list(items[:_MEASURED_POSTS])
+        stored = self._gather(few)
+        exact = self._gather(few, precision=Precision.FLOAT32, dtype=StoredDtype.FLOAT32)
+        if stored is None or exact is None:
+            return
+        flat = [(_flat(a), _flat(b)) for a, b in zip(stored, exact, strict=True)]
+        self._deviation = {
+            "posts": len(few),
+            "largest": max(float(np.abs(a - b).max()) for a, b in flat),
+            "least_cosine": min(float(_cosines(a, b).min()) for a, b in flat),
+        }
+
+    def _gather(self, items: list[Content], **how: Any) -> tuple[Any, Any] | None:
+        parts = list(self.stream(items, lambda _: None, lambda *_: None, **how))
+        if not parts:
+            return None
+        return (
+            np.concatenate([rows.pooled for rows in parts]),
+            np.concatenate([rows.hidden for rows in parts]),
+        )
+
+    def notes(self, contents: Sequence[Content]) -> dict[str, Any]:
+        """Facts for ``mvsa cache info``."""
+        notes: dict[str, Any] = {}
+        if self._deviation:
+            notes["deviation_from_float32"] = self._deviation
+        if isinstance(self.backbone, TextBackbone):
+            notes |= count_cut(self.backbone, contents)
+        return notes
+
+
+def _flat(values: Any) -> Any:  # noqa: ANN401
+    return values.astype(np.float32).reshape(-1, values.shape[-1])
+
+
+def _cosines(a: Any, b: Any) -> Any:  # noqa: ANN401
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return (a * b).sum(axis=1) / np.maximum(norms, 1e-30)
+
+

@@ -1,0 +1,100 @@
+"""The table of fusion heads; reading it imports no torch.
+
+A new head is one class derived from ``FusionHead`` and one row here: command line, contract tests,
+bench and README table all read this table.
+"""
+
+from typing import TYPE_CHECKING
+
+from mvsa_pipe.registry import Registry, Row
+
+if TYPE_CHECKING:
+    from mvsa_pipe.heads.base import FusionHead
+
+FAITHFUL_SUFFIX = "-faithful"
+_S1 = "arXiv 2412.03625"
+_S2 = "arXiv 2503.07943"
+
+
+def _row(name: str, target: str, summary: str, source: str) -> Row:
+    return Row(name, f"mvsa_pipe.heads.{target}", summary, source)
+
+
+HEADS: "Registry[type[FusionHead]]" = Registry(
+    "head",
+    [
+        _row("text", "unimodal:TextOnly", "the text alone", f"{_S1}, {_S2} (baseline)"),
+        _row("image", "unimodal:ImageOnly", "the picture alone", f"{_S1}, {_S2} (baseline)"),
+        _row("native-cat", "native:NativeCat", "both vectors side by side", f"{_S1} 3.4"),
+        _row(
+            "native-combine",
+            "native:NativeCombine",
+            "one classifier a modality, their logits added",
+            f"{_S1} 3.4",
+        ),
+        _row(
+            "cmac",
+            "cmac:Cmac",
+            "cross-attention both ways, one classifier a modality",
+            f"{_S1} 3.1",
+        ),
+        _row(
+            "hstec",
+            "hstec:Hstec",
+            "one transformer layer over all tokens, one classifier a modality",
+            f"{_S1} 3.2",
+        ),
+        _row("ote", "ote:Ote", "one transformer layer over the two vectors", f"{_S1} 3.3"),
+        _row("basic", "latent:Basic", "both latents side by side", _S2),
+        _row(
+            "self-attention",
+            "latent:SelfAttention",
+            "self-attention inside each modality and over both joined",
+            f"{_S2} (interpretation)",
+        ),
+        _row(
+            "dual-attention",
+            "latent:DualAttention",
+            "self-attention inside each modality, cross-attention both ways",
+            f"{_S2} (interpretation)",
+        ),
+        _row(
+            "logistic",
+            "logistic:Logistic",
+            "logistic regression on both vectors: what a neural head must beat",
+            "scikit-learn",
+        ),
+        _row(
+            f"native-combine{FAITHFUL_SUFFIX}",
+            "native:NativeCombineFaithful",
+            "native-combine as published, softmax upon softmax",
+            f"{_S1} 3.4 and its code",
+        ),
+        _row(
+            f"cmac{FAITHFUL_SUFFIX}",
+            "cmac:CmacFaithful",
+            "cmac as published, without a padding mask",
+            f"{_S1} 3.1 and its code",
+        ),
+        _row(
+            f"hstec{FAITHFUL_SUFFIX}",
+            "hstec:HstecFaithful",
+            "hstec as published, without a padding mask",
+            f"{_S1} 3.2 and its code",
+        ),
+        _row(
+            f"ote{FAITHFUL_SUFFIX}",
+            "ote:OteFaithful",
+            "ote as published, attending over a sequence of one",
+            f"{_S1} 3.3 and its code",
+        ),
+    ],
+)
+
+
+def is_faithful(row: Row) -> bool:
+    """Whether a head repeats a published computation, defects included.
+
+    The bench leaves these out unless they are asked for by name.
+    """
+    return row.name.endswith(FAITHFUL_SUFFIX)

@@ -1,0 +1,84 @@
+"""What every fusion head is: a module that maps one ``FeatureBatch`` to logits ``[B, C]``."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.heads.layers import Dropout
+from mvsa_pipe.heads.options import HeadOptions
+
+__all__ = ["FusionHead", "HeadOptions", "Solvable"]
+
+
+class FusionHead(nn.Module, ABC):
+    """Base of all heads; a subclass is one row in the table of heads.
+
+    Attributes:
+        needs: The features that ``forward`` reads; all others may be absent or NaN. Of a class:
+            those under its default options; of a head: those under its own.
+        Options: The frozen dataclass of the head's hyper-parameters.
+        batch_independent: Whether a post's logits are free of its companions. Only ``faithful``
+            variants, which repeat a published defect, may say False.
+        loss_floor: The least cross-entropy that the head can reach with three classes.
+        sizes: What the head was built for.
+        options: How it was built.
+    """
+
+    needs: frozenset[Field]
+    Options: ClassVar[type[HeadOptions]] = HeadOptions
+    batch_independent: ClassVar[bool] = True
+    loss_floor: ClassVar[float] = 0.0
+
+    def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.options = options
+
+    @abstractmethod
+    def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
+        """Logits of every post; softmax turns them into probabilities."""
+
+    def use_generator(self, generator: torch.Generator) -> None:
+        """Hands every dropout layer the generator that its masks are drawn from."""
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.generator = generator
+
+    def read(self, batch: FeatureBatch, field: Field) -> Float[Tensor, "B *tokens D"]:
+        """A declared feature in the precision of the weights; caches hold half precision.
+
+        Raises:
+            ValueError: The batch lacks it.
+        """
+        value: Tensor | None = getattr(batch, field.value)
+        if value is None:
+            raise ValueError(f"{type(self).__name__} needs {field.value}, which the batch lacks")
+        return value.to(next(self.parameters()).dtype)
+
+    def read_text_tokens(
+        self, batch: FeatureBatch
+    ) -> tuple[Float[Tensor, "B T Dt"], Bool[Tensor, "B T"]]:
+        """Hidden states of the text, zero on padding whatever stood there, and their mask."""
+        hidden, mask = self.read(batch, Field.TEXT_HIDDEN), batch.text_mask
+        if mask is None:
+            raise ValueError(f"{type(self).__name__} needs text_mask, which the batch lacks")
+        # not hidden * mask: NaN times zero is NaN
+        return torch.where(mask.unsqueeze(-1), hidden, 0.0), mask
+
+
+@runtime_checkable
+class Solvable(Protocol):
+    """A head whose weights are solved for in closed form or by its own solver, without epochs."""
+
+    def solve(
+        self,
+        train: FeatureBatch,
+        train_labels: Int[Tensor, " B"],
+        strength: float,
+        class_weights: Float[Tensor, " C"] | None,
+    ) -> None:
+        """Sets the weights from all training posts at once."""

@@ -1,0 +1,158 @@
+"""Hyper-parameters of heads: frozen, validated, read from the command line or ``config.json``."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from math import inf, isfinite
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from mvsa_pipe.errors import ConfigError
+
+OptionValue = str | int | float | bool
+OptionsT = TypeVar("OptionsT", bound="HeadOptions")
+
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Range:
+    """What an option's value must lie in; stands in the ``Annotated`` type of the option."""
+
+    least: float
+    below: float = inf
+
+
+Size = Annotated[int, Range(least=1.0)]
+Rate = Annotated[float, Range(least=0.0, below=1.0)]
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """Options of a head without any; every head's own options derive from it.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        """Checks the range of every option."""
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            for allowed in getattr(hint, "__metadata__", ()):
+                value = getattr(self, name)
+                if not allowed.least <= value < allowed.below:
+                    bound = "" if allowed.below == inf else f" and less than {allowed.below:g}"
+                    raise _bad_value(name, f"at least {allowed.least:g}{bound}", value)
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(HeadOptions):
+    """Options of the classifier that most heads end in.
+
+    Attributes:
+        hidden: Width of the classifier's hidden layer.
+        dropout: Chance of dropping an entry before each of the classifier's two layers.
+    """
+
+    hidden: Size = 128
+    dropout: Rate = 0.4
+
+
+@dataclass(frozen=True)
+class ProjectionOptions(ClassifierOptions):
+    """Options of heads that bring both modalities to one width first.
+
+    Attributes:
+        width: The head's width ``d``; 256 as in S2.
+        input_dropout: Chance of dropping a backbone feature, for all tokens of a post at once.
+    """
+
+    width: Size = 256
+    input_dropout: Rate = 0.2
+
+
+@dataclass(frozen=True)
+class AttentionOptions(ProjectionOptions):
+    """Options of heads that attend.
+
+    Attributes:
+        n_attn: Number of attention heads, which divides ``width``.
+        attention_dropout: Chance of dropping an attention weight. Off by default: means over many
+            tokens wash it out, and without it the fast attention kernels can be used.
+    """
+
+    n_attn: Size = 4
+    attention_dropout: Rate = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks that the attention heads share the width evenly."""
+        super().__post_init__()
+        if self.width % self.n_attn:
+            raise _bad_value("width", f"a multiple of n_attn = {self.n_attn}", self.width)
+
+
+@dataclass(frozen=True)
+class EncoderOptions(AttentionOptions):
+    """Options of heads with a transformer layer.
+
+    Attributes:
+        feedforward: Width of the hidden layer behind the attention.
+        encoder_dropout: Chance of dropping an entry inside the layer.
+    """
+
+    feedforward: Size = 512
+    encoder_dropout: Rate = 0.2
+
+
+def parse_options(head: str, kind: type[OptionsT], given: Mapping[str, OptionValue]) -> OptionsT:
+    """Options of a head from names and values, which may be strings as typed by a user.
+
+    Args:
+        head: The head's name, for messages.
+        kind: The head's options.
+        given: Names and values of the options that differ from their defaults.
+
+    Raises:
+        ConfigError: An option is unknown, or its value is of the wrong type or out of range.
+    """
+    kinds = get_type_hints(kind)
+    names = [option.name for option in fields(kind)]
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+            raise ConfigError(
+                f"Head {head!r} has no option {name!r}",
+                expected=f"one of {', '.join(names)}" if names else "none: it has no options",
+                hint=f"did you mean {' or '.join(near)}?" if near else None,
+            )
+    try:
+        return kind(**{name: _parse(name, kinds[name], value) for name, value in given.items()})
+    except ConfigError as error:
+        raise ConfigError(
+            error.what, where=f"head {head!r}", expected=error.expected, found=error.found
+        ) from None
+
+
+def _parse(name: str, kind: type[Any], value: OptionValue) -> OptionValue | Enum:
+    if issubclass(kind, Enum):
+        if value in [member.value for member in kind]:
+            return kind(value)
+        raise _bad_value(name, f"one of {', '.join(member.value for member in kind)}", value)
+    if kind is bool:
+        if str(value).lower() in _TRUTHS:
+            return _TRUTHS[str(value).lower()]
+        raise _bad_value(name, "true or false", value)
+    # bool is an int to Python, and int(2.5) would round in silence
+    if not isinstance(value, bool) and (kind is float or not isinstance(value, float)):
+        try:
+            number: int | float = kind(value)
+        except ValueError:
+            pass
+        else:
+            if isfinite(number):
+                return number
+    raise _bad_value(name, "a whole number" if kind is int else "a number", value)
+
+
+def _bad_value(name: str, expected: str, found: object) -> ConfigError:
+    return ConfigError(f"Option {name!r} cannot be used", expected=expected, found=found)

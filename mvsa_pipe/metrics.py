@@ -1,0 +1,204 @@
+"""Scores with their intervals, and the rows that cost nothing: majority and chance.
+
+Every score is a function of the confusion matrix, so that the bootstrap draws matrices: resampling
+posts with replacement and counting (true, predicted) cells is one multinomial draw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+
+
+class Score(StrEnum):
+    """The summary scores; all are in [0, 1] and higher is better."""
+
+    ACCURACY = "accuracy"
+    PRECISION_MACRO = "precision_macro"
+    RECALL_MACRO = "recall_macro"
+    F1_MACRO = "f1_macro"
+    PRECISION_WEIGHTED = "precision_weighted"
+    RECALL_WEIGHTED = "recall_weighted"
+    F1_WEIGHTED = "f1_weighted"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well predictions meet labels.
+
+    Attributes:
+        posts: How many posts were scored.
+        values: Each summary score.
+        intervals: Its bootstrap interval, low and high.
+        confidence: Coverage of the intervals.
+        per_class: Precision, recall, F1 and support of each class.
+        confusion: Rows are true classes, columns predicted ones.
+        classes: Names of both.
+    """
+
+    posts: int
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    confidence: float
+    per_class: dict[str, dict[str, float]]
+    confusion: list[list[int]]
+    classes: tuple[str, ...]
+
+    def __getitem__(self, score: Score) -> float:
+        return self.values[score.value]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def confusion_matrix(labels: Counts, predictions: Counts, classes: int) -> Counts:
+    """Counts of (true, predicted) pairs ``[C, C]``."""
+    cells = np.bincount(labels * classes + predictions, minlength=classes * classes)
+    return cells.reshape(classes, classes).astype(np.int64)
+
+
+def score_confusion(confusion: NDArray[Any]) -> dict[Score, NDArray[np.float64]]:
+    """Summary scores of matrices ``[..., C, C]``.
+
+    A class that occurs in neither labels nor predictions is left out of macro means; a class that
+    is never predicted has precision 0, as in scikit-learn with ``zero_division=0``.
+    """
+    counts = confusion.astype(np.float64)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    support, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    precision = _ratio(hits, predicted)
+    recall = _ratio(hits, support)
+    f1 = _ratio(2 * hits, support + predicted)
+    total = counts.sum(axis=(-2, -1))
+    occurs = (support + predicted) > 0
+    out = {Score.ACCURACY: _ratio(hits.sum(axis=-1), total)}
+    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+        macro = _ratio((values * occurs).sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
+        weighted = _ratio((values * support).sum(axis=-1), total)
+        out[Score(f"{name}_macro")] = macro
+        out[Score(f"{name}_weighted")] = weighted
+    return out
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    whole = np.asarray(whole, np.float64)
+    return np.divide(part, whole, out=np.zeros_like(part, np.float64), where=whole > 0)
+
+
+def score(
+    labels: Counts,
+    predictions: Counts,
+    classes: Sequence[str],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Scores:
+    """Scores predictions against labels, with percentile bootstrap intervals over posts.
+
+    Args:
+        labels: True classes ``[N]``.
+        predictions: Predicted classes ``[N]``.
+        classes: Names of the classes.
+        resamples: Bootstrap resamples of the posts.
+        confidence: Coverage of the intervals.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: There is nothing to score.
+
+    Source:
+        Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    if not len(labels):
+        raise ValueError("no posts to score")
+    confusion = confusion_matrix(labels, predictions, len(classes))
+    values = score_confusion(confusion)
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    drawn = _resampled(confusion, resamples, seed)
+    intervals = {
+        name.value: (float(low), float(high))
+        for name, samples in score_confusion(drawn).items()
+        for low, high in [np.percentile(samples, tails)]
+    }
+    return Scores(
+        posts=len(labels),
+        values={name.value: float(value) for name, value in values.items()},
+        intervals=intervals,
+        confidence=confidence,
+        per_class=_per_class(confusion, classes),
+        confusion=confusion.tolist(),
+        classes=tuple(classes),
+    )
+
+
+def _resampled(confusion: Counts, resamples: int, seed: int) -> Counts:
+    total = int(confusion.sum())
+    shares = confusion.ravel() / total
+    drawn = np.random.default_rng(seed).multinomial(total, shares, size=resamples)
+    return drawn.reshape(resamples, *confusion.shape)
+
+
+def _per_class(confusion: Counts, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    hits = np.diagonal(confusion).astype(np.float64)
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    columns = {
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, support + predicted),
+        "support": support.astype(np.float64),
+    }
+    return {
+        name: {column: float(values[c]) for column, values in columns.items()}
+        for c, name in enumerate(classes)
+    }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a method that reads no post reaches.
+
+    Attributes:
+        name: ``majority`` or ``chance``.
+        values: Each summary score, a mean over draws for ``chance``.
+        deviations: Standard deviation over draws; 0 for ``majority``.
+    """
+
+    name: str
+    values: dict[str, float]
+    deviations: dict[str, float]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def majority(train_labels: Counts, labels: Counts, classes: int) -> Reference:
+    """Always answers the most frequent class of the training posts."""
+    top = int(np.bincount(train_labels, minlength=classes).argmax())
+    values = score_confusion(confusion_matrix(labels, np.full_like(labels, top), classes))
+    return Reference(
+        "majority", {k.value: float(v) for k, v in values.items()}, {k.value: 0.0 for k in values}
+    )
+
+
+def chance(
+    train_labels: Counts, labels: Counts, classes: int, *, draws: int = 2000, seed: int = 0
+) -> Reference:
+    """Guesses each post from the training posts' class shares."""
+    shares = np.bincount(train_labels, minlength=classes) / len(train_labels)
+    support = np.bincount(labels, minlength=classes)
+    generator = np.random.default_rng(seed)
+    drawn = np.stack([generator.multinomial(n, shares, size=draws) for n in support], axis=1)
+    values = score_confusion(drawn)
+    return Reference(
+        "chance",
+        {k.value: float(v.mean()) for k, v in values.items()},
+        {k.value: float(v.std(ddof=1)) for k, v in values.items()},
+    )

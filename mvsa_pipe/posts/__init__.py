@@ -1,0 +1,25 @@
+"""Posts: reads a data set in any known layout, labels it, divides it, and says what is wrong.
+
+``read_posts`` yields a ``PostSet``; ``parse_split`` divides it; ``check_posts`` looks for what
+would spoil a result. A new layout is one file with a reader and one row in ``FORMATS``.
+"""
+
+from mvsa_pipe.posts.formats import FORMATS, LabelRule, Reader, ReadOptions, Task
+from mvsa_pipe.posts.post import Post, PostSet
+from mvsa_pipe.posts.reading import read_posts
+from mvsa_pipe.posts.splits import Split, parse_split, protocol_tag, random_split
+
+__all__ = [
+    "FORMATS",
+    "LabelRule",
+    "Post",
+    "PostSet",
+    "ReadOptions",
+    "Reader",
+    "Split",
+    "Task",
+    "parse_split",
+    "protocol_tag",
+    "random_split",
+    "read_posts",
+]

@@ -1,0 +1,227 @@
+"""Looks through a data set for whatever would spoil a result."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mvsa_pipe.errors import DataError, name_some
+from mvsa_pipe.images import ImageFault, inspect_image
+from mvsa_pipe.posts.duplicates import image_keys, joined, members, text_keys
+from mvsa_pipe.posts.post import Post, PostSet
+from mvsa_pipe.posts.splits import PARTS, TEST, TRAIN, Split, protocol_tag
+
+_MOST_THREADS = 8
+
+Groups = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What stands in more than one part of a split.
+
+    Attributes:
+        texts: Ids of each group of posts with one normalised text, across parts.
+        images: Ids of each group of posts with the same picture, across parts.
+        test_ids: Test posts whose text or picture also stands in train.
+    """
+
+    texts: Groups = ()
+    images: Groups = ()
+    test_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What lies in a data set.
+
+    Attributes:
+        name: The data set's name.
+        tag: Its protocol tag, with the split if there is one.
+        n_posts: Posts kept.
+        dropped: Posts left out, by reason.
+        notes: What the reader repaired, counted.
+        labels: Posts per class.
+        n_unlabelled: Posts without a label.
+        label_pairs: How often annotators gave each ``text label,image label``.
+        encodings: How often each encoding served.
+        missing_texts: Ids of posts without a text.
+        empty_texts: Ids of posts whose text says nothing.
+        images: Ids by what is wrong with their picture; every kind of fault is named.
+        duplicates: Ids of each group that shares a text or a picture, largest first.
+        conflicting: Those groups whose posts have different labels.
+        split_labels: Posts per part and class; empty without a split.
+        leakage: What stands in two parts of the split.
+        spoilers: Why a result would be spoiled, one sentence each; empty when all is well.
+    """
+
+    name: str
+    tag: str
+    n_posts: int
+    dropped: dict[str, int]
+    notes: dict[str, int]
+    labels: dict[str, int]
+    n_unlabelled: int
+    label_pairs: dict[str, int]
+    encodings: dict[str, int]
+    missing_texts: tuple[str, ...]
+    empty_texts: tuple[str, ...]
+    images: dict[str, tuple[str, ...]]
+    duplicates: Groups
+    conflicting: Groups
+    split_labels: dict[str, dict[str, int]]
+    leakage: Leakage = field(default_factory=Leakage)
+    spoilers: tuple[str, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+
+def check_posts(
+    posts: PostSet,
+    split: Split | None = None,
+    on_image: Callable[[], None] | None = None,
+) -> CheckReport:
+    """Counts what is there and names what is wrong; every picture is decoded.
+
+    Args:
+        posts: The data set.
+        split: How it is divided; without one, leakage is not looked for.
+        on_image: Called in this thread after each post's picture, to show progress.
+    """
+    texts, pictures = text_keys(posts), image_keys(posts)
+    groups = members(joined(texts, pictures))
+    label_of = [post.label for post in posts.posts]
+    conflicting = [group for group in groups if len({label_of[at] for at in group}) > 1]
+    images = _image_faults(posts, on_image)
+    missing = tuple(post.id for post in posts.posts if post.text is None)
+    leakage = Leakage() if split is None else _leakage(posts, split, texts, pictures)
+    labels = posts.label_counts()
+    return CheckReport(
+        name=posts.name,
+        tag=posts.protocol if split is None else protocol_tag(posts, split),
+        n_posts=len(posts),
+        dropped=dict(posts.dropped),
+        notes=dict(posts.notes),
+        labels=labels,
+        n_unlabelled=label_of.count(None),
+        label_pairs=_label_pairs(posts),
+        encodings=dict(Counter(post.encoding for post in posts.posts if post.text is not None)),
+        missing_texts=missing,
+        empty_texts=tuple(post.id for post in posts.posts if post.text == ""),
+        images=images,
+        duplicates=_ids(posts, groups),
+        conflicting=_ids(posts, conflicting),
+        split_labels={} if split is None else _split_labels(posts, split),
+        leakage=leakage,
+        spoilers=tuple(_spoilers(labels, missing, images, leakage)),
+    )
+
+
+def _image_faults(
+    posts: PostSet, on_image: Callable[[], None] | None
+) -> dict[str, tuple[str, ...]]:
+    faults: dict[str, list[str]] = {fault.value: [] for fault in ImageFault}
+    n_threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        found = pool.map(lambda post: _image_fault(posts, post), posts.posts)
+        for post, fault in zip(posts.posts, found, strict=True):
+            if fault is not None:
+                faults[fault.value].append(post.id)
+            if on_image is not None:
+                on_image()
+    return {fault: tuple(ids) for fault, ids in faults.items()}
+
+
+def _image_fault(posts: PostSet, post: Post) -> ImageFault | None:
+    if post.image is None or not posts.storage.has(post.image):
+        return ImageFault.MISSING
+    try:
+        data = posts.storage.read(post.image)
+    except DataError:
+        return ImageFault.TRUNCATED
+    return inspect_image(data, posts.storage.where(post.image))
+
+
+def _label_pairs(posts: PostSet) -> dict[str, int]:
+    pairs = Counter(",".join(pair) for post in posts.posts for pair in post.annotations)
+    return dict(sorted(pairs.items()))
+
+
+def _split_labels(posts: PostSet, split: Split) -> dict[str, dict[str, int]]:
+    counts = Counter((split.parts.get(post.id), post.label) for post in posts.posts)
+    return {part: {name: counts[part, name] for name in posts.classes} for part in PARTS}
+
+
+def _ids(posts: PostSet, groups: Sequence[Sequence[int]]) -> Groups:
+    return tuple(tuple(posts.posts[at].id for at in group) for group in groups)
+
+
+def _leakage(
+    posts: PostSet, split: Split, texts: Sequence[str | None], pictures: Sequence[bytes | None]
+) -> Leakage:
+    parts = [split.parts.get(post.id) for post in posts.posts]
+
+    def crossing(groups: list[list[int]]) -> list[list[int]]:
+        return [group for group in groups if len({parts[at] for at in group} - {None}) > 1]
+
+    by_text, by_image = crossing(members(joined(texts))), crossing(members(joined(pictures)))
+    tested = {
+        at
+        for group in (*by_text, *by_image)
+        if any(parts[other] == TRAIN for other in group)
+        for at in group
+        if parts[at] == TEST
+    }
+    return Leakage(
+        texts=_ids(posts, by_text),
+        images=_ids(posts, by_image),
+        test_ids=tuple(posts.posts[at].id for at in sorted(tested)),
+    )
+
+
+_FAULT_PHRASES = {
+    ImageFault.MISSING: "have no picture",
+    ImageFault.ZERO_BYTE: "have an empty file for a picture",
+    ImageFault.NOT_AN_IMAGE: "have a file that is no picture",
+    ImageFault.TRUNCATED: "have a picture that is cut short or damaged",
+    ImageFault.OVERSIZED: "have a picture too large to decode safely",
+}
+
+
+def _spoilers(
+    labels: dict[str, int],
+    missing_texts: Sequence[str],
+    images: dict[str, tuple[str, ...]],
+    leakage: Leakage,
+) -> list[str]:
+    sentences = []
+    for fault, phrase in _FAULT_PHRASES.items():
+        if images[fault.value]:
+            sentences.append(_sentence(images[fault.value], phrase))
+    if missing_texts:
+        sentences.append(_sentence(missing_texts, "have no text"))
+    for groups, what in ((leakage.texts, "text"), (leakage.images, "picture")):
+        if groups:
+            first = name_some(["+".join(group[:3]) for group in groups], most=5)
+            count = f"1 {what} stands" if len(groups) == 1 else f"{len(groups):,} {what}s stand"
+            sentences.append(f"{count} in more than one part of the split: {first}.")
+    if leakage.test_ids:
+        sentences.append(
+            _sentence(leakage.test_ids, "are tested although train holds the same text or picture")
+        )
+    if any(labels.values()):
+        sentences += [
+            f"The class {name} has {count:,} of the posts; it takes two to train and test on."
+            for name, count in labels.items()
+            if count < 2
+        ]
+    return sentences
+
+
+def _sentence(ids: Sequence[str], phrase: str) -> str:
+    count = "1 post" if len(ids) == 1 else f"{len(ids):,} posts"
+    return f"{count} {phrase}: {name_some(ids)}."

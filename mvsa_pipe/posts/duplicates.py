@@ -1,0 +1,82 @@
+"""Posts that say or show the same: they belong on one side of a split."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.posts.storage import Storage
+from mvsa_pipe.posts.text import normalised
+
+
+def duplicate_groups(posts: PostSet) -> tuple[int, ...]:
+    """A group's number for each post, in the posts' order; numbers count up from 0.
+
+    Posts share a group when their normalised texts are equal (and not empty), when their
+    pictures' bytes are equal, or through a chain of such posts.
+    """
+    return joined(text_keys(posts), image_keys(posts))
+
+
+def text_keys(posts: PostSet) -> list[str | None]:
+    """What is compared of each text; ``None`` for texts that say nothing."""
+    return [normalised(post.text or "") or None for post in posts.posts]
+
+
+def image_keys(posts: PostSet) -> list[bytes | None]:
+    """A digest of each picture that could have a twin; ``None`` for all others.
+
+    A picture whose size no other has is never read. Missing, empty and unreadable ones have no
+    twin; ``check_posts`` lists them.
+    """
+    names = [post.image for post in posts.posts]
+    sizes = {name: _size(posts.storage, name) for name in names if name is not None}
+    shared = Counter(sizes[name] for name in names if name is not None)
+    keys: list[bytes | None] = []
+    for name in names:
+        size = 0 if name is None else sizes[name]
+        has_twin = name is not None and size > 0 and shared[size] > 1
+        keys.append(_digest(posts.storage, name) if name is not None and has_twin else None)
+    return keys
+
+
+def _size(storage: Storage, name: str) -> int:
+    try:
+        return storage.size(name)
+    except DataError:
+        return 0
+
+
+def _digest(storage: Storage, name: str) -> bytes | None:
+    try:
+        return hashlib.blake2b(storage.read(name), digest_size=16).digest()
+    except DataError:
+        return None
+
+
+def joined(*keys: Sequence[Hashable | None]) -> tuple[int, ...]:
+    """Groups of positions that any of several key columns gives an equal key (union-find)."""
+    parents = list(range(len(keys[0])))
+
+    def root(position: int) -> int:
+        while parents[position] != position:
+            parents[position] = parents[parents[position]]
+            position = parents[position]
+        return position
+
+    for column in keys:
+        first: dict[Hashable, int] = {}
+        for position, key in enumerate(column):
+            if key is not None:
+                parents[root(position)] = root(first.setdefault(key, position))
+    numbers: dict[int, int] = {}
+    return tuple(numbers.setdefault(root(i), len(numbers)) for i in range(len(parents)))
+
+
+def members(groups: Iterable[int]) -> list[list[int]]:
+    """Positions in each group that has more than one, largest group first."""
+    positions: defaultdict[int, list[int]] = defaultdict(list)
+    for position, group in enumerate(groups):
+        positions[group].append(position)
+    return sorted((group for group in positions.values() if len(group) > 1), key=len, reverse=True)

@@ -1,0 +1,157 @@
+"""MVSA-Single and MVSA-Multiple as published: one list of label pairs, one file a text and picture.
+
+Source:
+    Niu, Zhu, Pang and El Saddik, "Sentiment Analysis on Multi-View Social Data", MMM 2016.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.consolidation import SENTIMENTS, agreed, consolidate, majority_pair
+from mvsa_pipe.posts.formats import LabelRule, ReadOptions
+from mvsa_pipe.posts.id_files import IdFiles
+from mvsa_pipe.posts.place import Place
+from mvsa_pipe.posts.post import Post, PostSet
+from mvsa_pipe.posts.rows import RowFaults
+from mvsa_pipe.posts.text import decode_text
+
+LIST_NAME = "labelResultAll.txt"
+
+Annotations = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class MvsaReader:
+    """Reads MVSA with a given number of annotators.
+
+    Attributes:
+        name: The data set's name.
+        n_annotators: ``text,image`` columns after the id: one in Single, three in Multiple.
+    """
+
+    name: str
+    n_annotators: int
+
+    @property
+    def looks_for(self) -> str:
+        """What the layout is known by."""
+        columns = "one text,image column" if self.n_annotators == 1 else "three text,image columns"
+        return f"{LIST_NAME} with {columns}"
+
+    def recognises(self, place: Place) -> bool:
+        """Whether the list is here and its first row has this many annotators."""
+        name = _list_name(place)
+        if name is None:
+            return False
+        rows = _rows(place, name)
+        # A list with any other width is read as Single, whose message then names the line.
+        width = len(rows[0][1]) - 1 if rows else 1
+        return width == self.n_annotators or (self.n_annotators == 1 and width != 3)
+
+    def read(self, place: Place, options: ReadOptions) -> PostSet:
+        """All posts that the label rule keeps, in the list's order.
+
+        Raises:
+            DataError: The list is missing, or has rows that cannot be used.
+        """
+        name = _list_name(place)
+        if name is None:
+            raise DataError(
+                "The list of labels is missing",
+                where=place.where(),
+                expected=LIST_NAME,
+                hint="unpack the whole data set, or name another --format",
+            )
+        annotated = self._annotations(place, name)
+        files = IdFiles(place)
+        dropped: Counter[str] = Counter()
+        posts = []
+        for post_id, annotations in annotated.items():
+            label, reason = _label(annotations, options.labels)
+            if label is None:
+                dropped[reason] += 1
+                continue
+            text, encoding = files.text(post_id)
+            image = files.image(post_id)
+            posts.append(Post(post_id, text, image, label, encoding, annotations))
+        _refuse_bare(place, posts)
+        tag = "" if options.labels is LabelRule.CONSOLIDATED else f"/{options.labels}"
+        set_name = options.name or place.marked_name() or self.name
+        return PostSet(
+            name=set_name,
+            protocol=f"{set_name}/{len(posts)}{tag}",
+            classes=SENTIMENTS,
+            posts=tuple(posts),
+            storage=place.storage,
+            dropped=dict(dropped),
+            notes=dict(files.notes),
+        )
+
+    def _annotations(self, place: Place, name: str) -> dict[str, Annotations]:
+        faults = RowFaults(place.where(name))
+        annotated: dict[str, Annotations] = {}
+        for line, cells in _rows(place, name):
+            post_id, *columns = cells
+            if len(columns) != self.n_annotators:
+                faults.add(
+                    line,
+                    f"{len(cells)} tab-separated columns, where {self.name} has an id and "
+                    f"{self.n_annotators} text,image",
+                )
+                continue
+            pairs = [tuple(part.strip() for part in column.split(",")) for column in columns]
+            bad = [column for column, pair in zip(columns, pairs, strict=True) if not _known(pair)]
+            if bad:
+                faults.add(
+                    line,
+                    f"{', '.join(map(repr, bad))}, where a pair of {', '.join(SENTIMENTS)} "
+                    "(text,image) is expected",
+                )
+            elif faults.new_id(line, post_id):
+                annotated[post_id] = tuple((pair[0], pair[1]) for pair in pairs)
+        faults.raise_any()
+        return annotated
+
+
+def _known(pair: tuple[str, ...]) -> bool:
+    return len(pair) == 2 and all(label in SENTIMENTS for label in pair)
+
+
+def _list_name(place: Place) -> str | None:
+    return next((name for name in place.files() if name.lower() == LIST_NAME.lower()), None)
+
+
+def _rows(place: Place, name: str) -> list[tuple[int, list[str]]]:
+    """Line numbers and stripped cells of the list, without its header and blank lines."""
+    text, _ = decode_text(place.read(name))
+    rows = [
+        (number, [cell.strip() for cell in line.rstrip().split("\t")])
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
+    return rows[1:] if rows and rows[0][1][0].lower() == "id" else rows
+
+
+def _label(annotations: Annotations, rule: LabelRule) -> tuple[str | None, str]:
+    """The post's label, or ``None`` and why it is dropped."""
+    pair = majority_pair(annotations)
+    if pair is None:
+        return None, "no-majority"
+    if rule is LabelRule.AGREE:
+        return agreed(*pair), "disagreeing"
+    return consolidate(*pair), "opposing"
+
+
+def _refuse_bare(place: Place, posts: list[Post]) -> None:
+    if posts and all(post.text is None and post.image is None for post in posts):
+        raise DataError(
+            "None of the listed posts has a text or a picture",
+            where=place.where(),
+            expected=f"data/{posts[0].id}.txt and data/{posts[0].id}.jpg",
+            hint="put the data/ folder of the same data set beside the list",
+        )
+
+
+SINGLE = MvsaReader("mvsa-single", 1)
+MULTIPLE = MvsaReader("mvsa-multiple", 3)

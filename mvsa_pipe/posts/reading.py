@@ -1,0 +1,96 @@
+"""Reads the posts at a path, whatever layout they are in."""
+
+from pathlib import Path
+
+from mvsa_pipe.errors import ConfigError, DataError, name_some
+from mvsa_pipe.posts.formats import FORMATS, LabelRule, Reader, ReadOptions, Task
+from mvsa_pipe.posts.place import Place, find_place
+from mvsa_pipe.posts.post import PostSet
+
+_DEFAULTS = ReadOptions()
+
+
+def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
+    """All posts at a path: a folder, a zip read in place, or one file of a data set.
+
+    The format is found by what lies there, at the path itself or one folder down, unless the
+    options name it.
+
+    Raises:
+        DataError: Nothing is there, no layout is recognised, or rows cannot be used.
+        ConfigError: An option does not go with the format.
+    """
+    start = find_place(path)
+    name, reader, place = _recognise(start, options.format)
+    _refuse_foreign_options(name, options)
+    posts = reader.read(place, options)
+    if not posts.posts:
+        raise DataError(
+            "There is no post to be had",
+            where=path,
+            found=f"dropped: {dict(posts.dropped)}" if posts.dropped else "a list without rows",
+        )
+    if options.require_labels and all(post.label is None for post in posts.posts):
+        raise DataError(
+            "No post has a label",
+            where=path,
+            expected="a label for every post that is trained or tested on",
+            hint="mvsa predict takes posts without labels",
+        )
+    return posts
+
+
+def _recognise(start: Place, wanted: str | None) -> tuple[str, Reader, Place]:
+    names = FORMATS.names if wanted is None else (wanted,)
+    readers = {name: FORMATS.load(name) for name in names}
+    for places in ([start], start.folders()):
+        matches = [match for place in places if (match := _first(readers, place)) is not None]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise DataError(
+                "Several data sets lie at this path",
+                where=start.path,
+                found=name_some([f"{place.where()} ({name})" for name, _, place in matches]),
+                hint="name one of them",
+            )
+    raise _unrecognised(start, readers)
+
+
+def _first(readers: dict[str, Reader], place: Place) -> tuple[str, Reader, Place] | None:
+    for name, reader in readers.items():
+        if reader.recognises(place):
+            return name, reader, place
+    return None
+
+
+def _unrecognised(start: Place, readers: dict[str, Reader]) -> DataError:
+    present = start.files() + [f"{place.stem()}/" for place in start.folders()]
+    parent = start.path.resolve().parent
+    above = [name for name in ("labelResultAll.txt", "labels.csv") if (parent / name).is_file()]
+    if start.path.is_dir() and above:
+        hint = f"the list {above[0]} lies one folder up: name {parent} instead"
+    elif any(name.lower().endswith(".zip") for name in present):
+        hint = "name the archive itself, or unpack it"
+    else:
+        hint = "name the format with --format, or the file that lists the posts"
+    return DataError(
+        "No known layout of posts lies at this path",
+        where=start.path,
+        expected="; or ".join(f"{name}: {reader.looks_for}" for name, reader in readers.items()),
+        found=name_some(present),
+        hint=hint,
+    )
+
+
+def _refuse_foreign_options(name: str, options: ReadOptions) -> None:
+    if options.task is not Task.SENTIMENT and name != "memotion":
+        raise ConfigError(
+            f"The task {options.task.value!r} does not go with the format {name!r}",
+            expected=f"task {Task.SENTIMENT.value!r}, or Memotion's labels.csv",
+        )
+    if options.labels is not LabelRule.CONSOLIDATED and not name.startswith("mvsa-"):
+        raise ConfigError(
+            f"The label rule {options.labels.value!r} does not go with the format {name!r}",
+            expected="MVSA's labelResultAll.txt, which labels text and image apart",
+        )

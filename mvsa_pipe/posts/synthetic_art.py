@@ -1,0 +1,88 @@
+"""Writes tweets and paints pictures that show a given sentiment."""
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def _words(text: str) -> NDArray[np.str_]:
+    return np.array(text.split())
+
+
+_POLAR = {
+    "positive": _words(
+        "love happy great wonderful amazing beautiful smile joy perfect awesome sweet delight "
+        "lovely brilliant cheerful proud thankful fantastic winner hope"
+    ),
+    "negative": _words(
+        "hate sad awful terrible angry ugly cry pain broken horrible bitter disgust nasty "
+        "dreadful gloomy ashamed miserable disaster loser fear"
+    ),
+}
+_PLAIN = _words(
+    "the a this that my your our today tonight morning evening street train bus city park "
+    "window table coffee phone photo walk road bridge river house garden office market "
+    "school meeting week monday friday people friend someone again now here there with from "
+    "about after before while near just still going coming taking looking waiting reading"
+)
+_TOPICS = _words("news travel food music sport weather work family film book art style")
+
+# Mean colour of a background, and of the shapes upon it.
+_BACKGROUND = {"positive": (228, 186, 92), "neutral": (142, 150, 142), "negative": (52, 58, 92)}
+_SHAPE = {"positive": (240, 110, 130), "neutral": (110, 118, 112), "negative": (110, 24, 30)}
+_QUALITY = 85
+
+_Pixels = NDArray[np.float64]
+
+
+def tweet(cue: str, generator: np.random.Generator) -> str:
+    """A short text of plain words, one or two polar ones among them unless the cue is neutral."""
+    words = _draw(_PLAIN, int(generator.integers(5, 10)), generator)
+    if cue in _POLAR:
+        words += _draw(_POLAR[cue], int(generator.integers(1, 3)), generator)
+    generator.shuffle(words)
+    words.append(f"#{_draw(_TOPICS, 1, generator)[0]}")
+    if generator.random() < 0.3:
+        words[:0] = ["RT", f"@user{generator.integers(1000)}:"]
+    if generator.random() < 0.3:
+        words.append(f"http://t.co/{generator.integers(16**8):08x}")
+    return " ".join(words)
+
+
+def _draw(words: NDArray[np.str_], count: int, generator: np.random.Generator) -> list[str]:
+    return [str(word) for word in generator.choice(words, size=count, replace=False)]
+
+
+def picture(cue: str, image_px: int, generator: np.random.Generator) -> bytes:
+    """A JPEG with a gradient, two to five shapes and noise.
+
+    Round and bright is positive, square and grey neutral, pointed and dark negative.
+    """
+    down, across = np.mgrid[0:image_px, 0:image_px] / image_px
+    angle = generator.uniform(0, 2 * np.pi)
+    slope = (np.cos(angle) * across + np.sin(angle) * down)[..., None]
+    canvas = _colour(_BACKGROUND[cue], generator) + 36 * slope
+    for _ in range(generator.integers(2, 6)):
+        centre, radius = generator.uniform(0.15, 0.85, size=2), generator.uniform(0.08, 0.2)
+        inside = _shape(cue, across - centre[0], down - centre[1], radius)
+        canvas[inside] = _colour(_SHAPE[cue], generator)
+    canvas += generator.normal(0, 9, size=canvas.shape)
+    buffer = BytesIO()
+    pixels = np.clip(canvas, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()
+
+
+def _colour(mean: tuple[int, int, int], generator: np.random.Generator) -> _Pixels:
+    return np.asarray(mean, dtype=np.float64) + generator.normal(0, 14, size=3)
+
+
+def _shape(cue: str, right: _Pixels, below: _Pixels, radius: float) -> NDArray[np.bool_]:
+    """Where a shape covers the canvas, from the distances to its centre."""
+    if cue == "positive":
+        return np.hypot(right, below) < radius
+    if cue == "negative":
+        return (np.abs(right) < (below + radius) / 2) & (np.abs(below) < radius)
+    return np.maximum(np.abs(right), np.abs(below)) < radius

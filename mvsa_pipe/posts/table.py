@@ -1,0 +1,148 @@
+"""Posts in a table of their own, and Hugging Face's imagefolder, which is the same thing."""
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.consolidation import SENTIMENTS
+from mvsa_pipe.posts.formats import ReadOptions, kebab
+from mvsa_pipe.posts.place import Place
+from mvsa_pipe.posts.post import Post, PostSet
+from mvsa_pipe.posts.rows import RowFaults
+from mvsa_pipe.posts.tabular import Table, header, is_table, read_table
+
+_FILE_NAME = "file_name"
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Reads one table of posts.
+
+    Pictures are named relative to the table and must lie in its folder or below: a data set can
+    then be moved as a whole, and a table from a stranger cannot make this program read any file.
+
+    Attributes:
+        looks_for: What the layout is known by.
+        imagefolder: Whether the table is a ``metadata`` file with a ``file_name`` column, which
+            also serves as the id where there is no id column.
+    """
+
+    looks_for: str
+    imagefolder: bool
+
+    def recognises(self, place: Place) -> bool:
+        """Whether exactly one such table is here."""
+        return len(self._tables(place)) == 1
+
+    def read(self, place: Place, options: ReadOptions) -> PostSet:
+        """All rows as posts.
+
+        Raises:
+            DataError: Columns are missing, or rows cannot be used.
+        """
+        name, *others = self._tables(place) or [""]
+        if not name or others:
+            raise DataError(
+                "There is not one table here but " + (str(len(others) + 1) if name else "none"),
+                where=place.where(),
+                expected=self.looks_for,
+                hint="name the file itself",
+            )
+        table = read_table(place, name)
+        posts = self._posts(place, table, options)
+        stem = place.stem() if self.imagefolder else name.rpartition("/")[2].rpartition(".")[0]
+        set_name = options.name or place.marked_name() or kebab(stem)
+        return PostSet(
+            name=set_name,
+            protocol=f"{set_name}/{len(posts)}",
+            classes=classes_of((post.label for post in posts), table.where),
+            posts=tuple(posts),
+            storage=place.storage,
+        )
+
+    def _tables(self, place: Place) -> list[str]:
+        tables = [name for name in place.files() if is_table(name)]
+        if not self.imagefolder:
+            return tables
+        return [
+            name
+            for name in tables
+            if name.rpartition(".")[0] == "metadata"
+            and (name.endswith(".parquet") or _FILE_NAME in header(place, name))
+        ]
+
+    def _posts(self, place: Place, table: Table, options: ReadOptions) -> list[Post]:
+        image_column, id_column = options.image_column, options.id_column
+        if self.imagefolder and image_column not in table.columns:
+            image_column = _FILE_NAME
+        if self.imagefolder and id_column not in table.columns:
+            id_column = image_column
+        required = [id_column, options.text_column, image_column]
+        table.require(*required, *([options.label_column] if options.require_labels else []))
+        faults = RowFaults(table.where)
+        posts = []
+        for line, cells in table.rows:
+            post_id = (cells.get(id_column) or "").strip()
+            text = cells.get(options.text_column)
+            fault = _text_fault(text)
+            image, image_fault = _picture(place, cells.get(image_column))
+            label = (cells.get(options.label_column) or "").strip() or None
+            if label is None and options.require_labels:
+                fault = fault or f"the {options.label_column} is empty"
+            if fault or image_fault:
+                faults.add(line, fault or image_fault)
+            elif faults.new_id(line, post_id):
+                text = None if text is None else text.replace("\0", "").strip()
+                posts.append(Post(post_id, text, image, label, table.encoding))
+        faults.raise_any()
+        return posts
+
+
+def _text_fault(text: str | None) -> str:
+    if text is not None and _HALF_CHARACTER.search(text):
+        return "the text holds half a surrogate pair, which no encoding can write"
+    return ""
+
+
+def _picture(place: Place, cell: str | None) -> tuple[str | None, str]:
+    """Path of a picture in the storage, ``None`` when it is missing; and what is wrong, if so."""
+    named = (cell or "").strip().replace("\\", "/")
+    if not named:
+        return None, ""
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", named):
+        return None, f"the picture {named!r} is a link; pictures are never fetched"
+    path = posixpath.normpath(named)
+    if path.startswith(("/", "..")) or re.match(r"[a-zA-Z]:", path):
+        return None, f"the picture {named!r} does not lie in the table's folder"
+    return (place.prefix + path if place.has(path) else None), ""
+
+
+def classes_of(labels: Iterable[str | None], where: str) -> tuple[str, ...]:
+    """The classes that occur: in the sentiments' order, in that of their numbers, or sorted.
+
+    Raises:
+        DataError: Two labels differ in nothing but case.
+    """
+    names = {label for label in labels if label is not None}
+    by_lower: dict[str, str] = {}
+    for name in sorted(names):
+        twin = by_lower.setdefault(name.lower(), name)
+        if twin != name:
+            raise DataError(
+                "Two labels differ in nothing but case",
+                where=where,
+                found=f"{twin!r} and {name!r}",
+                hint="spell each label in one way",
+            )
+    if names <= set(SENTIMENTS):
+        return tuple(name for name in SENTIMENTS if name in names)
+    if all(name.isascii() and name.isdigit() for name in names):
+        return tuple(sorted(names, key=int))
+    return tuple(sorted(names))
+
+
+IMAGEFOLDER = TableReader("metadata.csv or metadata.jsonl with a file_name column", True)
+READER = TableReader("one .csv, .tsv, .jsonl or .parquet table of posts", False)

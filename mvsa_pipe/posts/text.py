@@ -1,0 +1,33 @@
+"""Texts: which encoding their bytes are in, and what two near-identical tweets share."""
+
+import re
+
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+# A quarter of MVSA-Single's texts are GB18030 (its "…" is A1 AD); Latin-1 takes what is left.
+_ENCODINGS = ("utf-8", "gb18030", "latin-1")
+
+_NOISE = re.compile(r"\b(?:https?://|www\.)\S+|@\w+:?|\brt\b:?", re.IGNORECASE)
+
+
+def decode_text(data: bytes) -> tuple[str, str]:
+    r"""The text of some bytes, without its byte order mark, and the encoding that served.
+
+    Tried in order: what a byte order mark says, UTF-8, GB18030, Latin-1, which takes any bytes.
+    NUL characters are removed: no text means them, and tokenizers and CSV readers choke on them.
+    """
+    marked = [name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)]
+    for encoding in (*marked, *_ENCODINGS):
+        try:
+            return data.decode(encoding).replace("\0", ""), encoding
+        except UnicodeDecodeError:
+            continue
+    raise AssertionError("Latin-1 decodes every byte")
+
+
+def normalised(text: str) -> str:
+    """What is left of a tweet when retweet marks, user names, links, case and spacing go."""
+    return " ".join(_NOISE.sub(" ", text).casefold().split())

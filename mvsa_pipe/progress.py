@@ -1,0 +1,29 @@
+"""How long steps report on themselves, without knowing who listens."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Listens to one long step after another."""
+
+    def start(self, what: str, total: int) -> None:
+        """A step begins that has ``total`` units."""
+
+    def advance(self, count: int) -> None:
+        """``count`` more units are done."""
+
+    def say(self, line: str) -> None:
+        """Something worth a line happened."""
+
+
+class Silence:
+    """Listens to nothing."""
+
+    def start(self, what: str, total: int) -> None:
+        """Ignored."""
+
+    def advance(self, count: int) -> None:
+        """Ignored."""
+
+    def say(self, line: str) -> None:
+        """Ignored."""

@@ -1,0 +1,33 @@
+"""Where a record comes from: versions and peak memory, without importing what they measure."""
+
+import platform
+import resource
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+
+from mvsa_pipe import __version__
+
+_PACKAGES = ("torch", "torchvision", "transformers", "numpy", "h5py", "scikit-learn")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of mvsa-pipe, Python and the packages that numbers depend on."""
+    versions = {"mvsa-pipe": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return versions
+
+
+def now() -> str:
+    """The present moment, ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process ever held resident."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts kilobytes

@@ -1,0 +1,165 @@
+"""Cached features of many posts in memory, from which any batch is one index selection."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.modality import Modality
+
+
+@dataclass(frozen=True)
+class RaggedText:
+    """Token states of all posts end to end.
+
+    Attributes:
+        states: ``[ΣT, Dt]``.
+        offsets: Where each post begins ``[N]``.
+        lengths: Tokens of each post ``[N]``.
+    """
+
+    states: Tensor
+    offsets: Tensor
+    lengths: Tensor
+
+    def padded(self, posts: Int[Tensor, " B"]) -> tuple[Tensor, Tensor]:
+        """Hidden states ``[B, T, Dt]`` of some posts and their mask ``[B, T]``."""
+        lengths = self.lengths[posts]
+        steps = torch.arange(int(lengths.max()), device=posts.device)
+        mask = steps < lengths[:, None]
+        # Positions of padding point at the post's first token: valid to read, masked afterwards.
+        places = self.offsets[posts][:, None] + torch.where(mask, steps, 0)
+        states = self.states.index_select(0, places.reshape(-1))
+        return states.view(*mask.shape, -1), mask
+
+
+@dataclass(frozen=True)
+class ResidentFeatures:
+    """The features that heads declared, of ``N`` posts, on one device.
+
+    Attributes:
+        post_ids: The posts, in the order of every index.
+        sizes: Widths and token counts; ``classes`` is set by whoever knows the labels.
+        text_hidden: Token states.
+        text_pooled: ``[N, Dt]``.
+        image_hidden: ``[N, P, Di]``.
+        image_pooled: ``[N, Di]``.
+    """
+
+    post_ids: tuple[str, ...]
+    sizes: FeatureSizes
+    text_hidden: RaggedText | None = None
+    text_pooled: Tensor | None = None
+    image_hidden: Tensor | None = None
+    image_pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.post_ids)
+
+    def batch(self, posts: Int[Tensor, " B"], needs: Iterable[Field]) -> FeatureBatch:
+        """The declared features of some posts, by index."""
+        wanted = set(needs)
+        hidden = mask = None
+        if Field.TEXT_HIDDEN in wanted and self.text_hidden is not None:
+            hidden, mask = self.text_hidden.padded(posts)
+        return FeatureBatch(
+            text_hidden=hidden,
+            text_mask=mask,
+            text_pooled=_selected(self.text_pooled, posts, Field.TEXT_POOLED in wanted),
+            image_hidden=_selected(self.image_hidden, posts, Field.IMAGE_HIDDEN in wanted),
+            image_pooled=_selected(self.image_pooled, posts, Field.IMAGE_POOLED in wanted),
+        )
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all tensors."""
+        text = [self.text_hidden.states] if self.text_hidden else []
+        tensors = [*text, self.text_pooled, self.image_hidden, self.image_pooled]
+        return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+    def to(self, device: torch.device) -> "ResidentFeatures":
+        """The same features on another device."""
+        text = self.text_hidden
+        if text is not None:
+            text = RaggedText(*(t.to(device) for t in (text.states, text.offsets, text.lengths)))
+        return replace(
+            self,
+            text_hidden=text,
+            text_pooled=_moved(self.text_pooled, device),
+            image_hidden=_moved(self.image_hidden, device),
+            image_pooled=_moved(self.image_pooled, device),
+        )
+
+
+def _selected(values: Tensor | None, posts: Tensor, wanted: bool) -> Tensor | None:  # noqa: FBT001
+    return values.index_select(0, posts) if wanted and values is not None else None
+
+
+def _moved(values: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if values is None else values.to(device)
+
+
+def load_resident(
+    files: Mapping[Modality, FeatureFile],
+    post_ids: Sequence[str],
+    needs: Iterable[Field],
+    classes: int,
+) -> ResidentFeatures:
+    """Reads the declared features of some posts from their caches, each row checked.
+
+    Raises:
+        CacheError: A cache lacks posts, is missing for a declared modality, or was damaged.
+    """
+    wanted = set(needs)
+    rows = {modality: _rows(file, post_ids) for modality, file in files.items()}
+    text, image = files.get(Modality.TEXT), files.get(Modality.IMAGE)
+    lacking = sorted({field.modality for field in wanted} - files.keys())
+    if lacking:
+        raise CacheError(f"No {' and no '.join(lacking)} cache was given for heads that read it")
+    sizes = FeatureSizes(
+        text_width=text.header.width if text else 1,
+        image_width=image.header.width if image else 1,
+        image_tokens=image.header.tokens if image else 1,
+        classes=classes,
+    )
+    tensors = {
+        field: torch.from_numpy(files[field.modality].pooled(rows[field.modality]))
+        for field in wanted & {Field.TEXT_POOLED, Field.IMAGE_POOLED}
+    }
+    hidden_text = None
+    if text and Field.TEXT_HIDDEN in wanted:
+        states, bounds = text.hidden(rows[Modality.TEXT])
+        hidden_text = RaggedText(
+            torch.from_numpy(states),
+            torch.from_numpy(bounds[:-1].copy()),
+            torch.from_numpy(np.diff(bounds)),
+        )
+    hidden_image = None
+    if image and Field.IMAGE_HIDDEN in wanted:
+        hidden_image = torch.from_numpy(image.hidden(rows[Modality.IMAGE])[0])
+    return ResidentFeatures(
+        post_ids=tuple(post_ids),
+        sizes=sizes,
+        text_hidden=hidden_text,
+        text_pooled=tensors.get(Field.TEXT_POOLED),
+        image_hidden=hidden_image,
+        image_pooled=tensors.get(Field.IMAGE_POOLED),
+    )
+
+
+def _rows(file: FeatureFile, post_ids: Sequence[str]) -> np.ndarray:
+    missing = [post_id for post_id in post_ids if post_id not in file.rows]
+    if missing:
+        raise CacheError(
+            f"The cache of {file.header.fingerprint.backbone} lacks {len(missing):,} posts",
+            where=file.path,
+            found=f"missing: {name_some(missing)}",
+            hint="mvsa extract with the same --data and --backbone adds them",
+        )
+    return np.array([file.rows[post_id] for post_id in post_ids], np.int64)

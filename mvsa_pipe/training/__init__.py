@@ -1,0 +1,1 @@
+"""Stage two: any head over cached features, selected on validation alone."""

@@ -1,0 +1,96 @@
+"""One training step, the same whether features come from a cache or from live backbones."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvsa_pipe.devices import Precision, arithmetic
+from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.training.options import Schedule, TrainingOptions
+
+
+@dataclass
+class Trainer:
+    """A head with all that a step needs.
+
+    Attributes:
+        head: The head, in place.
+        optimizer: AdamW over its parameters.
+        schedule: Multiplies the learning rate, step by step.
+        class_weights: How much a post of each class counts ``[C]``.
+        clip_norm: Norm that gradients are scaled down to; 0 leaves them.
+        precision: Arithmetic of the matrix products.
+        device: Where the head lives.
+    """
+
+    head: FusionHead
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    class_weights: Float[Tensor, " C"]
+    clip_norm: float
+    precision: Precision
+    device: torch.device
+
+    def step(self, batch: FeatureBatch, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+        """Moves the head one step; returns the batch's loss before the move, still on the device.
+
+        The loss is cross-entropy on the logits, averaged over posts by their class weights.
+        """
+        with arithmetic(self.precision, self.device):
+            logits = self.head(batch)
+        loss = F.cross_entropy(logits.float(), labels, weight=self.class_weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(self.head.parameters(), self.clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach()
+
+
+def make_trainer(
+    head: FusionHead,
+    options: TrainingOptions,
+    class_weights: Float[Tensor, " C"],
+    steps: int,
+    precision: Precision,
+    device: torch.device,
+) -> Trainer:
+    """Puts optimiser and schedule around a head.
+
+    Args:
+        head: The head, on ``device``.
+        options: Learning rate, decay, schedule and clipping.
+        class_weights: How much a post of each class counts.
+        steps: Steps of the whole training, which the schedule spans.
+        precision: Arithmetic of the matrix products.
+        device: Where the head lives.
+    """
+    optimizer = torch.optim.AdamW(
+        head.parameters(),
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    factor = partial(learning_rate_factor, options=options, steps=steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return Trainer(
+        head, optimizer, schedule, class_weights, options.clip_norm, precision, device
+    )
+
+
+def learning_rate_factor(step: int, options: TrainingOptions, steps: int) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then cosine to 0 or constant."""
+    warmup = round(options.warmup * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if options.schedule is Schedule.CONSTANT:
+        return 1.0
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

@@ -1,0 +1,98 @@
+"""Every registered head in every variant, and fixed batches to try it on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from enum import Enum
+from itertools import product
+from typing import get_type_hints
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.building import build_head
+
+# published figures are kept by default; these make a head small enough to train in a test
+SMALL = {"width": 16, "hidden": 24, "n_attn": 2, "feedforward": 24}
+SIZES = FeatureSizes(text_width=24, image_width=20, image_tokens=5, classes=3)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One head with one value for each option of a closed set."""
+
+    name: str
+    choices: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return "-".join([self.name, *(value for _, value in self.choices)])
+
+    def build(self, sizes: FeatureSizes = SIZES, seed: int = 0, **options) -> FusionHead:
+        """The head with its published or default figures."""
+        return build_head(self.name, sizes, seed, dict(self.choices) | options)
+
+    def build_small(self, seed: int = 0, *, dropout: bool = True) -> FusionHead:
+        """The head at a size that trains in moments, without any dropout if asked."""
+        names = [option.name for option in fields(HEADS.load(self.name).Options)]
+        small = {name: value for name, value in SMALL.items() if name in names}
+        none = {} if dropout else {name: 0.0 for name in names if name.endswith("dropout")}
+        return self.build(seed=seed, **small, **none)
+
+
+def list_variants() -> Iterator[Variant]:
+    for row in HEADS:
+        hints = get_type_hints(HEADS.load(row.name).Options)
+        closed = {
+            name: [member.value for member in kind]
+            for name, kind in hints.items()
+            if issubclass(kind, Enum)
+        }
+        for values in product(*closed.values()):
+            yield Variant(row.name, tuple(zip(closed, values, strict=True)))
+
+
+VARIANTS = list(list_variants())
+every_head = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+
+
+def make_batch(
+    sizes: FeatureSizes = SIZES, posts: int = 6, tokens: int = 7, seed: int = 0
+) -> FeatureBatch:
+    """Random features of posts with 1 to ``tokens`` real text tokens; padding holds garbage."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    lengths = torch.randint(1, tokens + 1, (posts,), generator=generator)
+    lengths[0] = tokens
+    return FeatureBatch(
+        text_hidden=draw(posts, tokens, sizes.text_width),
+        text_mask=torch.arange(tokens) < lengths[:, None],
+        text_pooled=draw(posts, sizes.text_width),
+        image_hidden=draw(posts, sizes.image_tokens, sizes.image_width),
+        image_pooled=draw(posts, sizes.image_width),
+    )
+
+
+def make_labels(posts: int, classes: int = SIZES.classes) -> Tensor:
+    """Labels that name each class about equally often."""
+    return torch.arange(posts) % classes
+
+
+def train(
+    head: FusionHead, batch: FeatureBatch, labels: Tensor, steps: int, learning_rate: float = 3e-3
+) -> Iterator[float]:
+    """Yields the loss of each step before it is taken."""
+    optimiser = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=0.0)
+    head.train()
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss = F.cross_entropy(head(batch), labels)
+        loss.backward()
+        optimiser.step()
+        yield loss.item()

@@ -93,9 +93,7 @@ class FeatureBatch:
     def to(self, device: torch.device) -> "FeatureBatch":
         """The same features on another device."""
         present = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(
-            self, **{k: None if v is None else v.to(device) for k, v in present.items()}
-        )
+        return replace(self, **{k: None if v is None else v.to(device) for k, v in present.items()})
 
 
 _AXES: dict[str, tuple[str, ...]] = {

@@ -164,11 +164,13 @@ def _load(image: Image.Image, where: str) -> None:
 
 
 def _without_metadata(data: bytes) -> tuple[bytes, bytes]:
-    """A JPEG without its EXIF and multi-picture segments, and its EXIF; other bytes as they are.
+    """The first picture without what tells of others or of the camera, and a JPEG's EXIF.
 
-    Pillow parses both while opening and warns about damaged ones through global filters; the
-    picture needs nothing from them but its orientation.
+    Pillow parses all of that while opening and warns about damage in it through global filters;
+    the picture needs nothing of it but its orientation.
     """
+    if data.startswith(b"\x89PNG"):
+        return _without_animation(data), b""
     if not data.startswith(b"\xff\xd8"):
         return data, b""
     kept, exif, at = [data[:2]], b"", 2
@@ -184,6 +186,18 @@ def _without_metadata(data: bytes) -> tuple[bytes, bytes]:
             kept.append(segment)
         at += 2 + length
     return b"".join((*kept, data[at:])), exif
+
+
+def _without_animation(png: bytes) -> bytes:
+    if b"acTL" not in png:
+        return png
+    kept, at = [png[:8]], 8
+    while at + 12 <= len(png):
+        (length,) = struct.unpack_from(">I", png, at)
+        if png[at + 4 : at + 8] not in (b"acTL", b"fcTL", b"fdAT"):
+            kept.append(png[at : at + 12 + length])
+        at += 12 + length
+    return b"".join((*kept, png[at:]))
 
 
 def _orientation(exif: bytes) -> int:

@@ -202,3 +202,44 @@ def chance(
         {k.value: float(v.mean()) for k, v in values.items()},
         {k.value: float(v.std(ddof=1)) for k, v in values.items()},
     )
+
+
+def mean_interval(
+    runs: Sequence[tuple[Counts, Counts]],
+    classes: int,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap intervals of scores averaged over runs.
+
+    Runs that scored the same posts share each resample of them, since a hard post is hard for all;
+    runs on other posts are resampled apart.
+
+    Args:
+        runs: True and predicted classes of each run.
+        classes: How many classes there are.
+        resamples: Bootstrap resamples of the posts.
+        confidence: Coverage of the intervals.
+        seed: Seed of the resampling.
+    """
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    generator = np.random.default_rng(seed)
+    weights: dict[bytes, NDArray[np.float32]] = {}
+    sums: dict[Score, NDArray[np.float64]] = {}
+    for labels, predictions in runs:
+        size = len(labels)
+        key = labels.tobytes()
+        if key not in weights:
+            shares = np.full(size, 1.0 / size)
+            weights[key] = generator.multinomial(size, shares, size=resamples).astype(np.float32)
+        cells = np.eye(classes * classes, dtype=np.float32)[labels * classes + predictions]
+        confusion = (weights[key] @ cells).reshape(resamples, classes, classes)
+        for name, values in score_confusion(confusion).items():
+            sums[name] = sums.get(name, 0.0) + values / len(runs)
+    return {
+        name.value: (float(low), float(high))
+        for name, values in sums.items()
+        for low, high in [np.percentile(values, tails)]
+    }

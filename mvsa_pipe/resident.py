@@ -97,7 +97,7 @@ class ResidentFeatures:
         )
 
 
-def _selected(values: Tensor | None, posts: Tensor, wanted: bool) -> Tensor | None:  # noqa: FBT001
+def _selected(values: Tensor | None, posts: Tensor, wanted: bool) -> Tensor | None:
     return values.index_select(0, posts) if wanted and values is not None else None
 
 

@@ -156,7 +156,9 @@ def write_run(
             write_json(folder / _METRICS, metrics)
             lines = "".join(json.dumps(entry) + "\n" for entry in history)
             (folder / _HISTORY).write_text(lines, encoding="utf-8")
-            tensors = {name: value.detach().cpu().contiguous() for name, value in head_state.items()}
+            tensors = {
+                name: value.detach().cpu().contiguous() for name, value in head_state.items()
+            }
             save_file(tensors, folder / _HEAD)
             write_predictions(folder / _PREDICTIONS, predictions, config["data"]["classes"])
             folder.chmod(0o755)  # mkdtemp makes folders for the owner alone

@@ -85,6 +85,15 @@ class TextBackbone(Backbone):
     pad_id: int
 
     @abstractmethod
+    def __init__(self, options: BackboneOptions) -> None:
+        """Loads the network.
+
+        Raises:
+            BackboneError: Its weights cannot be had.
+            ConfigError: An option does not fit it.
+        """
+
+    @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Token ids of every text, uncut, special tokens included."""
 
@@ -106,6 +115,15 @@ class ImageBackbone(Backbone):
 
     modality = Modality.IMAGE
     tokens: int
+
+    @abstractmethod
+    def __init__(self, options: BackboneOptions) -> None:
+        """Loads the network.
+
+        Raises:
+            BackboneError: Its weights cannot be had.
+            ConfigError: An option does not fit it.
+        """
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> NDArray[np.generic]:

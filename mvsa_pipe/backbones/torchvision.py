@@ -24,10 +24,16 @@ from mvsa_pipe.backbones.base import (
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.weights import fill, local_hint, read_state
-from mvsa_pipe.errors import BackboneError, ConfigError, UnknownNameError
+from mvsa_pipe.errors import BackboneError, ConfigError
 from mvsa_pipe.registry import Registry, Row
 
 _DEFAULT_WEIGHTS = "IMAGENET1K_V1"
+
+# Submodules that lead to the last feature map: of ResNet and its kin, and of RegNet.
+_CHAINS = (
+    ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
+    ("stem", "trunk_output"),
+)
 
 
 class TorchvisionImage(ImageBackbone):
@@ -70,9 +76,11 @@ class TorchvisionImage(ImageBackbone):
 
     def _model_name(self, options: BackboneOptions) -> str:
         known = models.list_models(module=models)
-        return Registry[object](
-            "torchvision model", [Row(name, "", "") for name in known]
-        ).row(options.argument).name
+        return (
+            Registry[object]("torchvision model", [Row(name, "", "") for name in known])
+            .row(options.argument)
+            .name
+        )
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
@@ -86,7 +94,7 @@ class TorchvisionImage(ImageBackbone):
 
 
 def _named_weights(model_name: str, options: BackboneOptions) -> models.Weights | None:
-    """torchvision's own weights by name, or ``None`` where ``--weights`` is a path."""
+    """Torchvision's own weights by name, or ``None`` where ``--weights`` is a path."""
     table = models.get_model_weights(model_name)
     name = options.weights or _DEFAULT_WEIGHTS
     if name in table.__members__:
@@ -149,19 +157,15 @@ def _feature_map(
     Raises:
         BackboneError: It has none of the known shapes.
     """
-    if hasattr(module, "layer4"):  # ResNet, ResNeXt, Wide ResNet
-        return nn.Sequential(
-            module.conv1, module.bn1, module.relu, module.maxpool,
-            module.layer1, module.layer2, module.layer3, module.layer4,
-        )
-    if hasattr(module, "trunk_output"):  # RegNet
-        return nn.Sequential(module.stem, module.trunk_output)
+    for chain in _CHAINS:
+        if all(hasattr(module, name) for name in chain):
+            return nn.Sequential(*(module.get_submodule(name) for name in chain))
     if isinstance(module, models.DenseNet):  # its last ReLU is a function, not a module
         return nn.Sequential(module.features, nn.ReLU())
     if isinstance(module, models.SwinTransformer):
         return nn.Sequential(module.features, module.norm, module.permute)
     if isinstance(getattr(module, "features", None), nn.Module):
-        return module.features  # type: ignore[return-value]
+        return module.get_submodule("features")
     raise BackboneError(
         f"Where the last feature map of {options.name!r} lies is not known here",
         expected="a ResNet, RegNet, DenseNet, Swin, or a model with .features (VGG, SqueezeNet, "

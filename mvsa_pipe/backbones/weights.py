@@ -1,5 +1,6 @@
 """Loads weights, or says how to point to them; never random weights in their place."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,7 +88,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
     ]
     found = [
         f"{len(names):,} {what}: {name_some(names, most=4)}"
-        for what, names in (("missing", missing), ("unknown", unknown), ("of wrong shape", misshapen))
+        for what, names in (
+            ("missing", missing),
+            ("unknown", unknown),
+            ("of wrong shape", misshapen),
+        )
         if names
     ]
     if found:
@@ -107,10 +112,10 @@ def pretrained(load: Callable[..., Any], source: str, name: str, **options: obje
     Raises:
         BackboneError: Neither has it.
     """
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-    hub_logging.set_verbosity_error()  # its five retries would stand above our one paragraph
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its five retries would stand above our one paragraph
     try:
         local = Path(source).is_dir()
         try:
@@ -240,7 +245,7 @@ def hugging_face_model(
 
 def _from_state_file(path: Path, config: PretrainedConfig, *, with_pooler: bool) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
-        model: nn.Module = AutoModel.from_config(config).float()
+        model: nn.Module = AutoModel.from_config(config).float()  # type: ignore[no-untyped-call]
     state = read_state(path)
     prefix = f"{model.base_model_prefix}."
     if any(name.startswith(prefix) for name in state):

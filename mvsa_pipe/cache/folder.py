@@ -54,9 +54,7 @@ class CacheFolder:
         files |= {parts.with_suffix(".h5") for parts in self.root.glob("*/*.parts")}
         return [_entry(path) for path in sorted(files)]
 
-    def newest(
-        self, dataset: str, modality: Modality, wanted: str | None = None
-    ) -> FeatureFile:
+    def newest(self, dataset: str, modality: Modality, wanted: str | None = None) -> FeatureFile:
         """The newest cache of a data set and modality.
 
         Args:

@@ -38,8 +38,8 @@ class Rows:
         bounds = self.bounds()
         out = np.empty((len(self.ids), 2), np.uint64)
         for i in range(len(self.ids)):
-            out[i, 0] = xxhash.xxh3_64_intdigest(self.pooled[i])
-            out[i, 1] = xxhash.xxh3_64_intdigest(self.hidden[bounds[i] : bounds[i + 1]])
+            out[i, 0] = xxhash.xxh3_64_intdigest(self.pooled[i].data)
+            out[i, 1] = xxhash.xxh3_64_intdigest(self.hidden[bounds[i] : bounds[i + 1]].data)
         return out
 
     def bounds(self) -> NDArray[np.int64]:
@@ -91,6 +91,7 @@ class Header:
         seal = xxhash.xxh3_128()
         seal.update(json.dumps([self.dataset, self.fingerprint.to_json(), self.notes]).encode())
         seal.update(json.dumps([self.ids, self.digests, self.width, self.tokens]).encode())
-        seal.update(b"" if self.offsets is None else np.ascontiguousarray(self.offsets))
-        seal.update(np.ascontiguousarray(checksums))
+        if self.offsets is not None:
+            seal.update(np.ascontiguousarray(self.offsets).data)
+        seal.update(np.ascontiguousarray(checksums).data)
         return seal.hexdigest()

@@ -53,7 +53,9 @@ class FeatureFile:
         self._check(rows, 0, out, np.arange(len(rows) + 1))
         return out
 
-    def hidden(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+    def hidden(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
         """Hidden states of some rows end to end, and their bounds ``[n + 1]``, checked.
 
         For images the first axis counts posts, for text tokens.
@@ -97,7 +99,7 @@ class FeatureFile:
         out = np.empty((int(lengths.sum()), *shape), dtype)
         entry = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         breaks = np.flatnonzero(starts[1:] != starts[:-1] + lengths[:-1]) + 1
-        raw = memoryview(out.reshape(-1).view(np.uint8))
+        raw = out.reshape(-1).view(np.uint8).data
         position = 0
         with self.path.open("rb", buffering=0) as file:
             for run in np.split(np.arange(len(starts)), breaks):
@@ -130,7 +132,7 @@ class FeatureFile:
         hit = [
             self.header.ids[row]
             for i, row in enumerate(rows)
-            if xxhash.xxh3_64_intdigest(values[bounds[i] : bounds[i + 1]]) != wanted[i]
+            if xxhash.xxh3_64_intdigest(values[bounds[i] : bounds[i + 1]].data) != wanted[i]
         ]
         if hit:
             raise DamagedRowsError(self.path, hit)
@@ -163,9 +165,7 @@ def damaged(path: Path, cause: object) -> CacheError:
     )
 
 
-def _read_header(
-    file: h5py.File, path: Path
-) -> tuple[Header, dict[str, int], NDArray[np.uint64]]:
+def _read_header(file: h5py.File, path: Path) -> tuple[Header, dict[str, int], NDArray[np.uint64]]:
     if file.attrs.get("format") != FORMAT:
         raise damaged(path, "it does not say that it is a feature cache")
     schema = int(file.attrs["schema"])
@@ -195,4 +195,3 @@ def _read_header(
         raise damaged(path, "its header does not match its seal")
     places = {name: int(file[name].id.get_offset() or 0) for name in PARTS}
     return header, places, checksums
-

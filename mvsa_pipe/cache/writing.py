@@ -92,7 +92,7 @@ def _reserve(descriptor: int, size: int) -> None:
 def _write_at(descriptor: int, place: int, row: int, values: NDArray[Any]) -> None:
     if not values.size:
         return
-    raw = memoryview(np.ascontiguousarray(values)).cast("B")
+    raw = np.ascontiguousarray(values).data.cast("B")
     position = place + row * (len(raw) // len(values))
     while raw:
         written = os.pwrite(descriptor, raw, position)

@@ -15,6 +15,10 @@ from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.storage import Storage
 
 
+def _no_image() -> Image.Image:
+    raise DataError("This is the text of a post, not its picture")
+
+
 @dataclass(frozen=True)
 class Content:
     """One post as a backbone sees it.
@@ -23,13 +27,13 @@ class Content:
         id: The post's id.
         digest: Digest of the text, or of the picture file's bytes.
         text: The text; empty for pictures.
-        open_image: Decodes the picture; ``None`` for texts.
+        open_image: Decodes the picture.
     """
 
     id: str
     digest: str
     text: str = ""
-    open_image: Callable[[], Image.Image] | None = None
+    open_image: Callable[[], Image.Image] = _no_image
 
 
 class UnreadablePostsError(DataError):
@@ -50,12 +54,10 @@ class UnreadablePostsError(DataError):
         )
 
 
-def contents_of(
-    posts: PostSet, modality: Modality
-) -> tuple[list[Content], dict[str, str]]:
+def contents_of(posts: PostSet, modality: Modality) -> tuple[list[Content], dict[str, str]]:
     """The readable halves of all posts, and what is wrong with the others by post id."""
     if modality is Modality.TEXT:
-        good = [_text(post) for post in posts.posts if post.text is not None]
+        good = [_text(p.id, p.text) for p in posts.posts if p.text is not None]
         return good, {p.id: "it has no text" for p in posts.posts if p.text is None}
     faults = {p.id: "it has no image" for p in posts.posts if p.image is None}
     images: list[Content] = []
@@ -69,9 +71,8 @@ def contents_of(
     return images, faults
 
 
-def _text(post: Post) -> Content:
-    assert post.text is not None
-    return Content(post.id, _digest(post.text.encode("utf-8", "surrogatepass")), text=post.text)
+def _text(post_id: str, text: str) -> Content:
+    return Content(post_id, _digest(text.encode("utf-8", "surrogatepass")), text=text)
 
 
 def _image(storage: Storage, post: Post) -> Content | DataError | None:

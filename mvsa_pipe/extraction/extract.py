@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.cache.reading import FeatureFile
@@ -62,7 +63,9 @@ class Extraction:
         }
 
 
-def extract(posts: PostSet, options: ExtractOptions, progress: Progress) -> Extraction:
+def extract(
+    posts: PostSet, backbone: BackboneOptions, options: ExtractOptions, progress: Progress
+) -> Extraction:
     """Makes the cache of one backbone hold every readable post of a data set.
 
     Only posts that are new, or whose content changed, go through the backbone; when there are
@@ -76,10 +79,9 @@ def extract(posts: PostSet, options: ExtractOptions, progress: Progress) -> Extr
         StorageError: The disk refuses; what was committed stays.
     """
     started = time.perf_counter()
-    job = _Job(posts, options, progress)
-    modality = options.backbone.modality
-    contents, job.faults = contents_of(posts, modality)
-    resolution = recall(options) or job.load().resolution
+    job = _Job(posts, backbone, options, progress)
+    contents, job.faults = contents_of(posts, backbone.modality)
+    resolution = recall(backbone, options) or job.load().resolution
     folder = CacheFolder(options.cache)
     with open_writer(folder, posts.name, resolution.fingerprint) as writer:
         committed = writer.committed
@@ -109,6 +111,7 @@ class _Job:
     """One extraction under way; the backbone is loaded when first needed."""
 
     posts: PostSet
+    backbone: BackboneOptions
     options: ExtractOptions
     progress: Progress
     faults: dict[str, str] = field(default_factory=dict)
@@ -119,8 +122,8 @@ class _Job:
         if self.session is None:
             from mvsa_pipe.extraction.session import Session  # torch comes with it
 
-            self.progress.say(f"loading {self.options.backbone.name}")
-            self.session = Session.load(self.options)
+            self.progress.say(f"loading {self.backbone.name}")
+            self.session = Session.load(self.backbone, self.options)
         return self.session
 
     def stream(self, missing: Sequence[Content]) -> Iterator[Rows]:
@@ -143,7 +146,7 @@ class _Job:
             "written": now(),
             "device": resolution.device,
             "versions": package_versions(),
-            "backbone": self.options.backbone.located().as_record(),
+            "backbone": self.backbone.located().as_record(),
             "skipped": self.faults,
         }
         return notes | (self.session.notes(contents) if self.session else {})

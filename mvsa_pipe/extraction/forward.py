@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -27,8 +27,11 @@ _PART_BYTES = 32 * 2**20
 _MOST_POSTS_A_PART = 2048
 
 
+BackboneT = TypeVar("BackboneT", bound=Backbone)
+
+
 @dataclass(frozen=True)
-class Forward:
+class Forward(Generic[BackboneT]):
     """A frozen backbone on a device, in one arithmetic, with the type that its output takes.
 
     Attributes:
@@ -39,7 +42,7 @@ class Forward:
         batch_size: Pictures a pass; texts go by tokens.
     """
 
-    backbone: Backbone
+    backbone: BackboneT
     device: torch.device
     precision: Precision
     dtype: StoredDtype
@@ -57,11 +60,10 @@ class Forward:
 
 
 def stream_texts(
-    forward: Forward, items: Sequence[Content], advance: Callable[[int], None]
+    forward: Forward[TextBackbone], items: Sequence[Content], advance: Callable[[int], None]
 ) -> Iterator[Rows]:
     """Features of texts, longest first, so that batches hold texts of one length."""
     backbone = forward.backbone
-    assert isinstance(backbone, TextBackbone)
     tokens = [backbone.cut(ids) for ids in _tokenized(backbone, items)]
     order = sorted(range(len(items)), key=lambda i: -len(tokens[i]))  # stable: ties keep order
     token_bytes = backbone.width * np.dtype(forward.dtype.value).itemsize
@@ -95,7 +97,9 @@ def _tokenized(backbone: TextBackbone, items: Sequence[Content]) -> Iterator[NDA
         yield from backbone.tokenize([item.text for item in items[start : start + 1024]])
 
 
-def _encode(forward: Forward, backbone: TextBackbone, rows: Sequence[NDArray[np.int32]]) -> Encoded:
+def _encode(
+    forward: Forward[TextBackbone], backbone: TextBackbone, rows: Sequence[NDArray[np.int32]]
+) -> Encoded:
     longest = max(map(len, rows))
     ids = np.full((len(rows), longest), backbone.pad_id, np.int32)
     mask = np.zeros((len(rows), longest), np.bool_)
@@ -132,7 +136,7 @@ def _token_batches(
 
 
 def stream_images(
-    forward: Forward,
+    forward: Forward[ImageBackbone],
     items: Sequence[Content],
     workers: int,
     advance: Callable[[int], None],
@@ -143,7 +147,6 @@ def stream_images(
     Unreadable pictures are handed to ``refused`` and left out.
     """
     backbone = forward.backbone
-    assert isinstance(backbone, ImageBackbone)
     post_bytes = (backbone.tokens + 1) * backbone.width * np.dtype(forward.dtype.value).itemsize
     most = max(1, min(_MOST_POSTS_A_PART, _PART_BYTES // post_bytes))
     batch = min(forward.batch_size, most)
@@ -158,15 +161,11 @@ def stream_images(
 
 
 def _preparer(backbone: ImageBackbone) -> Callable[[Content], NDArray[np.generic]]:
-    def prepare(item: Content) -> NDArray[np.generic]:
-        assert item.open_image is not None
-        return backbone.prepare(item.open_image())
-
-    return prepare
+    return lambda item: backbone.prepare(item.open_image())
 
 
 def _image_part(
-    forward: Forward,
+    forward: Forward[ImageBackbone],
     backbone: ImageBackbone,
     part: Sequence[Content],
     ready: Iterator[NDArray[np.generic] | DataError],

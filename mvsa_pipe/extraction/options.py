@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
 
@@ -21,7 +20,6 @@ class ExtractOptions:
     """How the features of one backbone are made and kept.
 
     Attributes:
-        backbone: Which backbone, with which weights.
         cache: The folder of all caches.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
@@ -35,7 +33,6 @@ class ExtractOptions:
         ConfigError: A field cannot be used.
     """
 
-    backbone: BackboneOptions
     cache: Path = Path("cache")
     device: str = "auto"
     precision: str = "auto"

@@ -10,10 +10,12 @@ import json
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import StorageError
@@ -41,11 +43,11 @@ class Resolution:
     device: str
 
 
-def recall(options: ExtractOptions) -> Resolution | None:
+def recall(backbone: BackboneOptions, options: ExtractOptions) -> Resolution | None:
     """What was resolved before for the same options, if nothing it rests on has changed."""
     try:
-        known = json.loads(_memo(options).read_text(encoding="utf-8"))
-        if known["question"] != _question(options):
+        known = json.loads(_memo(backbone, options).read_text(encoding="utf-8"))
+        if known["question"] != _question(backbone, options):
             return None
         if any(_stamp(Path(path)) != stamp for path, stamp in known["witnesses"].items()):
             return None
@@ -55,7 +57,11 @@ def recall(options: ExtractOptions) -> Resolution | None:
 
 
 def remember(
-    options: ExtractOptions, identity: "BackboneIdentity", precision: "Precision", device: str
+    backbone: BackboneOptions,
+    options: ExtractOptions,
+    identity: "BackboneIdentity",
+    precision: "Precision",
+    device: str,
 ) -> Resolution:
     """Makes the fingerprint of a loaded backbone, and keeps it for the next time."""
     fingerprint = Fingerprint(
@@ -71,33 +77,27 @@ def remember(
     stamps = {str(path): _stamp(path) for path in identity.witnesses}
     if all(time.time() - stamp[1] / 1e9 > _SETTLED_SECONDS for stamp in stamps.values()):
         known = {
-            "question": _question(options),
+            "question": _question(backbone, options),
             "fingerprint": fingerprint.to_json(),
             "device": device,
             "witnesses": stamps,
         }
-        try:
-            write_json(_memo(options), known)
-        except StorageError:
-            pass  # a memo only saves time; the extraction itself will say what the disk refuses
+        # A memo only saves time; the extraction itself will say what the disk refuses.
+        with suppress(StorageError):
+            write_json(_memo(backbone, options), known)
     return Resolution(fingerprint, device)
 
 
-def _memo(options: ExtractOptions) -> Path:
-    line = json.dumps(_question(options), sort_keys=True)
+def _memo(backbone: BackboneOptions, options: ExtractOptions) -> Path:
+    line = json.dumps(_question(backbone, options), sort_keys=True)
     return options.cache / ".resolved" / f"{hashlib.sha256(line.encode()).hexdigest()[:16]}.json"
 
 
-def _question(options: ExtractOptions) -> dict[str, Any]:
+def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, Any]:
     """Everything that decides the answer, apart from the witnesses' content."""
-    backbone: dict[str, Any] = asdict(options.backbone)
-    for key in ("name", "weights"):
-        path = str(backbone[key] or "").removeprefix(f"{options.backbone.family}:")
-        if path and Path(path).exists():
-            backbone[f"{key}_path"] = str(Path(path).resolve())
     gpus = sorted(p.name for p in Path("/dev").glob("nvidia*")) if Path("/dev").is_dir() else []
     return {
-        "backbone": backbone,
+        "backbone": backbone.located().as_record(),
         "device": options.device,
         "precision": options.precision,
         "dtype": options.dtype.value,

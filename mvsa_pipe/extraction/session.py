@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from mvsa_pipe.backbones import load_backbone
-from mvsa_pipe.backbones.base import Backbone, TextBackbone
+from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, describe_device, resolve_device, resolve_precision
@@ -35,14 +36,14 @@ class Session:
     """
 
     options: ExtractOptions
-    backbone: Backbone
+    backbone: TextBackbone | ImageBackbone
     device: torch.device
     precision: Precision
     resolution: Resolution
     _deviation: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, options: ExtractOptions) -> "Session":
+    def load(cls, wanted: BackboneOptions, options: ExtractOptions) -> "Session":
         """Loads the backbone and resolves device, precision and fingerprint.
 
         Raises:
@@ -51,8 +52,10 @@ class Session:
         """
         device = resolve_device(options.device)
         precision = resolve_precision(options.precision, device)
-        backbone = load_backbone(options.backbone)
-        resolution = remember(options, backbone.identity, precision, describe_device(device))
+        backbone = load_backbone(wanted)
+        resolution = remember(
+            wanted, options, backbone.identity, precision, describe_device(device)
+        )
         backbone.to(device)
         return cls(options, backbone, device, precision, resolution)
 
@@ -71,22 +74,18 @@ class Session:
         dtype: StoredDtype | None = None,
     ) -> Iterator[Rows]:
         """Features of posts, part by part; unreadable ones go to ``refused``."""
-        forward = Forward(
-            backbone=self.backbone,
-            device=self.device,
-            precision=precision or self.precision,
-            dtype=dtype or self.options.dtype,
-            batch_size=self.options.batch_size,
-        )
+        how = (self.device, precision or self.precision, dtype or self.options.dtype)
+        size = self.options.batch_size
         if isinstance(self.backbone, TextBackbone):
-            return stream_texts(forward, items, advance)
+            return stream_texts(Forward(self.backbone, *how, size), items, advance)
+        forward = Forward(self.backbone, *how, size)
         return stream_images(forward, items, self.options.workers, advance, refused)
 
     def measure_deviation(self, items: Sequence[Content]) -> None:
         """Compares what is stored with float32 arithmetic and storage, on a few posts."""
         few = list(items[:_MEASURED_POSTS])
-        stored = self._gather(few)
-        exact = self._gather(few, precision=Precision.FLOAT32, dtype=StoredDtype.FLOAT32)
+        stored = self._gather(few, self.precision, self.options.dtype)
+        exact = self._gather(few, Precision.FLOAT32, StoredDtype.FLOAT32)
         if stored is None or exact is None:
             return
         flat = [(_flat(a), _flat(b)) for a, b in zip(stored, exact, strict=True)]
@@ -96,8 +95,15 @@ class Session:
             "least_cosine": min(float(_cosines(a, b).min()) for a, b in flat),
         }
 
-    def _gather(self, items: list[Content], **how: Any) -> tuple[Any, Any] | None:
-        parts = list(self.stream(items, lambda _: None, lambda *_: None, **how))
+    def _gather(
+        self, items: list[Content], precision: Precision, dtype: StoredDtype
+    ) -> tuple[Any, Any] | None:
+        """Pooled vectors and hidden states of a few posts, whatever can be read of them."""
+
+        def ignore(*_: object) -> None:
+            pass
+
+        parts = list(self.stream(items, ignore, ignore, precision=precision, dtype=dtype))
         if not parts:
             return None
         return (
@@ -122,5 +128,3 @@ def _flat(values: Any) -> Any:  # noqa: ANN401
 def _cosines(a: Any, b: Any) -> Any:  # noqa: ANN401
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return (a * b).sum(axis=1) / np.maximum(norms, 1e-30)
-
-

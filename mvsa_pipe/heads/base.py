@@ -1,7 +1,7 @@
 """What every fusion head is: a module that maps one ``FeatureBatch`` to logits ``[B, C]``."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +11,7 @@ from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.layers import Dropout
 from mvsa_pipe.heads.options import HeadOptions
 
-__all__ = ["FusionHead", "HeadOptions", "Solvable"]
+__all__ = ["FusionHead", "HeadOptions", "SolvableHead"]
 
 
 class FusionHead(nn.Module, ABC):
@@ -70,10 +70,10 @@ class FusionHead(nn.Module, ABC):
         return torch.where(mask.unsqueeze(-1), hidden, 0.0), mask
 
 
-@runtime_checkable
-class Solvable(Protocol):
+class SolvableHead(FusionHead):
     """A head whose weights are solved for in closed form or by its own solver, without epochs."""
 
+    @abstractmethod
     def solve(
         self,
         train: FeatureBatch,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
-from mvsa_pipe.heads.base import FusionHead, HeadOptions
+from mvsa_pipe.heads.base import HeadOptions, SolvableHead
 
 # A class that no training post has shall get no probability to speak of, yet a finite logit. The
 # logits of the others are centred, so that the largest is at least 0.
@@ -16,7 +16,7 @@ _ABSENT = -30.0
 _MAX_ITERATIONS = 20_000
 
 
-class Logistic(FusionHead):
+class Logistic(SolvableHead):
     """One linear map over both pooled vectors: ``softmax(W [F_T; F_I] + b)``.
 
     ``solve`` fits it on standardised features and folds the standardisation into the map: with

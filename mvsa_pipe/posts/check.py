@@ -11,7 +11,7 @@ from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.images import ImageFault, inspect_image
 from mvsa_pipe.posts.duplicates import image_keys, joined, members, text_keys
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.splits import PARTS, TEST, TRAIN, Split, protocol_tag
+from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, Split, protocol_tag
 
 _MOST_THREADS = 8
 
@@ -184,11 +184,11 @@ def _leakage(
 
 
 _FAULT_PHRASES = {
-    ImageFault.MISSING: "have no picture",
-    ImageFault.ZERO_BYTE: "have an empty file for a picture",
-    ImageFault.NOT_AN_IMAGE: "have a file that is no picture",
-    ImageFault.TRUNCATED: "have a picture that is cut short or damaged",
-    ImageFault.OVERSIZED: "have a picture too large to decode safely",
+    ImageFault.MISSING: "No picture",
+    ImageFault.ZERO_BYTE: "An empty file for a picture",
+    ImageFault.NOT_AN_IMAGE: "A file that is no picture",
+    ImageFault.TRUNCATED: "A picture that is cut short or damaged",
+    ImageFault.OVERSIZED: "A picture too large to decode safely",
 }
 
 
@@ -198,30 +198,25 @@ def _spoilers(
     images: dict[str, tuple[str, ...]],
     leakage: Leakage,
 ) -> list[str]:
-    sentences = []
-    for fault, phrase in _FAULT_PHRASES.items():
-        if images[fault.value]:
-            sentences.append(_sentence(images[fault.value], phrase))
-    if missing_texts:
-        sentences.append(_sentence(missing_texts, "have no text"))
-    for groups, what in ((leakage.texts, "text"), (leakage.images, "picture")):
-        if groups:
-            first = name_some(["+".join(group[:3]) for group in groups], most=5)
-            count = f"1 {what} stands" if len(groups) == 1 else f"{len(groups):,} {what}s stand"
-            sentences.append(f"{count} in more than one part of the split: {first}.")
-    if leakage.test_ids:
-        sentences.append(
-            _sentence(leakage.test_ids, "are tested although train holds the same text or picture")
-        )
+    across = "stands in more than one part of the split"
+    findings = [
+        *((phrase, "post", images[fault.value]) for fault, phrase in _FAULT_PHRASES.items()),
+        ("No text", "post", missing_texts),
+        (f"A text that {across}", "text", _joined_ids(leakage.texts)),
+        (f"A picture that {across}", "picture", _joined_ids(leakage.images)),
+        ("Tested although train holds the same text or picture", "post", leakage.test_ids),
+    ]
     if any(labels.values()):
-        sentences += [
-            f"The class {name} has {count:,} of the posts; it takes two to train and test on."
-            for name, count in labels.items()
-            if count < 2
-        ]
-    return sentences
+        small = [f"{name}: {count:,}" for name, count in labels.items() if count < 2]
+        findings.append(("Fewer than two posts, so not to be divided", "class", small))
+    return [_sentence(phrase, noun, names) for phrase, noun, names in findings if names]
 
 
-def _sentence(ids: Sequence[str], phrase: str) -> str:
-    count = "1 post" if len(ids) == 1 else f"{len(ids):,} posts"
-    return f"{count} {phrase}: {name_some(ids)}."
+def _joined_ids(groups: Groups) -> list[str]:
+    return ["+".join(group[:3]) + ("+..." if len(group) > 3 else "") for group in groups]
+
+
+def _sentence(phrase: str, noun: str, names: Sequence[str]) -> str:
+    plural = {"class": "classes"}.get(noun, f"{noun}s")
+    count = f"1 {noun}" if len(names) == 1 else f"{len(names):,} {plural}"
+    return f"{phrase}: {count} ({name_some(names)})."

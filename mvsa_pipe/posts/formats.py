@@ -115,10 +115,14 @@ class Reader(Protocol):
 
     Attributes:
         looks_for: What the layout is known by, for the message when nothing is recognised.
+        takes: Fields of ``ReadOptions``, beyond those of all formats, that make sense for it.
     """
 
     @property
     def looks_for(self) -> str: ...  # noqa: D102  # said above
+
+    @property
+    def takes(self) -> frozenset[str]: ...  # noqa: D102  # said above
 
     def recognises(self, place: Place) -> bool:
         """Whether the layout lies at ``place`` itself; a cheap look, no error."""

@@ -17,6 +17,7 @@ class GuidTagReader:
     """Reads every ``guid,tag`` list of a folder, or the one that is named."""
 
     looks_for = "a .txt or .csv list with the header guid,tag, and data/ID.txt, data/ID.jpg"
+    takes: frozenset[str] = frozenset()
 
     def recognises(self, place: Place) -> bool:
         """Whether a list with that header is here."""

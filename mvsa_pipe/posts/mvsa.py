@@ -6,6 +6,7 @@ Source:
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.consolidation import SENTIMENTS, agreed, consolidate, majority_pair
@@ -29,6 +30,8 @@ class MvsaReader:
         name: The data set's name.
         n_annotators: ``text,image`` columns after the id: one in Single, three in Multiple.
     """
+
+    takes: ClassVar = frozenset({"labels"})
 
     name: str
     n_annotators: int

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError, DataError, name_some
-from mvsa_pipe.posts.formats import FORMATS, LabelRule, Reader, ReadOptions, Task
+from mvsa_pipe.posts.formats import FORMATS, Reader, ReadOptions
 from mvsa_pipe.posts.place import Place, find_place
 from mvsa_pipe.posts.post import PostSet
 
@@ -22,7 +22,7 @@ def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
     """
     start = find_place(path)
     name, reader, place = _recognise(start, options.format)
-    _refuse_foreign_options(name, options)
+    _refuse_foreign_options(name, reader, options)
     posts = reader.read(place, options)
     if not posts.posts:
         raise DataError(
@@ -83,14 +83,13 @@ def _unrecognised(start: Place, readers: dict[str, Reader]) -> DataError:
     )
 
 
-def _refuse_foreign_options(name: str, options: ReadOptions) -> None:
-    if options.task is not Task.SENTIMENT and name != "memotion":
-        raise ConfigError(
-            f"The task {options.task.value!r} does not go with the format {name!r}",
-            expected=f"task {Task.SENTIMENT.value!r}, or Memotion's labels.csv",
-        )
-    if options.labels is not LabelRule.CONSOLIDATED and not name.startswith("mvsa-"):
-        raise ConfigError(
-            f"The label rule {options.labels.value!r} does not go with the format {name!r}",
-            expected="MVSA's labelResultAll.txt, which labels text and image apart",
-        )
+def _refuse_foreign_options(name: str, reader: Reader, options: ReadOptions) -> None:
+    for field in ("task", "labels"):
+        value, default = getattr(options, field), getattr(_DEFAULTS, field)
+        if value is not default and field not in reader.takes:
+            raise ConfigError(
+                f"The format {name!r} has no {field} to choose",
+                where=field,
+                expected=f"{default.value!r}, or a data set that holds more",
+                found=repr(value.value),
+            )

@@ -7,8 +7,8 @@ from pathlib import Path
 from mvsa_pipe.errors import SplitError, name_some
 from mvsa_pipe.posts.formats import kebab
 from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, VAL, Split
 from mvsa_pipe.posts.split_records import SUFFIXES, read_records
-from mvsa_pipe.posts.splits import PARTS, TEST, TRAIN, VAL, Split
 
 _PART_OF = {
     "train": TRAIN,

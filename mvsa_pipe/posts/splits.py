@@ -1,58 +1,20 @@
-"""Splits: which posts are trained on, chosen on and tested on, and the tag that names it."""
+"""Makes splits: at random, or as an option names one."""
 
+import math
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from mvsa_pipe.errors import SplitError, name_some
+from mvsa_pipe.errors import SplitError
 from mvsa_pipe.posts.duplicates import duplicate_groups
 from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.posts.split import PARTS, Split
+from mvsa_pipe.posts.split_files import read_split
 from mvsa_pipe.posts.stratify import stratified
 
-TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 DEFAULT_RATIOS = (8.0, 1.0, 1.0)
 
 _RANDOM = re.compile(r"random(?:-(?P<ratios>[\d.]+(?::[\d.]+){1,2}))?")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which part each post is in.
-
-    Attributes:
-        parts: ``train``, ``val`` or ``test`` by post id, in the posts' order.
-        tag: Second half of the protocol tag (``random-8:1:1/seed-0``, ``3200-800-511``).
-
-    Raises:
-        SplitError: A part has another name, or nothing is trained on.
-    """
-
-    parts: Mapping[str, str]
-    tag: str
-
-    def __post_init__(self) -> None:
-        """Checks the parts."""
-        others = sorted(set(self.parts.values()) - set(PARTS))
-        if others:
-            raise SplitError(
-                "A split has parts that are not known",
-                where=self.tag,
-                expected=", ".join(PARTS),
-                found=name_some(others),
-            )
-        if not self.ids(TRAIN):
-            raise SplitError("A split has no training posts", where=self.tag)
-
-    def ids(self, part: str) -> tuple[str, ...]:
-        """Ids of the posts in a part, in the posts' order."""
-        return tuple(post_id for post_id, name in self.parts.items() if name == part)
-
-    def sizes(self) -> dict[str, int]:
-        """Posts per part, all three parts named."""
-        counts = Counter(self.parts.values())
-        return {part: counts[part] for part in PARTS}
 
 
 def random_split(
@@ -78,7 +40,7 @@ def random_split(
             for every part to have one.
     """
     wanted = _checked_ratios(ratios)
-    tag = f"random-{':'.join(f'{ratio:g}' for ratio in wanted)}/seed-{seed}"
+    tag = f"random-{':'.join(map(_exactly, wanted))}/seed-{seed}"
     if groups is None:
         groups = duplicate_groups(posts)
     if len(groups) != len(posts):
@@ -92,31 +54,34 @@ def random_split(
     labels = [posts.classes.index(posts.posts[at].label or "") for at in labelled]
     _refuse_small_classes(posts, tag)
     chosen = stratified(labels, [groups[at] for at in labelled], wanted, seed)
-    ids = [posts.posts[at].id for at in labelled]
-    split = Split({i: PARTS[part] for i, part in zip(ids, chosen, strict=True)}, tag)
-    empty = [
-        part for part, ratio in zip(PARTS, wanted, strict=True) if ratio and not split.ids(part)
-    ]
+    empty = [PARTS[at] for at, ratio in enumerate(wanted) if ratio and at not in chosen]
     if empty:
         raise SplitError(
             f"There are too few posts for the part {' and '.join(empty)}",
             where=f"{posts.protocol}/{tag}",
-            found=f"{len(labelled):,} labelled posts",
+            found=f"{len(labelled):,} labelled posts in {len({groups[at] for at in labelled}):,} "
+            "groups of duplicates, which stay together",
             hint="name other ratios with --split random-6:2:2, or add posts",
         )
-    return split
+    parts = {posts.posts[at].id: PARTS[part] for at, part in zip(labelled, chosen, strict=True)}
+    return Split(parts, tag)
 
 
 def _checked_ratios(ratios: Sequence[float]) -> tuple[float, float, float]:
     padded = (*ratios, 0.0) if len(ratios) == 2 else tuple(ratios)
-    if len(padded) != 3 or min(padded) < 0 or min(padded[:2]) == 0:
+    finite = all(map(math.isfinite, padded))
+    if len(padded) != 3 or not finite or min(padded) < 0 or min(padded[:2]) == 0:
         raise SplitError(
             "These ratios divide nothing",
             expected="three numbers for train, val and test, of which only test may be 0",
-            found=":".join(f"{ratio:g}" for ratio in ratios),
+            found=":".join(map(_exactly, ratios)),
             hint="try --split random-8:1:1",
         )
     return padded[0], padded[1], padded[2]
+
+
+def _exactly(ratio: float) -> str:
+    return str(int(ratio)) if float(ratio).is_integer() else repr(float(ratio))
 
 
 def _refuse_small_classes(posts: PostSet, tag: str) -> None:
@@ -146,9 +111,6 @@ def parse_split(
         except ValueError:
             ratios = [0.0, 0.0, 0.0]
         return random_split(posts, ratios, seed, groups)
-    # Here, since the file reader makes the Split that this file defines.
-    from mvsa_pipe.posts.split_files import read_split
-
     if not Path(text).exists():
         raise SplitError(
             "This names no split",
@@ -157,8 +119,3 @@ def parse_split(
             hint="--split takes a folder with train, val and test lists, or a table with id,split",
         )
     return read_split(Path(text), posts)
-
-
-def protocol_tag(posts: PostSet, split: Split) -> str:
-    """The tag that says which results may be compared (``mvsa-single/4511/clmlf``)."""
-    return f"{posts.protocol}/{split.tag}"

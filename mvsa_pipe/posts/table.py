@@ -4,6 +4,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.consolidation import SENTIMENTS
@@ -29,6 +30,8 @@ class TableReader:
         imagefolder: Whether the table is a ``metadata`` file with a ``file_name`` column, which
             also serves as the id where there is no id column.
     """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     looks_for: str
     imagefolder: bool

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mvsa_pipe.devices import Precision, arithmetic, resolve_device, resolve_precision
 from mvsa_pipe.errors import MvsaError, SplitError
-from mvsa_pipe.heads.base import FusionHead, Solvable
+from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.metrics import Score, confusion_matrix, score_confusion
@@ -96,8 +96,10 @@ def fit_head(
     head = build_head(name, material.features.sizes, options.seed, head_options, device)
     material = material.to(device)
     started = time.perf_counter()
-    fit = _solve if isinstance(head, Solvable) else _train
-    history, best, steps = fit(head, material, options, device)
+    if isinstance(head, SolvableHead):
+        history, best, steps = _solve(head, material, options)
+    else:
+        history, best, steps = _train(head, material, options, device)
     head.eval()
     return Fitted(head, history, best, time.perf_counter() - started, steps)
 
@@ -156,7 +158,7 @@ def _epoch(
     trainer.head.train()
     shuffled = torch.randperm(len(material.train), generator=order).to(material.train.device)
     total = torch.zeros((), device=material.labels.device)
-    for chosen in material.train[shuffled].split(options.batch_size):
+    for chosen in torch.split(material.train[shuffled], options.batch_size):
         batch = material.features.batch(chosen, trainer.head.needs)
         total += trainer.step(batch, material.labels[chosen]) * len(chosen)
     return float(total) / len(material.train)
@@ -185,15 +187,14 @@ def _better(entry: dict[str, Any], than: dict[str, Any], select: Score) -> bool:
 
 
 def _solve(
-    head: FusionHead, material: Material, options: TrainingOptions, device: torch.device
+    head: SolvableHead, material: Material, options: TrainingOptions
 ) -> tuple[list[dict[str, Any]], int, int]:
-    assert isinstance(head, Solvable)
     train = material.features.batch(material.train, head.needs)
     labels = material.labels[material.train]
     weights = None if options.class_weights == "none" else _class_weights(material, options)
     history: list[dict[str, Any]] = []
     best, best_state = 0, head.state_dict()
-    head.eval().to(device)
+    head.eval()
     for index, strength in enumerate(STRENGTHS):
         head.solve(train, labels, strength, weights)
         history.append({"strength": strength} | _validation(head, material))
@@ -212,7 +213,7 @@ def predict_logits(
     head.eval()
     with arithmetic(Precision.FLOAT32, posts.device):
         return torch.cat(
-            [head(features.batch(c, head.needs)).float() for c in posts.split(SCORING_BATCH)]
+            [head(features.batch(c, head.needs)).float() for c in torch.split(posts, SCORING_BATCH)]
         )
 
 

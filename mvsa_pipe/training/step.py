@@ -46,7 +46,7 @@ class Trainer:
             logits = self.head(batch)
         loss = F.cross_entropy(logits.float(), labels, weight=self.class_weights)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.clip_norm:
             nn.utils.clip_grad_norm_(self.head.parameters(), self.clip_norm)
         self.optimizer.step()
@@ -80,9 +80,7 @@ def make_trainer(
     )
     factor = partial(learning_rate_factor, options=options, steps=steps)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    return Trainer(
-        head, optimizer, schedule, class_weights, options.clip_norm, precision, device
-    )
+    return Trainer(head, optimizer, schedule, class_weights, options.clip_norm, precision, device)
 
 
 def learning_rate_factor(step: int, options: TrainingOptions, steps: int) -> float:

@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -35,11 +36,19 @@ def with_segment(jpeg: bytes, marker: int, payload: bytes) -> bytes:
     return jpeg[:2] + segment + jpeg[2:]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA"])
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
-def test_every_mode_becomes_rgb(mode, kind):
-    if (kind, mode) in {("JPEG", m) for m in ("P", "RGBA", "LA")} | {("BMP", "LA")}:
-        pytest.skip(f"{kind} cannot hold {mode}")
+MODES = {
+    "PNG": ["RGB", "L", "1", "P", "RGBA", "LA"],
+    "JPEG": ["RGB", "L", "1", "CMYK", "YCbCr"],
+    "GIF": ["RGB", "L", "1", "P", "RGBA", "LA"],
+    "BMP": ["RGB", "L", "1", "P", "RGBA"],
+    "WEBP": ["RGB", "L", "RGBA"],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [(kind, mode) for kind, modes in MODES.items() for mode in modes]
+)
+def test_every_mode_becomes_rgb(kind, mode):
     image = decode_image(encoded(noise(mode), kind), "x")
     assert (image.mode, image.size) == ("RGB", (48, 32))
 
@@ -130,6 +139,15 @@ def test_damaged_metadata_neither_warns_nor_turns(payload):
         assert np.array_equal(decode_image(with_segment(bare, 0xE1, payload), "x"), expected)
 
 
+@pytest.mark.parametrize("n_fill", [1, 2, 3])
+def test_fill_bytes_before_a_segment_hide_nothing(n_fill):
+    data = encoded(noise(), "JPEG", exif=exif_block(6))
+    at = data.index(b"\xff\xe1")
+    filled = data[:at] + b"\xff" * n_fill + data[at:]
+    assert np.array_equal(decode_image(filled, "x"), decode_image(data, "x"))
+    assert decode_image(filled, "x").size == (32, 48)
+
+
 def test_a_damaged_multi_picture_index_does_not_warn():
     data = with_segment(encoded(noise(), "JPEG"), 0xE2, b"MPF\0II*\0junk")
     with warnings.catch_warnings():
@@ -137,10 +155,24 @@ def test_a_damaged_multi_picture_index_does_not_warn():
         assert decode_image(data, "x").size == (48, 32)
 
 
-def test_only_the_first_frame_of_an_animation_is_taken():
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_only_the_first_frame_of_an_animation_is_taken(kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     assert decode_image(data, "x").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_damaged_animation_does_not_warn():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    at = data.index(b"acTL")
+    none = struct.pack(">II", 0, 0)
+    check = struct.pack(">I", zlib.crc32(b"acTL" + none))
+    broken = data[: at + 4] + none + check + data[at + 16 :]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode_image(broken, "x").getpixel((0, 0)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])
@@ -172,7 +204,7 @@ def test_a_progressive_jpeg_cut_short_is_found():
 )
 def test_what_is_no_picture_is_named_for_what_it_is(data, reason):
     assert inspect_image(data, "x") is reason
-    with pytest.raises(ImageError, match="posts/3.jpg") as caught:
+    with pytest.raises(ImageError, match=r"posts/3\.jpg") as caught:
         decode_image(data, "posts/3.jpg")
     assert caught.value.reason is reason
     assert isinstance(caught.value, DataError)

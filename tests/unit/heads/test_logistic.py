@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.features import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.base import Solvable
+from mvsa_pipe.heads.base import SolvableHead
 from mvsa_pipe.heads.building import build_head
 
 
@@ -53,8 +53,8 @@ def test_probabilities_equal_those_of_sklearn(classes: int, strength: float, wei
 
 
 def test_it_is_solvable():
-    assert isinstance(build_logistic(3), Solvable)
-    assert not isinstance(build_head("basic", FeatureSizes(7, 4, 1, 3), seed=0), Solvable)
+    assert isinstance(build_logistic(3), SolvableHead)
+    assert not isinstance(build_head("basic", FeatureSizes(7, 4, 1, 3), seed=0), SolvableHead)
 
 
 @pytest.mark.parametrize("absent", [0, 1, 3])

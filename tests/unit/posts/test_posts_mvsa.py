@@ -158,20 +158,22 @@ def test_ten_bad_rows_are_named_and_all_are_counted(write_mvsa):
     assert "and 14 more" in message
 
 
-def test_a_list_without_its_files_is_an_error(write_mvsa):
-    with pytest.raises(DataError, match=r"data/1\.txt"):
-        read_posts(write_mvsa(files=False))
-    bare = write_mvsa(folder="bare", files=False)
-    (bare / "data").rmdir()
-    with pytest.raises(DataError, match=r"data/ID\.jpg"):
-        read_posts(bare)
+def test_a_list_without_its_files_is_an_error(write_mvsa, jpeg):
+    folder = write_mvsa(files=False)
+    with pytest.raises(DataError, match=r"data/ID\.jpg beside the list"):
+        read_posts(folder)
+    (folder / "data" / "99.jpg").write_bytes(jpeg(99))
+    with pytest.raises(DataError, match=r"None of the listed posts.*data/1\.txt"):
+        read_posts(folder)
 
 
-def test_nothing_left_is_an_error(write_mvsa):
-    with pytest.raises(DataError, match="no post to be had.*opposing"):
+def test_nothing_left_is_an_error(write_mvsa, jpeg):
+    with pytest.raises(DataError, match=r"no post to be had.*opposing"):
         read_posts(write_mvsa(["1\tpositive,negative"]))
+    empty = write_mvsa([], folder="empty")
+    (empty / "data" / "1.jpg").write_bytes(jpeg(1))
     with pytest.raises(DataError, match="a list without rows"):
-        read_posts(write_mvsa([], folder="empty", files=False))
+        read_posts(empty)
 
 
 def test_real_posts(shared_folder):

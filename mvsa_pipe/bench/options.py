@@ -1,0 +1,35 @@
+"""What a bench compares; torch-free, so that help screens stay fast."""
+
+from dataclasses import dataclass
+
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.heads import HEADS, is_faithful
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What a bench compares.
+
+    Attributes:
+        heads: Names of heads; empty takes every head but the faithful variants.
+        seeds: Runs of each head, with seeds counted up from the training options' seed.
+        resplit: Whether every seed draws a random split of its own, with the seed as split seed.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    heads: tuple[str, ...] = ()
+    seeds: int = 5
+    resplit: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.heads:
+            HEADS.row(name)
+        if self.seeds < 1:
+            raise ConfigError("--seeds must be positive", found=self.seeds)
+
+    def chosen_heads(self) -> tuple[str, ...]:
+        """The heads to compare, each once."""
+        default = (row.name for row in HEADS if not is_faithful(row))
+        return tuple(dict.fromkeys(self.heads or default))

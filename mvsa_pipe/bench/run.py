@@ -1,0 +1,146 @@
+"""Heads × seeds over one experiment, summed up a head at a time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.experiment.prepare import Experiment, needs_of, prepare
+from mvsa_pipe.experiment.run import Result, references, run_head
+from mvsa_pipe.metrics import mean_interval
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.provenance import now, package_versions
+from mvsa_pipe.training.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class HeadSummary:
+    """One row of the table: a head over its seeds, on one part.
+
+    Attributes:
+        head: Its name.
+        part: ``test``, or ``val`` where the split has no test part.
+        mean: Mean of each score over seeds.
+        deviation: Sample standard deviation over seeds.
+        interval: Bootstrap interval of the mean over posts.
+        seconds: Mean seconds of one training.
+        parameters: Trained numbers.
+        batch_independent: Whether a post's prediction is free of its companions.
+    """
+
+    head: str
+    part: str
+    mean: dict[str, float]
+    deviation: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+    seconds: float
+    parameters: int
+    batch_independent: bool
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All runs of a bench and their summary.
+
+    Attributes:
+        protocol: The protocol tag; with ``resplit`` the seed's place says so.
+        part: The part that the table shows.
+        backbones: Backbone of each modality.
+        rows: One summary a head, in the order asked for.
+        references: Majority and chance rows of the first split.
+        records: Every run's record, with its predictions.
+    """
+
+    protocol: str
+    part: str
+    backbones: dict[str, str]
+    rows: list[HeadSummary]
+    references: list[dict[str, Any]]
+    records: list[dict[str, Any]]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "protocol": self.protocol,
+            "part": self.part,
+            "backbones": self.backbones,
+            "written": now(),
+            "versions": package_versions(),
+            "rows": [vars(row) for row in self.rows],
+            "references": self.references,
+            "runs": self.records,
+        }
+
+
+def run_bench(
+    data: DataChoice,
+    caches: CacheChoice,
+    options: BenchOptions,
+    training: TrainingOptions,
+    progress: Progress,
+) -> Bench:
+    """Trains every head with every seed; posts and features are loaded once a split.
+
+    Raises:
+        MvsaError: As ``prepare`` and ``run_head``.
+    """
+    heads = options.chosen_heads()
+    needs = needs_of(heads)
+    results: dict[str, list[Result]] = {head: [] for head in heads}
+    seeds = range(training.seed, training.seed + options.seeds)
+    progress.start("bench", len(heads) * options.seeds)
+    first = experiment = prepare(data, caches, needs)
+    for seed in seeds:
+        if options.resplit and seed != data.split_seed:
+            experiment = prepare(data, caches, needs, split_seed=seed)
+        for head in heads:
+            results[head].append(run_head(experiment, head, {}, replace(training, seed=seed)))
+            progress.advance(1)
+    return summarise(first, results, resplit=options.resplit)
+
+
+def summarise(
+    experiment: Experiment, results: Mapping[str, Sequence[Result]], *, resplit: bool = False
+) -> Bench:
+    """Sums up runs a head at a time, on the test part where there is one."""
+    part = "test" if len(experiment.indices["test"]) else "val"
+    classes = len(experiment.posts.classes)
+    protocol = experiment.protocol
+    return Bench(
+        protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
+        part=part,
+        backbones=experiment.backbones,
+        rows=[_row(head, runs, part, classes) for head, runs in results.items() if runs],
+        references=references(experiment, part),
+        records=[_record(run) for runs in results.values() for run in runs],
+    )
+
+
+def _row(head: str, runs: Sequence[Result], part: str, classes: int) -> HeadSummary:
+    names = runs[0].scores[part].values
+    values = {name: [run.scores[part].values[name] for run in runs] for name in names}
+    pairs = [(run.labels[part], run.predicted[part]) for run in runs]
+    return HeadSummary(
+        head=head,
+        part=part,
+        mean=_each(values, lambda v: float(np.mean(v))),
+        deviation=_each(values, lambda v: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0),
+        interval=mean_interval(pairs, classes),
+        seconds=float(np.mean([run.fitted.seconds for run in runs])),
+        parameters=int(runs[0].record["parameters"]),
+        batch_independent=bool(runs[0].record["batch_independent"]),
+    )
+
+
+def _each(
+    values: dict[str, list[float]], reduce: Callable[[list[float]], float]
+) -> dict[str, float]:
+    return {name: reduce(seeds) for name, seeds in values.items()}
+
+
+def _record(run: Result) -> dict[str, Any]:
+    predictions = {part: classes.tolist() for part, classes in run.predicted.items()}
+    return {**run.record, "history": run.fitted.history, "predicted": predictions}

@@ -1,0 +1,87 @@
+"""``mvsa data``: what lies in a data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mvsa_pipe.cli.console import out, progress, show_json
+from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.errors import name_some
+from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
+from mvsa_pipe.posts.check import CheckReport, check_posts
+
+app = typer.Typer(help="Look into data sets.", no_args_is_help=True)
+
+
+@app.callback()
+def _data() -> None:
+    """Keeps ``check`` a verb of its own while it is the only one."""
+
+
+@app.command()
+@expand
+def check(
+    path: Annotated[Path, typer.Argument(help="A folder, zip or table of posts.")],
+    read: ReadOptions,
+    split: Annotated[
+        str | None, typer.Option("--split", help="random-TRAIN:VAL:TEST, or the path of a split.")
+    ] = None,
+    split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of a random split.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Count what is there and look for what would spoil a result; exits 1 if anything would."""
+    with progress(quiet=json) as screen:
+        posts = read_posts(path, read)
+        screen.say(f"{len(posts):,} posts of {posts.name}; decoding every image")
+        divided = None if split is None else parse_split(split, posts, seed=split_seed)
+        report = check_posts(posts, divided)
+    if json:
+        show_json(report.as_record())
+    else:
+        _show(report)
+    if report.spoilers:
+        raise typer.Exit(1)
+
+
+def _show(report: CheckReport) -> None:
+    out.print(f"[bold]{report.tag}[/]: {report.n_posts:,} posts")
+    out.print(_label_table(report))
+    facts = Table("what", "posts", "which", title="facts", title_justify="left")
+    for name, count in report.dropped.items():
+        facts.add_row(f"dropped: {name}", f"{count:,}", "")
+    for name, count in report.notes.items():
+        facts.add_row(name, f"{count:,}", "")
+    for pair, count in report.label_pairs.items():
+        facts.add_row(f"labels (text,image) {pair}", f"{count:,}", "")
+    for name, count in report.encodings.items():
+        facts.add_row(f"text in {name}", f"{count:,}", "")
+    lists = {"text missing": report.missing_texts, "text empty": report.empty_texts}
+    lists |= {f"image {fault}": ids for fault, ids in report.images.items()}
+    for name, ids in lists.items():
+        facts.add_row(name, f"{len(ids):,}", name_some(ids, most=5))
+    groups = {
+        "duplicate groups": report.duplicates,
+        "… with conflicting labels": report.conflicting,
+        "texts across parts": report.leakage.texts,
+        "images across parts": report.leakage.images,
+    }
+    for name, found in groups.items():
+        shown = name_some(("=".join(group) for group in found), most=3)
+        facts.add_row(name, f"{len(found):,}", shown)
+    out.print(facts)
+    for sentence in report.spoilers:
+        out.print(f"[red]spoils results[/]: {sentence}")
+    if not report.spoilers:
+        out.print("[green]nothing here would spoil a result[/]")
+
+
+def _label_table(report: CheckReport) -> Table:
+    table = Table("class", "posts", *report.split_labels, title="labels", title_justify="left")
+    for name, count in report.labels.items():
+        parts = [f"{counts.get(name, 0):,}" for counts in report.split_labels.values()]
+        table.add_row(name, f"{count:,}", *parts)
+    if report.n_unlabelled:
+        table.add_row("(none)", f"{report.n_unlabelled:,}", *[""] * len(report.split_labels))
+    return table

@@ -1,0 +1,140 @@
+"""Turns the fields of configuration dataclasses into options of a verb.
+
+Name, type, default and help text of an option all come from the dataclass and its docstring, so
+that the command line cannot say anything else than the configuration does.
+"""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.posts.formats import FORMATS
+from mvsa_pipe.registry import Registry
+
+VerbT = TypeVar("VerbT", bound=Callable[..., Any])
+
+# Options whose names are not those of their fields: class and field → names.
+_NAMES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("PostsChoice", "path"): ("--data",),
+    ("DataChoice", "path"): ("--data",),
+    ("ReadOptions", "name"): ("--data-name",),
+    ("CacheChoice", "folder"): ("--cache",),
+    ("ExtractChoice", "backbones"): ("--backbone",),
+    ("ExtractOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
+    ("InferenceOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
+    ("InferenceOptions", "part"): ("--split",),
+    ("BenchOptions", "heads"): ("--head",),
+}
+
+# Fields that the verbs set themselves.
+_HIDDEN = {("ReadOptions", "require_labels")}
+
+
+def completion(*tables: Registry[Any]) -> Callable[[str], list[str]]:
+    """Completes the names of one or several tables."""
+    names = [name for table in tables for name in table.names]
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
+_COMPLETIONS = {
+    "--format": completion(FORMATS),
+    "--text": completion(TEXT_BACKBONES),
+    "--image": completion(IMAGE_BACKBONES),
+    "--head": completion(HEADS),
+}
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """One option: where its value goes."""
+
+    owner: str
+    field: str
+    parameter: inspect.Parameter
+
+
+def expand(verb: VerbT) -> VerbT:
+    """Replaces every parameter of a verb that is a dataclass by that dataclass's fields."""
+    signature = inspect.signature(verb)
+    hints = get_type_hints(verb, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    leaves = {name: _leaves(kind) for name, kind in groups.items() if isinstance(kind, type)}
+    own = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        if name not in groups
+    ]
+
+    @functools.wraps(verb)
+    def expanded(**values: Any) -> Any:  # noqa: ANN401  # whatever the verb takes and returns
+        arguments = {name: _build(kind, values) for name, kind in groups.items()}
+        arguments |= {parameter.name: values[parameter.name] for parameter in own}
+        return verb(**arguments)
+
+    every = own + [leaf.parameter for group in leaves.values() for leaf in group]
+    expanded.__signature__ = signature.replace(parameters=every)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+    del expanded.__wrapped__  # typer would look through it at the unexpanded verb
+    return expanded  # type: ignore[return-value]
+
+
+def _leaves(kind: type[Any]) -> list[_Leaf]:
+    """The options of a dataclass, those of nested ones included."""
+    hints, help_texts = get_type_hints(kind), attribute_docs(kind)
+    found: list[_Leaf] = []
+    for field in fields(kind):
+        if (kind.__name__, field.name) in _HIDDEN:
+            continue
+        hint = hints[field.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            found += _leaves(hint)
+            continue
+        parameter = _parameter(kind.__name__, field.name, hint, help_texts.get(field.name, ""))
+        default = field.default if field.default is not MISSING else inspect.Parameter.empty
+        found.append(_Leaf(kind.__name__, field.name, parameter.replace(default=default)))
+    return found
+
+
+def _parameter(owner: str, field: str, hint: Any, help_text: str) -> inspect.Parameter:  # noqa: ANN401
+    names = _NAMES.get((owner, field), (f"--{field.replace('_', '-')}",))
+    if hint == tuple[str, ...]:
+        hint = list[str]
+    option = typer.Option(*names, help=help_text, autocompletion=_COMPLETIONS.get(names[0]))
+    return inspect.Parameter(
+        _key(owner, field), inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, option]
+    )
+
+
+def _key(owner: str, field: str) -> str:
+    """A parameter's name, told apart where two dataclasses share a field's name."""
+    return f"{field}_of_{owner.lower()}"
+
+
+def _build(kind: type[Any], values: dict[str, Any]) -> Any:  # noqa: ANN401
+    """The dataclass from the values of its options."""
+    hints = get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for field in fields(kind):
+        hint, key = hints[field.name], _key(kind.__name__, field.name)
+        if isinstance(hint, type) and is_dataclass(hint):
+            arguments[field.name] = _build(hint, values)
+        elif key in values:
+            value = values[key]
+            arguments[field.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**arguments)
+
+
+def attribute_docs(kind: type[Any]) -> dict[str, str]:
+    """What a dataclass's docstring says of each attribute, as one line of plain text."""
+    text = inspect.getdoc(kind) or ""
+    _, _, section = text.partition("Attributes:\n")
+    section = re.split(r"\n\S", section, maxsplit=1)[0]
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, flags=re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", body).replace("``", "") for name, body in entries}

@@ -1,0 +1,63 @@
+"""``mvsa extract``: stage one."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from mvsa_pipe.cli.console import out, progress, show_json, size
+from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.experiment.options import PostsChoice
+from mvsa_pipe.extraction.choice import ExtractChoice
+from mvsa_pipe.extraction.extract import Extraction
+from mvsa_pipe.extraction.extract import extract as extract_one
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.posts import read_posts
+
+
+@expand
+def extract(
+    choice: ExtractChoice,
+    data: PostsChoice,
+    options: ExtractOptions,
+    json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+) -> None:
+    """Run frozen backbones over all posts once and cache what they say.
+
+    Only posts that are new or changed are computed; an interrupted extraction goes on where it was.
+    """
+    posts = read_posts(data.path, replace(data.read, require_labels=False))
+    names = choice.backbones
+    with progress(quiet=json) as screen:
+        partner = choice.partner_for(posts.name, options.cache)
+        if partner is not None:
+            screen.say(
+                f"{partner} is extracted along: nothing of its modality is cached for "
+                f"{posts.name} (--partner none leaves it out)"
+            )
+            names = (*names, partner)
+        records = []
+        for backbone in choice.options_for(names):
+            done = extract_one(posts, backbone, options, screen)
+            records.append(done.as_record())
+            if not json:
+                _show(done)
+    if json:
+        show_json(records)
+
+
+def _show(done: Extraction) -> None:
+    header = done.file.header
+    name = header.fingerprint.backbone
+    what = f"{done.extracted:,} extracted, {done.reused:,} were there"
+    if done.skipped:
+        what += f", [yellow]{len(done.skipped):,} skipped[/]"
+    out.print(
+        f"[bold]{name}[/]: {what}, {size(header.payload_bytes)} in {done.file.path} "
+        f"({done.seconds:.1f} s)"
+    )
+    if header.notes.get("texts_cut"):
+        out.print(
+            f"  {header.notes['texts_cut']:,} texts were cut at --max-tokens, "
+            f"{header.notes['tokens_cut']:,} tokens in all"
+        )

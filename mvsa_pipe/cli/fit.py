@@ -1,0 +1,84 @@
+"""``mvsa fit``: stage two, one head."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvsa_pipe.cli.console import out, progress, show_json
+from mvsa_pipe.cli.expand import completion, expand
+from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.runs import Run
+from mvsa_pipe.training.options import TrainingOptions
+
+
+@expand
+def fit(
+    head: Annotated[
+        str,
+        typer.Option("--head", help="A fusion head: mvsa heads.", autocompletion=completion(HEADS)),
+    ],
+    data: DataChoice,
+    caches: CacheChoice,
+    training: TrainingOptions,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the head, as name=value; repeat for several."),
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+    name: Annotated[
+        str | None, typer.Option("--name", help="The run's name; made from its parts unless named.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Train one head over cached features; select on validation, score the test part once."""
+    HEADS.row(head)
+    head_options = _pairs(options or [])
+    from mvsa_pipe.experiment.prepare import needs_of, prepare
+    from mvsa_pipe.experiment.run import default_run_name, run_head, save_run
+    from mvsa_pipe.runs import free_name
+
+    with progress(quiet=json) as screen:
+        experiment = prepare(data, caches, needs_of([head]))
+        for modality, file in experiment.files.items():
+            screen.say(f"{modality}: {file.path}")
+        screen.say(f"{head} on {experiment.protocol}, {experiment.split.sizes()}")
+        if experiment.left_out:
+            screen.say(f"left out, as their extraction skipped them: {len(experiment.left_out):,}")
+        wanted = name or free_name(runs, default_run_name(experiment, head, training.seed))
+        result = run_head(experiment, head, head_options, training)
+        run = save_run(experiment, result, training, runs, wanted)
+    if json:
+        show_json({"run": str(run.path), **run.metrics})
+    else:
+        _show(run)
+
+
+def _pairs(options: list[str]) -> dict[str, str | int | float | bool]:
+    pairs = [option.partition("=") for option in options]
+    for option, (key, equals, _) in zip(options, pairs, strict=True):
+        if not equals or not key:
+            raise ConfigError("--set cannot be used", expected="name=value", found=repr(option))
+    return {key: value for key, _, value in pairs}
+
+
+def _show(run: Run) -> None:
+    metrics = run.metrics
+    best = metrics["selected"]
+    chosen = f"epoch {best['epoch']}" if "epoch" in best else f"strength {best['strength']:g}"
+    table = score_table(f"{metrics['head']} on {metrics['protocol']}", "scored")
+    for part, scores in metrics["scores"].items():
+        held_out = "test" if part == "test" else "val (selected on)"
+        add_scores(table, f"{held_out}, {scores['posts']:,} posts", scores)
+    last = list(metrics["scores"])[-1]
+    add_references(table, metrics["references"][last])
+    out.print(table)
+    out.print(class_table(metrics["scores"][last]))
+    out.print(
+        f"{chosen} selected by {metrics['selected_by']}; {metrics['parameters']:,} parameters, "
+        f"{metrics['seconds']:.1f} s on {metrics['device']}"
+    )
+    out.print(f"run: {run.path}")

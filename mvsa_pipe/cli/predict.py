@@ -1,0 +1,81 @@
+"""``mvsa predict``: a run asked about new posts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mvsa_pipe.cli.console import err, out, percent, progress, show_json
+from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.inference.options import InferenceOptions
+from mvsa_pipe.posts.formats import ReadOptions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.inference.predict import Answer
+
+# A table of more posts than this belongs into a file.
+_MOST_SHOWN = 20
+
+
+@expand
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    text: Annotated[str | None, typer.Option("--text", help="The text of one post.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="The picture of one post.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="A table or folder of posts.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="A CSV file to write.")] = None,
+    cache: Annotated[
+        Path, typer.Option("--cache", help="The folder of all caches.")
+    ] = InferenceOptions.cache,
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda or mps.")
+    ] = InferenceOptions.device,
+    read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Predict one post (--text and --image) or a table of posts (--data).
+
+    Posts that lack what the head reads are answered with an error each, the others are predicted;
+    the exit code is then 1.
+    """
+    if (data is None) == (text is None and image is None):
+        raise ConfigError(
+            "Nothing to predict, or too much",
+            expected="either --text and --image of one post, or --data with a table of posts",
+            found="neither" if data is None else "both",
+        )
+    from mvsa_pipe.inference.predict import predict as predict_posts
+    from mvsa_pipe.inference.predict import read_table, single_post, write_answer
+    from mvsa_pipe.runs import open_run
+
+    opened = open_run(run)
+    posts = single_post(text, image) if data is None else read_table(data, read)
+    with progress(quiet=json) as screen:
+        options = InferenceOptions(cache=cache, device=device)
+        answer = predict_posts(opened, posts, options, screen)
+    if output is not None:
+        write_answer(output, answer)
+    if json:
+        show_json(answer.as_record())
+    else:
+        _show(answer, output)
+    if answer.faults:
+        raise typer.Exit(1)
+
+
+def _show(answer: "Answer", output: Path | None) -> None:
+    if output is not None:
+        out.print(f"{len(answer.predictions):,} posts predicted: {output}")
+    elif answer.predictions:
+        table = Table("post", "prediction", *(f"{name} %" for name in answer.classes))
+        for row in answer.predictions[:_MOST_SHOWN]:
+            table.add_row(row.post_id, row.prediction, *map(percent, row.probabilities))
+        out.print(table)
+        if len(answer.predictions) > _MOST_SHOWN:
+            out.print(f"… and {len(answer.predictions) - _MOST_SHOWN:,} more: see --output")
+    for post_id, fault in list(answer.faults.items())[:_MOST_SHOWN]:
+        err.print(f"[red]post {post_id}[/]: {fault}")
+    if len(answer.faults) > _MOST_SHOWN:
+        err.print(f"… and {len(answer.faults) - _MOST_SHOWN:,} more posts with errors")

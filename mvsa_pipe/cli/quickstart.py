@@ -1,0 +1,52 @@
+"""``mvsa quickstart``: the whole pipeline, offline."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mvsa_pipe.cli.bench import show_bench
+from mvsa_pipe.cli.console import out, percent, progress, show_json
+from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.quickstart.options import QuickstartOptions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.quickstart.run import Quickstart
+
+
+@expand
+def quickstart(
+    options: QuickstartOptions,
+    json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
+) -> None:
+    """Try everything offline: synthetic posts, tiny backbones, every head, a known ceiling."""
+    from mvsa_pipe.durable import write_json
+    from mvsa_pipe.quickstart.run import quickstart as run
+
+    with progress(quiet=json) as screen:
+        done = run(options, screen)
+    record = {
+        "expected_ceilings": vars(done.expected),
+        "realised_ceilings": vars(done.realised),
+        "bench": done.bench.as_record(),
+    }
+    write_json(options.folder / "bench.json", record)
+    if json:
+        show_json(record)
+    else:
+        _show(done, options)
+
+
+def _show(done: "Quickstart", options: QuickstartOptions) -> None:
+    show_bench(done.bench)
+    ceilings = [
+        f"{view} {percent(getattr(done.expected, view))} "
+        f"({percent(getattr(done.realised, view))} on these test posts)"
+        for view in ("majority", "text", "image", "fused")
+    ]
+    out.print("[bold]best possible accuracy %[/]: " + ", ".join(ceilings))
+    cache = options.folder / "cache"
+    out.print(f"records: {options.folder / 'bench.json'}")
+    out.print(
+        "next: mvsa fit --head dual-attention "
+        f"--data {done.data} --cache {cache} --runs {options.folder / 'runs'}"
+    )

@@ -1,0 +1,1 @@
+"""Posts, split, caches and heads joined into runs that can be believed."""

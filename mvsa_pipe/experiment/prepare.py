@@ -1,0 +1,137 @@
+"""Posts, split and caches joined into what heads are trained and scored on."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.extraction.contents import contents_of
+from mvsa_pipe.features import Field
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
+from mvsa_pipe.resident import load_resident
+from mvsa_pipe.training.fitting import Material
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that heads are trained and scored on, loaded once for any number of them.
+
+    Attributes:
+        data: Where the posts came from.
+        posts: The posts.
+        split: Their split.
+        protocol: The protocol tag.
+        files: The cache of each modality.
+        material: What heads are trained on.
+        indices: Indices of the posts of each part.
+        left_out: Labelled posts of the split without features, as their extraction skipped them.
+    """
+
+    data: DataChoice
+    posts: PostSet
+    split: Split
+    protocol: str
+    files: dict[Modality, FeatureFile]
+    material: Material
+    indices: dict[str, torch.Tensor]
+    left_out: tuple[str, ...]
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """The backbone's name of each modality."""
+        return {m.value: f.header.fingerprint.backbone for m, f in self.files.items()}
+
+
+def needs_of(heads: Iterable[str]) -> set[Field]:
+    """All features that some heads declare."""
+    return {need for name in heads for need in HEADS.load(name).needs}
+
+
+def prepare(
+    data: DataChoice,
+    caches: CacheChoice,
+    needs: Iterable[Field],
+    split_seed: int | None = None,
+) -> Experiment:
+    """Reads and splits the posts and loads the declared features from the newest fitting caches.
+
+    Raises:
+        DataError: The posts cannot be read.
+        SplitError: The split does not fit them.
+        CacheError: A cache is missing, stale, damaged, or lacks posts.
+    """
+    wanted = set(needs)
+    posts = read_posts(data.path, data.read)
+    seed = data.split_seed if split_seed is None else split_seed
+    split = parse_split(data.split, posts, seed=seed)
+    folder = CacheFolder(caches.folder)
+    modalities = {need.modality for need in wanted}
+    files = {
+        modality: folder.newest(posts.name, modality, caches.of(modality))
+        for modality in Modality
+        if modality in modalities
+    }
+    ids, left_out = _usable_ids(posts, split, files)
+    for modality, file in files.items():
+        refuse_stale(posts, modality, file, set(ids))
+    features = load_resident(files, ids, wanted, len(posts.classes))
+    labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
+    places = {post_id: n for n, post_id in enumerate(ids)}
+    indices = {
+        part: torch.tensor([places[i] for i in split.ids(part) if i in places], dtype=torch.int64)
+        for part in ("train", "val", "test")
+    }
+    material = Material(
+        features=features,
+        labels=torch.tensor([labels.get(i, -1) for i in ids], dtype=torch.int64),
+        train=indices["train"],
+        val=indices["val"],
+        classes=posts.classes,
+    )
+    return Experiment(
+        data=data,
+        posts=posts,
+        split=split,
+        protocol=protocol_tag(posts, split),
+        files=files,
+        material=material,
+        indices=indices,
+        left_out=left_out,
+    )
+
+
+def _usable_ids(
+    posts: PostSet, split: Split, files: Mapping[Modality, FeatureFile]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Posts of the split, in the data set's order, but those that an extraction skipped."""
+    skipped = {i for file in files.values() for i in file.header.notes.get("skipped", {})}
+    in_split = [post.id for post in posts.posts if post.id in split.parts]
+    return [i for i in in_split if i not in skipped], tuple(i for i in in_split if i in skipped)
+
+
+def refuse_stale(posts: PostSet, modality: Modality, file: FeatureFile, wanted: set[str]) -> None:
+    """Refuses a cache whose posts have changed since they were extracted.
+
+    Raises:
+        CacheError: Names the posts.
+    """
+    known = dict(zip(file.header.ids, file.header.digests, strict=True))
+    contents, _ = contents_of(posts, modality)
+    stale = [
+        item.id
+        for item in contents
+        if item.id in wanted and known.get(item.id, item.digest) != item.digest
+    ]
+    if stale:
+        raise CacheError(
+            f"The {modality} of {len(stale):,} posts has changed since it was extracted",
+            where=file.path,
+            found=name_some(stale),
+            hint=f"mvsa extract --data {posts.storage.root} with the same --backbone",
+        )

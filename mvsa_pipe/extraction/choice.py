@@ -1,0 +1,92 @@
+"""Which backbones an extraction runs, and how each finds its weights; torch-free."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvsa_pipe.backbones import parse_backbone
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.errors import CacheError, ConfigError
+from mvsa_pipe.modality import Modality
+
+# What is extracted along when only the other modality was named and nothing of this one is cached.
+PARTNERS: Mapping[Modality, str] = {Modality.TEXT: "bert", Modality.IMAGE: "dinov2"}
+
+# Families whose argument already says where the weights lie.
+_SELF_LOCATED = ("hf-text", "hf-image", "tiny-text", "tiny-image")
+
+
+@dataclass(frozen=True)
+class ExtractChoice:
+    """Which backbones, with which weights, read how.
+
+    Attributes:
+        backbones: A backbone (see mvsa backbones); repeat for several.
+        weights: Weights on this machine, as NAME=PATH, or PATH alone where one backbone can take
+            it: a safetensors or .pth file, a Hugging Face folder, or the name of torchvision
+            weights; repeat for several.
+        partner: What to extract along when one modality is neither named nor cached: a backbone,
+            auto (bert or dinov2), or none.
+        pooling: How hidden states of a text become one vector; the backbone's own unless named.
+        max_tokens: Texts are cut at this many tokens, special ones included.
+    """
+
+    backbones: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    partner: str = "auto"
+    pooling: Pooling | None = None
+    max_tokens: int = BackboneOptions.max_tokens
+
+    def __post_init__(self) -> None:
+        for name in self.backbones:
+            parse_backbone(name)
+        if self.partner not in ("auto", "none"):
+            parse_backbone(self.partner)
+
+    def partner_for(self, dataset: str, cache: Path) -> str | None:
+        """The backbone that must be extracted along, if any."""
+        named = {parse_backbone(name)[0] for name in self.backbones}
+        missing = set(Modality) - named
+        if self.partner == "none" or len(missing) != 1:
+            return None
+        modality = missing.pop()
+        if self.partner != "auto":
+            return self.partner
+        try:
+            CacheFolder(cache).newest(dataset, modality)
+        except CacheError:
+            return PARTNERS[modality]
+        return None
+
+    def options_for(self, names: tuple[str, ...]) -> list[BackboneOptions]:
+        """Options of each backbone, its weights assigned.
+
+        Raises:
+            ConfigError: Weights are named for no backbone, or for none in particular.
+        """
+        weights = dict(self._assigned(text, names) for text in self.weights)
+        return [
+            BackboneOptions(
+                name,
+                weights.get(name),
+                self.pooling if parse_backbone(name)[0] is Modality.TEXT else None,
+                self.max_tokens,
+            )
+            for name in dict.fromkeys(names)
+        ]
+
+    @staticmethod
+    def _assigned(text: str, names: tuple[str, ...]) -> tuple[str, str]:
+        for name in names:
+            if text.startswith(f"{name}="):
+                return name, text.removeprefix(f"{name}=")
+        takers = [name for name in names if parse_backbone(name)[1] not in _SELF_LOCATED]
+        family = text.partition("=")[0]
+        if len(takers) == 1 and ("=" not in text or Path(text).exists()):
+            return takers[0], text
+        raise ConfigError(
+            f"--weights {text} belongs to none of the backbones in particular",
+            expected="NAME=PATH with NAME one of " + ", ".join(names),
+            found=f"NAME {family!r}" if "=" in text else "a path alone",
+        )

@@ -1,0 +1,1 @@
+"""Runs at work again: scored on any posts, and asked about new ones."""

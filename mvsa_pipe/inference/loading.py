@@ -1,0 +1,120 @@
+"""A run's head with its weights, and the features that it reads of any posts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.devices import resolve_device
+from mvsa_pipe.errors import CacheError, RunError
+from mvsa_pipe.extraction.contents import contents_of
+from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.inference.options import InferenceOptions
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import PostSet
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.resident import load_resident
+from mvsa_pipe.runs import Run
+from mvsa_pipe.training.fitting import predict_probabilities
+
+
+def load_head(run: Run, device: str) -> FusionHead:
+    """A run's head with its trained weights, in eval mode.
+
+    Raises:
+        RunError: The checkpoint is missing, damaged, or belongs to another head.
+    """
+    config = run.config
+    sizes = FeatureSizes(**config["sizes"])
+    head = build_head(
+        config["head"],
+        sizes,
+        config["training"]["seed"],
+        config["head_options"],
+        resolve_device(device),
+    )
+    try:
+        head.load_state_dict(run.head_state())
+    except RuntimeError as error:
+        raise RunError(
+            f"This checkpoint does not fit head {config['head']!r}", where=run.path, found=error
+        ) from error
+    return head.eval()
+
+
+def head_probabilities(
+    head: FusionHead, files: Mapping[Modality, FeatureFile], ids: Sequence[str], device: str
+) -> NDArray[np.float32]:
+    """Probabilities of a head for some cached posts ``[N, C]``, in their order."""
+    where = resolve_device(device)
+    features = load_resident(files, ids, head.needs, head.sizes.classes).to(where)
+    return predict_probabilities(head, features, torch.arange(len(ids), device=where))
+
+
+def features_for(
+    run: Run, posts: PostSet, options: InferenceOptions, progress: Progress
+) -> dict[Modality, FeatureFile]:
+    """The caches that a run's head reads, for any posts, with the run's own fingerprints.
+
+    Raises:
+        CacheError: The backbone's weights are no longer those that the run was trained on.
+        MvsaError: As ``extract``.
+    """
+    return {
+        Modality(name): _file_for(record, posts, options, progress)
+        for name, record in run.config["caches"].items()
+    }
+
+
+def _file_for(
+    record: Mapping[str, Any], posts: PostSet, options: InferenceOptions, progress: Progress
+) -> FeatureFile:
+    fingerprint = Fingerprint.from_json(record["fingerprint"])
+    path = CacheFolder(options.cache).path_of(posts.name, fingerprint)
+    if path.is_file():
+        file = FeatureFile(path)
+        known = dict(zip(file.header.ids, file.header.digests, strict=True))
+        contents, faults = contents_of(posts, fingerprint.modality)
+        skipped = faults.keys() | file.header.notes.get("skipped", {}).keys()
+        fresh = all(known.get(c.id) == c.digest for c in contents if c.id not in skipped)
+        if fresh and (not faults or options.on_bad_post is BadPostPolicy.SKIP):
+            return file
+    extraction = extract(
+        posts,
+        backbone_options(record),
+        ExtractOptions(
+            cache=options.cache,
+            device=options.device,
+            precision=fingerprint.precision,
+            dtype=fingerprint.dtype,
+            on_bad_post=options.on_bad_post,
+        ),
+        progress,
+    )
+    fingerprint.require(extraction.file.header.fingerprint, extraction.file.path)
+    return extraction.file
+
+
+def backbone_options(record: Mapping[str, Any]) -> BackboneOptions:
+    """The backbone that made a run's cache.
+
+    Raises:
+        CacheError: The cache did not say.
+    """
+    fields = record.get("backbone")
+    if not fields:
+        raise CacheError(
+            "This run's cache does not say which backbone made it", where=record.get("path")
+        )
+    pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
+    return BackboneOptions(fields["name"], fields["weights"], pooling, fields["max_tokens"])

@@ -1,0 +1,53 @@
+"""A split: which posts are trained on, chosen on and tested on, and the tag that names it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mvsa_pipe.errors import SplitError, name_some
+from mvsa_pipe.posts.post import PostSet
+
+TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which part each post is in.
+
+    Attributes:
+        parts: ``train``, ``val`` or ``test`` by post id, in the posts' order.
+        tag: Second half of the protocol tag (``random-8:1:1/seed-0``, ``3200-800-511``).
+
+    Raises:
+        SplitError: A part has another name, or nothing is trained on.
+    """
+
+    parts: Mapping[str, str]
+    tag: str
+
+    def __post_init__(self) -> None:
+        """Checks the parts."""
+        others = sorted(set(self.parts.values()) - set(PARTS))
+        if others:
+            raise SplitError(
+                "A split has parts that are not known",
+                where=self.tag,
+                expected=", ".join(PARTS),
+                found=name_some(others),
+            )
+        if not self.ids(TRAIN):
+            raise SplitError("A split has no training posts", where=self.tag)
+
+    def ids(self, part: str) -> tuple[str, ...]:
+        """Ids of the posts in a part, in the posts' order."""
+        return tuple(post_id for post_id, name in self.parts.items() if name == part)
+
+    def sizes(self) -> dict[str, int]:
+        """Posts per part, all three parts named."""
+        counts = Counter(self.parts.values())
+        return {part: counts[part] for part in PARTS}
+
+
+def protocol_tag(posts: PostSet, split: Split) -> str:
+    """The tag that says which results may be compared (``mvsa-single/4511/clmlf``)."""
+    return f"{posts.protocol}/{split.tag}"

@@ -1,0 +1,1 @@
+"""The offline tour: synthetic posts, tiny backbones, every head, a known ceiling."""

@@ -1,0 +1,66 @@
+"""The whole pipeline on posts that it writes itself: offline, in minutes, with a known ceiling."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.bench.run import Bench, run_bench
+from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.extraction.extract import Extraction, extract
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.posts import parse_split, read_posts
+from mvsa_pipe.posts.ceilings import Ceilings
+from mvsa_pipe.posts.synthetic import SyntheticConfig, realised_ceilings, write_synthetic
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.quickstart.options import QuickstartOptions
+from mvsa_pipe.training.options import TrainingOptions
+
+TINY = ("tiny-text", "tiny-image")
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What a quickstart reached, and what could have been reached.
+
+    Attributes:
+        data: The folder of synthetic posts.
+        extractions: One a backbone.
+        bench: All heads over the cache.
+        expected: Best possible accuracies over all posts that could have been drawn.
+        realised: The same readers' accuracies on the test posts.
+    """
+
+    data: Path
+    extractions: list[Extraction]
+    bench: Bench
+    expected: Ceilings
+    realised: Ceilings
+
+
+def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
+    """Writes synthetic posts, extracts them with tiny backbones, and benches every head.
+
+    Raises:
+        MvsaError: As its steps.
+    """
+    config = SyntheticConfig(posts=options.posts, seed=options.seed)
+    folder = options.folder / "data" / config.name
+    progress.say(f"writing {options.posts:,} synthetic posts to {folder}")
+    truth = write_synthetic(folder, config)
+    posts = read_posts(folder)
+    cache = options.folder / "cache"
+    extractions = [
+        extract(posts, BackboneOptions(name), ExtractOptions(cache=cache), progress)
+        for name in TINY
+    ]
+    data = DataChoice(folder, split="random-6:2:2")
+    bench = run_bench(
+        data,
+        CacheChoice(cache, *TINY),
+        BenchOptions(seeds=options.seeds),
+        TrainingOptions(seed=options.seed),
+        progress,
+    )
+    tested = parse_split(data.split, posts, seed=data.split_seed).ids("test")
+    return Quickstart(folder, extractions, bench, truth.expected, realised_ceilings(folder, tested))

@@ -1,0 +1,138 @@
+"""The check finds what spoils results, and nothing else."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mvsa_pipe.posts import Split, random_split, read_posts
+from mvsa_pipe.posts.check import check_posts
+
+ROWS = [
+    f"{n}\t{label},neutral" for n, label in enumerate(["positive", "neutral", "negative"] * 4, 1)
+]
+
+
+@pytest.fixture
+def folder(write_mvsa):
+    return write_mvsa(ROWS)
+
+
+def test_a_sound_data_set_has_no_spoilers(folder):
+    posts = read_posts(folder)
+    split = random_split(posts, (2, 1, 1))
+    seen = []
+    report = check_posts(posts, split, on_image=lambda: seen.append(1))
+    assert report.spoilers == ()
+    assert len(seen) == report.n_posts == 12
+    assert report.tag == "mvsa-single/12/random-2:1:1/seed-0"
+    assert report.labels == {"negative": 4, "neutral": 4, "positive": 4}
+    assert report.split_labels["train"] == {"negative": 2, "neutral": 2, "positive": 2}
+    assert report.label_pairs == {
+        "negative,neutral": 4, "neutral,neutral": 4, "positive,neutral": 4,
+    }  # fmt: skip
+    assert report.encodings == {"utf-8": 12}
+    assert report.duplicates == ()
+
+
+def test_the_report_is_json(folder):
+    posts = read_posts(folder)
+    record = check_posts(posts, random_split(posts, (2, 1, 1))).as_record()
+    assert json.loads(json.dumps(record))["labels"] == record["labels"]
+
+
+def test_each_broken_picture_is_named_for_what_it_is(folder, jpeg):
+    data = folder / "data"
+    (data / "1.jpg").unlink()
+    (data / "2.jpg").write_bytes(b"")
+    (data / "3.jpg").write_bytes(b"<html>gone</html>")
+    (data / "4.jpg").write_bytes(jpeg(4)[:-40])
+    (data / "5.jpg").write_bytes(
+        b"GIF89a\x60\xea\x60\xea\0\0\0,\0\0\0\0\x60\xea\x60\xea\0\x02\x01\x44\0;"
+    )
+    report = check_posts(read_posts(folder))
+    assert report.images == {
+        "missing": ("1",),
+        "zero-byte": ("2",),
+        "not-an-image": ("3",),
+        "truncated": ("4",),
+        "oversized": ("5",),
+    }
+    assert len(report.spoilers) == 5
+    assert report.spoilers[0] == "No picture: 1 post (1)."
+
+
+def test_a_picture_that_went_after_reading_is_missing(folder):
+    posts = read_posts(folder)
+    (folder / "data" / "6.jpg").unlink()
+    assert check_posts(posts).images["missing"] == ("6",)
+
+
+def test_missing_texts_spoil_and_empty_ones_are_reported(folder):
+    (folder / "data" / "1.txt").unlink()
+    (folder / "data" / "2.txt").write_text(" \n")
+    report = check_posts(read_posts(folder))
+    assert (report.missing_texts, report.empty_texts) == (("1",), ("2",))
+    assert report.spoilers == ("No text: 1 post (1).",)
+
+
+def test_duplicates_are_reported_and_only_leakage_spoils(folder):
+    data = folder / "data"
+    (data / "1.txt").write_text("RT @a: the very same")
+    (data / "2.txt").write_text("The very same")
+    (data / "5.jpg").write_bytes((data / "4.jpg").read_bytes())
+    (data / "8.txt").write_text((data / "7.txt").read_text())
+    posts = read_posts(folder)
+    assert check_posts(posts).spoilers == ()
+    parts = dict.fromkeys((post.id for post in posts.posts), "train")
+    together = check_posts(posts, Split(parts, "x"))
+    assert together.duplicates == (("1", "2"), ("4", "5"), ("7", "8"))
+    assert together.conflicting == (("1", "2"), ("4", "5"), ("7", "8"))
+    assert together.spoilers == ()
+    apart = check_posts(posts, Split({**parts, "2": "test", "5": "val", "8": "val"}, "x"))
+    assert apart.leakage.texts == (("1", "2"), ("7", "8"))
+    assert apart.leakage.images == (("4", "5"),)
+    assert apart.leakage.test_ids == ("2",)
+    assert apart.spoilers == (
+        "A text that stands in more than one part of the split: 2 texts (1+2, 7+8).",
+        "A picture that stands in more than one part of the split: 1 picture (4+5).",
+        "Tested although train holds the same text or picture: 1 post (2).",
+    )
+
+
+def test_what_stands_in_no_part_or_not_in_train_is_told_apart(folder):
+    data = folder / "data"
+    for n in (2, 3, 5):
+        (data / f"{n}.txt").write_text((data / f"{n - 1 if n != 3 else 1}.txt").read_text())
+    posts = read_posts(folder)
+    parts = dict.fromkeys((post.id for post in posts.posts), "train") | {"4": "val", "5": "test"}
+    del parts["2"], parts["3"]
+    report = check_posts(posts, Split(parts, "x"))
+    assert report.duplicates == (("1", "2", "3"), ("4", "5"))
+    assert report.leakage.texts == (("4", "5"),)
+    assert report.leakage.test_ids == ()
+
+
+def test_a_class_too_small_spoils(write_mvsa):
+    report = check_posts(read_posts(write_mvsa(["1\tpositive,neutral", "2\tpositive,neutral"])))
+    assert report.spoilers == (
+        "Fewer than two posts, so not to be divided: 2 classes (negative: 0, neutral: 0).",
+    )
+
+
+def test_posts_without_labels_do_not_count_as_small_classes(folder):
+    posts = read_posts(folder)
+    bare = replace(posts, posts=tuple(replace(post, label=None) for post in posts.posts))
+    report = check_posts(bare)
+    assert report.n_unlabelled == 12
+    assert report.spoilers == ()
+
+
+def test_real_posts_divided_without_regard_to_duplicates_leak(shared_folder):
+    posts = read_posts(shared_folder / "data" / "MVSA_Single_dev.zip")
+    careless = random_split(posts, groups=range(len(posts)))
+    # A few posts only: decoding all pictures takes seconds.
+    few = replace(posts, posts=posts.posts[:300])
+    report = check_posts(few, careless)
+    assert report.images == dict.fromkeys(report.images, ())
+    assert check_posts(few, random_split(posts)).leakage.texts == ()

@@ -57,7 +57,7 @@ class FeatureBatch:
         image_pooled: ``[B, Di]``.
 
     Raises:
-        ValueError: Shapes disagree, a mask is missing, or a post has no real token.
+        ValueError: Shapes disagree, or a mask is missing.
     """
 
     text_hidden: Float[Tensor, "B T Dt"] | None = None

@@ -33,7 +33,7 @@ TEXT_BACKBONES: "Registry[type[TextBackbone]]" = Registry(
         Row(
             "tiny-text",
             f"{_ROOM}.tiny:TinyText",
-            "BERT architecture, 2 layers, 64 wide, weights drawn from a seed: for trying out only",
+            "BERT architecture, 2 layers, 384 wide, weights drawn from a seed: for trying out only",
         ),
     ],
 )

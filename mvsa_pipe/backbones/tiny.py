@@ -36,7 +36,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class TinyText(TextBackbone):
-    """A BERT of 2 layers, 64 wide; words are hashed into 4,093 ids.
+    """A BERT of 2 layers, 384 wide; words are hashed into 4,093 ids.
 
     Raises:
         ConfigError: Weights or a pooler were asked for; it has neither.
@@ -49,15 +49,14 @@ class TinyText(TextBackbone):
         self.max_tokens = options.max_tokens
         self.pooling = options.pooling or Pooling.MEAN
         self.pad_id = _PAD
-        self.width = 64
+        self.width = 384
         config = BertConfig(
             vocab_size=_VOCABULARY,
             hidden_size=self.width,
             num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=128,
+            num_attention_heads=6,
+            intermediate_size=2 * self.width,
             max_position_embeddings=max(512, options.max_tokens),
-            initializer_range=0.1,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)

@@ -64,8 +64,8 @@ def expand(verb: VerbT) -> VerbT:
     """Replaces every parameter of a verb that is a dataclass by that dataclass's fields."""
     signature = inspect.signature(verb)
     hints = get_type_hints(verb, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    leaves = {name: _leaves(kind) for name, kind in groups.items() if isinstance(kind, type)}
+    groups = {k: v for k, v in hints.items() if isinstance(v, type) and is_dataclass(v)}
+    leaves = {name: _leaves(kind) for name, kind in groups.items()}
     own = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in signature.parameters.items()

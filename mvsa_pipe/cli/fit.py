@@ -1,7 +1,7 @@
 """``mvsa fit``: stage two, one head."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,10 @@ from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.runs import Run
 from mvsa_pipe.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.runs import Run
 
 
 @expand
@@ -65,7 +67,7 @@ def _pairs(options: list[str]) -> dict[str, str | int | float | bool]:
     return {key: value for key, _, value in pairs}
 
 
-def _show(run: Run) -> None:
+def _show(run: "Run") -> None:
     metrics = run.metrics
     best = metrics["selected"]
     chosen = f"epoch {best['epoch']}" if "epoch" in best else f"strength {best['strength']:g}"

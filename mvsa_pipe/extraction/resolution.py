@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvsa_pipe import backbones
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.durable import write_json
@@ -102,10 +103,19 @@ def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, A
         "precision": options.precision,
         "dtype": options.dtype.value,
         "versions": package_versions(),
+        "code": _code_digest(),
         "machine": [platform.node(), platform.machine(), platform.processor(), *gpus],
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "hubs": [os.environ.get(name, "") for name in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME")],
     }
+
+
+def _code_digest() -> str:
+    """Digest of the room of backbones: code under development changes without its version."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(backbones.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _stamp(path: Path) -> list[int]:

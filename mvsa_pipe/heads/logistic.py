@@ -61,6 +61,7 @@ class Logistic(SolvableHead):
         """
         # only a run that asks for this head pays for the import
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         labels = train_labels.cpu().numpy()
         present = np.unique(labels)
@@ -78,7 +79,9 @@ class Logistic(SolvableHead):
             class_weight=None if weights is None else {int(c): weights[c] for c in present},
             max_iter=_MAX_ITERATIONS,
         )
-        model.fit((inputs - mean) / std, labels)
+        # BLAS threads gain nothing at this size, and lose much on a busy machine
+        with threadpool_limits(1):
+            model.fit((inputs - mean) / std, labels)
         weight, bias = _one_row_a_class(model.coef_, model.intercept_)
         weight = weight / std
         self._assign(present, weight, bias - weight @ mean)

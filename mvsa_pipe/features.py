@@ -28,6 +28,10 @@ class Field(StrEnum):
         return Modality.TEXT if self.value.startswith("text") else Modality.IMAGE
 
 
+POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
+HIDDEN = frozenset({Field.TEXT_HIDDEN, Field.IMAGE_HIDDEN})
+
+
 @dataclass(frozen=True)
 class FeatureSizes:
     """The sizes that a head is built for.

@@ -1,17 +1,22 @@
 """Cached features of many posts in memory, from which any batch is one index selection."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.errors import CacheError, ConfigError, name_some
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.modality import Modality
+
+# Posts whose image tokens are averaged at a time, in float32.
+_GRID_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,16 @@ def load_resident(
     post_ids: Sequence[str],
     needs: Iterable[Field],
     classes: int,
+    image_grid: int = 0,
 ) -> ResidentFeatures:
     """Reads the declared features of some posts from their caches, each row checked.
+
+    Args:
+        files: The cache of each modality.
+        post_ids: The posts, in the order of every later index.
+        needs: The features to read.
+        classes: How many classes heads tell apart.
+        image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
 
     Raises:
         CacheError: A cache lacks posts, is missing for a declared modality, or was damaged.
@@ -125,7 +138,7 @@ def load_resident(
     sizes = FeatureSizes(
         text_width=text.header.width if text else 1,
         image_width=image.header.width if image else 1,
-        image_tokens=image.header.tokens if image else 1,
+        image_tokens=grid_tokens(image.header.tokens, image_grid) if image else 1,
         classes=classes,
     )
     tensors = {
@@ -142,7 +155,7 @@ def load_resident(
         )
     hidden_image = None
     if image and Field.IMAGE_HIDDEN in wanted:
-        hidden_image = torch.from_numpy(image.hidden(rows[Modality.IMAGE])[0])
+        hidden_image = to_grid(torch.from_numpy(image.hidden(rows[Modality.IMAGE])[0]), image_grid)
     return ResidentFeatures(
         post_ids=tuple(post_ids),
         sizes=sizes,
@@ -163,3 +176,46 @@ def _rows(file: FeatureFile, post_ids: Sequence[str]) -> np.ndarray:
             hint="mvsa extract with the same --data and --backbone adds them",
         )
     return np.array([file.rows[post_id] for post_id in post_ids], np.int64)
+
+
+def grid_tokens(tokens: int, grid: int) -> int:
+    """How many image tokens are left of ``P`` when they are averaged to a grid.
+
+    Raises:
+        ConfigError: The tokens form no square, with or without one token before it.
+    """
+    side, extra = _square(tokens)
+    if grid and not side:
+        raise ConfigError(
+            "--image-grid needs image tokens that form a square",
+            found=f"{tokens} tokens",
+            hint="leave --image-grid out",
+        )
+    return tokens if not 0 < grid < side else grid * grid + extra
+
+
+def to_grid(hidden: Float[Tensor, "N P D"], grid: int) -> Float[Tensor, "N Q D"]:
+    """Averages image tokens over a grid of ``grid × grid`` areas; a CLS token stays first.
+
+    Areas that cells straddle share them, as in adaptive average pooling.
+    """
+    tokens = hidden.shape[1]
+    if grid_tokens(tokens, grid) == tokens:
+        return hidden
+    side, extra = _square(tokens)
+    out = hidden.new_empty((len(hidden), grid * grid + extra, hidden.shape[2]))
+    for start in range(0, len(hidden), _GRID_BLOCK):
+        block = hidden[start : start + _GRID_BLOCK]
+        cells = block[:, extra:].float().transpose(1, 2).reshape(len(block), -1, side, side)
+        pooled = F.adaptive_avg_pool2d(cells, grid).flatten(2).transpose(1, 2)
+        out[start : start + _GRID_BLOCK] = torch.cat([block[:, :extra].float(), pooled], dim=1)
+    return out
+
+
+def _square(tokens: int) -> tuple[int, int]:
+    """Side of the square that tokens form and how many stand before it; (0, 0) if they do not."""
+    for extra in (0, 1):
+        side = math.isqrt(tokens - extra)
+        if side * side == tokens - extra:
+            return side, extra
+    return 0, 0

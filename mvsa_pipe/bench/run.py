@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.durable import write_json
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.prepare import Experiment, needs_of, prepare
-from mvsa_pipe.experiment.run import Result, references, run_head
+from mvsa_pipe.experiment.run import Result, references, refuse_early, run_head
 from mvsa_pipe.metrics import mean_interval
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now, package_versions
+from mvsa_pipe.runs import free_name
 from mvsa_pipe.training.options import TrainingOptions
 
 
@@ -85,21 +89,42 @@ def run_bench(
     """Trains every head with every seed; posts and features are loaded once a split.
 
     Raises:
+        ConfigError: A split that lies in files shall be drawn anew.
         MvsaError: As ``prepare`` and ``run_head``.
     """
+    if options.resplit and not data.split.startswith("random"):
+        raise ConfigError(
+            "--resplit cannot draw a split that lies in files anew",
+            expected="--split random-TRAIN:VAL:TEST",
+            found=data.split,
+        )
     heads = options.chosen_heads()
+    for head in heads:
+        refuse_early(head, {}, training)
     needs = needs_of(heads)
     results: dict[str, list[Result]] = {head: [] for head in heads}
     seeds = range(training.seed, training.seed + options.seeds)
     progress.start("bench", len(heads) * options.seeds)
-    first = experiment = prepare(data, caches, needs)
+    first = experiment = prepare(data, caches, needs, seeds[0] if options.resplit else None)
     for seed in seeds:
-        if options.resplit and seed != data.split_seed:
+        if options.resplit and seed != seeds[0]:
             experiment = prepare(data, caches, needs, split_seed=seed)
         for head in heads:
             results[head].append(run_head(experiment, head, {}, replace(training, seed=seed)))
             progress.advance(1)
     return summarise(first, results, resplit=options.resplit)
+
+
+def save_bench(bench: Bench, runs: Path) -> Path:
+    """Writes all records beside the runs; returns the file.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    dataset = bench.protocol.partition("/")[0]
+    path = runs / free_name(runs, f"bench-{dataset}") / "bench.json"
+    write_json(path, bench.as_record())
+    return path
 
 
 def summarise(

@@ -1,14 +1,13 @@
 """``mvsa backbones``: the tables of backbones."""
 
-from rich.table import Table
-
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
 from mvsa_pipe.cli.console import out
+from mvsa_pipe.cli.tables import titled
 
 
 def backbones() -> None:
     """List the frozen backbones, one line each."""
-    table = Table("backbone", "reads", "what it gives", "source")
+    table = titled("", "backbone", "reads", "what it gives", "source")
     for modality, rows in (("text", TEXT_BACKBONES), ("image", IMAGE_BACKBONES)):
         for row in rows:
             table.add_row(row.name, modality, row.summary, row.source)

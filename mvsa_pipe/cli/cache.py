@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cli.console import out, show_json, size
+from mvsa_pipe.cli.console import line, out, show_json, size
+from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
 from mvsa_pipe.experiment.options import CacheChoice
 
@@ -30,18 +30,20 @@ def list_caches(folder: Folder = _FOLDER, json: Json = False) -> None:
         show_json([_entry_record(entry) for entry in entries])
         return
     if not entries:
-        out.print(f"nothing is cached in {folder}; next: mvsa extract --data PATH --backbone NAME")
+        line(f"nothing is cached in {folder}; next: mvsa extract --data PATH --backbone NAME")
         return
-    table = Table("cache", "data set", "backbone", "posts", "bytes", "written", "state")
+    table = titled("")
+    table.add_column("cache", overflow="fold")  # a path cut short could not be copied
+    add_numbers(table, "posts", "bytes")
+    for heading in ("written (UTC)", "state"):
+        table.add_column(heading)
     for entry in entries:
         header = entry.file.header if entry.file else None
         table.add_row(
             str(entry.path.relative_to(folder)),
-            header.dataset if header else entry.path.parent.name,
-            header.fingerprint.backbone if header else "",
             f"{len(header.ids):,}" if header else f"{entry.parts} parts",
             size(entry.bytes_on_disk),
-            str(header.notes.get("written", "")) if header else "",
+            str(header.notes.get("written", ""))[:16].replace("T", " ") if header else "",
             entry.fault or "ready",
         )
     out.print(table)
@@ -77,22 +79,23 @@ def info(name: Name, folder: Folder = _FOLDER, json: Json = False) -> None:
     if json:
         show_json(record)
         return
-    table = Table("field", "value", show_header=False)
     notes, fingerprint = record.pop("notes"), record.pop("fingerprint")
-    for key, value in record.items():
-        table.add_row(key.replace("_", " "), _plain(value))
-    table.add_section()
-    for key, value in fingerprint.items():
-        table.add_row(key, _plain(value))
-    table.add_section()
-    for key, value in notes.items():
-        table.add_row(key.replace("_", " "), _plain(value))
+    table = titled("", "field", "value")
+    table.show_header = False
+    for section in (record, fingerprint, notes):
+        for key, value in section.items():
+            table.add_row(key.replace("_", " "), _plain(value))
+        table.add_section()
     out.print(table)
 
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{k}: {_plain(v)}" for k, v in value.items())
+        return "\n".join(f"{k}: {_plain(v)}" for k, v in value.items()) or "none"
+    if value is None:
+        return "not named"
+    if isinstance(value, list | tuple):
+        return " × ".join(map(_plain, value))
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -118,10 +121,10 @@ def verify(
         show_json(faults)
     else:
         for path, found in faults.items():
-            state = f"[red]{name_some(found)}[/]" if found else "[green]whole[/]"
-            out.print(f"{path}: {state}")
+            state = (name_some(found), "red") if found else ("whole", "green")
+            line(f"{path}: ", state)
         if not faults:
-            out.print(f"nothing is cached in {folder}")
+            line(f"nothing is cached in {folder}")
     if any(faults.values()):
         raise typer.Exit(1)
 
@@ -142,4 +145,4 @@ def remove(
     if not yes:
         typer.confirm(f"delete {path}?", abort=True)
     caches.remove(path)
-    out.print(f"removed {path}")
+    line(f"removed {path}")

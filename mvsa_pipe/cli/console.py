@@ -1,11 +1,16 @@
-"""How everything looks on the screen: tables to stdout, progress and errors to stderr."""
+"""How everything looks on the screen: tables to stdout, progress and errors to stderr.
+
+Nothing is read as markup: ids, classes and paths may hold square brackets. What has a style is a
+``Text``.
+"""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -22,8 +27,17 @@ from rich.text import Text
 
 from mvsa_pipe.errors import MvsaError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# In a file or a pipe a table may be wider than the 80 columns that rich takes for granted.
+_FILE_COLUMNS = 120
+
+
+def _console(stream: TextIO, *, stderr: bool) -> Console:
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _FILE_COLUMNS
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+out = _console(sys.stdout, stderr=False)
+err = _console(sys.stderr, stderr=True)
 
 # Without a terminal a step reports itself this often, in lines.
 _LINE_SECONDS = 10.0
@@ -34,24 +48,46 @@ def show_json(record: Any) -> None:  # noqa: ANN401  # JSON is any plain value
     print(json.dumps(record, indent=2, ensure_ascii=False, default=str))  # noqa: T201
 
 
+Part = str | tuple[str, str]
+
+
+def line(*parts: Part) -> None:
+    """A line of results from plain parts and (part, style); never broken, so that paths copy."""
+    out.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def remark(*parts: Part) -> None:
+    """A line beside the results, on stderr; never broken."""
+    err.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def _paragraph(heading: str, text: str, style: str = "bold red") -> None:
+    # A terminal gets words wrapped; a log gets one line, in which paths stay whole.
+    whole = Text.assemble((f"{heading}: ", style), " ".join(text.split()))
+    err.print(whole, soft_wrap=not err.is_terminal)
+
+
 def report_error(error: MvsaError) -> None:
     """One clear paragraph."""
-    err.print(Text("error: ", style="bold red") + Text(error.paragraph()))
+    _paragraph("error", error.paragraph())
 
 
 def report_interrupt() -> None:
     """What a Ctrl-C leaves behind."""
-    err.print("[bold]interrupted[/]: what was committed stays; the same command goes on from there")
+    _paragraph(
+        "interrupted",
+        "nothing is half-written, and features that were committed stay; run the same command "
+        "again",
+        "bold",
+    )
 
 
 def report_surprise(error: Exception) -> None:
     """An error that nobody foresaw."""
-    err.print(
-        Text("internal error: ", style="bold red")
-        + Text(
-            f"{type(error).__name__}: {error}. This is a defect of mvsa-pipe, not of your input. "
-            "Next: run the same with mvsa --debug and report the traceback."
-        )
+    _paragraph(
+        "internal error",
+        f"{type(error).__name__}: {error}. This is a defect of mvsa-pipe, not of your input. "
+        "Next: run the same with mvsa --debug and report the traceback.",
     )
 
 
@@ -62,10 +98,9 @@ class _Rate(ProgressColumn):
 
 
 class ScreenProgress:
-    """A bar with rate and time left on a terminal, plain lines elsewhere, nothing when quiet."""
+    """A bar with rate and time left on a terminal, plain lines elsewhere; all on stderr."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+    def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._what, self._total, self._done = "", 0, 0
@@ -75,11 +110,11 @@ class ScreenProgress:
         """A step begins that has ``total`` units."""
         self._what, self._total, self._done = what, total, 0
         self._began = self._said = time.monotonic()
-        if self._quiet or not err.is_terminal:
+        if not err.is_terminal:
             return
         self.stop()
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -95,7 +130,7 @@ class ScreenProgress:
         self._done += count
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, count)
-        elif not self._quiet:
+        else:
             self._say_now_and_then()
         if self._done >= self._total:
             self.stop()
@@ -107,14 +142,11 @@ class ScreenProgress:
         self._said = now
         rate = self._done / max(now - self._began, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
-        err.print(
-            f"{self._what}: {self._done:,}/{self._total:,}, {rate:,.1f}/s, {left:,.0f} s left"
-        )
+        remark(f"{self._what}: {self._done:,}/{self._total:,}, {rate:,.1f}/s, {left:,.0f} s left")
 
     def say(self, line: str) -> None:
         """Something worth a line happened."""
-        if not self._quiet:
-            err.print(f"[dim]{line}[/]")
+        remark((line, "dim"))
 
     def stop(self) -> None:
         """Takes the bar off the screen."""
@@ -124,9 +156,9 @@ class ScreenProgress:
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[ScreenProgress]:
+def progress() -> Iterator[ScreenProgress]:
     """Progress on the screen that is cleared however the step ends."""
-    screen = ScreenProgress(quiet=quiet)
+    screen = ScreenProgress()
     try:
         yield screen
     finally:
@@ -148,8 +180,6 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def with_interval(value: float, interval: tuple[float, float] | None) -> str:
-    """``74.1 [70.2, 77.9]``."""
-    if interval is None:
-        return percent(value)
-    return f"{percent(value)} [dim]\\[{percent(interval[0])}, {percent(interval[1])}][/]"
+def interval(bounds: tuple[float, float]) -> str:
+    """``[70.2, 77.9]``."""
+    return f"[{percent(bounds[0])}, {percent(bounds[1])}]"

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mvsa_pipe.cli.console import out, progress, show_json
+from mvsa_pipe.cli.console import line, out, progress, show_json
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
 from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
 from mvsa_pipe.posts.check import CheckReport, check_posts
@@ -32,7 +33,7 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Count what is there and look for what would spoil a result; exits 1 if anything would."""
-    with progress(quiet=json) as screen:
+    with progress() as screen:
         posts = read_posts(path, read)
         screen.say(f"{len(posts):,} posts of {posts.name}; decoding every image")
         divided = None if split is None else parse_split(split, posts, seed=split_seed)
@@ -46,9 +47,11 @@ def check(
 
 
 def _show(report: CheckReport) -> None:
-    out.print(f"[bold]{report.tag}[/]: {report.n_posts:,} posts")
+    line((report.tag, "bold"), f": {report.n_posts:,} posts")
     out.print(_label_table(report))
-    facts = Table("what", "posts", "which", title="facts", title_justify="left")
+    facts = titled("facts", "what")
+    add_numbers(facts, "posts")
+    facts.add_column("which")
     for name, count in report.dropped.items():
         facts.add_row(f"dropped: {name}", f"{count:,}", "")
     for name, count in report.notes.items():
@@ -72,13 +75,14 @@ def _show(report: CheckReport) -> None:
         facts.add_row(name, f"{len(found):,}", shown)
     out.print(facts)
     for sentence in report.spoilers:
-        out.print(f"[red]spoils results[/]: {sentence}")
+        line(("spoils results", "red"), f": {sentence}")
     if not report.spoilers:
-        out.print("[green]nothing here would spoil a result[/]")
+        line(("nothing here would spoil a result", "green"))
 
 
 def _label_table(report: CheckReport) -> Table:
-    table = Table("class", "posts", *report.split_labels, title="labels", title_justify="left")
+    table = titled("labels", "class")
+    add_numbers(table, "posts", *report.split_labels)
     for name, count in report.labels.items():
         parts = [f"{counts.get(name, 0):,}" for counts in report.split_labels.values()]
         table.add_row(name, f"{count:,}", *parts)

@@ -8,7 +8,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -33,6 +33,16 @@ _NAMES: dict[tuple[str, str], tuple[str, ...]] = {
     ("BenchOptions", "heads"): ("--head",),
 }
 
+# Under which heading the help shows a dataclass's options; the verb's own come first.
+_PANELS = {
+    "PostsChoice": "Posts",
+    "DataChoice": "Posts",
+    "ReadOptions": "Posts",
+    "CacheChoice": "Caches",
+    "TrainingOptions": "Training",
+    "ExtractOptions": "Computing",
+}
+
 # Fields that the verbs set themselves.
 _HIDDEN = {("ReadOptions", "require_labels")}
 
@@ -44,6 +54,8 @@ def completion(*tables: Registry[Any]) -> Callable[[str], list[str]]:
 
 
 _COMPLETIONS = {
+    "--backbone": completion(TEXT_BACKBONES, IMAGE_BACKBONES),
+    "--partner": completion(TEXT_BACKBONES, IMAGE_BACKBONES),
     "--format": completion(FORMATS),
     "--text": completion(TEXT_BACKBONES),
     "--image": completion(IMAGE_BACKBONES),
@@ -51,44 +63,37 @@ _COMPLETIONS = {
 }
 
 
-@dataclass(frozen=True)
-class _Leaf:
-    """One option: where its value goes."""
-
-    owner: str
-    field: str
-    parameter: inspect.Parameter
-
-
 def expand(verb: VerbT) -> VerbT:
     """Replaces every parameter of a verb that is a dataclass by that dataclass's fields."""
     signature = inspect.signature(verb)
     hints = get_type_hints(verb, include_extras=True)
     groups = {k: v for k, v in hints.items() if isinstance(v, type) and is_dataclass(v)}
-    leaves = {name: _leaves(kind) for name, kind in groups.items()}
-    own = [
-        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in signature.parameters.items()
-        if name not in groups
-    ]
+    every: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        if name in groups:
+            every += _leaves(groups[name])
+        else:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            every.append(parameter.replace(annotation=hints[name], kind=kind))
 
     @functools.wraps(verb)
     def expanded(**values: Any) -> Any:  # noqa: ANN401  # whatever the verb takes and returns
-        arguments = {name: _build(kind, values) for name, kind in groups.items()}
-        arguments |= {parameter.name: values[parameter.name] for parameter in own}
+        arguments = {
+            name: _build(groups[name], values) if name in groups else values[name]
+            for name in signature.parameters
+        }
         return verb(**arguments)
 
-    every = own + [leaf.parameter for group in leaves.values() for leaf in group]
     expanded.__signature__ = signature.replace(parameters=every)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
     del expanded.__wrapped__  # typer would look through it at the unexpanded verb
     return expanded  # type: ignore[return-value]
 
 
-def _leaves(kind: type[Any]) -> list[_Leaf]:
+def _leaves(kind: type[Any]) -> list[inspect.Parameter]:
     """The options of a dataclass, those of nested ones included."""
     hints, help_texts = get_type_hints(kind), attribute_docs(kind)
-    found: list[_Leaf] = []
+    found: list[inspect.Parameter] = []
     for field in fields(kind):
         if (kind.__name__, field.name) in _HIDDEN:
             continue
@@ -96,19 +101,25 @@ def _leaves(kind: type[Any]) -> list[_Leaf]:
         if isinstance(hint, type) and is_dataclass(hint):
             found += _leaves(hint)
             continue
-        parameter = _parameter(kind.__name__, field.name, hint, help_texts.get(field.name, ""))
-        default = field.default if field.default is not MISSING else inspect.Parameter.empty
-        found.append(_Leaf(kind.__name__, field.name, parameter.replace(default=default)))
+        found.append(_parameter(kind.__name__, field, hint, help_texts.get(field.name, "")))
     return found
 
 
-def _parameter(owner: str, field: str, hint: Any, help_text: str) -> inspect.Parameter:  # noqa: ANN401
-    names = _NAMES.get((owner, field), (f"--{field.replace('_', '-')}",))
-    if hint == tuple[str, ...]:
-        hint = list[str]
-    option = typer.Option(*names, help=help_text, autocompletion=_COMPLETIONS.get(names[0]))
+def _parameter(owner: str, field: Field[Any], hint: Any, help_text: str) -> inspect.Parameter:  # noqa: ANN401
+    names = _NAMES.get((owner, field.name), (f"--{field.name.replace('_', '-')}",))
+    if field.default is True:
+        names = tuple(f"{name}/--no-{name.removeprefix('--')}" for name in names)
+    option = typer.Option(
+        *names,
+        help=help_text,
+        autocompletion=_COMPLETIONS.get(names[0]),
+        rich_help_panel=_PANELS.get(owner),
+    )
     return inspect.Parameter(
-        _key(owner, field), inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, option]
+        _key(owner, field.name),
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[list[str] if hint == tuple[str, ...] else hint, option],
+        default=inspect.Parameter.empty if field.default is MISSING else field.default,
     )
 
 

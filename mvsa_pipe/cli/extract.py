@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mvsa_pipe.cli.console import out, progress, show_json, size
+from mvsa_pipe.backbones import parse_backbone
+from mvsa_pipe.cli.console import line, progress, show_json, size
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.experiment.options import PostsChoice
 from mvsa_pipe.extraction.choice import ExtractChoice
@@ -28,12 +29,13 @@ def extract(
     """
     posts = read_posts(data.path, replace(data.read, require_labels=False))
     names = choice.backbones
-    with progress(quiet=json) as screen:
+    with progress() as screen:
         partner = choice.partner_for(posts.name, options.cache)
         if partner is not None:
+            half = parse_backbone(partner)[0]
             screen.say(
-                f"{partner} is extracted along: nothing of its modality is cached for "
-                f"{posts.name} (--partner none leaves it out)"
+                f"{partner} is extracted along, as no {half} backbone was named and heads read "
+                "both (--partner none leaves it out)"
             )
             names = (*names, partner)
         records = []
@@ -48,16 +50,15 @@ def extract(
 
 def _show(done: Extraction) -> None:
     header = done.file.header
-    name = header.fingerprint.backbone
-    what = f"{done.extracted:,} extracted, {done.reused:,} were there"
-    if done.skipped:
-        what += f", [yellow]{len(done.skipped):,} skipped[/]"
-    out.print(
-        f"[bold]{name}[/]: {what}, {size(header.payload_bytes)} in {done.file.path} "
-        f"({done.seconds:.1f} s)"
+    skipped = (f", {len(done.skipped):,} skipped", "yellow") if done.skipped else ""
+    line(
+        (header.fingerprint.backbone, "bold"),
+        f": {done.extracted:,} extracted, {done.reused:,} were there",
+        skipped,
+        f", {size(header.payload_bytes)} in {done.file.path} ({done.seconds:.1f} s)",
     )
     if header.notes.get("texts_cut"):
-        out.print(
+        line(
             f"  {header.notes['texts_cut']:,} texts were cut at --max-tokens, "
             f"{header.notes['tokens_cut']:,} tokens in all"
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvsa_pipe.cli.console import out, progress, show_json
+from mvsa_pipe.cli.console import line, out, progress, show_json
 from mvsa_pipe.cli.expand import completion, expand
 from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.errors import ConfigError
@@ -40,19 +40,23 @@ def fit(
     HEADS.row(head)
     head_options = _pairs(options or [])
     from mvsa_pipe.experiment.prepare import needs_of, prepare
-    from mvsa_pipe.experiment.run import default_run_name, run_head, save_run
-    from mvsa_pipe.runs import free_name
+    from mvsa_pipe.experiment.run import refuse_early, run_head, save_run
+    from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
 
-    with progress(quiet=json) as screen:
+    refuse_early(head, head_options, training)
+    if name is not None:
+        refuse_taken(runs / checked_run_name(name))
+    require_writable(runs)
+    with progress() as screen:
         experiment = prepare(data, caches, needs_of([head]))
         for modality, file in experiment.files.items():
             screen.say(f"{modality}: {file.path}")
-        screen.say(f"{head} on {experiment.protocol}, {experiment.split.sizes()}")
+        sizes = ", ".join(f"{count:,} {part}" for part, count in experiment.sizes.items())
+        screen.say(f"{head} on {experiment.protocol}: {sizes}")
         if experiment.left_out:
             screen.say(f"left out, as their extraction skipped them: {len(experiment.left_out):,}")
-        wanted = name or free_name(runs, default_run_name(experiment, head, training.seed))
         result = run_head(experiment, head, head_options, training)
-        run = save_run(experiment, result, training, runs, wanted)
+        run = save_run(experiment, result, training, runs, name)
     if json:
         show_json({"run": str(run.path), **run.metrics})
     else:
@@ -72,15 +76,17 @@ def _show(run: "Run") -> None:
     best = metrics["selected"]
     chosen = f"epoch {best['epoch']}" if "epoch" in best else f"strength {best['strength']:g}"
     table = score_table(f"{metrics['head']} on {metrics['protocol']}", "scored")
+    name = ""
     for part, scores in metrics["scores"].items():
         held_out = "test" if part == "test" else "val (selected on)"
-        add_scores(table, f"{held_out}, {scores['posts']:,} posts", scores)
+        name = f"{held_out}, {scores['posts']:,} posts"
+        add_scores(table, name, scores)
     last = list(metrics["scores"])[-1]
     add_references(table, metrics["references"][last])
     out.print(table)
-    out.print(class_table(metrics["scores"][last]))
-    out.print(
+    out.print(class_table(metrics["scores"][last], f"each class, {name}"))
+    line(
         f"{chosen} selected by {metrics['selected_by']}; {metrics['parameters']:,} parameters, "
         f"{metrics['seconds']:.1f} s on {metrics['device']}"
     )
-    out.print(f"run: {run.path}")
+    line(f"run: {run.path}")

@@ -1,14 +1,13 @@
 """``mvsa heads``: the table of heads."""
 
-from rich.table import Table
-
 from mvsa_pipe.cli.console import out
+from mvsa_pipe.cli.tables import titled
 from mvsa_pipe.heads import HEADS
 
 
 def heads() -> None:
     """List the fusion heads, one line each."""
-    table = Table("head", "what it computes", "source")
+    table = titled("", "head", "what it computes", "source")
     for row in HEADS:
         table.add_row(row.name, row.summary, row.source)
     out.print(table)

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from mvsa_pipe.cli.console import err, out, percent, progress, show_json
+from mvsa_pipe.cli.console import line, out, percent, progress, remark, show_json
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.posts.formats import ReadOptions
@@ -47,14 +47,16 @@ def predict(
             found="neither" if data is None else "both",
         )
     from mvsa_pipe.inference.predict import predict as predict_posts
-    from mvsa_pipe.inference.predict import read_table, single_post, write_answer
+    from mvsa_pipe.inference.predict import predict_one, read_table, write_answer
     from mvsa_pipe.runs import open_run
 
     opened = open_run(run)
-    posts = single_post(text, image) if data is None else read_table(data, read)
-    with progress(quiet=json) as screen:
-        options = InferenceOptions(cache=cache, device=device)
-        answer = predict_posts(opened, posts, options, screen)
+    options = InferenceOptions(cache=cache, device=device)
+    with progress() as screen:
+        if data is None:
+            answer = predict_one(opened, text, image, options, screen)
+        else:
+            answer = predict_posts(opened, read_table(data, read), options, screen)
     if output is not None:
         write_answer(output, answer)
     if json:
@@ -67,15 +69,16 @@ def predict(
 
 def _show(answer: "Answer", output: Path | None) -> None:
     if output is not None:
-        out.print(f"{len(answer.predictions):,} posts predicted: {output}")
+        line(f"{len(answer.predictions):,} posts predicted: {output}")
     elif answer.predictions:
-        table = Table("post", "prediction", *(f"{name} %" for name in answer.classes))
+        table = titled("", "post", "prediction")
+        add_numbers(table, *(f"{name} %" for name in answer.classes))
         for row in answer.predictions[:_MOST_SHOWN]:
             table.add_row(row.post_id, row.prediction, *map(percent, row.probabilities))
         out.print(table)
         if len(answer.predictions) > _MOST_SHOWN:
-            out.print(f"… and {len(answer.predictions) - _MOST_SHOWN:,} more: see --output")
+            line(f"… and {len(answer.predictions) - _MOST_SHOWN:,} more: see --output")
     for post_id, fault in list(answer.faults.items())[:_MOST_SHOWN]:
-        err.print(f"[red]post {post_id}[/]: {fault}")
+        remark((f"post {post_id}", "red"), f": {fault}")
     if len(answer.faults) > _MOST_SHOWN:
-        err.print(f"… and {len(answer.faults) - _MOST_SHOWN:,} more posts with errors")
+        remark(f"… and {len(answer.faults) - _MOST_SHOWN:,} more posts with errors")

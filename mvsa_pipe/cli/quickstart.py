@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvsa_pipe.cli.bench import show_bench
-from mvsa_pipe.cli.console import out, percent, progress, show_json
+from mvsa_pipe.cli.console import line, percent, progress, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.quickstart.options import QuickstartOptions
 
@@ -22,7 +22,7 @@ def quickstart(
     from mvsa_pipe.durable import write_json
     from mvsa_pipe.quickstart.run import quickstart as run
 
-    with progress(quiet=json) as screen:
+    with progress() as screen:
         done = run(options, screen)
     record = {
         "expected_ceilings": vars(done.expected),
@@ -43,10 +43,10 @@ def _show(done: "Quickstart", options: QuickstartOptions) -> None:
         f"({percent(getattr(done.realised, view))} on these test posts)"
         for view in ("majority", "text", "image", "fused")
     ]
-    out.print("[bold]best possible accuracy %[/]: " + ", ".join(ceilings))
+    line(("best possible accuracy %", "bold"), ": " + ", ".join(ceilings))
     cache = options.folder / "cache"
-    out.print(f"records: {options.folder / 'bench.json'}")
-    out.print(
+    line(f"records: {options.folder / 'bench.json'}")
+    line(
         "next: mvsa fit --head dual-attention "
         f"--data {done.data} --cache {cache} --runs {options.folder / 'runs'}"
     )

@@ -4,26 +4,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
-from mvsa_pipe.cli.console import percent, with_interval
+from mvsa_pipe.cli.console import interval, percent
 
 # The scores that every table shows, with their headings.
 SHOWN = {"accuracy": "accuracy %", "f1_macro": "macro-F1 %", "f1_weighted": "weighted F1 %"}
 
 
-def score_table(title: str, first_column: str) -> Table:
-    """An empty table of the shown scores."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first_column)
-    for heading in SHOWN.values():
-        table.add_column(heading, justify="right")
+def titled(title: str, *headings: str) -> Table:
+    """An empty table under a title that may be longer than the table is wide."""
+    table = Table(title=Text(title, style="bold", no_wrap=True), title_justify="left")
+    for heading in headings:
+        table.add_column(Text(heading))
     return table
 
 
-def add_scores(table: Table, name: str, scores: Mapping[str, Any], *rest: str) -> None:
+def add_numbers(table: Table, *headings: str) -> None:
+    """Columns of figures, aligned on the right."""
+    for heading in headings:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+
+
+def score_table(title: str, first_column: str) -> Table:
+    """An empty table of the shown scores."""
+    table = titled(title, first_column)
+    add_numbers(table, *SHOWN.values())
+    return table
+
+
+def add_scores(table: Table, name: str, scores: Mapping[str, Any]) -> None:
     """One row with bootstrap intervals from a scores record."""
-    cells = [with_interval(scores["values"][k], scores["intervals"][k]) for k in SHOWN]
-    table.add_row(name, *cells, *rest)
+    cells = [
+        Text.assemble(percent(scores["values"][k]), (f" {interval(scores['intervals'][k])}", "dim"))
+        for k in SHOWN
+    ]
+    table.add_row(name, *cells)
 
 
 def add_references(table: Table, references: Sequence[Mapping[str, Any]], *rest: str) -> None:
@@ -37,14 +53,11 @@ def add_references(table: Table, references: Sequence[Mapping[str, Any]], *rest:
         table.add_row(row["name"], *cells, *rest, style="dim")
 
 
-def class_table(scores: Mapping[str, Any]) -> Table:
+def class_table(scores: Mapping[str, Any], title: str) -> Table:
     """Precision, recall, F1 and the confusion row of each class."""
-    table = Table(title="per class", title_justify="left", title_style="bold")
-    table.add_column("true class")
-    for heading in ("precision %", "recall %", "F1 %", "posts"):
-        table.add_column(heading, justify="right")
-    for name in scores["classes"]:
-        table.add_column(f"→ {name}", justify="right")
+    table = titled(title, "true class")
+    add_numbers(table, "precision %", "recall %", "F1 %", "posts")
+    add_numbers(table, *(f"→ {name}" for name in scores["classes"]))
     for name, counts in zip(scores["classes"], scores["confusion"], strict=True):
         row = scores["per_class"][name]
         shares = [percent(row[k]) for k in ("precision", "recall", "f1")]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 
@@ -41,13 +42,21 @@ class CacheChoice:
     Attributes:
         folder: The folder of all caches.
         text: The text backbone's name, ``@`` and digits of a fingerprint behind it if wanted;
-            ``None`` takes the newest.
-        image: The same for the image backbone.
+            the newest unless named.
+        image: The image backbone's, alike.
+        image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
     """
 
     folder: Path = Path("cache")
     text: str | None = None
     image: str | None = None
+    image_grid: int = 0
+
+    def __post_init__(self) -> None:
+        if self.image_grid < 0:
+            raise ConfigError(
+                "--image-grid cannot be used", expected="at least 0", found=self.image_grid
+            )
 
     def of(self, modality: Modality) -> str | None:
         """The choice for one modality."""

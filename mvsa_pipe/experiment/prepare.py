@@ -24,6 +24,7 @@ class Experiment:
 
     Attributes:
         data: Where the posts came from.
+        caches: Where the features came from.
         posts: The posts.
         split: Their split.
         protocol: The protocol tag.
@@ -34,6 +35,7 @@ class Experiment:
     """
 
     data: DataChoice
+    caches: CacheChoice
     posts: PostSet
     split: Split
     protocol: str
@@ -46,6 +48,11 @@ class Experiment:
     def backbones(self) -> dict[str, str]:
         """The backbone's name of each modality."""
         return {m.value: f.header.fingerprint.backbone for m, f in self.files.items()}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Posts of each part that are trained, selected or tested on."""
+        return {part: len(index) for part, index in self.indices.items()}
 
 
 def needs_of(heads: Iterable[str]) -> set[Field]:
@@ -80,7 +87,7 @@ def prepare(
     ids, left_out = _usable_ids(posts, split, files)
     for modality, file in files.items():
         refuse_stale(posts, modality, file, set(ids))
-    features = load_resident(files, ids, wanted, len(posts.classes))
+    features = load_resident(files, ids, wanted, len(posts.classes), caches.image_grid)
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
     places = {post_id: n for n, post_id in enumerate(ids)}
     indices = {
@@ -96,6 +103,7 @@ def prepare(
     )
     return Experiment(
         data=data,
+        caches=caches,
         posts=posts,
         split=split,
         protocol=protocol_tag(posts, split),
@@ -122,16 +130,16 @@ def refuse_stale(posts: PostSet, modality: Modality, file: FeatureFile, wanted: 
         CacheError: Names the posts.
     """
     known = dict(zip(file.header.ids, file.header.digests, strict=True))
-    contents, _ = contents_of(posts, modality)
-    stale = [
-        item.id
-        for item in contents
-        if item.id in wanted and known.get(item.id, item.digest) != item.digest
-    ]
+    contents, faults = contents_of(posts, modality)
+    stale = [item.id for item in contents if known.get(item.id, item.digest) != item.digest]
+    stale += [post_id for post_id in faults if post_id in known]
+    stale = [post_id for post_id in stale if post_id in wanted]
     if stale:
         raise CacheError(
-            f"The {modality} of {len(stale):,} posts has changed since it was extracted",
+            f"The {modality} of {len(stale):,} posts is not what was extracted",
             where=file.path,
             found=name_some(stale),
-            hint=f"mvsa extract --data {posts.storage.root} with the same --backbone",
+            hint=f"mvsa extract --data {posts.storage.root} --backbone "
+            f"{file.header.fingerprint.backbone} brings the cache up to date; another data set "
+            "of the same name needs a name of its own: --data-name NAME",
         )

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import describe_device, resolve_device
+from mvsa_pipe.errors import RunError
 from mvsa_pipe.experiment.prepare import Experiment
-from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics import Scores, chance, majority, score
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
-from mvsa_pipe.runs import Prediction, Run, predictions_of, write_run
+from mvsa_pipe.runs import Member, Prediction, Run, free_name, predictions_of, write_run
 from mvsa_pipe.training.fitting import Fitted, fit_head, predict_probabilities
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -75,6 +77,18 @@ def run_head(
     return Result(head, training.seed, record, scores, labels, predicted, probabilities, fitted)
 
 
+def refuse_early(
+    head: str, head_options: Mapping[str, OptionValue], training: TrainingOptions
+) -> None:
+    """Refuses what can be refused before posts and features are read.
+
+    Raises:
+        ConfigError: The head's options or the device cannot be used.
+    """
+    parse_options(head, HEADS.load(head).Options, head_options)
+    resolve_device(training.device)
+
+
 def references(experiment: Experiment, part: str) -> list[dict[str, Any]]:
     """The majority and the chance row of one part."""
     train = experiment.material.labels[experiment.indices["train"]].numpy()
@@ -98,7 +112,8 @@ def _metrics_record(
         "batch_independent": fitted.head.batch_independent,
         "seed": training.seed,
         "backbones": experiment.backbones,
-        "posts": experiment.split.sizes(),
+        "image_grid": experiment.caches.image_grid,
+        "posts": experiment.sizes,
         "left_out": list(experiment.left_out),
         "selected_by": f"val_{training.select.value}",
         "selected": fitted.history[fitted.best],
@@ -114,15 +129,47 @@ def _metrics_record(
 
 
 def save_run(
-    experiment: Experiment, result: Result, training: TrainingOptions, folder: Path, name: str
+    experiment: Experiment,
+    result: Result,
+    training: TrainingOptions,
+    folder: Path,
+    name: str | None = None,
 ) -> Run:
     """Writes a result as a run folder.
 
+    Args:
+        experiment: What the head was trained on.
+        result: The trained head.
+        training: How it was trained.
+        folder: The folder of all runs.
+        name: The run's name; one that is free, made of its parts, unless given.
+
     Raises:
-        RunError: A run of that name is there already.
+        RunError: A run of the given name is there already.
         StorageError: The disk refuses.
     """
-    config = {
+    contents = (
+        _config_record(experiment, result, training),
+        result.record,
+        result.fitted.history,
+        result.fitted.head.state_dict(),
+        _predictions(experiment, result),
+        _members(experiment),
+    )
+    if name is not None:
+        return write_run(folder / name, *contents)
+    wanted = default_run_name(experiment, result.head, result.seed)
+    while True:
+        try:
+            return write_run(folder / free_name(folder, wanted), *contents)
+        except RunError:
+            continue  # another process took the name in between
+
+
+def _config_record(
+    experiment: Experiment, result: Result, training: TrainingOptions
+) -> dict[str, Any]:
+    return {
         "head": result.head,
         "head_options": asdict(result.fitted.head.options),
         "sizes": asdict(experiment.material.features.sizes),
@@ -136,19 +183,11 @@ def save_run(
             "name": experiment.posts.name,
             "classes": list(experiment.posts.classes),
         },
+        "image_grid": experiment.caches.image_grid,
         "caches": {m.value: _cache_record(file) for m, file in experiment.files.items()},
         "versions": package_versions(),
         "written": now(),
     }
-    state = result.fitted.head.state_dict()
-    return write_run(
-        folder / name,
-        config,
-        result.record,
-        result.fitted.history,
-        state,
-        _predictions(experiment, result),
-    )
 
 
 def _cache_record(file: FeatureFile) -> dict[str, Any]:
@@ -168,6 +207,11 @@ def _predictions(experiment: Experiment, result: Result) -> list[Prediction]:
         labels = [classes[c] for c in result.labels[part].tolist()]
         rows += predictions_of(ids, [part] * len(ids), labels, probabilities, classes)
     return rows
+
+
+def _members(experiment: Experiment) -> list[Member]:
+    labels = {post.id: post.label or "" for post in experiment.posts.posts}
+    return [Member(i, part, labels[i]) for i, part in experiment.split.parts.items()]
 
 
 def default_run_name(experiment: Experiment, head: str, seed: int) -> str:

@@ -89,7 +89,7 @@ def extract(
         for rows in job.stream(missing) if missing else ():
             writer.commit(rows)
             job.extracted += len(rows.ids)
-        job.refuse_unreadable()
+        job.refuse_unreadable(nothing_kept=not writer.committed)
         changed = job.extracted or not writer.path.is_file() or writer.unfinished
         if changed:
             notes = job.notes(contents, resolution)
@@ -137,8 +137,9 @@ class _Job:
     def _refused(self, post_id: str, error: DataError) -> None:
         self.faults[post_id] = error.what
 
-    def refuse_unreadable(self) -> None:
-        if self.faults and self.options.on_bad_post is BadPostPolicy.ERROR:
+    def refuse_unreadable(self, *, nothing_kept: bool) -> None:
+        """A cache of no posts would serve nobody, whatever the policy."""
+        if nothing_kept or (self.faults and self.options.on_bad_post is BadPostPolicy.ERROR):
             raise UnreadablePostsError(self.faults, self.posts.storage.root)
 
     def notes(self, contents: Sequence[Content], resolution: Resolution) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import POOLED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.layers import Dropout
 from mvsa_pipe.heads.options import HeadOptions
 
@@ -23,6 +23,8 @@ class FusionHead(nn.Module, ABC):
         Options: The frozen dataclass of the head's hyper-parameters.
         batch_independent: Whether a post's logits are free of its companions. Only ``faithful``
             variants, which repeat a published defect, may say False.
+        centres: Whether pooled features are centred before training, in which all corrected
+            heads differ from their sources; ``faithful`` variants say False.
         loss_floor: The least cross-entropy that the head can reach with three classes.
         sizes: What the head was built for.
         options: How it was built.
@@ -31,12 +33,18 @@ class FusionHead(nn.Module, ABC):
     needs: frozenset[Field]
     Options: ClassVar[type[HeadOptions]] = HeadOptions
     batch_independent: ClassVar[bool] = True
+    centres: ClassVar[bool] = True
     loss_floor: ClassVar[float] = 0.0
 
     def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
         super().__init__()
         self.sizes = sizes
         self.options = options
+        for field, width in (
+            (Field.TEXT_POOLED, sizes.text_width),
+            (Field.IMAGE_POOLED, sizes.image_width),
+        ):
+            self.register_buffer(_mean_of(field), torch.zeros(width))
 
     @abstractmethod
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
@@ -48,6 +56,17 @@ class FusionHead(nn.Module, ABC):
             if isinstance(module, Dropout):
                 module.generator = generator
 
+    def centre(self, batch: FeatureBatch) -> None:
+        """Learns the means of the pooled features from the training posts.
+
+        From then on ``read`` hands them out centred. Vectors of one backbone share a large common
+        part that says nothing of a post, and that every later norm would preserve. The means are
+        part of the saved weights: a post's logits depend on training and on itself alone.
+        """
+        for field in self.needs & POOLED:
+            self.get_buffer(_mean_of(field)).zero_()
+            self.get_buffer(_mean_of(field)).copy_(self.read(batch, field).mean(dim=0))
+
     def read(self, batch: FeatureBatch, field: Field) -> Float[Tensor, "B *tokens D"]:
         """A declared feature in the precision of the weights; caches hold half precision.
 
@@ -57,7 +76,10 @@ class FusionHead(nn.Module, ABC):
         value: Tensor | None = getattr(batch, field.value)
         if value is None:
             raise ValueError(f"{type(self).__name__} needs {field.value}, which the batch lacks")
-        return value.to(next(self.parameters()).dtype)
+        value = value.to(next(self.parameters()).dtype)
+        if field in POOLED:
+            return value - self.get_buffer(_mean_of(field))
+        return value
 
     def read_text_tokens(
         self, batch: FeatureBatch
@@ -68,6 +90,10 @@ class FusionHead(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} needs text_mask, which the batch lacks")
         # not hidden * mask: NaN times zero is NaN
         return torch.where(mask.unsqueeze(-1), hidden, 0.0), mask
+
+
+def _mean_of(field: Field) -> str:
+    return f"{field.value}_mean"
 
 
 class SolvableHead(FusionHead):

@@ -79,6 +79,7 @@ class CmacFaithful(FusionHead):
         direction (``[F_T; a_T→I]``, ``[F_I; a_I→T]``) than the paper's equations, which are kept.
     """
 
+    centres = False
     needs = frozenset(Field)
     Options = PublishedAttentionOptions
     batch_independent = False

@@ -79,6 +79,7 @@ class HstecFaithful(FusionHead):
         Padded text states are zeros: a cache stores none.
     """
 
+    centres = False
     needs = frozenset(Field)
     Options = PublishedEncoderOptions
     batch_independent = False

@@ -84,6 +84,7 @@ class NativeCombineFaithful(FusionHead):
         Class weights are an option of training; S1c fixes them in this one model.
     """
 
+    centres = False
     needs = _POOLED
     Options = PublishedOptions
     loss_floor = pair_loss_floor(classes=3)

@@ -63,6 +63,7 @@ class OteFaithful(FusionHead):
         batch of one works.
     """
 
+    centres = False
     needs = _POOLED
     Options = PublishedEncoderOptions
 

@@ -1,6 +1,7 @@
 """A run's head with its weights, and the features that it reads of any posts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,42 +54,70 @@ def load_head(run: Run, device: str) -> FusionHead:
 
 
 def head_probabilities(
-    head: FusionHead, files: Mapping[Modality, FeatureFile], ids: Sequence[str], device: str
+    run: Run,
+    head: FusionHead,
+    files: Mapping[Modality, FeatureFile],
+    ids: Sequence[str],
+    device: str,
 ) -> NDArray[np.float32]:
     """Probabilities of a head for some cached posts ``[N, C]``, in their order."""
     where = resolve_device(device)
-    features = load_resident(files, ids, head.needs, head.sizes.classes).to(where)
+    grid = int(run.config["image_grid"])
+    features = load_resident(files, ids, head.needs, head.sizes.classes, grid).to(where)
     return predict_probabilities(head, features, torch.arange(len(ids), device=where))
 
 
+@dataclass(frozen=True)
+class Features:
+    """What a run's head reads of some posts.
+
+    Attributes:
+        files: The cache of each modality.
+        faults: What is wrong with the posts that cannot be read, by id.
+    """
+
+    files: dict[Modality, FeatureFile]
+    faults: dict[str, str]
+
+
 def features_for(
-    run: Run, posts: PostSet, options: InferenceOptions, progress: Progress
-) -> dict[Modality, FeatureFile]:
-    """The caches that a run's head reads, for any posts, with the run's own fingerprints.
+    run: Run, posts: PostSet, ids: Iterable[str], options: InferenceOptions, progress: Progress
+) -> Features:
+    """The features that a run's head reads of some posts, with the run's own fingerprints.
+
+    What the caches lack of these posts is extracted first, along with the rest of the data set.
 
     Raises:
         CacheError: The backbone's weights are no longer those that the run was trained on.
         MvsaError: As ``extract``.
     """
-    return {
-        Modality(name): _file_for(record, posts, options, progress)
-        for name, record in run.config["caches"].items()
-    }
+    wanted = set(ids)
+    asked = replace(posts, posts=tuple(post for post in posts.posts if post.id in wanted))
+    files: dict[Modality, FeatureFile] = {}
+    faults: dict[str, str] = {}
+    for name, record in run.config["caches"].items():
+        files[Modality(name)], found = _file_for(record, posts, asked, options, progress)
+        faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
+    return Features(files, faults)
 
 
 def _file_for(
-    record: Mapping[str, Any], posts: PostSet, options: InferenceOptions, progress: Progress
-) -> FeatureFile:
+    record: Mapping[str, Any],
+    posts: PostSet,
+    asked: PostSet,
+    options: InferenceOptions,
+    progress: Progress,
+) -> tuple[FeatureFile, dict[str, str]]:
+    """A cache that holds all posts asked for as they are now, but those with faults."""
     fingerprint = Fingerprint.from_json(record["fingerprint"])
     path = CacheFolder(options.cache).path_of(posts.name, fingerprint)
     if path.is_file():
         file = FeatureFile(path)
         known = dict(zip(file.header.ids, file.header.digests, strict=True))
-        contents, faults = contents_of(posts, fingerprint.modality)
-        skipped = faults.keys() | file.header.notes.get("skipped", {}).keys()
-        fresh = all(known.get(c.id) == c.digest for c in contents if c.id not in skipped)
-        if fresh and (not faults or options.on_bad_post is BadPostPolicy.SKIP):
-            return file
+        contents, faults = contents_of(asked, fingerprint.modality)
+        held = all(known.get(item.id) == item.digest for item in contents)
+        if held and (not faults or options.on_bad_post is BadPostPolicy.SKIP):
+            return file, faults
     extraction = extract(
         posts,
         backbone_options(record),
@@ -102,7 +131,7 @@ def _file_for(
         progress,
     )
     fingerprint.require(extraction.file.header.fingerprint, extraction.file.path)
-    return extraction.file
+    return extraction.file, extraction.skipped
 
 
 def backbone_options(record: Mapping[str, Any]) -> BackboneOptions:

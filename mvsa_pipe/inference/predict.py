@@ -1,14 +1,12 @@
 """Predicts new posts with a run: one text and picture, or a table of posts."""
 
-import csv
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.durable import replacing
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.extraction.contents import contents_of
+from mvsa_pipe.extraction.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.inference.loading import features_for, head_probabilities, load_head
 from mvsa_pipe.inference.options import InferenceOptions
@@ -17,6 +15,7 @@ from mvsa_pipe.posts import Post, PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.storage import FolderStorage
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
+from mvsa_pipe.runs.predictions import probability_cells, probability_columns, write_csv
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def single_post(text: str | None, image: Path | None) -> PostSet:
     if image is not None and not image.is_file():
         raise DataError("There is no such image", where=image)
     folder = image.parent if image else Path()
-    post = Post("post", text, image.name if image else None, label=None)
+    post = Post("1", text, image.name if image else None, label=None)
     return PostSet("single-post", "single-post", (), (post,), FolderStorage(folder))
 
 
@@ -60,10 +59,23 @@ def read_table(path: Path, read: ReadOptions) -> PostSet:
     return read_posts(path, replace(read, require_labels=False))
 
 
+def predict_one(
+    run: Run, text: str | None, image: Path | None, options: InferenceOptions, progress: Progress
+) -> Answer:
+    """Predicts one post; its features are not kept.
+
+    Raises:
+        MvsaError: As ``single_post`` and ``predict``.
+    """
+    post = single_post(text, image)
+    with tempfile.TemporaryDirectory() as scratch:
+        return predict(run, post, replace(options, cache=Path(scratch)), progress)
+
+
 def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progress) -> Answer:
     """Predicts every post that has what the head reads, and says what the others lack.
 
-    The features of a table are cached like any data set's; those of a single post are not kept.
+    The features are cached like any data set's.
 
     Raises:
         RunError: The checkpoint is missing or does not fit.
@@ -79,20 +91,22 @@ def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progr
     if not readable.posts:
         return Answer([], faults, classes)
     options = replace(options, on_bad_post=BadPostPolicy.SKIP)
-    with tempfile.TemporaryDirectory() as scratch:
-        if posts.name == "single-post":
-            options = replace(options, cache=Path(scratch))
-        files = features_for(run, readable, options, progress)
-        for file in files.values():
-            for post_id, fault in file.header.notes.get("skipped", {}).items():
-                faults.setdefault(post_id, fault)
-        ids = [p.id for p in readable.posts if all(p.id in file.rows for file in files.values())]
-        if not ids:
-            return Answer([], faults, classes)
-        probabilities = head_probabilities(head, files, ids, options.device)
+    try:
+        features = features_for(run, readable, _ids(readable), options, progress)
+    except UnreadablePostsError as error:  # not one of them can be read
+        return Answer([], faults | error.faults, classes)
+    faults |= features.faults
+    ids = [post_id for post_id in _ids(readable) if post_id not in faults]
+    if not ids:
+        return Answer([], faults, classes)
+    probabilities = head_probabilities(run, head, features.files, ids, options.device)
     labels = {post.id: post.label or "" for post in posts.posts}
     rows = predictions_of(ids, [""] * len(ids), [labels[i] for i in ids], probabilities, classes)
-    return Answer(rows, {i: f for i, f in faults.items() if i not in set(ids)}, classes)
+    return Answer(rows, faults, classes)
+
+
+def _ids(posts: PostSet) -> list[str]:
+    return [post.id for post in posts.posts]
 
 
 def write_answer(path: Path, answer: Answer) -> None:
@@ -101,12 +115,9 @@ def write_answer(path: Path, answer: Answer) -> None:
     Raises:
         StorageError: The disk refuses; an older file is untouched.
     """
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        columns = [f"p_{name}" for name in answer.classes]
-        writer.writerow(["post_id", "prediction", *columns, "error"])
-        for row in answer.predictions:
-            shares = [f"{share:.6f}" for share in row.probabilities]
-            writer.writerow([row.post_id, row.prediction, *shares, ""])
-        for post_id, fault in answer.faults.items():
-            writer.writerow([post_id, "", *[""] * len(columns), fault])
+    columns = probability_columns(answer.classes)
+    rows = [
+        [row.post_id, row.prediction, *probability_cells(row), ""] for row in answer.predictions
+    ]
+    rows += [[i, "", *[""] * len(columns), fault] for i, fault in answer.faults.items()]
+    write_csv(path, ["post_id", "prediction", *columns, "error"], rows)

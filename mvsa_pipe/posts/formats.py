@@ -38,8 +38,9 @@ class ReadOptions:
     """What the user says about a data set beyond its path.
 
     Attributes:
-        format: Name of a row in ``FORMATS``; ``None`` finds it by what lies at the path.
-        name: The data set's name in caches and records; ``None`` takes the format's own.
+        format: How the posts lie there, as ``mvsa-single`` or ``table``; found by what lies at
+            the path unless named.
+        name: The data set's name in caches and records; the format's own unless named.
         task: Which of Memotion's labels to read.
         labels: The rule for formats that label text and image apart.
         id_column: Column of a table that holds the posts' ids.

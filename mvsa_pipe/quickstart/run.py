@@ -59,7 +59,7 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
         data,
         CacheChoice(cache, *TINY),
         BenchOptions(seeds=options.seeds),
-        TrainingOptions(seed=options.seed),
+        TrainingOptions(epochs=8, learning_rate=1e-3, seed=options.seed),
         progress,
     )
     tested = parse_split(data.split, posts, seed=data.split_seed).ids("test")

@@ -21,7 +21,7 @@ from mvsa_pipe.devices import (
     usable_cores,
 )
 from mvsa_pipe.errors import MvsaError, SplitError
-from mvsa_pipe.features import Field
+from mvsa_pipe.features import HIDDEN, POOLED
 from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
@@ -104,6 +104,9 @@ def fit_head(
     head = build_head(name, material.features.sizes, options.seed, head_options, device)
     material = material.to(device)
     started = time.perf_counter()
+    if options.centre and head.centres and head.needs & POOLED:
+        with torch.no_grad():
+            head.centre(material.features.batch(material.train, head.needs & POOLED))
     with cpu_threads(_threads(head)):
         if isinstance(head, SolvableHead):
             history, best, steps = _solve(head, material, options)
@@ -115,8 +118,7 @@ def fit_head(
 
 def _threads(head: FusionHead) -> int:
     """One thread for heads whose operations are too small to share out."""
-    tokens = {Field.TEXT_HIDDEN, Field.IMAGE_HIDDEN}
-    return usable_cores() if head.needs & tokens else 1
+    return usable_cores() if head.needs & HIDDEN else 1
 
 
 def _class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:

@@ -30,6 +30,8 @@ class TrainingOptions:
         select: The validation score that picks the epoch.
         class_weights: ``none``, ``balanced`` (inverse class frequency in the training posts), or
             explicit as ``negative=2,neutral=1,positive=1``.
+        centre: Whether the training posts' mean is taken off pooled features first; off those of
+            faithful variants it never is.
         clip_norm: Gradients are scaled down to this norm; 0 leaves them.
         precision: ``auto`` (bfloat16 on GPUs that multiply it natively, else float32),
             ``float32`` or ``bfloat16``.
@@ -49,6 +51,7 @@ class TrainingOptions:
     patience: int = 6
     select: Score = Score.F1_MACRO
     class_weights: str = "none"
+    centre: bool = True
     clip_norm: float = 1.0
     precision: str = "auto"
     device: str = "auto"

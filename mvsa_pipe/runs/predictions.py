@@ -1,0 +1,85 @@
+"""What a head says of posts, and how every table of predictions is written."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvsa_pipe.durable import write_bytes
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a head says of one post.
+
+    Attributes:
+        post_id: The post.
+        split: The part that it is in.
+        label: Its true class; empty when unknown.
+        prediction: The most probable class.
+        probabilities: One a class.
+    """
+
+    post_id: str
+    split: str
+    label: str
+    prediction: str
+    probabilities: Sequence[float]
+
+
+def predictions_of(
+    post_ids: Sequence[str],
+    splits: Sequence[str],
+    labels: Sequence[str],
+    probabilities: NDArray[np.float32],
+    classes: Sequence[str],
+) -> list[Prediction]:
+    """One prediction a post from probabilities ``[N, C]``."""
+    best = probabilities.argmax(axis=1)
+    return [
+        Prediction(post_id, split, label, classes[int(best[row])], probabilities[row].tolist())
+        for row, (post_id, split, label) in enumerate(zip(post_ids, splits, labels, strict=True))
+    ]
+
+
+def write_predictions(
+    path: Path, predictions: Sequence[Prediction], classes: Sequence[str]
+) -> None:
+    """Writes one row a post: id, split, label, prediction, one probability a class.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    header = ["post_id", "split", "label", "prediction", *probability_columns(classes)]
+    rows = [
+        [row.post_id, row.split, row.label, row.prediction, *probability_cells(row)]
+        for row in predictions
+    ]
+    write_csv(path, header, rows)
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """Headings of the probabilities in every table of predictions."""
+    return [f"p_{name}" for name in classes]
+
+
+def probability_cells(prediction: Prediction) -> list[str]:
+    """The probabilities as every table of predictions shows them."""
+    return [f"{share:.6f}" for share in prediction.probabilities]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes a table with one header line, whole or not at all.
+
+    Raises:
+        StorageError: The disk refuses; an older file is untouched.
+    """
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_bytes(path, table.getvalue().encode())

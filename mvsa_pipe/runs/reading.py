@@ -1,0 +1,127 @@
+"""Opens run folders."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mvsa_pipe.errors import RunError, name_some
+from mvsa_pipe.runs.layout import CONFIG, HEAD, METRICS, SCHEMA, SPLIT
+
+_FIT_AGAIN = "mvsa fit with the same options makes the run again"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A post's place in a run: ``split.csv`` holds one row each, and serves as ``--split`` too.
+
+    Attributes:
+        post_id: The post.
+        split: The part that it was in.
+        label: Its true class at that time.
+    """
+
+    post_id: str
+    split: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies on disk.
+
+    Attributes:
+        path: Its folder.
+        config: Everything that the run was made from.
+        metrics: Its scores.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+
+    def members(self) -> list[Member]:
+        """The posts that the run was trained, selected and tested on, in their order.
+
+        Raises:
+            RunError: The list is missing or damaged.
+        """
+        path = self.path / SPLIT
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = csv.DictReader(file, strict=True)
+                return [Member(row["id"], row["split"], row["label"]) for row in rows]
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise RunError(
+                "This run's list of posts cannot be read", where=path, found=error, hint=_FIT_AGAIN
+            ) from error
+
+    def head_state(self) -> dict[str, Tensor]:
+        """The trained weights.
+
+        Raises:
+            RunError: The checkpoint is missing or damaged.
+        """
+        path = self.path / HEAD
+        if not path.is_file():
+            raise RunError(
+                "This run has no checkpoint",
+                where=self.path,
+                expected=HEAD,
+                found=name_some(sorted(p.name for p in self.path.iterdir())),
+                hint=f"{_FIT_AGAIN}; the numbers in metrics.json can still be reported",
+            )
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise RunError(
+                "This checkpoint is damaged", where=path, found=error, hint=_FIT_AGAIN
+            ) from error
+
+
+def open_run(path: Path) -> Run:
+    """Opens a run folder.
+
+    Raises:
+        RunError: It is missing, incomplete, or of another schema.
+    """
+    if not path.is_dir() or not any((path / name).exists() for name in (CONFIG, METRICS)):
+        near = _runs_in(path) or _runs_in(path.parent)
+        raise RunError(
+            "There is no run here",
+            where=path,
+            expected="a folder that mvsa fit wrote",
+            found=f"runs nearby: {name_some(map(str, near))}" if near else None,
+            hint="name one of them" if near else "mvsa fit --head NAME makes one",
+        )
+    config, metrics = _read_json(path / CONFIG), _read_json(path / METRICS)
+    if config.get("schema") != SCHEMA:
+        raise RunError(
+            "This run was written in another version of the folder's layout",
+            where=path,
+            expected=f"schema {SCHEMA}",
+            found=config.get("schema"),
+            hint=_FIT_AGAIN,
+        )
+    return Run(path, config, metrics)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"This run's {path.name} cannot be read", where=path, found=error, hint=_FIT_AGAIN
+        ) from error
+    if not isinstance(value, dict):
+        raise RunError(f"This run's {path.name} is no JSON object", where=path, hint=_FIT_AGAIN)
+    return value

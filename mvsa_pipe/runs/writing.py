@@ -1,0 +1,114 @@
+"""Writes run folders under names that are free."""
+
+import errno
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from mvsa_pipe.durable import make_folder, storage_errors, write_bytes, write_json
+from mvsa_pipe.errors import ConfigError, RunError
+from mvsa_pipe.runs.layout import CONFIG, HEAD, HISTORY, METRICS, PREDICTIONS, SCHEMA, SPLIT
+from mvsa_pipe.runs.predictions import Prediction, write_csv, write_predictions
+from mvsa_pipe.runs.reading import Member, Run
+
+
+def write_run(
+    path: Path,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    history: Iterable[Mapping[str, Any]],
+    head_state: Mapping[str, Tensor],
+    predictions: Sequence[Prediction],
+    members: Sequence[Member],
+) -> Run:
+    """Writes a run folder; it appears under its name only when all its files are there.
+
+    Raises:
+        RunError: A run of that name is there already.
+        StorageError: The disk refuses.
+    """
+    refuse_taken(path)
+    make_folder(path.parent)
+    with storage_errors(path):
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            config = {"schema": SCHEMA, **config}
+            write_json(folder / CONFIG, config)
+            write_json(folder / METRICS, metrics)
+            lines = "".join(json.dumps(entry) + "\n" for entry in history)
+            write_bytes(folder / HISTORY, lines.encode())
+            tensors = {name: value.cpu().contiguous() for name, value in head_state.items()}
+            write_bytes(folder / HEAD, save(tensors))
+            write_predictions(folder / PREDICTIONS, predictions, config["data"]["classes"])
+            rows = [[member.post_id, member.split, member.label] for member in members]
+            write_csv(folder / SPLIT, ["id", "split", "label"], rows)
+            folder.chmod(0o755)  # mkdtemp makes folders for the owner alone
+            _put(folder, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Run(path, dict(config), dict(metrics))
+
+
+def _put(folder: Path, path: Path) -> None:
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise _taken(path) from error  # another process was faster
+        raise
+
+
+def refuse_taken(path: Path) -> None:
+    """Refuses a name before any work is done under it.
+
+    Raises:
+        RunError: Something of that name is there already.
+    """
+    if path.exists():
+        raise _taken(path)
+
+
+def _taken(path: Path) -> RunError:
+    return RunError("A run of this name is there already", where=path, hint="use another --name")
+
+
+def checked_run_name(name: str) -> str:
+    """A run's name, safe as the name of one folder.
+
+    Raises:
+        ConfigError: It is empty, hidden, or a path.
+    """
+    if not name.strip() or name.startswith(".") or any(c in name for c in "/\\\0"):
+        raise ConfigError(
+            "--name cannot be used",
+            expected="the name of a folder to be made inside --runs, without slashes",
+            found=repr(name),
+        )
+    return name
+
+
+def free_name(folder: Path, wanted: str) -> str:
+    """``wanted``, or the first of ``wanted-2``, ``wanted-3``, … that nothing there has."""
+    if not (folder / wanted).exists():
+        return wanted
+    number = 2
+    while (folder / f"{wanted}-{number}").exists():
+        number += 1
+    return f"{wanted}-{number}"
+
+
+def require_writable(folder: Path) -> None:
+    """Makes a folder and tries to write there, before work depends on it.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    make_folder(folder)
+    with storage_errors(folder), tempfile.TemporaryFile(dir=folder):
+        pass

@@ -1,0 +1,57 @@
+"""What every benchmark record holds, and where it goes."""
+
+import json
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mvsa_pipe.devices import describe_device, resolve_device
+from mvsa_pipe.provenance import now, package_versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    """All values with their median and spread."""
+    return {
+        "values": [round(value, 6) for value in values],
+        "median": round(statistics.median(values), 6),
+        "least": round(min(values), 6),
+        "most": round(max(values), 6),
+    }
+
+
+def write_record(name: str, configuration: dict[str, Any], results: dict[str, Any]) -> Path:
+    """Writes ``results/<name>.json``; ratios mean something, absolute times only on one machine."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    record = {
+        "benchmark": name,
+        "written": now(),
+        "commit": commit.stdout.strip() or None,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": describe_device(resolve_device("auto")),
+        "threads": torch.get_num_threads(),
+        "versions": package_versions(),
+        "configuration": configuration,
+        "results": results,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"{name}: {json.dumps(results)}")
+    return path

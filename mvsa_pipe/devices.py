@@ -37,9 +37,9 @@ def resolve_device(choice: str) -> torch.device:
         raise ConfigError(
             f"No device is named {choice!r}", expected=f"one of {', '.join(DEVICE_CHOICES)}"
         ) from error
-    present = {"cpu": True, "cuda": torch.cuda.is_available()}
-    present["mps"] = torch.backends.mps.is_available()
-    if not present.get(device.type, False):
+    count = {"cpu": 1, "cuda": torch.cuda.device_count()}
+    count["mps"] = int(torch.backends.mps.is_available())
+    if (device.index or 0) >= count.get(device.type, 0):
         raise ConfigError(
             f"Device {choice!r} was asked for, and this machine has none that torch can use",
             found=f"torch {torch.__version__} built for CUDA {torch.version.cuda}",
@@ -119,3 +119,11 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def fits_on(device: torch.device, byte_count: int) -> bool:
+    """Whether a device has room for so many bytes, with half of its free memory left for work."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return byte_count <= free // 2

@@ -10,6 +10,8 @@ from typing import Any
 
 from mvsa_pipe.errors import StorageError
 
+_TEMPORARY = ".tmp"
+
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
@@ -25,25 +27,30 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def _as_storage_error(error: OSError, path: Path) -> StorageError:
-    # h5py reports errno only inside its message.
-    text = str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
             "The disk is full; nothing already committed was lost",
             where=path,
             hint="free some space, or pass another --cache/--runs folder, and run the same again",
         )
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) or "Permission denied" in text:
+    if error.errno == errno.EFBIG:
+        return StorageError(
+            "A file would grow beyond what this file system or `ulimit -f` allows; nothing "
+            "already committed was lost",
+            where=path,
+            hint="raise the limit, or pass another --cache/--runs folder, and run the same again",
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StorageError(
             "This place cannot be written to",
             where=path,
             expected="a folder that you may write",
-            found=os.strerror(error.errno) if error.errno else text,
+            found=os.strerror(error.errno),
             hint="pass another --cache/--runs folder",
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return StorageError("A file stands where a folder is needed, or the other way", where=path)
-    return StorageError(f"Reading or writing failed: {text}", where=path)
+    return StorageError(f"Reading or writing failed: {error}", where=path)
 
 
 def make_folder(path: Path) -> None:
@@ -52,8 +59,11 @@ def make_folder(path: Path) -> None:
     Raises:
         StorageError: The disk refuses.
     """
+    if path.is_dir():
+        return
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
+        _sync(path.parent)  # or a power cut could take the folder with the synced files in it
 
 
 @contextmanager
@@ -65,7 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: The disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     make_folder(path.parent)
     try:
         with storage_errors(path):
@@ -76,6 +86,18 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Temporary files that killed processes left beside ``path`` while replacing it.
+
+    Only who knows that nobody is replacing it now may delete them.
+    """
+    head = f".{path.name}."
+    if not path.parent.is_dir():
+        return []
+    names = (p for p in path.parent.iterdir() if p.name.startswith(head))
+    return [p for p in names if p.name.endswith(_TEMPORARY)]
 
 
 def _sync(path: Path) -> None:

@@ -1,7 +1,10 @@
 """Shape annotations are checked while the tests run, in the rooms that handle tensors."""
 
 import os
+import shutil
+from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the hub is never asked while tests run
@@ -9,3 +12,30 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the hub is never asked while tes
 # Before anything of the package is imported.
 _TENSOR_ROOMS = ("features", "backbones", "heads", "resident", "training")
 install_import_hook([f"mvsa_pipe.{room}" for room in _TENSOR_ROOMS], "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with synthetic posts in ``data`` and their features in ``cache``; read it only."""
+    from mvsa_pipe.backbones.options import BackboneOptions
+    from mvsa_pipe.extraction.extract import extract
+    from mvsa_pipe.extraction.options import ExtractOptions
+    from mvsa_pipe.posts import read_posts
+    from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+    from mvsa_pipe.progress import Silence
+
+    root = tmp_path_factory.mktemp("pipeline")
+    write_synthetic(root / "data", SyntheticConfig(posts=100, image_px=32))
+    posts = read_posts(root / "data")
+    for name in ("tiny-text", "tiny-image"):
+        extract(posts, BackboneOptions(name), ExtractOptions(cache=root / "cache"), Silence())
+    return root
+
+
+@pytest.fixture
+def workplace(pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of those posts and features, as the working directory."""
+    root = tmp_path / "workplace"
+    shutil.copytree(pipeline, root)
+    monkeypatch.chdir(root)
+    return root

@@ -78,6 +78,9 @@ _OPEN_DOORS = {
     "torchvision": "the name of a torchvision model",
 }
 
+# Families whose argument can be a folder on this machine.
+FROM_FOLDERS = ("bert", "hf-text", "hf-image")
+
 
 def parse_backbone(name: str) -> tuple[Modality, str, str]:
     """Splits a backbone's name into modality, family and argument.

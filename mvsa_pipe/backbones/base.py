@@ -162,6 +162,4 @@ def cells(feature_map: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P D"]:
 
 def describe(options: BackboneOptions) -> str:
     """A backbone's name in caches and records, free of this machine's paths."""
-    if not options.argument or not Path(options.argument).exists():
-        return options.name
-    return f"{options.family}:{Path(options.argument).resolve().name}"
+    return options.name if options.folder is None else f"{options.family}:{options.folder.name}"

@@ -6,7 +6,8 @@ from transformers import BertConfig, PretrainedConfig
 
 from mvsa_pipe.backbones.huggingface import HuggingFaceText
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
-from mvsa_pipe.backbones.weights import WeightsSource, hugging_face_config
+from mvsa_pipe.backbones.pretrained import hugging_face_config
+from mvsa_pipe.backbones.weights import WeightsSource
 
 
 class Bert(HuggingFaceText):

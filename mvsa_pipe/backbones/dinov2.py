@@ -17,12 +17,8 @@ from mvsa_pipe.backbones.base import (
 )
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
-from mvsa_pipe.backbones.weights import (
-    WeightsSource,
-    hugging_face_config,
-    hugging_face_model,
-    locate_weights,
-)
+from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model
+from mvsa_pipe.backbones.weights import WeightsSource, locate_weights
 from mvsa_pipe.errors import ConfigError
 
 # width, layers, attention heads, and whether the feed-forward part is SwiGLU (Oquab et al. 2023).

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoTokenizer, PretrainedConfig
 
 from mvsa_pipe.backbones.base import (
@@ -24,14 +24,8 @@ from mvsa_pipe.backbones.base import (
     weights_digest,
 )
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
-from mvsa_pipe.backbones.weights import (
-    WeightsSource,
-    hugging_face_config,
-    hugging_face_model,
-    local_hint,
-    locate_weights,
-    pretrained,
-)
+from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
+from mvsa_pipe.backbones.weights import WeightsSource, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
 
 
@@ -70,8 +64,8 @@ class HuggingFaceText(TextBackbone):
                 f"Backbone {options.name!r} has no pooler", expected="--pooling cls or mean"
             )
         self.width = int(self.module.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        limit = int(getattr(config, "max_position_embeddings", 0) or self.max_tokens)
-        if self.max_tokens > limit:
+        limit = _positions(self.module)
+        if limit is not None and self.max_tokens > limit:
             raise ConfigError(
                 f"--max-tokens is beyond what backbone {options.name!r} has positions for",
                 expected=f"at most {limit}",
@@ -95,7 +89,7 @@ class HuggingFaceText(TextBackbone):
         return hugging_face_config(source.model, options.name)
 
     def _load_tokenizer(self, source: str, options: BackboneOptions) -> None:
-        tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name)
+        tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name, "tokenizer")
         if not getattr(tokenizer, "is_fast", False):
             raise BackboneError(
                 "This model's tokenizer has no fast form",
@@ -106,7 +100,7 @@ class HuggingFaceText(TextBackbone):
         # A tokenizer.json can carry its own truncation and padding; both are ours to decide.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._closing = int(self._tokenizer.num_special_tokens_to_add(is_pair=False) > 1)
+        self._closing = _closing_tokens(self._tokenizer.encode("a").special_tokens_mask)
         self.pad_id = int(tokenizer.pad_token_id or 0)
 
     def _tokenizer_digest(self) -> str:
@@ -134,6 +128,21 @@ class HuggingFaceText(TextBackbone):
         return Encoded(hidden, pooled)
 
 
+def _positions(module: nn.Module) -> int | None:
+    """How many tokens a text encoder has positions for, if their number is bounded."""
+    limit = getattr(module.config, "max_position_embeddings", None)
+    table = getattr(getattr(module, "embeddings", None), "position_embeddings", None)
+    # RoBERTa and its kin count positions from behind the padding's.
+    padding = getattr(table, "padding_idx", None)
+    return limit if limit is None or padding is None else limit - padding - 1
+
+
+def _closing_tokens(special: Sequence[int]) -> int:
+    """How many special tokens stand behind a text's own, from a mask of which are special."""
+    own = [place for place, is_special in enumerate(special) if not is_special]
+    return len(special) - 1 - own[-1] if own else 0
+
+
 class HuggingFaceImage(ImageBackbone):
     """An image encoder that ``AutoModel`` and ``AutoImageProcessor`` load.
 
@@ -152,7 +161,11 @@ class HuggingFaceImage(ImageBackbone):
         )
         self.freeze()
         self._processor = pretrained(
-            AutoImageProcessor.from_pretrained, source.model, options.name, backend="pil"
+            AutoImageProcessor.from_pretrained,
+            source.model,
+            options.name,
+            "image processor",
+            backend="pil",
         )
         self._lock = threading.Lock()
         self._measure(options)
@@ -169,6 +182,7 @@ class HuggingFaceImage(ImageBackbone):
 
     def _measure(self, options: BackboneOptions) -> None:
         """Learns ``P`` and ``D`` from one grey picture."""
+        self._pixels_shape: tuple[int, ...] | None = None
         grey = self.prepare(Image.new("RGB", (320, 240), (128, 128, 128)))
         try:
             with torch.inference_mode():
@@ -180,12 +194,21 @@ class HuggingFaceImage(ImageBackbone):
                 hint=local_hint(options.name),
             ) from error
         self.tokens, self.width = int(hidden.shape[1]), int(hidden.shape[2])
+        self._pixels_shape = grey.shape
 
     def prepare(self, image: Image.Image) -> NDArray[np.float32]:
         """What the model's own processor makes of the picture, ``[3, H, W]``."""
         with self._lock:  # processors do not promise to be safe in several threads
             output = self._processor(images=image, return_tensors="np")
-        return np.asarray(output["pixel_values"][0], dtype=np.float32)
+        pixels = np.asarray(output["pixel_values"][0], dtype=np.float32)
+        if self._pixels_shape not in (None, pixels.shape):
+            raise BackboneError(
+                "This model's processor makes pictures of different sizes, which cannot be batched",
+                where=self.identity.name,
+                expected=f"{self._pixels_shape} for every picture",
+                found=pixels.shape,
+            )
+        return pixels
 
     def encode(self, pixels: Tensor) -> Encoded:
         """Last hidden states or feature-map cells, and their pooled vector."""

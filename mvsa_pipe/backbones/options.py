@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from mvsa_pipe.backbones import parse_backbone
+from mvsa_pipe.backbones import FROM_FOLDERS, parse_backbone
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.modality import Modality
 
@@ -61,11 +61,17 @@ class BackboneOptions:
         """What follows the colon; empty when nothing does."""
         return parse_backbone(self.name)[2]
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the argument names, if its family takes one and it is there."""
+        takes = self.argument and self.family in FROM_FOLDERS
+        return Path(self.argument).resolve() if takes and Path(self.argument).is_dir() else None
+
     def located(self) -> "BackboneOptions":
         """The same options with every path absolute, to be found again from anywhere."""
         name, weights = self.name, self.weights
-        if self.argument and Path(self.argument).exists():
-            name = f"{self.family}:{Path(self.argument).resolve()}"
+        if self.folder is not None:
+            name = f"{self.family}:{self.folder}"
         if weights is not None and Path(weights).exists():
             weights = str(Path(weights).resolve())
         return replace(self, name=name, weights=weights)

@@ -1,6 +1,7 @@
 """The open door to torchvision's classifiers: the last feature map before the classifier."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.hub import get_dir
+from torch.hub import download_url_to_file, get_dir
 from torchvision import models
 from torchvision.transforms import InterpolationMode
 
@@ -24,10 +25,15 @@ from mvsa_pipe.backbones.base import (
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.weights import fill, local_hint, read_state
-from mvsa_pipe.errors import BackboneError, ConfigError
+from mvsa_pipe.durable import make_folder
+from mvsa_pipe.errors import BackboneError
 from mvsa_pipe.registry import Registry, Row
 
 _DEFAULT_WEIGHTS = "IMAGENET1K_V1"
+
+# torchvision's files carry the first digits of their SHA-256 in their name.
+_DIGEST = re.compile(r"-([0-9a-f]{8,})\.")
+_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 # Submodules that lead to the last feature map: of ResNet and its kin, and of RegNet.
 _CHAINS = (
@@ -52,13 +58,13 @@ class TorchvisionImage(ImageBackbone):
     def __init__(self, options: BackboneOptions) -> None:
         model_name = self._model_name(options)
         named = _named_weights(model_name, options)
-        path = Path(options.weights) if named is None and options.weights else None
+        path = Path(options.weights or "")
         self._rule = _published_rule(named or _first_weights(model_name), options)
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
             self.module = models.get_model(model_name, weights=None)
         self._feature_map = _feature_map(self.module, options)
-        witness = path or _download(named, options)
-        fill(self.module, read_state(witness), witness)
+        witness = _downloaded(named, options) if named else path
+        fill(self.module, _renamed(self.module, read_state(witness)), witness)
         self.freeze()
         self.module.to(memory_format=torch.channels_last)
         with torch.inference_mode():
@@ -75,6 +81,7 @@ class TorchvisionImage(ImageBackbone):
         )
 
     def _model_name(self, options: BackboneOptions) -> str:
+        """The name by which torchvision knows the model."""
         known = models.list_models(module=models)
         return (
             Registry[object]("torchvision model", [Row(name, "", "") for name in known])
@@ -133,20 +140,33 @@ def _published_rule(weights: models.Weights, options: BackboneOptions) -> ImageP
     )
 
 
-def _download(weights: models.Weights | None, options: BackboneOptions) -> Path:
-    """The checkpoint file of torchvision's own weights, fetched if it is not on this machine."""
-    if weights is None:  # a path was given
-        raise ConfigError("no weights to download")
+def _downloaded(weights: models.Weights, options: BackboneOptions) -> Path:
+    """The checkpoint file of torchvision's own weights, fetched if it is not on this machine.
+
+    torchvision's own loader would unpickle the file with all the code in it.
+    """
+    path = Path(get_dir()) / "checkpoints" / Path(weights.url).name
+    if path.is_file():
+        return path
+    digest = _DIGEST.search(path.name)
+    make_folder(path.parent)
     try:
-        weights.get_state_dict(progress=False, check_hash=True)
+        download_url_to_file(weights.url, str(path), digest and digest.group(1), progress=False)
     except Exception as error:
         raise BackboneError(
             f"The weights of backbone {options.name!r} cannot be had",
             where=weights.url,
             found=error,
-            hint=local_hint(options.name),
+            hint=f"{local_hint(options.name)}, or put that file at {path}",
         ) from error
-    return Path(get_dir()) / "checkpoints" / Path(weights.url).name
+    return path
+
+
+def _renamed(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """DenseNet's published files name layers as modules cannot be named any more."""
+    if not isinstance(module, models.DenseNet):
+        return state
+    return {_DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in state.items()}
 
 
 def _feature_map(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
@@ -105,10 +106,12 @@ def run_bench(
     results: dict[str, list[Result]] = {head: [] for head in heads}
     seeds = range(training.seed, training.seed + options.seeds)
     progress.start("bench", len(heads) * options.seeds)
-    first = experiment = prepare(data, caches, needs, seeds[0] if options.resplit else None)
+    device = resolve_device(training.device)
+    split_seed = seeds[0] if options.resplit else None
+    first = experiment = prepare(data, caches, needs, split_seed).placed(device)
     for seed in seeds:
         if options.resplit and seed != seeds[0]:
-            experiment = prepare(data, caches, needs, split_seed=seed)
+            experiment = prepare(data, caches, needs, split_seed=seed).placed(device)
         for head in heads:
             results[head].append(run_head(experiment, head, {}, replace(training, seed=seed)))
             progress.advance(1)

@@ -101,5 +101,14 @@ class Fingerprint:
                 where=where,
                 expected=f"fingerprint {self.digest}",
                 found=f"{found.digest}: {named}",
-                hint=f"mvsa extract --backbone {self.backbone} with the settings asked for",
+                hint=f"move that file away if it lies where another belongs, then: {self.command}",
             )
+
+    @property
+    def command(self) -> str:
+        """What makes features of this fingerprint, given the same weights."""
+        words = ["mvsa extract", "--backbone", self.backbone]
+        if self.modality is Modality.TEXT:
+            words += ["--pooling", self.pooling]
+            words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]
+        return " ".join([*words, "--precision", self.precision, "--dtype", self.dtype])

@@ -1,18 +1,17 @@
 """The folder of all caches: what is there, and which file answers a question."""
 
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.lock import exclusive, lock_file
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.durable import make_folder, storage_errors
+from mvsa_pipe.durable import leftovers, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
+
+_PARTS_SUFFIX = ".parts"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class CacheFolder:
     def entries(self) -> list[CacheEntry]:
         """All caches, damaged and unfinished ones too, by path."""
         files = set(self.root.glob("*/*.h5"))
-        files |= {parts.with_suffix(".h5") for parts in self.root.glob("*/*.parts")}
+        files |= {parts.with_suffix(".h5") for parts in self.root.glob(f"*/*{_PARTS_SUFFIX}")}
         return [_entry(path) for path in sorted(files)]
 
     def newest(self, dataset: str, modality: Modality, wanted: str | None = None) -> FeatureFile:
@@ -68,7 +67,7 @@ class CacheFolder:
         """
         backbone, _, digits = (wanted or "").partition("@")
         readable, faults = [], []
-        for path in self.root.glob(f"{dataset}/*.h5"):
+        for path in (self.root / dataset).glob("*.h5"):
             try:
                 readable.append(FeatureFile(path))
             except CacheError as error:
@@ -99,7 +98,7 @@ class CacheFolder:
         Raises:
             CacheError: None or several fit.
         """
-        if Path(text).is_file():
+        if Path(text).suffix == ".h5" and Path(text).is_file():
             return Path(text)
         paths = [entry.path for entry in self.entries()]
         fitting = [p for p in paths if text in p.relative_to(self.root).as_posix()]
@@ -114,16 +113,29 @@ class CacheFolder:
         )
 
     def remove(self, path: Path) -> None:
-        """Deletes a cache, its parts and its lock.
+        """Deletes a cache with all that belongs to it, or one part of an unfinished one.
 
         Raises:
-            CacheError: An extraction is writing it now.
+            CacheError: It lies outside of this folder, or an extraction is writing it now.
             StorageError: The disk refuses.
         """
-        with storage_errors(path), exclusive(path):
-            path.unlink(missing_ok=True)
-            shutil.rmtree(parts_folder(path), ignore_errors=True)
-        _lock_file(path).unlink(missing_ok=True)
+        is_part = path.parent.suffix == _PARTS_SUFFIX
+        cache = path.parent.with_suffix(".h5") if is_part else path
+        if cache.suffix != ".h5" or cache.parent.resolve().parent != self.root.resolve():
+            raise CacheError(
+                "Only caches are removed, and this is none of this folder's",
+                where=path,
+                expected=f"a file such as {self.root / 'DATA-SET' / 'NAME.h5'}",
+                hint="mvsa cache list, or name its folder: --cache DIR",
+            )
+        with storage_errors(path), exclusive(cache):
+            for file in (path, *leftovers(path)):
+                file.unlink(missing_ok=True)
+            if is_part:
+                return
+            if parts_folder(cache).is_dir():
+                shutil.rmtree(parts_folder(cache))
+            lock_file(cache).unlink(missing_ok=True)
 
 
 def _shown(file: FeatureFile) -> str:
@@ -133,7 +145,7 @@ def _shown(file: FeatureFile) -> str:
 
 def parts_folder(path: Path) -> Path:
     """Where the parts of an unfinished extraction lie."""
-    return path.with_suffix(".parts")
+    return path.with_suffix(_PARTS_SUFFIX)
 
 
 def _entry(path: Path) -> CacheEntry:
@@ -145,33 +157,3 @@ def _entry(path: Path) -> CacheEntry:
         return CacheEntry(path, FeatureFile(path), size, len(parts))
     except MvsaError as error:
         return CacheEntry(path, None, size, len(parts), error.what)
-
-
-def _lock_file(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.lock")
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Holds a cache for writing; the kernel lets go of it when the process ends, however it ends.
-
-    Raises:
-        CacheError: Another process writes it now.
-        StorageError: The disk refuses.
-    """
-    make_folder(path.parent)
-    with storage_errors(path.parent), _lock_file(path).open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise CacheError(
-                "Another process is writing this cache",
-                where=path,
-                found=f"process {lock.read().strip() or 'unknown'}",
-                hint="wait for it to end, then run the same again",
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

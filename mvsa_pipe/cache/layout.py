@@ -13,6 +13,7 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 
 FORMAT = "mvsa-pipe features"
 PARTS = ("pooled", "hidden")  # columns of /checksums
+SEAL_LENGTH = 32
 
 
 @dataclass(frozen=True)

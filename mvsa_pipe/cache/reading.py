@@ -6,6 +6,7 @@ a file that was cut short gives a short read where a memory map would crash.
 
 import json
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +17,39 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import SCHEMA, Fingerprint
 from mvsa_pipe.cache.layout import FORMAT, PARTS, Header
-from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
 
 
 class FeatureFile:
     """A feature file opened for reading; every row that it hands out was checked.
 
+    Rows are found by the header that was read first; a file that an extraction has put in its
+    place since is refused, not read as if it were the same.
+
     Args:
         path: The file.
 
     Raises:
         CacheError: It is missing, cut short, damaged, or of another schema.
+        StorageError: It may not be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise CacheError("There is no cache file here", where=path, hint="mvsa cache list")
+            found = "a folder" if path.is_dir() else "nothing"
+            raise CacheError(
+                "There is no cache file here", where=path, found=found, hint="mvsa cache list"
+            )
         try:
-            with h5py.File(path, "r") as file:
+            with _opened(path) as raw, h5py.File(raw, "r") as file:
+                self._stamp = _stamp(raw)
                 self.header, self._places, self._checksums = _read_header(file, path)
-        # Damaged metadata surfaces as nearly any exception inside h5py.
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        except MvsaError:
+            raise
+        except Exception as error:  # damaged metadata surfaces as nearly any of them inside h5py
             raise damaged(path, error) from error
         self.rows = {post_id: row for row, post_id in enumerate(self.header.ids)}
 
@@ -48,8 +59,7 @@ class FeatureFile:
         Raises:
             CacheError: Bytes were changed on disk; names the posts.
         """
-        starts = rows
-        out = self._gather("pooled", starts, np.ones_like(rows), (self.header.width,))
+        out = self._gather("pooled", rows, np.ones_like(rows), (self.header.width,))
         self._check(rows, 0, out, np.arange(len(rows) + 1))
         return out
 
@@ -101,16 +111,19 @@ class FeatureFile:
         breaks = np.flatnonzero(starts[1:] != starts[:-1] + lengths[:-1]) + 1
         raw = out.reshape(-1).view(np.uint8).data
         position = 0
-        with self.path.open("rb", buffering=0) as file:
+        with _opened(self.path) as file:
+            if _stamp(file) != self._stamp:
+                raise CacheError(
+                    "This cache was replaced by a newer one while it was being read",
+                    where=self.path,
+                    hint="run the same again",
+                )
             for run in np.split(np.arange(len(starts)), breaks):
                 if not len(run):
                     continue
                 size = int(lengths[run].sum()) * entry
-                self._read_at(
-                    file.fileno(),
-                    self._places[name] + int(starts[run[0]]) * entry,
-                    raw[position : position + size],
-                )
+                place = self._places[name] + int(starts[run[0]]) * entry
+                self._read_at(file.fileno(), place, raw[position : position + size])
                 position += size
         return out
 
@@ -165,12 +178,23 @@ def damaged(path: Path, cause: object) -> CacheError:
     )
 
 
+def _opened(path: Path) -> FileIO:
+    with storage_errors(path):
+        return FileIO(path)
+
+
+def _stamp(file: FileIO) -> tuple[int, int, int]:
+    """Which file this is: what is renamed into its place has another stamp."""
+    status = os.fstat(file.fileno())
+    return (status.st_dev, status.st_ino, status.st_size)
+
+
 def _read_header(file: h5py.File, path: Path) -> tuple[Header, dict[str, int], NDArray[np.uint64]]:
-    if file.attrs.get("format") != FORMAT:
+    if _text(file.attrs.get("format", b"")) != FORMAT:
         raise damaged(path, "it does not say that it is a feature cache")
+    # Before anything else: another schema may keep everything else elsewhere.
     schema = int(file.attrs["schema"])
-    fingerprint_line = str(file.attrs["fingerprint"])
-    if schema != json.loads(fingerprint_line).get("schema") or schema != SCHEMA:
+    if schema != SCHEMA:
         raise CacheError(
             "This cache was written in another version of the file layout",
             where=path,
@@ -178,20 +202,26 @@ def _read_header(file: h5py.File, path: Path) -> tuple[Header, dict[str, int], N
             found=f"schema {schema}",
             hint=f"mvsa cache remove {path}, then extract again",
         )
-    fingerprint = Fingerprint.from_json(fingerprint_line)
+    fingerprint = Fingerprint.from_json(_text(file.attrs["fingerprint"]))
+    image = fingerprint.modality is Modality.IMAGE
     hidden = file["hidden"]
     header = Header(
-        dataset=str(file.attrs["dataset"]),
+        dataset=_text(file.attrs["dataset"]),
         fingerprint=fingerprint,
-        ids=tuple(value.decode() for value in file["ids"][:].tolist()),
-        digests=tuple(value.decode() for value in file["digests"][:].tolist()),
-        offsets=file["offsets"][:] if fingerprint.modality is Modality.TEXT else None,
+        ids=tuple(map(_text, file["ids"][:].tolist())),
+        digests=tuple(map(_text, file["digests"][:].tolist())),
+        offsets=None if image else file["offsets"][:],
         width=int(file["pooled"].shape[1]),
-        tokens=int(hidden.shape[1]) if fingerprint.modality is Modality.IMAGE else 0,
-        notes=json.loads(str(file.attrs["notes"])),
+        tokens=int(hidden.shape[1]) if image else 0,
+        notes=json.loads(_text(file["notes"][()])),
     )
     checksums = file["checksums"][:]
-    if file.attrs["seal"] != header.seal(checksums) or hidden.shape != header.hidden_shape:
+    sealed = _text(file["seal"][0]) == header.seal(checksums)
+    if not sealed or hidden.shape != header.hidden_shape:
         raise damaged(path, "its header does not match its seal")
     places = {name: int(file[name].id.get_offset() or 0) for name in PARTS}
     return header, places, checksums
+
+
+def _text(value: bytes) -> str:
+    return bytes(value).decode()

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.cache.folder import CacheFolder, exclusive, parts_folder
+from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
+from mvsa_pipe.cache.folder import CacheFolder, parts_folder
 from mvsa_pipe.cache.layout import Header, Rows
+from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file
-from mvsa_pipe.durable import make_folder
+from mvsa_pipe.durable import leftovers, make_folder
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 
@@ -54,10 +55,14 @@ class CacheWriter:
         self._dataset = dataset
         self._fingerprint = fingerprint
         self._sources: list[FeatureFile] = []
-        if path.is_file():
+        for file in leftovers(path):
+            file.unlink(missing_ok=True)
+        if path.exists():
             self._add(FeatureFile(path))
-        for part in sorted(parts_folder(path).glob("part-*.h5")):
+        parts = sorted(parts_folder(path).glob("part-*.h5"))
+        for part in parts:
             self._add(FeatureFile(part))
+        self._next_part = 1 + max((int(p.stem.removeprefix("part-")) for p in parts), default=-1)
 
     def _add(self, source: FeatureFile) -> None:
         self._fingerprint.require(source.header.fingerprint, source.path)
@@ -72,13 +77,22 @@ class CacheWriter:
             for post_id, digest in zip(source.header.ids, source.header.digests, strict=True)
         }
 
+    def noted(self, name: str) -> dict[str, str]:
+        """A note that says something of posts by their ids, from file and parts together."""
+        found = (source.header.notes.get(name, {}) for source in self._sources)
+        return {post_id: text for part in found for post_id, text in part.items()}
+
     @property
     def unfinished(self) -> bool:
         """Whether parts wait to be joined into the cache file."""
         return any(source.path != self.path for source in self._sources)
 
-    def commit(self, rows: Rows) -> None:
+    def commit(self, rows: Rows, notes: Mapping[str, Any] | None = None) -> None:
         """Makes the features of some posts safe; after this returns they are never lost.
+
+        Args:
+            rows: The features.
+            notes: Facts that the next extraction needs if this one is interrupted.
 
         Raises:
             CacheError: A number is not finite in the stored type.
@@ -87,10 +101,11 @@ class CacheWriter:
         self._refuse_overflow(rows)
         folder = parts_folder(self.path)
         make_folder(folder)
-        numbers = [int(p.stem.removeprefix("part-")) for p in folder.glob("part-*.h5")]
-        path = folder / f"part-{max(numbers, default=-1) + 1:06d}.h5"
-        write_feature_file(path, self._header(rows.ids, rows.digests, rows.lengths, rows), [rows])
+        path = folder / f"part-{self._next_part:06d}.h5"
+        header = self._header(rows.ids, rows.digests, rows.lengths, rows, notes)
+        write_feature_file(path, header, [rows])
         self._add(FeatureFile(path))
+        self._next_part += 1
 
     def finish(self, order: Sequence[str], notes: Mapping[str, Any]) -> FeatureFile:
         """Joins everything committed into the cache file.
@@ -104,8 +119,7 @@ class CacheWriter:
             StorageError: The disk refuses; the parts and the old file stay.
         """
         newest = {i: n for n, source in enumerate(self._sources) for i in source.header.ids}
-        ids = [i for i in dict.fromkeys(order) if i in newest]
-        ids += [i for i in newest if i not in set(order)]
+        ids = [i for i in dict.fromkeys([*order, *newest]) if i in newest]
         places = [(newest[i], self._sources[newest[i]].rows[i]) for i in ids]
         digests = [self._sources[s].header.digests[row] for s, row in places]
         lengths = self._lengths(places)
@@ -176,6 +190,7 @@ class CacheWriter:
         )
 
     def _refuse_overflow(self, rows: Rows) -> None:
+        narrow = self._fingerprint.dtype is StoredDtype.FLOAT16
         for name, values in (("pooled", rows.pooled), ("hidden", rows.hidden)):
             if not np.isfinite(values).all():
                 raise CacheError(
@@ -183,7 +198,9 @@ class CacheWriter:
                     f"{self._fingerprint.dtype}",
                     where=self.path,
                     found=f"among {len(rows.ids)} posts beginning with {rows.ids[0]}",
-                    hint="store wider numbers: --dtype float32",
+                    hint="store wider numbers: --dtype float32"
+                    if narrow
+                    else "check the weights: they give no numbers for these posts",
                 )
 
 

@@ -35,23 +35,23 @@ class _Verbs(TyperGroup):
             report_interrupt()
             raise typer.Exit(_INTERRUPTED) from None
         except MvsaError as error:
-            if _debugging():
+            if ctx.params["_debug"]:
                 raise
             report_error(error)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
             # Usage errors and exits are the framework's own, which shows them itself.
-            if _debugging() or hasattr(error, "exit_code") or isinstance(error, typer.Abort):
+            if (
+                ctx.params["_debug"]
+                or hasattr(error, "exit_code")
+                or isinstance(error, typer.Abort)
+            ):
                 raise
             if isinstance(error, BrokenPipeError):
                 _close_output()
                 raise typer.Exit(0) from None
             report_surprise(error)
             raise typer.Exit(_DEFECT) from None
-
-
-def _debugging() -> bool:
-    return os.environ.get("MVSA_DEBUG", "") not in ("", "0")
 
 
 def _close_output() -> None:
@@ -83,7 +83,9 @@ def _show_version(wanted: bool) -> None:  # typer's callback
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", envvar="MVSA_DEBUG", help="Show tracebacks of errors.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option(
@@ -91,8 +93,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    if debug:
-        os.environ["MVSA_DEBUG"] = "1"
+    """Options that stand before every verb."""
 
 
 def main() -> None:

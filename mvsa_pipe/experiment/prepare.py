@@ -1,9 +1,11 @@
 """Posts, split and caches joined into what heads are trained and scored on."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
@@ -48,6 +50,14 @@ class Experiment:
     def backbones(self) -> dict[str, str]:
         """The backbone's name of each modality."""
         return {m.value: f.header.fingerprint.backbone for m, f in self.files.items()}
+
+    def labels_of(self, part: str) -> NDArray[np.int64]:
+        """True class of every post of a part."""
+        return self.material.labels.cpu()[self.indices[part]].numpy()
+
+    def placed(self, device: torch.device) -> "Experiment":
+        """The same experiment with its material on a device, if the device has room for it."""
+        return replace(self, material=self.material.placed(device))
 
     @property
     def sizes(self) -> dict[str, int]:

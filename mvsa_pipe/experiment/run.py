@@ -61,16 +61,17 @@ def run_head(
     Raises:
         MvsaError: As ``fit_head``.
     """
-    fitted = fit_head(head, head_options, experiment.material, training)
-    device = resolve_device(training.device)
-    features = experiment.material.features.to(device)
+    experiment = experiment.placed(resolve_device(training.device))
+    material = experiment.material
+    fitted = fit_head(head, head_options, material, training)
     probabilities, labels, predicted, scores = {}, {}, {}, {}
     for part in _SCORED_PARTS:
         index = experiment.indices[part]
         if not len(index):
             continue
-        probabilities[part] = predict_probabilities(fitted.head, features, index.to(device))
-        labels[part] = experiment.material.labels[index].numpy()
+        here = index.to(material.train.device)
+        probabilities[part] = predict_probabilities(fitted.head, material.features, here)
+        labels[part] = experiment.labels_of(part)
         predicted[part] = probabilities[part].argmax(axis=1)
         scores[part] = score(labels[part], predicted[part], experiment.posts.classes)
     record = _metrics_record(experiment, head, training, fitted, scores)
@@ -91,8 +92,7 @@ def refuse_early(
 
 def references(experiment: Experiment, part: str) -> list[dict[str, Any]]:
     """The majority and the chance row of one part."""
-    train = experiment.material.labels[experiment.indices["train"]].numpy()
-    labels = experiment.material.labels[experiment.indices[part]].numpy()
+    train, labels = experiment.labels_of("train"), experiment.labels_of(part)
     classes = len(experiment.posts.classes)
     return [row(train, labels, classes).as_record() for row in (majority, chance)]
 

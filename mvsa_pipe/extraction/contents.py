@@ -83,9 +83,14 @@ def _image(storage: Storage, post: Post) -> Content | DataError | None:
         digest = _digest(storage.read(name))
     except DataError as error:
         return error
-    return Content(
-        post.id, digest, open_image=lambda: decode_image(storage.read(name), storage.where(name))
-    )
+    return Content(post.id, digest, open_image=partial(_decoded, storage, name, digest))
+
+
+def _decoded(storage: Storage, name: str, digest: str) -> Image.Image:
+    data = storage.read(name)
+    if _digest(data) != digest:
+        raise DataError("A picture was changed during the extraction", where=storage.where(name))
+    return decode_image(data, storage.where(name))
 
 
 def _digest(data: bytes) -> str:

@@ -9,7 +9,7 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.writer import open_writer
+from mvsa_pipe.cache.writer import CacheWriter, open_writer
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
@@ -84,22 +84,20 @@ def extract(
     resolution = recall(backbone, options) or job.load().resolution
     folder = CacheFolder(options.cache)
     with open_writer(folder, posts.name, resolution.fingerprint) as writer:
-        committed = writer.committed
-        missing = [item for item in contents if committed.get(item.id) != item.digest]
-        for rows in job.stream(missing) if missing else ():
-            writer.commit(rows)
+        reused, missing = job.divide(contents, writer)
+        for rows in job.stream(missing, resolution) if missing else ():
+            writer.commit(rows, job.refusals())
             job.extracted += len(rows.ids)
-        job.refuse_unreadable(nothing_kept=not writer.committed)
-        changed = job.extracted or not writer.path.is_file() or writer.unfinished
-        if changed:
-            notes = job.notes(contents, resolution)
+        job.require_readable(writer)
+        if job.extracted or writer.unfinished or job.refusals_beside(writer) != _noted(writer):
+            notes = job.notes(contents, resolution) | job.refusals_beside(writer)
             file = writer.finish([post.id for post in posts.posts], notes)
         else:
             file = FeatureFile(writer.path)
     return Extraction(
         file=file,
         extracted=job.extracted,
-        reused=len(contents) - len(missing),
+        reused=reused,
         skipped=job.faults,
         device=resolution.device,
         seconds=time.perf_counter() - started,
@@ -108,13 +106,18 @@ def extract(
 
 @dataclass
 class _Job:
-    """One extraction under way; the backbone is loaded when first needed."""
+    """One extraction under way; the backbone is loaded when first needed.
+
+    ``faults`` says what is wrong with posts, ``refused`` which bytes were found so: they need not
+    be decoded again to know.
+    """
 
     posts: PostSet
     backbone: BackboneOptions
     options: ExtractOptions
     progress: Progress
     faults: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     extracted: int = 0
     session: "Session | None" = None
 
@@ -126,28 +129,57 @@ class _Job:
             self.session = Session.load(self.backbone, self.options)
         return self.session
 
-    def stream(self, missing: Sequence[Content]) -> Iterator[Rows]:
+    def divide(self, contents: Sequence[Content], writer: CacheWriter) -> tuple[int, list[Content]]:
+        """How many posts the cache holds as they are, and which others must be tried."""
+        committed, noted = writer.committed, _noted(writer)
+        missing = [item for item in contents if committed.get(item.id) != item.digest]
+        reused = len(contents) - len(missing)
+        if self.options.on_bad_post is BadPostPolicy.SKIP:
+            bad = {i.id: i.digest for i in missing if noted["refused"].get(i.id) == i.digest}
+            self.refused |= bad
+            self.faults |= {post_id: noted["skipped"][post_id] for post_id in bad}
+            missing = [item for item in missing if item.id not in bad]
+        return reused, missing
+
+    def stream(self, missing: Sequence[Content], resolution: Resolution) -> Iterator[Rows]:
         session = self.load()
-        name = session.resolution.fingerprint.backbone
+        # What was remembered of the backbone may have been true of another machine.
+        resolution.fingerprint.require(session.resolution.fingerprint, self.options.cache)
+        name = resolution.fingerprint.backbone
         self.progress.say(f"{name} on {session.device_name}, {session.precision.value}")
-        session.measure_deviation(missing)
         self.progress.start(f"extract {name}", len(missing))
-        yield from session.stream(missing, self.progress.advance, self._refused)
+        yield from session.stream(missing, self.progress.advance, self._refuse)
 
-    def _refused(self, post_id: str, error: DataError) -> None:
-        self.faults[post_id] = error.what
+    def _refuse(self, item: Content, error: DataError) -> None:
+        self.faults[item.id] = error.what
+        self.refused[item.id] = item.digest
 
-    def refuse_unreadable(self, *, nothing_kept: bool) -> None:
-        """A cache of no posts would serve nobody, whatever the policy."""
+    def refusals(self) -> dict[str, dict[str, str]]:
+        """What is noted of unreadable posts."""
+        return {"skipped": self.faults, "refused": self.refused}
+
+    def refusals_beside(self, writer: CacheWriter) -> dict[str, dict[str, str]]:
+        """The same, with what the cache notes of posts that this data set does not list now."""
+        here, found = {post.id for post in self.posts.posts}, self.refusals()
+        return {
+            name: {i: text for i, text in old.items() if i not in here} | found[name]
+            for name, old in _noted(writer).items()
+        }
+
+    def require_readable(self, writer: CacheWriter) -> None:
+        nothing_kept = not writer.committed
         if nothing_kept or (self.faults and self.options.on_bad_post is BadPostPolicy.ERROR):
             raise UnreadablePostsError(self.faults, self.posts.storage.root)
 
     def notes(self, contents: Sequence[Content], resolution: Resolution) -> dict[str, Any]:
-        notes = {
+        return {
             "written": now(),
             "device": resolution.device,
             "versions": package_versions(),
             "backbone": self.backbone.located().as_record(),
-            "skipped": self.faults,
+            **self.load().notes(contents),
         }
-        return notes | (self.session.notes(contents) if self.session else {})
+
+
+def _noted(writer: CacheWriter) -> dict[str, dict[str, str]]:
+    return {name: writer.noted(name) for name in ("skipped", "refused")}

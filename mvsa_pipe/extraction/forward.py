@@ -26,6 +26,9 @@ from mvsa_pipe.extraction.contents import Content
 _PART_BYTES = 32 * 2**20
 _MOST_POSTS_A_PART = 2048
 
+# Processors scale the short side up to some 256 pixels, whatever the long one becomes: a line of
+# 60,000 pixels would take 12 GB. Real pictures stay below 1:20.
+_NARROWEST = 256
 
 BackboneT = TypeVar("BackboneT", bound=Backbone)
 
@@ -140,7 +143,7 @@ def stream_images(
     items: Sequence[Content],
     workers: int,
     advance: Callable[[int], None],
-    refused: Callable[[str, DataError], None],
+    refused: Callable[[Content, DataError], None],
 ) -> Iterator[Rows]:
     """Features of pictures in their order; threads decode ahead while the model computes.
 
@@ -161,7 +164,13 @@ def stream_images(
 
 
 def _preparer(backbone: ImageBackbone) -> Callable[[Content], NDArray[np.generic]]:
-    return lambda item: backbone.prepare(item.open_image())
+    def prepare(item: Content) -> NDArray[np.generic]:
+        image = item.open_image()
+        if max(image.size) > _NARROWEST * min(image.size):
+            raise DataError("A picture is too narrow for a backbone to see", found=image.size)
+        return backbone.prepare(image)
+
+    return prepare
 
 
 def _image_part(
@@ -169,7 +178,7 @@ def _image_part(
     backbone: ImageBackbone,
     part: Sequence[Content],
     ready: Iterator[NDArray[np.generic] | DataError],
-    listeners: tuple[Callable[[int], None], Callable[[str, DataError], None]],
+    listeners: tuple[Callable[[int], None], Callable[[Content, DataError], None]],
 ) -> Rows | None:
     advance, refused = listeners
     good: list[Content] = []
@@ -181,7 +190,7 @@ def _image_part(
         for item in items:
             picture = next(ready)
             if isinstance(picture, DataError):
-                refused(item.id, picture)
+                refused(item, picture)
             else:
                 pixels.append(picture)
                 good.append(item)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.backbones.base import BackboneIdentity
     from mvsa_pipe.devices import Precision
 
-# A file written this recently could change again within its time stamp's grain.
+# A file written this shortly before could change again within its time stamp's grain.
 _SETTLED_SECONDS = 2.0
 
 
@@ -63,8 +62,13 @@ def remember(
     identity: "BackboneIdentity",
     precision: "Precision",
     device: str,
+    loaded_since: float,
 ) -> Resolution:
-    """Makes the fingerprint of a loaded backbone, and keeps it for the next time."""
+    """Makes the fingerprint of a loaded backbone, and keeps it for the next time.
+
+    ``loaded_since`` is when loading began (seconds since 1970): files that changed after it may
+    not be those that were loaded.
+    """
     fingerprint = Fingerprint(
         backbone=identity.name,
         modality=identity.modality,
@@ -75,17 +79,20 @@ def remember(
         precision=precision.value,
         dtype=options.dtype,
     )
-    stamps = {str(path): _stamp(path) for path in identity.witnesses}
-    if all(time.time() - stamp[1] / 1e9 > _SETTLED_SECONDS for stamp in stamps.values()):
-        known = {
-            "question": _question(backbone, options),
-            "fingerprint": fingerprint.to_json(),
-            "device": device,
-            "witnesses": stamps,
-        }
-        # A memo only saves time; the extraction itself will say what the disk refuses.
-        with suppress(StorageError):
+    # A memo only saves time; the extraction itself will say what the disk refuses.
+    with suppress(OSError, StorageError):
+        stamps = {str(path): _stamp(path) for path in identity.witnesses}
+        latest = max((max(stamp[1:3]) / 1e9 for stamp in stamps.values()), default=0.0)
+        if latest + _SETTLED_SECONDS < loaded_since:
+            known = {
+                "question": _question(backbone, options),
+                "fingerprint": fingerprint.to_json(),
+                "device": device,
+                "witnesses": stamps,
+            }
             write_json(_memo(backbone, options), known)
+        else:
+            _memo(backbone, options).unlink(missing_ok=True)
     return Resolution(fingerprint, device)
 
 
@@ -104,7 +111,7 @@ def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, A
         "dtype": options.dtype.value,
         "versions": package_versions(),
         "code": _code_digest(),
-        "machine": [platform.node(), platform.machine(), platform.processor(), *gpus],
+        "machine": [platform.node(), platform.machine(), _cpu_digest(), *gpus],
         "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "hubs": [os.environ.get(name, "") for name in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME")],
     }
@@ -116,6 +123,16 @@ def _code_digest() -> str:
     for path in sorted(Path(backbones.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _cpu_digest() -> str:
+    """Digest of what the CPU can do, which decides the arithmetic; machines can share a name."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor()
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    facts = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return hashlib.sha256("".join(sorted(facts)).encode()).hexdigest()[:16]
 
 
 def _stamp(path: Path) -> list[int]:

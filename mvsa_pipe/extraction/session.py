@@ -1,7 +1,8 @@
 """A loaded backbone at work: resolved, on its device, measured against float32."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,6 @@ class Session:
     device: torch.device
     precision: Precision
     resolution: Resolution
-    _deviation: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, wanted: BackboneOptions, options: ExtractOptions) -> "Session":
@@ -50,11 +50,12 @@ class Session:
             BackboneError: The weights cannot be had.
             ConfigError: The device or an option cannot be used.
         """
+        started = time.time()
         device = resolve_device(options.device)
         precision = resolve_precision(options.precision, device)
         backbone = load_backbone(wanted)
         resolution = remember(
-            wanted, options, backbone.identity, precision, describe_device(device)
+            wanted, options, backbone.identity, precision, describe_device(device), started
         )
         backbone.to(device)
         return cls(options, backbone, device, precision, resolution)
@@ -68,7 +69,7 @@ class Session:
         self,
         items: Sequence[Content],
         advance: Callable[[int], None],
-        refused: Callable[[str, DataError], None],
+        refused: Callable[[Content, DataError], None],
         *,
         precision: Precision | None = None,
         dtype: StoredDtype | None = None,
@@ -81,16 +82,16 @@ class Session:
         forward = Forward(self.backbone, *how, size)
         return stream_images(forward, items, self.options.workers, advance, refused)
 
-    def measure_deviation(self, items: Sequence[Content]) -> None:
-        """Compares what is stored with float32 arithmetic and storage, on a few posts."""
+    def deviation(self, items: Sequence[Content]) -> dict[str, Any] | None:
+        """How far what is stored lies from float32 arithmetic and storage, on a few posts."""
         few = list(items[:_MEASURED_POSTS])
         stored = self._gather(few, self.precision, self.options.dtype)
         exact = self._gather(few, Precision.FLOAT32, StoredDtype.FLOAT32)
         if stored is None or exact is None:
-            return
+            return None
         flat = [(_flat(a), _flat(b)) for a, b in zip(stored, exact, strict=True)]
-        self._deviation = {
-            "posts": len(few),
+        return {
+            "posts": len(exact[0]),
             "largest": max(float(np.abs(a - b).max()) for a, b in flat),
             "least_cosine": min(float(_cosines(a, b).min()) for a, b in flat),
         }
@@ -112,10 +113,8 @@ class Session:
         )
 
     def notes(self, contents: Sequence[Content]) -> dict[str, Any]:
-        """Facts for ``mvsa cache info``."""
-        notes: dict[str, Any] = {}
-        if self._deviation:
-            notes["deviation_from_float32"] = self._deviation
+        """Facts for ``mvsa cache info``: of the posts alone, however often it was interrupted."""
+        notes: dict[str, Any] = {"deviation_from_float32": self.deviation(contents)}
         if isinstance(self.backbone, TextBackbone):
             notes |= count_cut(self.backbone, contents)
         return notes

@@ -48,7 +48,10 @@ def load_head(run: Run, device: str) -> FusionHead:
         head.load_state_dict(run.head_state())
     except RuntimeError as error:
         raise RunError(
-            f"This checkpoint does not fit head {config['head']!r}", where=run.path, found=error
+            f"This checkpoint does not fit head {config['head']!r} as it is now",
+            where=run.path,
+            found=" ".join(str(error).split()),
+            hint="mvsa fit with the same options makes the run again",
         ) from error
     return head.eval()
 
@@ -113,6 +116,7 @@ def _file_for(
     path = CacheFolder(options.cache).path_of(posts.name, fingerprint)
     if path.is_file():
         file = FeatureFile(path)
+        fingerprint.require(file.header.fingerprint, path)
         known = dict(zip(file.header.ids, file.header.digests, strict=True))
         contents, faults = contents_of(asked, fingerprint.modality)
         held = all(known.get(item.id) == item.digest for item in contents)

@@ -55,7 +55,10 @@ class Run:
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = csv.DictReader(file, strict=True)
-                return [Member(row["id"], row["split"], row["label"]) for row in rows]
+                members = [Member(row["id"], row["split"], row["label"]) for row in rows]
+            if not members:
+                raise ValueError("it is empty")
+            return members
         except (OSError, ValueError, KeyError, csv.Error) as error:
             raise RunError(
                 "This run's list of posts cannot be read", where=path, found=error, hint=_FIT_AGAIN

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from mvsa_pipe.devices import (
     Precision,
-    arithmetic,
     cpu_threads,
+    fits_on,
     resolve_device,
     resolve_precision,
     usable_cores,
@@ -55,8 +55,14 @@ class Material:
     val: Int[Tensor, " m"]
     classes: tuple[str, ...]
 
-    def to(self, device: torch.device) -> "Material":
-        """The same material on another device."""
+    def placed(self, device: torch.device) -> "Material":
+        """The same material on a device, or where it is when the device has no room for it.
+
+        Batches of features that stay behind are copied to the device one by one.
+        """
+        here = self.labels.device.type == device.type
+        if here or not fits_on(device, self.features.bytes_held):
+            return self
         tensors = (self.labels, self.train, self.val)
         labels, train, val = (tensor.to(device) for tensor in tensors)
         return Material(self.features.to(device), labels, train, val, self.classes)
@@ -102,11 +108,12 @@ def fit_head(
         )
     device = resolve_device(options.device)
     head = build_head(name, material.features.sizes, options.seed, head_options, device)
-    material = material.to(device)
+    material = material.placed(device)
     started = time.perf_counter()
     if options.centre and head.centres and head.needs & POOLED:
         with torch.no_grad():
-            head.centre(material.features.batch(material.train, head.needs & POOLED))
+            pooled = material.features.batch(material.train, head.needs & POOLED)
+            head.centre(pooled.to(device))
     with cpu_threads(_threads(head)):
         if isinstance(head, SolvableHead):
             history, best, steps = _solve(head, material, options)
@@ -124,7 +131,7 @@ def _threads(head: FusionHead) -> int:
 def _class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:
     counts = torch.bincount(material.labels[material.train], minlength=len(material.classes))
     weights = parse_class_weights(options.class_weights, material.classes, counts.tolist())
-    return torch.tensor(weights, dtype=torch.float32, device=material.labels.device)
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def training_precision(options: TrainingOptions, device: torch.device) -> Precision:
@@ -141,7 +148,7 @@ def _train(
     trainer = make_trainer(
         head,
         options,
-        _class_weights(material, options),
+        _class_weights(material, options).to(device),
         steps_an_epoch * options.epochs,
         training_precision(options, device),
         device,
@@ -174,16 +181,16 @@ def _epoch(
     """One pass over the training posts; returns the mean loss over posts."""
     trainer.head.train()
     shuffled = torch.randperm(len(material.train), generator=order).to(material.train.device)
-    total = torch.zeros((), device=material.labels.device)
+    total = torch.zeros((), device=trainer.device)
     for chosen in torch.split(material.train[shuffled], options.batch_size):
-        batch = material.features.batch(chosen, trainer.head.needs)
-        total += trainer.step(batch, material.labels[chosen]) * len(chosen)
+        batch = material.features.batch(chosen, trainer.head.needs).to(trainer.device)
+        total += trainer.step(batch, material.labels[chosen].to(trainer.device)) * len(chosen)
     return float(total) / len(material.train)
 
 
 def _validation(head: FusionHead, material: Material) -> dict[str, float]:
     logits = predict_logits(head, material.features, material.val)
-    labels = material.labels[material.val]
+    labels = material.labels[material.val].to(logits.device)
     return {"val_loss": float(F.cross_entropy(logits, labels))} | {
         f"val_{name.value}": float(value)
         for name, value in _scores(logits, labels, len(material.classes)).items()
@@ -206,7 +213,8 @@ def _better(entry: dict[str, Any], than: dict[str, Any], select: Score) -> bool:
 def _solve(
     head: SolvableHead, material: Material, options: TrainingOptions
 ) -> tuple[list[dict[str, Any]], int, int]:
-    train = material.features.batch(material.train, head.needs)
+    device = next(head.parameters()).device
+    train = material.features.batch(material.train, head.needs).to(device)
     labels = material.labels[material.train]
     weights = None if options.class_weights == "none" else _class_weights(material, options)
     history: list[dict[str, Any]] = []
@@ -226,12 +234,11 @@ def _solve(
 def predict_logits(
     head: FusionHead, features: ResidentFeatures, posts: Int[Tensor, " n"]
 ) -> Float[Tensor, "n C"]:
-    """Logits of some posts in float32, in batches of fixed size and order."""
+    """Logits of some posts in float32 on the head's device, in batches of fixed size and order."""
     head.eval()
-    with arithmetic(Precision.FLOAT32, posts.device):
-        return torch.cat(
-            [head(features.batch(c, head.needs)).float() for c in torch.split(posts, SCORING_BATCH)]
-        )
+    device = next(head.parameters()).device
+    batches = (features.batch(c, head.needs).to(device) for c in torch.split(posts, SCORING_BATCH))
+    return torch.cat([head(batch).float() for batch in batches])
 
 
 def predict_probabilities(

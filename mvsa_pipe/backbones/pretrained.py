@@ -1,0 +1,173 @@
+"""Hugging Face encoders whole, or a word on how to point to them; never random weights instead."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.utils import logging as hub_logging
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers.utils import logging as transformers_logging
+
+from mvsa_pipe.backbones.weights import (
+    WeightsSource,
+    first_line,
+    listed,
+    local_hint,
+    read_state,
+)
+from mvsa_pipe.errors import BackboneError
+
+# What checkpoints saved from a masked language model leave out, and most poolings do not read.
+_POOLER = "pooler."
+
+
+def pretrained(
+    load: Callable[..., Any], source: str, name: str, part: str = "weights", **options: object
+) -> Any:  # noqa: ANN401
+    """Calls a ``from_pretrained``: what is on this machine first, then the hub.
+
+    Args:
+        load: The method.
+        source: A Hugging Face id or folder.
+        name: The backbone's name, for messages.
+        part: What is loaded, for messages.
+        **options: Handed on.
+
+    Raises:
+        BackboneError: Neither has it.
+    """
+    try:
+        with _quietly():
+            try:
+                return load(source, local_files_only=True, **options)
+            except (OSError, ValueError):
+                if Path(source).is_dir() or os.environ.get("HF_HUB_OFFLINE") == "1":
+                    raise
+                return load(source, **options)
+    # transformers raises OSError, ValueError, KeyError, RuntimeError and its own for one cause.
+    except Exception as error:
+        raise BackboneError(
+            f"The {part} of backbone {name!r} cannot be had",
+            where=source,
+            expected="a Hugging Face id that can be downloaded, or a local folder with "
+            "config.json, model.safetensors and what prepares its input",
+            found=first_line(error),
+            hint=local_hint(name),
+        ) from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Silences what would stand above our one paragraph: bars, reports, the hub's retries."""
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def hugging_face_config(source: str, name: str, family: str | None = None) -> PretrainedConfig:
+    """The configuration of a Hugging Face model, of one family if one is asked for.
+
+    Raises:
+        BackboneError: It cannot be had, or belongs to another architecture.
+    """
+    config: PretrainedConfig = pretrained(AutoConfig.from_pretrained, source, name)
+    if family is not None and config.model_type != family:
+        raise BackboneError(
+            f"These weights are no {family} model",
+            where=source,
+            expected=f"model_type {family}",
+            found=config.model_type,
+            hint=local_hint(name),
+        )
+    return config
+
+
+def hugging_face_model(
+    source: WeightsSource,
+    name: str,
+    config: PretrainedConfig,
+    *,
+    half: str = "",
+    with_pooler: bool = True,
+) -> nn.Module:
+    """Loads an encoder in float32 and refuses one whose weights are not all there.
+
+    Args:
+        source: Where it is loaded from.
+        name: The backbone's name, for messages.
+        config: Its configuration.
+        half: Attribute of the wanted half where a model has two (``vision_model``).
+        with_pooler: Whether the pooler is read; if not, a checkpoint may lack it.
+
+    Raises:
+        BackboneError: The weights cannot be had, or some are missing.
+    """
+    load, where = AutoModel.from_pretrained, source.model
+    if source.state_file is not None:
+        load, where = _from_state(read_state(source.state_file), config), str(source.state_file)
+    model, report = pretrained(
+        load,
+        where,
+        name,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are reported, and refused below by their names
+    )
+    _refuse_other_architecture(model, report, source, name, with_pooler=with_pooler)
+    if any(_POOLER in key for key in report["missing_keys"]):
+        model.pooler = None
+    module: nn.Module = getattr(model, half, model) if half else model
+    return module
+
+
+def _from_state(state: Mapping[str, Tensor], config: PretrainedConfig) -> Callable[..., Any]:
+    """A ``from_pretrained`` that takes a state dict for the checkpoint of any model.
+
+    transformers knows the older names of tensors, and which belong to other tasks' heads.
+    """
+    with torch.device("meta"):
+        architecture = type(AutoModel.from_config(config))  # type: ignore[no-untyped-call]
+
+    def load(_: str, **options: object) -> Any:  # noqa: ANN401
+        return architecture.from_pretrained(None, config=config, state_dict=state, **options)
+
+    return load
+
+
+def _refuse_other_architecture(
+    model: nn.Module,
+    report: Mapping[str, Iterable[Any]],
+    source: WeightsSource,
+    name: str,
+    *,
+    with_pooler: bool,
+) -> None:
+    missing = sorted(k for k in report["missing_keys"] if with_pooler or _POOLER not in k)
+    misshapen = sorted(str(entry[0]) for entry in report["mismatched_keys"])
+    # Tensors of another task's head are left over rightly, tensors of the encoder are not: they
+    # belong to a deeper one.
+    parts = {child for child, _ in model.named_children()}
+    prefix = f"{model.base_model_prefix}."
+    left_over = sorted(
+        key for key in report["unexpected_keys"] if key.removeprefix(prefix).split(".")[0] in parts
+    )
+    found = listed(("missing", missing), ("left over", left_over), ("of wrong shape", misshapen))
+    if found:
+        raise BackboneError(
+            f"The weights of backbone {name!r} belong to another architecture, or are not complete",
+            where=source.state_file or source.model,
+            expected=f"the {len(model.state_dict()):,} tensors of {type(model).__name__} as its "
+            "config.json describes it",
+            found=found,
+            hint=local_hint(name),
+        )

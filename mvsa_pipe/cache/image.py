@@ -1,0 +1,125 @@
+"""The HDF5 structure of a feature file, made in memory before the disk is touched.
+
+HDF5 that meets a full disk prints tracebacks, and its library can crash when the process ends. So
+it never writes to the disk here: it lays the file out in memory, where the space of the features
+is only an offset, and what it wrote is then copied by plain writes that fail cleanly.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mvsa_pipe.cache.layout import FORMAT, PARTS, SEAL_LENGTH, Header
+
+# From this version on, all that HDF5 must understand of its own structure carries checksums.
+_LIBRARY_BOUNDS = ("v110", "v110")
+
+_PAGE = 2**16
+
+
+class SparseImage(io.RawIOBase):
+    """A file in memory that keeps only the pages that were written."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+        self._at = 0
+        self.size = 0
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves to a position, which may lie beyond the end."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """The position."""
+        return self._at
+
+    def truncate(self, size: int | None = None) -> int:
+        """Sets the length; what is beyond the old end reads as zeros."""
+        self.size = self._at if size is None else size
+        return self.size
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
+        """Writes at the position."""
+        raw = memoryview(data).cast("B")
+        for page, start, stop, done in self._pieces(len(raw)):
+            held = self._pages.setdefault(page, bytearray(_PAGE))
+            held[start:stop] = raw[done : done + stop - start]
+        self._at += len(raw)
+        self.size = max(self.size, self._at)
+        return len(raw)
+
+    def readinto(self, into: Any) -> int:  # noqa: ANN401  # any writable buffer
+        """Reads at the position, up to the end."""
+        raw = memoryview(into).cast("B")
+        count = max(0, min(len(raw), self.size - self._at))
+        for page, start, stop, done in self._pieces(count):
+            held = self._pages.get(page)
+            raw[done : done + stop - start] = held[start:stop] if held else bytes(stop - start)
+        self._at += count
+        return count
+
+    def _pieces(self, count: int) -> Iterator[tuple[int, int, int, int]]:
+        """Page, first and last byte in it, and how many bytes came before."""
+        done = 0
+        while done < count:
+            page, start = divmod(self._at + done, _PAGE)
+            stop = min(_PAGE, start + count - done)
+            yield page, start, stop, done
+            done += stop - start
+
+    def written(self) -> Iterator[tuple[int, memoryview]]:
+        """Position and bytes of every page that was written."""
+        for page, held in sorted(self._pages.items()):
+            yield page * _PAGE, memoryview(held)[: self.size - page * _PAGE]
+
+
+def lay_out(header: Header) -> tuple[SparseImage, dict[str, int]]:
+    """Makes a file's structure; returns it with the offset in bytes of what is filled in later."""
+    dtype = header.fingerprint.dtype.value
+    image = SparseImage()
+    with h5py.File(image, "w", libver=_LIBRARY_BOUNDS) as file:
+        file.attrs["schema"] = header.fingerprint.schema
+        file.attrs["format"] = _text(FORMAT)
+        file.attrs["dataset"] = _text(header.dataset)
+        file.attrs["fingerprint"] = _text(header.fingerprint.to_json())
+        file["notes"] = _text(json.dumps(header.notes, ensure_ascii=False))
+        file["ids"] = _texts(header.ids)
+        file["digests"] = _texts(header.digests)
+        if header.offsets is not None:
+            file["offsets"] = header.offsets
+        count = len(header.ids)
+        places = {
+            "checksums": _allocate(file, "checksums", (count, len(PARTS)), "u8"),
+            "seal": _allocate(file, "seal", (1,), f"S{SEAL_LENGTH}"),
+            "pooled": _allocate(file, "pooled", (count, header.width), dtype),
+            "hidden": _allocate(file, "hidden", header.hidden_shape, dtype),
+        }
+    return image, places
+
+
+def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> int:
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return int(file.create_dataset(name, shape, dtype, dcpl=plan).id.get_offset() or 0)
+
+
+def _text(value: str) -> NDArray[np.bytes_]:
+    """A string of fixed length; variable ones lie in a heap without checksums."""
+    encoded = value.encode()
+    return np.array(encoded, h5py.string_dtype("utf-8", max(1, len(encoded))))
+
+
+def _texts(values: Sequence[str]) -> NDArray[np.bytes_]:
+    encoded = [value.encode() for value in values]
+    return np.array(encoded, h5py.string_dtype("utf-8", max([1, *map(len, encoded)])))

@@ -1,0 +1,332 @@
+"""Posts, labels, pictures and splits that are wrong: one paragraph, exit code 2, nothing lost."""
+
+import json
+import re
+import shutil
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+EXTRACT = ("extract", "--partner", "none", "--backbone")
+FIT = ("fit", "--head", "native-cat", "--epochs", "1")
+
+
+def edit(change, path="data/labelResultAll.txt"):
+    """Rewrites the label list by its lines, the header included."""
+    lines = Path(path).read_text().splitlines()
+    Path(path).write_text("\n".join(change(lines)) + "\n")
+
+
+def add_row(row):
+    return lambda lines: [*lines, row]
+
+
+def new_posts(*rows, header="id,text,image,label", name="new.csv"):
+    Path(name).write_text("\n".join([header, *rows]) + "\n")
+    return name
+
+
+@pytest.mark.parametrize("verb", [(*EXTRACT, "tiny-text"), FIT, ("data", "check")])
+@pytest.mark.usefixtures("place")
+def test_nothing_at_the_path(refused, verb):
+    where = ["nowhere"] if verb[0] == "data" else ["--data", "nowhere"]
+    text = refused(*verb, *where)
+    assert "nothing at this path (nowhere)" in text
+    assert "Next: " in text
+
+
+@pytest.mark.usefixtures("place")
+def test_an_empty_folder(refused):
+    Path("empty").mkdir()
+    text = refused(*EXTRACT, "tiny-text", "--data", "empty")
+    assert "This folder is empty (empty)" in text
+    assert "--data PATH" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_folder_of_something_else(refused):
+    Path("other").mkdir()
+    Path("other/notes.md").write_text("hello")
+    text = refused(*FIT, "--data", "other")
+    assert "No known layout" in text
+    assert "notes.md" in text
+    assert "--format" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (add_row("1\tpositive,positive"), ["'1'", "already"]),
+        (add_row("777\thappy,positive"), ["happy"]),
+        (add_row("777\tpositive"), ["777|line 102"]),
+        (add_row("777\tpositive,neutral\tpositive,neutral"), ["line 102"]),
+        (lambda lines: [line.split("\t")[0] for line in lines], ["line 2|layout"]),
+        (lambda lines: lines[:1], ["no post|without rows|empty"]),
+    ],
+    ids=["duplicate", "unknown label", "narrow row", "wide row", "missing column", "no rows"],
+)
+@pytest.mark.usefixtures("place")
+def test_a_label_list_that_is_wrong(refused, change, words):
+    edit(change)
+    text = refused(*FIT)
+    for word in words:
+        assert re.search(word, text), text
+    assert "labelResultAll.txt" in text or "data" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "words"),
+    [
+        (["1,a,,pos", "1,b,,neg"], "id,text,image,label", "'1' stands in line 2 already"),
+        (["1,a,pos"], "id,text,label", "1 column is missing.*Expected image"),
+        (["1,a,,pos,more"], "id,text,image,label", "line 2: 5 cells"),
+        (["1,a,,", "2,b,,neg"], "id,text,image,label", "line 2: the label is empty"),
+        (["1,a,,Good", "2,b,,good"], "id,text,image,label", "'Good' and 'good'"),
+        (["1,a,../../etc/x.jpg,pos"], "id,text,image,label", "does not lie in the table's folder"),
+        (['1,"never closed,,pos'], "id,text,image,label", "unexpected end"),
+    ],
+    ids=["duplicate", "column", "width", "unlabelled", "case", "outside", "quote"],
+)
+@pytest.mark.usefixtures("place")
+def test_a_table_that_is_wrong(refused, rows, header, words):
+    text = refused(*FIT, "--data", new_posts(*rows, header=header))
+    assert re.search(words, text), text
+    assert "new.csv" in text
+    assert "Next: " in text
+
+
+@pytest.mark.usefixtures("place")
+def test_every_bad_row_is_named_at_once(refused):
+    rows = [f"{n},text,," for n in range(30)]
+    text = refused(*FIT, "--data", new_posts(*rows))
+    assert "30 rows cannot be used" in text
+    assert "and 20 more" in text
+
+
+def bomb():
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def spoil_pictures():
+    folder = Path("data/data")
+    (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:300])
+    (folder / "2.jpg").write_text("I am no picture")
+    (folder / "3.jpg").write_bytes(b"")
+    (folder / "4.jpg").write_bytes(bomb())
+    (folder / "5.jpg").unlink()
+    return {"1": "cut short", "2": "no picture", "3": "empty", "4": "too large", "5": "no image"}
+
+
+@pytest.mark.usefixtures("place")
+def test_broken_pictures_are_named_all_at_once(refused, mvsa):
+    faults = spoil_pictures()
+    text = refused(*EXTRACT, "tiny-image", "--cache", "new", keeps=False)
+    assert "5 posts" in text
+    for post_id, fault in faults.items():
+        assert re.search(rf"\b{post_id}: [^,]*{fault}", text), text
+    assert "--on-bad-image skip" in text
+    skipped = mvsa(*EXTRACT, "tiny-image", "--cache", "new", "--on-bad-image", "skip")
+    assert skipped.exit_code == 0, skipped.output
+    assert "0 extracted, 95 were there, 5 skipped" in skipped.stdout
+    assert mvsa(*EXTRACT, "tiny-text", "--cache", "new").exit_code == 0
+    fit = mvsa(*FIT, "--cache", "new", "--json")
+    assert sorted(json.loads(fit.stdout)["left_out"]) == sorted(faults)
+
+
+@pytest.mark.usefixtures("place")
+def test_pictures_broken_after_their_extraction_are_never_answered_from_the_cache(refused, mvsa):
+    faults = spoil_pictures()
+    text = refused(*FIT)
+    assert "5 posts is not what was extracted" in text
+    assert "mvsa extract --data data --backbone tiny-image" in text
+    refused("extract", "--data", "data", "--backbone", "tiny-image", keeps=False)
+    skip = ["--on-bad-image", "skip"]
+    assert mvsa("extract", "--data", "data", "--backbone", "tiny-image", *skip).exit_code == 0
+    fit = mvsa(*FIT, "--json")
+    assert fit.exit_code == 0, fit.stderr
+    assert sorted(json.loads(fit.stdout)["left_out"]) == sorted(faults)
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_no_picture_at_all(refused, policy):
+    table = new_posts("1,a,gone.jpg,pos", "2,b,,neg")
+    words = ["--data", table, "--cache", "new", "--on-bad-image", policy]
+    text = refused(*EXTRACT, "tiny-image", *words, keeps=False)
+    assert "2 posts" in text
+    assert not list(Path("new").glob("*/*.h5"))
+
+
+@pytest.mark.usefixtures("place")
+def test_posts_without_text(refused, mvsa):
+    Path("data/data/9.txt").unlink()
+    text = refused(*EXTRACT, "tiny-text", "--cache", "new", keeps=False)
+    assert "9: it has no text" in text
+    skip = mvsa(*EXTRACT, "tiny-text", "--cache", "new", "--on-bad-image", "skip")
+    assert "1 skipped" in skip.stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_bytes_that_are_no_utf8_are_read_all_the_same(mvsa):
+    Path("data/data/9.txt").write_bytes(b"na\xefve caf\xe9 \xff\xfe")
+    Path("data/data/8.txt").write_bytes("好 \xa1\xad".encode("gb18030"))
+    result = mvsa(*EXTRACT, "tiny-text", "--cache", "new")
+    assert result.exit_code == 0, result.output
+    record = json.loads(mvsa("data", "check", "data", "--json").stdout)
+    assert record["encodings"] == {"utf-8": 98, "latin-1": 1, "gb18030": 1}
+
+
+def zipped(name="data.zip", **added):
+    with zipfile.ZipFile(name, "w") as archive:
+        for path in sorted(Path("data").rglob("*")):
+            if path.is_file():
+                archive.write(path)
+        for entry, content in added.items():
+            archive.writestr(entry.replace("__", "../"), content)
+    return Path(name)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_zip_is_read_in_place_if_it_is_whole(mvsa, refused):
+    whole = zipped()
+    assert mvsa(*EXTRACT, "tiny-text", "--data", whole).exit_code == 0
+    whole.write_bytes(whole.read_bytes()[:-2000])
+    text = refused(*EXTRACT, "tiny-text", "--data", whole)
+    assert "cut short (data.zip)" in text
+    assert "unzip -t" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_zip_that_leaves_its_folder(refused):
+    text = refused(*EXTRACT, "tiny-text", "--data", zipped(__evil="x"))
+    assert "../evil" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_zip_with_a_damaged_entry(refused):
+    path = zipped()
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("data/data/9.jpg")
+    at = entry.header_offset + 30 + len(entry.filename) + 200
+    data[at : at + 50] = bytes(50)
+    path.write_bytes(data)
+    text = refused(*EXTRACT, "tiny-image", "--data", path, "--cache", "new", keeps=False)
+    assert re.search(r"1 posts.*\b9: ", text), text
+
+
+def folds(**parts):
+    Path("fold").mkdir()
+    for name, ids in parts.items():
+        Path(f"fold/{name}.txt").write_text("".join(f"{post_id}\n" for post_id in ids))
+    return "fold"
+
+
+ALL = [str(n) for n in range(1, 101)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"train": [*ALL[:80], "9999"], "val": ALL[80:]}, "1 id that the data set lacks: 9999"),
+        ({"train": ALL[:81], "val": ALL[80:]}, "1 id in two parts: 81"),
+        ({"train": ALL[:80], "val": ALL[80:99]}, "1 id of the data set in no part: 100"),
+        ({"train": [*ALL[:80], "1"], "val": ALL[80:]}, "listed twice in one part: 1"),
+        ({"train": ALL}, "no list of the part val"),
+    ],
+    ids=["unknown", "two parts", "no part", "twice", "no val"],
+)
+@pytest.mark.usefixtures("place")
+def test_a_split_that_does_not_fit(refused, parts, words):
+    text = refused(*FIT, "--split", folds(**parts))
+    assert words in text
+    assert "fold" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_validation_part_that_is_empty(refused):
+    text = refused(*FIT, "--split", folds(train=ALL, val=[]))
+    assert re.search("validation|val", text), text
+    assert "--split" in text
+
+
+@pytest.mark.parametrize("split", ["nonsense", "random-8", "random-0:1:1", "random-a:b"])
+@pytest.mark.usefixtures("place")
+def test_a_split_that_is_none(refused, split):
+    text = refused(*FIT, "--split", split)
+    assert "split" in text
+    assert "random-8:1:1" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_class_with_fewer_than_two_posts(refused, mvsa):
+    rows = [f"{n},text {n},data/data/{n}.jpg,{'pos' if n % 2 else 'neg'}" for n in range(1, 31)]
+    table = new_posts(*rows, "31,text,data/data/31.jpg,rare")
+    for name in ("tiny-text", "tiny-image"):
+        assert mvsa(*EXTRACT, name, "--data", table).exit_code == 0
+    text = refused(*FIT, "--data", table)
+    assert "rare: 1" in text
+    assert "at least two posts in each class" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_names_and_paths_that_are_unusual_work(mvsa):
+    """Spaces, brackets, umlauts, Windows line ends, capitals, leading zeros, commas in ids."""
+    folder = Path("sp ace/dätä [/x]")
+    folder.mkdir(parents=True)
+    rows = []
+    for n in range(1, 41):
+        post_id = f"{n:03d}" if n <= 20 else str(n - 20)
+        image = f"Bild {n} ü.JPG"
+        shutil.copy(f"data/data/{n}.jpg", folder / image)
+        rows.append(
+            f'"{post_id}, [/b]","text {n} gööd 😀",{image},{"Very Good" if n % 2 else "[red]BAD"}'
+        )
+    text = "\r\n".join(["id,text,image,label", *rows]) + "\r\n"
+    (folder / "posts.csv").write_bytes(text.encode())
+    where = ["--data", folder, "--cache", "ca che"]
+    for name in ("tiny-text", "tiny-image"):
+        result = mvsa(*EXTRACT, name, *where)
+        assert result.exit_code == 0, result.output
+        assert "40 extracted" in result.stdout
+    fit = mvsa(*FIT, *where, "--runs", "läufe [/r]", "--name", "lauf [1]")
+    assert fit.exit_code == 0, fit.output
+    assert "→ [red]BAD" in fit.stdout
+    assert "run: läufe [/r]/lauf [1]" in fit.stdout
+    again = mvsa("evaluate", "läufe [/r]/lauf [1]", "--cache", "ca che", "--json")
+    metrics = json.loads(Path("läufe [/r]/lauf [1]/metrics.json").read_text())
+    assert json.loads(again.stdout)["scores"] == metrics["scores"]["test"]
+    shown = mvsa("predict", "läufe [/r]/lauf [1]", "--data", folder, "--cache", "ca che")
+    assert "001, [/b]" in shown.stdout
+    assert mvsa("data", "check", folder, "--split", "random-8:1:1").exit_code in (0, 1)
+
+
+@pytest.mark.usefixtures("place")
+def test_two_data_sets_of_one_name_never_mix(refused, mvsa):
+    for folder, offset in (("one", 0), ("two", 40)):
+        Path(folder).mkdir()
+        rows = []
+        for n in range(1, 41):
+            shutil.copy(f"data/data/{n + offset}.jpg", f"{folder}/{n}.jpg")
+            rows.append(f"{n},{folder} {n},{n}.jpg,{'pos' if n % 2 else 'neg'}")
+        new_posts(*rows, name=f"{folder}/posts.csv")
+    for name in ("tiny-text", "tiny-image"):
+        assert mvsa(*EXTRACT, name, "--data", "one").exit_code == 0
+    text = refused(*FIT, "--data", "two")
+    assert "40 posts is not what was extracted" in text
+    assert "--data-name" in text
+    named = ["--data", "two", "--data-name", "two"]
+    for name in ("tiny-text", "tiny-image"):
+        assert mvsa(*EXTRACT, name, *named).exit_code == 0
+    assert mvsa(*FIT, *named).exit_code == 0
+    assert mvsa(*FIT, "--data", "one").exit_code == 0

@@ -1,0 +1,301 @@
+"""Wrong names, options, caches and runs; disks that refuse; Ctrl-C. Nothing is lost."""
+
+import errno
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import files_below, paragraph, spawn
+
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+
+FIT = ("fit", "--head", "native-cat", "--epochs", "1")
+EXTRACT = ("extract", "--partner", "none", "--backbone")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fit", "--head", "dual_attention"], "did you mean dual-attention"),
+        (["bench", "--head", "nativ-cat"], "did you mean native-cat"),
+        ([*EXTRACT, "dinov"], "did you mean dinov2"),
+        (["extract", "--backbone", "tiny-image", "--partner", "tiny-txt"], "did you mean tiny-t"),
+        ([*FIT, "--text", "berd"], "Expected berd. Found tiny-text@"),
+        ([*EXTRACT, "tiny-image", "--weights", "x=y"], "--weights x=y"),
+        ([*EXTRACT, "hf-text"], "needs an argument"),
+        ([*FIT, "--device", "gpu"], "one of auto, cpu, cuda, mps"),
+        ([*FIT, "--set", "hidden"], "Expected name=value"),
+        ([*FIT, "--set", "=3"], "Expected name=value"),
+        ([*FIT, "--set", "hiden=3"], "did you mean hidden"),
+        ([*FIT, "--set", "hidden=many"], "Option 'hidden' cannot be used"),
+        ([*FIT, "--set", "hidden=-3"], "at least 1"),
+        ([*FIT, "--class-weights", "heavy"], "negative=WEIGHT,neutral=WEIGHT,positive=WEIGHT"),
+        ([*FIT, "--class-weights", "negative=1"], "negative=WEIGHT"),
+        ([*FIT[:3], "--epochs", "-1"], "--epochs cannot be used. Expected at least 1. Found -1"),
+        ([*FIT, "--learning-rate", "nan"], "--learning-rate cannot be used"),
+        ([*FIT, "--precision", "float8"], "--precision cannot be used"),
+        ([*FIT, "--image-grid", "-1"], "--image-grid cannot be used"),
+        ([*FIT, "--name", "../evil"], "--name cannot be used"),
+        ([*FIT, "--name", ""], "--name cannot be used"),
+        ([*FIT, "--name", "both"], "there already (runs/both)"),
+        ([*FIT, "--format", "mvsa"], "did you mean mvsa-"),
+        ([*FIT, "--data-name", "../x"], "name cannot be used"),
+        ([*FIT, "--task", "humour"], "has no task to choose"),
+        ([*EXTRACT, "tiny-image", "--batch-size", "0"], "--batch-size"),
+        ([*EXTRACT, "tiny-image", "--workers", "-1"], "--workers"),
+        ([*EXTRACT, "tiny-text", "--max-tokens", "1"], "--max-tokens"),
+        (["bench", "--seeds", "0"], "--seeds must be positive"),
+        (["predict", "runs/both"], "Found neither"),
+        (["predict", "runs/both", "--data", "data", "--text", "x"], "Found both"),
+        (["predict", "runs/both", "--data", "nowhere"], "nothing at this path (nowhere)"),
+        (["predict", "runs/both", "--text", "x", "--image", "no.jpg"], "no such image (no.jpg)"),
+        (["predict", "nowhere", "--text", "x"], "no run here (nowhere)"),
+        (["evaluate", "runs"], "runs/both, runs/text"),
+        (["evaluate", "runs/both", "--split", "nonsense"], "train, val, test or all"),
+        (["cache", "info", "nothing"], "No cache is named 'nothing'"),
+        (["cache", "info", "tiny"], "Several caches fit 'tiny'"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_what_cannot_be_used_is_named(refused, words, expected):
+    assert expected in refused(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fit"],
+        ["extract"],
+        ["frobnicate"],
+        ["fit", "--head", "text", "--select", "taste"],
+        ["fit", "--head", "text", "--epochs", "many"],
+        ["extract", "--backbone", "tiny-text", "--dtype", "float8"],
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_what_no_verb_takes_is_shown_with_its_usage(mvsa, words):
+    result = mvsa(*words)
+    assert result.exit_code == 2
+    assert "Usage: mvsa" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+@pytest.mark.parametrize("words", [FIT, (*EXTRACT, "tiny-text"), ("bench", "--head", "text")])
+@pytest.mark.usefixtures("place")
+def test_a_gpu_that_is_not_there(refused, words):
+    text = refused(*words, "--device", "cuda")
+    assert "Device 'cuda' was asked for" in text
+    assert "--device cpu" in text
+
+
+def cache_of(modality):
+    (path,) = Path("cache").glob(f"*/tiny-{modality}-*.h5")
+    return path
+
+
+def flip(path, name="pooled", row=7):
+    with h5py.File(path) as file:
+        data = file[name]
+        at = data.id.get_offset() + row * data.shape[1] * data.dtype.itemsize
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_flipped_byte(refused, mvsa):
+    path = cache_of("text")
+    flip(path)
+    text = refused(*FIT)
+    with h5py.File(path) as file:
+        post_id = file["ids"][7].decode()
+    assert str(path) in text
+    assert re.search(rf"1 damaged posts: {post_id}\b", text), text
+    assert "mvsa cache verify" in text
+    verified = mvsa("cache", "verify")
+    assert verified.exit_code == 1
+    assert f"post {post_id}" in verified.stdout
+
+
+@pytest.mark.parametrize("keep", [0, 100, 0.3, 0.999])
+@pytest.mark.usefixtures("place")
+def test_a_cache_that_was_cut(refused, keep):
+    path = cache_of("image")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if keep < 1 else keep])
+    text = refused(*FIT)
+    assert str(path) in text
+    assert "mvsa cache remove" in text or "mvsa cache verify" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_cache_of_another_layout(refused):
+    path = cache_of("text")
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema"] = 99
+    text = refused(*FIT)
+    assert "Expected schema" in text
+    assert "Found schema 99" in text
+    assert "mvsa cache remove" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_cache_of_another_fingerprint(refused, mvsa):
+    text = refused(*FIT, "--text", "tiny-text@00000000")
+    assert "Expected tiny-text@00000000" in text
+    path = cache_of("text")
+    config = json.loads(Path("runs/both/config.json").read_text())
+    fingerprint = json.loads(config["caches"]["text"]["fingerprint"])
+    other = mvsa(*EXTRACT, "tiny-text", "--max-tokens", "5", "--json")
+    shutil.copy(json.loads(other.stdout)[0]["cache"], path)
+    text = refused("evaluate", "runs/both")
+    assert "preprocessing.max_tokens is 5, asked for 128" in text
+    assert fingerprint["preprocessing"]["max_tokens"] == 128
+
+
+@pytest.mark.usefixtures("place")
+def test_something_else_that_calls_itself_a_cache(refused):
+    cache_of("text").write_text("hello")
+    assert "no feature cache" in refused(*FIT)
+
+
+@pytest.mark.parametrize("name", ["head.safetensors", "config.json", "metrics.json", "split.csv"])
+@pytest.mark.usefixtures("place")
+def test_a_run_that_lacks_a_file(refused, name):
+    (Path("runs/both") / name).unlink()
+    text = refused("evaluate", "runs/both")
+    assert name in text
+    assert "runs/both" in text
+    assert "mvsa fit" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_an_output_that_cannot_be_written(refused):
+    Path("file").write_text("")
+    words = ["predict", "runs/text", "--text", "x", "--output"]
+    assert "A file stands where a folder is needed" in refused(*words, "file/out.csv")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.usefixtures("place")
+def test_a_disk_that_refuses_runs_is_found_out_before_training(refused, monkeypatch, code):
+    def refuse(*_args, **_kwargs):
+        raise OSError(code, os.strerror(code))
+
+    def never(*_):
+        raise AssertionError("trained before the disk was asked")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("mvsa_pipe.experiment.run.fit_head", never)
+    text = refused(*FIT)
+    assert "--runs folder" in text
+    assert "(runs)" in text
+
+
+@pytest.mark.usefixtures("place")
+def test_a_cache_folder_that_is_read_only(refused, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    text = refused(*EXTRACT, "tiny-text", "--cache", "new")
+    assert "cannot be written to (new" in text
+    assert "pass another --cache" in text
+
+
+def limited():
+    """No file may grow over 60 kB: what a full disk looks like, without filling one."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+
+@pytest.mark.parametrize("words", [(*EXTRACT, "tiny-text", "--cache", "new"), FIT])
+def test_a_disk_that_fills_up_leaves_everything_as_it_was(place, words):
+    before = files_below(place)
+    process = spawn(*words, cwd=place, preexec_fn=limited)
+    _, stderr = process.communicate(timeout=120)
+    text = paragraph(process.returncode, stderr)
+    assert "ulimit -f" in text
+    assert "pass another --cache/--runs folder" in text
+    after = {name for name in files_below(place) if ".resolved" not in name}
+    assert {Path(name).suffix for name in after - set(before)} <= {".lock"}
+    assert not [path for path in (place / "runs").iterdir() if path.name not in ("both", "text")]
+
+
+def interrupt(process, line):
+    """Waits for a line on stderr and presses Ctrl-C a moment later."""
+    seen = []
+    for text in process.stderr:
+        seen.append(text)
+        if line in text:
+            break
+    else:
+        raise AssertionError("".join(seen))
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, "".join(seen) + rest
+    assert "Traceback" not in rest
+    assert "interrupted: " in rest
+    return rest
+
+
+def test_ctrl_c_while_extracting(tmp_path, mvsa, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_synthetic(Path("data"), SyntheticConfig(posts=1500, image_px=64))
+    process = spawn(*EXTRACT, "tiny-image", "--cache", "cut", cwd=tmp_path)
+    interrupt(process, " on cpu")
+    assert not list(Path("cut").glob("*/*.h5"))
+    for cache in ("cut", "whole"):
+        result = mvsa(*EXTRACT, "tiny-image", "--cache", cache)
+        assert result.exit_code == 0, result.output
+    assert mvsa("cache", "verify", "--cache", "cut").exit_code == 0
+    files = [FeatureFile(next(Path(cache).glob("*/*.h5"))) for cache in ("cut", "whole")]
+    assert files[0].header.ids == files[1].header.ids
+    rows = np.arange(1500)
+    assert np.array_equal(files[0].pooled(rows), files[1].pooled(rows))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("fit", "--head", "native-cat"), "native-cat on "),
+        (("bench", "--head", "native-cat", "--seeds", "1"), None),
+    ],
+)
+def test_ctrl_c_while_training(place, mvsa, words, line):
+    before = files_below(place)
+    process = spawn(*words, "--epochs", "1000000", "--patience", "0", cwd=place)
+    if line is None:
+        time.sleep(8)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130, stderr
+        assert "Traceback" not in stderr
+    else:
+        interrupt(process, line)
+    assert files_below(place) == before
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["both", "text"]
+    assert mvsa(*FIT).exit_code == 0
+
+
+def test_two_fits_of_one_name_at_once(place):
+    """Both find the name free and train; the second to end is told, and overwrites nothing."""
+    words = ["fit", "--head", "text", "--epochs", "200", "--patience", "0", "--name", "same"]
+    processes = [spawn(*words, "--seed", seed, cwd=place) for seed in "01"]
+    ends = [process.communicate(timeout=120) for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [0, 2], ends
+    assert "there already" in paragraph(2, ends[codes.index(2)][1])
+    record = json.loads(Path("runs/same/config.json").read_text())
+    assert record["training"]["seed"] == codes.index(0)
+    assert not list(Path("runs").glob(".same*"))

@@ -1,0 +1,330 @@
+"""Every verb from outside: what it prints, writes and exits with."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mvsa_pipe import __version__
+from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
+from mvsa_pipe.heads import HEADS
+
+PROBE = """
+import sys
+from mvsa_pipe.cli.app import app
+try:
+    app({words!r}, prog_name="mvsa")
+except SystemExit as end:
+    code = end.code
+heavy = {{"torch", "transformers", "sklearn", "pandas", "torchvision"}} & sys.modules.keys()
+print("HEAVY", sorted(heavy), file=sys.stderr)
+raise SystemExit(code)
+"""
+VERBS = ["", "quickstart", "data check", "extract", "fit", "evaluate", "predict", "bench"] + [
+    f"cache {verb}" for verb in ("list", "info", "verify", "remove")
+]
+
+
+def probe(*words):
+    return subprocess.run(
+        [sys.executable, "-c", PROBE.format(words=list(words))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_screens_load_nothing_heavy():
+    """One process for all of them: modules stay loaded, so the last line speaks for every verb."""
+    script = "import sys\nfrom mvsa_pipe.cli.app import app\n"
+    for verb in VERBS:
+        script += f"try: app({[*verb.split(), '--help']!r}, prog_name='mvsa')\n"
+        script += "except SystemExit as end: assert not end.code, end.code\n"
+    script += "heavy = {'torch', 'transformers', 'sklearn', 'pandas'} & sys.modules.keys()\n"
+    script += "assert not heavy, heavy\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage: mvsa") == len(VERBS)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["heads"], ["backbones"], ["cache", "list"], ["fit", "--head", "nope"], ["--version"]],
+)
+def test_light_verbs_load_nothing_heavy(words):
+    assert "HEAVY []" in probe(*words).stderr
+
+
+def test_the_module_is_the_command():
+    run = [sys.executable, "-m", "mvsa_pipe", "--version"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout == f"mvsa-pipe {__version__}\n"
+    beside = Path(sys.executable).with_name("mvsa")
+    done = subprocess.run([beside, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mvsa-pipe {__version__}\n"
+
+
+def test_nothing_typed_shows_the_help(mvsa):
+    result = mvsa()
+    assert result.exit_code == 2
+    assert "quickstart" in result.output
+
+
+def test_heads_lists_every_row(mvsa):
+    result = mvsa("heads")
+    assert result.exit_code == 0
+    for row in HEADS:
+        assert f"│ {row.name} " in result.stdout
+
+
+def test_backbones_lists_every_row(mvsa):
+    result = mvsa("backbones")
+    for row in (*TEXT_BACKBONES, *IMAGE_BACKBONES):
+        assert f"│ {row.name} " in result.stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_extract_takes_the_partner_along_and_says_so(mvsa):
+    result = mvsa("extract", "--backbone", "tiny-image", "--partner", "tiny-text", "--cache", "new")
+    assert result.exit_code == 0, result.output
+    assert "tiny-text is extracted along" in result.stderr
+    assert "tiny-image: 100 extracted, 0 were there" in result.stdout
+    assert "tiny-text: 100 extracted" in result.stdout
+    assert len(list(Path("new").glob("*/*.h5"))) == 2
+
+
+@pytest.mark.usefixtures("place")
+def test_extract_leaves_the_partner_alone_when_it_is_there(mvsa):
+    result = mvsa("extract", "--backbone", "tiny-image")
+    assert result.exit_code == 0, result.output
+    assert "along" not in result.stderr
+    assert "tiny-image: 0 extracted, 100 were there" in result.stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_extract_alone_is_alone(mvsa):
+    result = mvsa("extract", "--backbone", "tiny-image", "--partner", "none", "--cache", "new")
+    assert result.exit_code == 0, result.output
+    assert [path.name[:10] for path in Path("new").glob("*/*.h5")] == ["tiny-image"]
+
+
+@pytest.mark.usefixtures("place")
+def test_extract_prints_records(mvsa):
+    result = mvsa("extract", "--backbone", "tiny-image", "--json")
+    (record,) = json.loads(result.stdout)
+    assert (record["extracted"], record["reused"]) == (0, 100)
+
+
+@pytest.mark.usefixtures("place")
+def test_fit_says_which_caches_it_takes_and_where_the_run_is(mvsa):
+    result = mvsa("fit", "--head", "native-cat", "--epochs", "1")
+    assert result.exit_code == 0, result.output
+    for modality in ("text", "image"):
+        (path,) = Path("cache").glob(f"*/tiny-{modality}-*.h5")
+        assert f"{modality}: {path}" in result.stderr
+    assert "80 train, 10 val, 10 test" in result.stderr
+    path = Path(result.stdout.splitlines()[-1].removeprefix("run: "))
+    assert (path / "head.safetensors").is_file()
+    for word in ("majority", "chance", "accuracy %", "macro-F1 %", "→ positive"):
+        assert word in result.stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_fit_prints_one_document(mvsa):
+    words = ["--seed", "4", "--set", "hidden=16", "--set", "dropout=0.1", "--epochs", "1"]
+    result = mvsa("fit", "--head", "native-cat", "--json", *words)
+    record = json.loads(result.stdout)
+    assert record["seed"] == 4
+    config = json.loads((Path(record["run"]) / "config.json").read_text())
+    assert config["head_options"]["hidden"] == 16
+    assert config["head_options"]["dropout"] == 0.1
+
+
+def test_fit_takes_the_newest_cache_unless_one_is_named(place, mvsa):
+    wide = ["--dtype", "float32", "--partner", "none"]
+    assert mvsa("extract", "--backbone", "tiny-text", *wide).exit_code == 0
+    old, new = sorted(
+        (place / "cache").glob("*/tiny-text-*.h5"), key=lambda path: path.stat().st_mtime_ns
+    )
+    result = mvsa("fit", "--head", "text", "--epochs", "1")
+    assert new.name in result.stderr
+    digits = old.stem.rpartition("-")[2]
+    result = mvsa("fit", "--head", "text", "--epochs", "1", "--text", f"tiny-text@{digits}")
+    assert old.name in result.stderr
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_evaluate_reproduces_the_run(mvsa, part):
+    result = mvsa("evaluate", "runs/both", "--split", part, "--json")
+    assert result.exit_code == 0, result.output
+    metrics = json.loads(Path("runs/both/metrics.json").read_text())
+    assert json.loads(result.stdout)["scores"] == metrics["scores"][part]
+    shown = mvsa("evaluate", "runs/both", "--split", part)
+    assert f"{100 * metrics['scores'][part]['values']['accuracy']:.1f} [" in shown.stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_evaluate_says_what_was_left_out(mvsa):
+    words = ["evaluate", "runs/both", "--data", "data", "--split", "all", "--on-bad-image", "skip"]
+    Path("data/data/5.jpg").write_bytes(b"")
+    result = mvsa(*words)
+    assert result.exit_code == 0, result.output
+    assert "1 of these posts were left out" in result.stderr
+    assert json.loads(mvsa(*words, "--json").stdout)["left_out"] == {
+        "5": "A picture's file is empty"
+    }
+
+
+@pytest.mark.usefixtures("place")
+def test_predict_answers_one_post(mvsa):
+    words = ["--text", "I love [/it] :smile:", "--image", "data/data/1.jpg"]
+    result = mvsa("predict", "runs/both", *words)
+    assert result.exit_code == 0, result.output
+    assert "negative %" in result.stdout
+    record = json.loads(mvsa("predict", "runs/both", *words, "--json").stdout)
+    (row,) = record["predictions"]
+    assert row["prediction"] in record["classes"]
+    assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.usefixtures("place")
+def test_predict_writes_a_table_and_exits_1_for_posts_it_cannot_answer(mvsa):
+    Path("broken.jpg").write_text("no picture")
+    rows = ["[/a],fine,data/data/1.jpg", "b,no picture,", "c,broken,broken.jpg", "d,gone,gone.jpg"]
+    Path("new.csv").write_text("\n".join(["id,text,image", *rows]) + "\n")
+    result = mvsa("predict", "runs/both", "--data", "new.csv", "--output", "out.csv")
+    assert result.exit_code == 1
+    assert "1 posts predicted: out.csv" in result.stdout
+    for line in ("post b: it has no image", "post c: A file is no picture", "post d: it has no"):
+        assert line in result.stderr
+    with Path("out.csv").open(newline="") as file:
+        table = {row["post_id"]: row for row in csv.DictReader(file)}
+    assert table["[/a]"]["prediction"]
+    assert not table["[/a]"]["error"]
+    assert table["c"]["error"] == "A file is no picture"
+    assert not table["c"]["prediction"]
+
+
+@pytest.mark.usefixtures("place")
+def test_predict_with_text_alone_where_that_is_enough(mvsa):
+    assert mvsa("predict", "runs/text", "--text", "I love it").exit_code == 0
+    result = mvsa("predict", "runs/both", "--text", "I love it")
+    assert result.exit_code == 1
+    assert "it has no image" in result.stderr
+
+
+@pytest.mark.usefixtures("place")
+def test_predict_shows_so_many_and_says_how_many_more(mvsa):
+    result = mvsa("predict", "runs/both", "--data", "data")
+    assert result.exit_code == 0, result.output
+    assert "and 80 more: see --output" in result.stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_bench_prints_a_table_and_keeps_its_records(mvsa):
+    words = ["--head", "text", "--head", "native-cat", "--seeds", "2", "--epochs", "1"]
+    result = mvsa("bench", *words)
+    assert result.exit_code == 0, result.output
+    for word in ("│ text ", "│ native-cat ", "│ majority ", "│ chance ", "over 2 seeds"):
+        assert word in result.stdout
+    path = Path(result.stdout.splitlines()[-1].removeprefix("records: "))
+    record = json.loads(path.read_text())
+    assert [row["head"] for row in record["rows"]] == ["text", "native-cat"]
+    assert len(record["runs"]) == 4
+    printed = json.loads(mvsa("bench", *words, "--json").stdout)
+    assert [row["mean"] for row in printed["rows"]] == [row["mean"] for row in record["rows"]]
+    mean = 100 * record["rows"][1]["mean"]["accuracy"]
+    deviation = 100 * record["rows"][1]["deviation"]["accuracy"]
+    assert f"{mean:.1f} ± {deviation:.1f}" in result.stdout
+
+
+@pytest.mark.usefixtures("place")
+def test_bench_and_fit_agree(mvsa):
+    same = ["--seed", "3", "--epochs", "2"]
+    bench = json.loads(
+        mvsa("bench", "--head", "native-cat", "--seeds", "1", *same, "--json").stdout
+    )
+    fit = json.loads(mvsa("fit", "--head", "native-cat", *same, "--json").stdout)
+    assert bench["runs"][0]["scores"] == fit["scores"]
+    assert bench["references"] == fit["references"]["test"]
+
+
+@pytest.mark.usefixtures("place")
+def test_bench_resplits(mvsa):
+    words = ["bench", "--head", "text", "--seeds", "2", "--resplit", "--epochs", "1", "--json"]
+    record = json.loads(mvsa(*words).stdout)
+    assert record["protocol"].endswith("seed-varied")
+    assert [run["protocol"][-1] for run in record["runs"]] == ["0", "1"]
+
+
+def test_caches_are_listed_shown_verified_and_removed(place, mvsa):
+    result = mvsa("cache", "list")
+    paths = sorted((place / "cache").glob("*/*.h5"))
+    for path in paths:
+        assert str(path.relative_to(place / "cache")) in result.stdout
+    assert len(json.loads(mvsa("cache", "list", "--json").stdout)) == 2
+    info = json.loads(mvsa("cache", "info", "tiny-text", "--json").stdout)
+    assert info["fingerprint"]["backbone"] == "tiny-text"
+    assert "tiny-text" in mvsa("cache", "info", "tiny-text").stdout
+    verified = mvsa("cache", "verify")
+    assert verified.exit_code == 0
+    assert verified.stdout.count(": whole") == 2
+    assert mvsa("cache", "remove", "tiny-text", "--yes").exit_code == 0
+    assert len(list((place / "cache").glob("*/*.h5"))) == 1
+
+
+@pytest.mark.usefixtures("place")
+def test_check_exits_by_what_it_finds(mvsa):
+    result = mvsa("data", "check", "data", "--split", "random-8:1:1")
+    assert result.exit_code == 0, result.output
+    assert "nothing here would spoil a result" in result.stdout
+    Path("data/data/5.jpg").write_bytes(b"")
+    result = mvsa("data", "check", "data")
+    assert result.exit_code == 1
+    assert "spoils results: An empty file for a picture: 1 post (5)." in result.stdout
+    record = json.loads(mvsa("data", "check", "data", "--json").stdout)
+    assert record["images"]["zero-byte"] == ["5"]
+
+
+@pytest.mark.usefixtures("place")
+def test_debug_shows_the_traceback(mvsa):
+    words = ["fit", "--head", "text", "--data", "nowhere"]
+    assert mvsa(*words).exit_code == 2
+    shown = mvsa("--debug", *words)
+    assert type(shown.exception).__name__ == "DataError"
+    assert mvsa(*words).exit_code == 2  # and does not stay on
+    run = [sys.executable, "-m", "mvsa_pipe", "--debug", *words]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "DataError" in done.stderr
+
+
+@pytest.mark.usefixtures("place")
+def test_a_defect_of_ours_is_owned_up_to(mvsa, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("surprise")
+
+    monkeypatch.setattr("mvsa_pipe.experiment.prepare.prepare", broken)
+    result = mvsa("fit", "--head", "text")
+    assert result.exit_code == 3
+    assert "internal error: RuntimeError: surprise" in result.stderr
+    assert "mvsa --debug" in result.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(place):
+    assert place.is_dir()
+    command = f"{sys.executable} -m mvsa_pipe data check data --json | head -c 10"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert "internal error" not in done.stderr

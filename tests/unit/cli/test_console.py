@@ -1,0 +1,163 @@
+"""What is printed: nothing read as markup, lines that stay whole, progress with and without bar."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from mvsa_pipe.cli import bench, console, tables
+from mvsa_pipe.errors import DataError
+
+NASTY = "a[/b] [red]c :smile: \\[d]"
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """Replaces both consoles by ones of a given width; returns what they print."""
+
+    def replace(width=100, *, terminal=False):
+        buffer = io.StringIO()
+        fake = Console(
+            file=buffer,
+            width=width,
+            force_terminal=terminal,
+            no_color=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        for module in (console, bench):
+            for name in ("out", "err"):
+                monkeypatch.setattr(module, name, fake, raising=False)
+        return buffer
+
+    return replace
+
+
+def scores(name="x"):
+    shown = dict.fromkeys(tables.SHOWN, 0.5)
+    return {
+        "values": shown,
+        "intervals": dict.fromkeys(shown, (0.25, 1.0)),
+        "classes": [name],
+        "confusion": [[3]],
+        "per_class": {name: {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 3.0}},
+    }
+
+
+def test_names_are_printed_as_they_are(printed):
+    buffer = printed(width=200)
+    table = tables.score_table(NASTY, NASTY)
+    tables.add_scores(table, NASTY, scores())
+    console.out.print(table)
+    console.out.print(tables.class_table(scores(NASTY), NASTY))
+    console.line((NASTY, "bold"), f" {NASTY}")
+    console.remark(NASTY)
+    console.ScreenProgress().say(NASTY)
+    assert buffer.getvalue().count(NASTY) == 10
+
+
+def test_an_error_is_one_line_in_a_log_and_wrapped_words_on_a_terminal(printed):
+    error = DataError("What is wrong", where="p" * 90, found="two\nlines", hint="the next thing")
+    buffer = printed(width=60)
+    console.report_error(error)
+    assert buffer.getvalue() == f"error: {error.paragraph()}\n".replace("\n", " ", 1)
+    buffer = printed(width=60, terminal=True)
+    console.report_error(error)
+    assert buffer.getvalue().count("\n") > 2
+
+
+def test_lines_with_paths_are_never_broken(printed):
+    buffer = printed(width=40)
+    console.line("run: ", "runs/" + "x" * 100)
+    assert buffer.getvalue() == "run: runs/" + "x" * 100 + "\n"
+
+
+def test_without_a_terminal_progress_is_lines(printed):
+    buffer = printed()
+    with console.progress() as screen:
+        screen.start("extract [x]", 3)
+        screen.advance(1)
+        screen.advance(2)
+    assert re.fullmatch(r"extract \[x\]: 3/3, [\d.,]+/s, 0 s left\n", buffer.getvalue())
+
+
+def test_long_steps_report_now_and_then(printed, monkeypatch):
+    buffer = printed()
+    monkeypatch.setattr(console, "_LINE_SECONDS", 0.0)
+    with console.progress() as screen:
+        screen.start("fit", 4)
+        screen.advance(1)
+        screen.advance(1)
+    assert [line.split(",")[0] for line in buffer.getvalue().splitlines()] == [
+        "fit: 1/4",
+        "fit: 2/4",
+    ]
+
+
+def test_on_a_terminal_progress_is_a_bar_that_goes_away(printed):
+    buffer = printed(terminal=True)
+
+    def interrupted():
+        with console.progress() as screen:
+            screen.start("extract [/x]", 3)
+            screen.advance(1)
+            screen.say("a remark")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    text = buffer.getvalue()
+    assert "extract [/x]" in text
+    assert "1/3" in text
+    assert "\x1b[?25h" in text  # the cursor is shown again
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000, "2.5 MB")]
+)
+def test_sizes(count, shown):
+    assert console.size(count) == shown
+
+
+def test_json_is_one_document(capsys):
+    console.show_json({"ü": [1, 2]})
+    assert capsys.readouterr().out == '{\n  "ü": [\n    1,\n    2\n  ]\n}\n'
+
+
+def summary(head, **changed):
+    from mvsa_pipe.bench.run import HeadSummary
+
+    shown = dict.fromkeys(tables.SHOWN, 0.7654)
+    fields = {
+        "head": head,
+        "part": "test",
+        "mean": shown,
+        "deviation": dict.fromkeys(shown, 0.123),
+        "interval": dict.fromkeys(shown, (0.5, 1.0)),
+        "seconds": 3.21,
+        "parameters": 1_234_567,
+        "batch_independent": True,
+    }
+    return HeadSummary(**(fields | changed))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("width", [100, 140])
+def test_the_table_of_a_bench_fits(printed, width, seeds):
+    from mvsa_pipe.bench.run import Bench
+
+    rows = [summary("dual-attention"), summary("native-combine-faithful", batch_independent=False)]
+    reference = {"name": "chance", "values": rows[0].mean, "deviations": rows[0].deviation}
+    done = Bench("p/10/s", "test", {"text": "bert"}, rows, [reference], [{}] * 2 * seeds)
+    buffer = printed(width)
+    bench.show_bench(done)
+    text = buffer.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    figure = "76.5 ± 12.3" if seeds > 1 else "76.5"
+    assert f"{figure} [50.0, 100.0]" in text or re.search(rf"│ +{figure} │", text)
+    assert "native-combine-faithful †" in text
+    assert "[95 % bootstrap interval over posts]" in text
+    assert ("± standard deviation over 3 seeds" in text) == (seeds == 3)

@@ -1,0 +1,146 @@
+"""Posts, split and caches joined: what goes together, what is refused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.errors import CacheError, ConfigError, SplitError
+from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.experiment.prepare import needs_of, prepare
+from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.features import Field
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import read_posts
+from mvsa_pipe.progress import Silence
+
+DATA, CACHES = DataChoice(), CacheChoice()
+BOTH = needs_of(["native-cat"])
+
+
+@pytest.fixture
+def posts(workplace):
+    return read_posts(workplace / "data")
+
+
+def test_heads_say_what_they_need():
+    assert needs_of(["text"]) == {Field.TEXT_POOLED}
+    assert needs_of(["text", "image"]) == {Field.TEXT_POOLED, Field.IMAGE_POOLED}
+
+
+def test_every_post_meets_its_own_label_and_part(posts):
+    made = prepare(DATA, CACHES, BOTH)
+    names = made.material.features.post_ids
+    assert set(names) == {post.id for post in posts.posts}
+    labels = {post.id: posts.classes.index(post.label) for post in posts.posts}
+    assert made.material.labels.tolist() == [labels[name] for name in names]
+    for part, index in made.indices.items():
+        assert [names[i] for i in index.tolist()] == list(made.split.ids(part))
+    assert made.sizes == made.split.sizes()
+    assert made.material.train is made.indices["train"]
+    assert made.backbones == {"text": "tiny-text", "image": "tiny-image"}
+    assert made.left_out == ()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_only_what_heads_need_is_read():
+    shutil.rmtree("cache")
+    with pytest.raises(CacheError, match="No text features"):
+        prepare(DATA, CACHES, BOTH)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_text_head_needs_no_image_cache():
+    for path in Path("cache").glob("*/tiny-image*"):
+        path.unlink()
+    made = prepare(DATA, CACHES, needs_of(["text"]))
+    assert list(made.files) == [Modality.TEXT]
+    with pytest.raises(CacheError, match=r"No image features.*mvsa extract"):
+        prepare(DATA, CACHES, BOTH)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_the_split_seed_can_be_told_apart():
+    one, other = prepare(DATA, CACHES, BOTH), prepare(DATA, CACHES, BOTH, split_seed=3)
+    assert one.split.parts != other.split.parts
+    named = prepare(replace(DATA, split_seed=3), CACHES, BOTH)
+    assert other.split.parts == named.split.parts
+    assert other.protocol.endswith("seed-3")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_an_unknown_cache_names_those_that_are_there():
+    with pytest.raises(CacheError, match=r"Expected bert.*tiny-text@"):
+        prepare(DATA, replace(CACHES, text="bert"), BOTH)
+
+
+@pytest.mark.parametrize("change", ["text", "image"])
+def test_posts_changed_since_their_extraction_are_refused(workplace, change):
+    name = "7.txt" if change == "text" else "7.jpg"
+    path = workplace / "data" / "data" / name
+    if change == "text":
+        path.write_text("something else entirely")
+    else:
+        shutil.copy(path.with_name("8.jpg"), path)
+    with pytest.raises(CacheError, match=rf"{change} of 1 posts.*Found 7\..*--data-name"):
+        prepare(DATA, CACHES, BOTH)
+
+
+@pytest.mark.parametrize("name", ["7.txt", "7.jpg"])
+def test_features_outlive_no_post_that_lost_its_half(workplace, name):
+    (workplace / "data" / "data" / name).unlink()
+    with pytest.raises(CacheError, match=r"1 posts is not what was extracted.*Found 7\."):
+        prepare(DATA, CACHES, BOTH)
+
+
+def test_relabelling_needs_no_extraction(workplace):
+    path = workplace / "data" / "labelResultAll.txt"
+    lines = path.read_text().splitlines()
+    before = prepare(DATA, CACHES, BOTH)
+    lines[1] = lines[1].split("\t")[0] + "\tneutral,neutral"
+    path.write_text("\n".join(lines) + "\n")
+    after = prepare(DATA, CACHES, BOTH)
+    at = after.material.features.post_ids.index(lines[1].split("\t")[0])
+    assert after.posts.classes[int(after.material.labels[at])] == "neutral"
+    assert torch.equal(before.material.features.text_pooled, after.material.features.text_pooled)
+
+
+def test_new_posts_ask_for_their_extraction(workplace):
+    data = workplace / "data"
+    for suffix in ("jpg", "txt"):
+        shutil.copy(data / "data" / f"1.{suffix}", data / "data" / f"900.{suffix}")
+    with (data / "labelResultAll.txt").open("a") as file:
+        file.write("900\tpositive,positive\n")
+    with pytest.raises(CacheError, match=r"lacks 1 post.*900.*mvsa extract"):
+        prepare(DATA, CACHES, BOTH)
+
+
+def test_what_extraction_skipped_is_left_out_and_counted(workplace):
+    (workplace / "data" / "data" / "7.jpg").write_bytes(b"no picture")
+    options = ExtractOptions(cache=Path("cache"), on_bad_post=BadPostPolicy.SKIP)
+    extract(read_posts(Path("data")), BackboneOptions("tiny-image"), options, Silence())
+    made = prepare(DATA, CACHES, BOTH)
+    assert made.left_out == ("7",)
+    assert "7" not in made.material.features.post_ids
+    assert sum(made.sizes.values()) == len(made.posts) - 1
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_split_without_a_test_part_has_none():
+    made = prepare(replace(DATA, split="random-8:2"), CACHES, BOTH)
+    assert made.sizes["test"] == 0
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_split_that_is_none_is_refused():
+    with pytest.raises(SplitError, match="names no split"):
+        prepare(replace(DATA, split="nonsense"), CACHES, BOTH)
+
+
+def test_a_negative_grid_is_refused():
+    with pytest.raises(ConfigError, match="--image-grid"):
+        CacheChoice(image_grid=-1)

@@ -25,7 +25,7 @@ from mvsa_pipe.backbones.base import (
 )
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
-from mvsa_pipe.backbones.weights import WeightsSource, local_hint, locate_weights
+from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
 
 
@@ -90,11 +90,15 @@ class HuggingFaceText(TextBackbone):
 
     def _load_tokenizer(self, source: str, options: BackboneOptions) -> None:
         tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name, "tokenizer")
-        if not getattr(tokenizer, "is_fast", False):
+        # Without its files transformers makes an empty tokenizer, to which every word is unknown.
+        names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
+        if not getattr(tokenizer, "is_fast", False) or not any(has_file(source, n) for n in names):
             raise BackboneError(
-                "This model's tokenizer has no fast form",
+                f"Backbone {options.name!r} comes without its tokenizer, or with one that has no "
+                "fast form",
                 where=source,
                 expected="tokenizer.json, or files that convert to it",
+                hint="put them beside its config.json",
             )
         self._tokenizer = tokenizer.backend_tokenizer
         # A tokenizer.json can carry its own truncation and padding; both are ours to decide.

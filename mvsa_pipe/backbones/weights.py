@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, try_to_load_from_cache
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -130,6 +130,13 @@ def listed(*groups: tuple[str, Sequence[str]]) -> str:
     return "; ".join(
         f"{len(names):,} {what}: {name_some(names, most=4)}" for what, names in groups if names
     )
+
+
+def has_file(source: str, name: str) -> bool:
+    """Whether a Hugging Face id or folder has a file of that name on this machine."""
+    if Path(source).is_dir():
+        return (Path(source) / name).is_file()
+    return isinstance(try_to_load_from_cache(source, name, cache_dir=constants.HF_HUB_CACHE), str)
 
 
 def _files_of(source: str) -> tuple[Path, ...]:

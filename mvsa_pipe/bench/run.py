@@ -105,10 +105,12 @@ def run_bench(
     needs = needs_of(heads)
     results: dict[str, list[Result]] = {head: [] for head in heads}
     seeds = range(training.seed, training.seed + options.seeds)
-    progress.start("bench", len(heads) * options.seeds)
     device = resolve_device(training.device)
     split_seed = seeds[0] if options.resplit else None
     first = experiment = prepare(data, caches, needs, split_seed).placed(device)
+    for remark in first.remarks():
+        progress.say(remark)
+    progress.start("bench", len(heads) * options.seeds)
     for seed in seeds:
         if options.resplit and seed != seeds[0]:
             experiment = prepare(data, caches, needs, split_seed=seed).placed(device)

@@ -49,12 +49,8 @@ def fit(
     require_writable(runs)
     with progress() as screen:
         experiment = prepare(data, caches, needs_of([head]))
-        for modality, file in experiment.files.items():
-            screen.say(f"{modality}: {file.path}")
-        sizes = ", ".join(f"{count:,} {part}" for part, count in experiment.sizes.items())
-        screen.say(f"{head} on {experiment.protocol}: {sizes}")
-        if experiment.left_out:
-            screen.say(f"left out, as their extraction skipped them: {len(experiment.left_out):,}")
+        for remark in experiment.remarks():
+            screen.say(remark)
         result = run_head(experiment, head, head_options, training)
         run = save_run(experiment, result, training, runs, name)
     if json:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.errors import CacheError, SplitError, name_some
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.features import Field
@@ -64,6 +64,15 @@ class Experiment:
         """Posts of each part that are trained, selected or tested on."""
         return {part: len(index) for part, index in self.indices.items()}
 
+    def remarks(self) -> list[str]:
+        """What a user shall know before heads are trained: caches, protocol, posts."""
+        lines = [f"{modality}: {file.path}" for modality, file in self.files.items()]
+        sizes = ", ".join(f"{count:,} {part}" for part, count in self.sizes.items())
+        lines.append(f"{self.protocol}: {sizes}")
+        if self.left_out:
+            lines.append(f"left out, as their extraction skipped them: {len(self.left_out):,}")
+        return lines
+
 
 def needs_of(heads: Iterable[str]) -> set[Field]:
     """All features that some heads declare."""
@@ -87,6 +96,7 @@ def prepare(
     posts = read_posts(data.path, data.read)
     seed = data.split_seed if split_seed is None else split_seed
     split = parse_split(data.split, posts, seed=seed)
+    _refuse_unlabelled(posts, split)
     folder = CacheFolder(caches.folder)
     modalities = {need.modality for need in wanted}
     files = {
@@ -106,7 +116,7 @@ def prepare(
     }
     material = Material(
         features=features,
-        labels=torch.tensor([labels.get(i, -1) for i in ids], dtype=torch.int64),
+        labels=torch.tensor([labels[i] for i in ids], dtype=torch.int64),
         train=indices["train"],
         val=indices["val"],
         classes=posts.classes,
@@ -122,6 +132,17 @@ def prepare(
         indices=indices,
         left_out=left_out,
     )
+
+
+def _refuse_unlabelled(posts: PostSet, split: Split) -> None:
+    unlabelled = [p.id for p in posts.posts if p.id in split.parts and p.label is None]
+    if unlabelled:
+        raise SplitError(
+            f"{len(unlabelled):,} posts of the split have no label",
+            where=protocol_tag(posts, split),
+            found=name_some(unlabelled),
+            hint="leave them out of the split; mvsa predict takes posts without labels",
+        )
 
 
 def _usable_ids(

@@ -251,7 +251,7 @@ def interrupt(process, line):
 
 def test_ctrl_c_while_extracting(tmp_path, mvsa, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_synthetic(Path("data"), SyntheticConfig(posts=1500, image_px=64))
+    write_synthetic(Path("data"), SyntheticConfig(posts=1000, image_px=48))
     process = spawn(*EXTRACT, "tiny-image", "--cache", "cut", cwd=tmp_path)
     interrupt(process, " on cpu")
     assert not list(Path("cut").glob("*/*.h5"))
@@ -261,28 +261,21 @@ def test_ctrl_c_while_extracting(tmp_path, mvsa, monkeypatch):
     assert mvsa("cache", "verify", "--cache", "cut").exit_code == 0
     files = [FeatureFile(next(Path(cache).glob("*/*.h5"))) for cache in ("cut", "whole")]
     assert files[0].header.ids == files[1].header.ids
-    rows = np.arange(1500)
+    rows = np.arange(1000)
     assert np.array_equal(files[0].pooled(rows), files[1].pooled(rows))
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    "words",
     [
-        (("fit", "--head", "native-cat"), "native-cat on "),
-        (("bench", "--head", "native-cat", "--seeds", "1"), None),
+        ("fit", "--head", "native-cat"),
+        ("bench", "--head", "native-cat", "--seeds", "1"),
     ],
 )
-def test_ctrl_c_while_training(place, mvsa, words, line):
+def test_ctrl_c_while_training(place, mvsa, words):
     before = files_below(place)
     process = spawn(*words, "--epochs", "1000000", "--patience", "0", cwd=place)
-    if line is None:
-        time.sleep(8)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-        assert process.returncode == 130, stderr
-        assert "Traceback" not in stderr
-    else:
-        interrupt(process, line)
+    interrupt(process, "80 train, 10 val, 10 test")
     assert files_below(place) == before
     assert sorted(path.name for path in Path("runs").iterdir()) == ["both", "text"]
     assert mvsa(*FIT).exit_code == 0
@@ -290,7 +283,7 @@ def test_ctrl_c_while_training(place, mvsa, words, line):
 
 def test_two_fits_of_one_name_at_once(place):
     """Both find the name free and train; the second to end is told, and overwrites nothing."""
-    words = ["fit", "--head", "text", "--epochs", "200", "--patience", "0", "--name", "same"]
+    words = ["fit", "--head", "text", "--epochs", "60", "--patience", "0", "--name", "same"]
     processes = [spawn(*words, "--seed", seed, cwd=place) for seed in "01"]
     ends = [process.communicate(timeout=120) for process in processes]
     codes = [process.returncode for process in processes]

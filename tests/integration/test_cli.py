@@ -328,3 +328,11 @@ def test_a_reader_that_goes_away_is_no_error(place):
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
     assert "internal error" not in done.stderr
+
+
+@pytest.mark.usefixtures("place")
+def test_bench_says_what_it_compares_on(mvsa):
+    result = mvsa("bench", "--head", "text", "--seeds", "1", "--epochs", "1")
+    (path,) = Path("cache").glob("*/tiny-text-*.h5")
+    assert f"text: {path}" in result.stderr
+    assert "80 train, 10 val, 10 test" in result.stderr

@@ -141,6 +141,28 @@ def test_a_split_that_is_none_is_refused():
         prepare(replace(DATA, split="nonsense"), CACHES, BOTH)
 
 
+def test_posts_without_a_label_have_no_part(workplace):
+    """A list in which labels are withheld, and a split that names such a post."""
+    (workplace / "data" / "labelResultAll.txt").unlink()
+    (workplace / "data" / "mvsa.json").unlink()
+    tags = ["positive", "negative", "neutral", "null"]
+    rows = [f"{n},{tags[n % 4]}" for n in range(1, 41)]
+    (workplace / "data" / "train.txt").write_text("\n".join(["guid,tag", *rows]) + "\n")
+    labelled = prepare_tagged("random-8:1:1")
+    assert sum(labelled.sizes.values()) == 30
+    rows = [f"{n},{'train' if n <= 30 else 'val'}" for n in range(1, 41)]
+    Path("split.csv").write_text("\n".join(["id,split", *rows]) + "\n")
+    with pytest.raises(SplitError, match=r"10 posts of the split have no label.*Found 3, 7"):
+        prepare_tagged("split.csv")
+
+
+def prepare_tagged(split):
+    posts = read_posts(Path("data"))
+    for name in ("tiny-text", "tiny-image"):
+        extract(posts, BackboneOptions(name), ExtractOptions(cache=Path("cache")), Silence())
+    return prepare(replace(DATA, split=split), CACHES, BOTH)
+
+
 def test_a_negative_grid_is_refused():
     with pytest.raises(ConfigError, match="--image-grid"):
         CacheChoice(image_grid=-1)

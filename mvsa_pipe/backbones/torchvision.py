@@ -100,7 +100,7 @@ class TorchvisionImage(ImageBackbone):
         return Encoded(hidden.contiguous(), hidden.mean(dim=1))
 
 
-def _named_weights(model_name: str, options: BackboneOptions) -> models.Weights | None:
+def _named_weights(model_name: str, options: BackboneOptions) -> models.WeightsEnum | None:
     """Torchvision's own weights by name, or ``None`` where ``--weights`` is a path."""
     table = models.get_model_weights(model_name)
     name = options.weights or _DEFAULT_WEIGHTS
@@ -115,11 +115,11 @@ def _named_weights(model_name: str, options: BackboneOptions) -> models.Weights 
     )
 
 
-def _first_weights(model_name: str) -> models.Weights:
+def _first_weights(model_name: str) -> models.WeightsEnum:
     return next(iter(models.get_model_weights(model_name)))
 
 
-def _published_rule(weights: models.Weights, options: BackboneOptions) -> ImagePreprocessing:
+def _published_rule(weights: models.WeightsEnum, options: BackboneOptions) -> ImagePreprocessing:
     preset = weights.transforms()
     interpolations = {
         InterpolationMode.BILINEAR: Interpolation.BILINEAR,
@@ -140,7 +140,7 @@ def _published_rule(weights: models.Weights, options: BackboneOptions) -> ImageP
     )
 
 
-def _downloaded(weights: models.Weights, options: BackboneOptions) -> Path:
+def _downloaded(weights: models.WeightsEnum, options: BackboneOptions) -> Path:
     """The checkpoint file of torchvision's own weights, fetched if it is not on this machine.
 
     torchvision's own loader would unpickle the file with all the code in it.

@@ -240,7 +240,7 @@ def interrupt(process, line):
             break
     else:
         raise AssertionError("".join(seen))
-    time.sleep(0.3)
+    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130, "".join(seen) + rest
@@ -251,7 +251,7 @@ def interrupt(process, line):
 
 def test_ctrl_c_while_extracting(tmp_path, mvsa, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_synthetic(Path("data"), SyntheticConfig(posts=1000, image_px=48))
+    write_synthetic(Path("data"), SyntheticConfig(posts=600, image_px=32))
     process = spawn(*EXTRACT, "tiny-image", "--cache", "cut", cwd=tmp_path)
     interrupt(process, " on cpu")
     assert not list(Path("cut").glob("*/*.h5"))
@@ -261,7 +261,7 @@ def test_ctrl_c_while_extracting(tmp_path, mvsa, monkeypatch):
     assert mvsa("cache", "verify", "--cache", "cut").exit_code == 0
     files = [FeatureFile(next(Path(cache).glob("*/*.h5"))) for cache in ("cut", "whole")]
     assert files[0].header.ids == files[1].header.ids
-    rows = np.arange(1000)
+    rows = np.arange(600)
     assert np.array_equal(files[0].pooled(rows), files[1].pooled(rows))
 
 

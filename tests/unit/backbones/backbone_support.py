@@ -12,7 +12,16 @@ from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.base import Encoded, ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz!", "good", "##ly"]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *"abcdefghijklmnopqrstuvwxyz!",
+    "good",
+    "##ly",
+]
 SHARED = Path(__file__).parents[4] / "shared" / "weights"
 
 
@@ -89,3 +98,13 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     """A picture in which every pixel's place matters."""
     generator = np.random.default_rng(seed)
     return Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8))
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))

@@ -41,5 +41,5 @@ def resnet50_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
     path = tmp_path_factory.mktemp("resnet50") / "resnet50.pth"
-    torch.save({k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}, path)
+    torch.save(network.half().state_dict(), path)
     return path

@@ -1,5 +1,6 @@
 """dinov2, from every place that its weights may lie in, against plain transformers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from backbone_support import as_hub, encode_images, load_image, noise, tiny_dinov2_config
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import BitImageProcessor, Dinov2Model
+from transformers import AutoImageProcessor, BaseImageProcessor, Dinov2Model
 
 from mvsa_pipe.backbones import dinov2
 from mvsa_pipe.backbones.base import ImageBackbone
@@ -15,6 +16,7 @@ from mvsa_pipe.errors import BackboneError, ConfigError
 
 # facebook/dinov2-base's own preprocessor_config.json.
 PUBLISHED = {
+    "image_processor_type": "BitImageProcessor",
     "do_resize": True,
     "size": {"shortest_edge": 256},
     "resample": 3,
@@ -27,6 +29,13 @@ PUBLISHED = {
     "image_std": [0.229, 0.224, 0.225],
     "do_convert_rgb": True,
 }
+
+
+def published_processor(folder: Path) -> BaseImageProcessor:
+    (folder / "preprocessor_config.json").write_text(json.dumps(PUBLISHED))
+    return AutoImageProcessor.from_pretrained(folder, backend="pil")
+
+
 PICTURES = (noise(300, 200), noise(180, 331, 1))
 
 
@@ -37,7 +46,7 @@ def test_as_typed_from_the_hub_it_equals_plain_transformers(
     as_hub(dinov2_folder, "facebook/dinov2-base", tmp_path)
     backbone = load_image("dinov2")
     hidden, pooled = encode_images(backbone, *PICTURES)
-    processor = BitImageProcessor(**PUBLISHED)
+    processor = published_processor(tmp_path)
     plain = Dinov2Model.from_pretrained(dinov2_folder, dtype=torch.float32).eval()
     with torch.no_grad():
         wanted = plain(**processor(images=list(PICTURES), return_tensors="pt")).last_hidden_state
@@ -58,7 +67,7 @@ def _published_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     renamed = {}
     for name, tensor in state.items():
         for new, old in older.items():
-            name = name.replace(new, old)  # noqa: PLW2901
+            name = name.replace(new, old)
         renamed[name] = tensor
     return renamed
 
@@ -92,7 +101,7 @@ def test_weights_of_another_size(
     monkeypatch.setitem(dinov2._SIZES, "small", (48, 1, 2, False))
     state = load_file(dinov2_folder / "model.safetensors")
     save_file(state, tmp_path / "base.safetensors")
-    with pytest.raises(BackboneError, match="another architecture.*of wrong shape"):
+    with pytest.raises(BackboneError, match=r"another architecture.*of wrong shape"):
         load_image("dinov2:small", weights=str(tmp_path / "base.safetensors"))
 
 
@@ -100,7 +109,7 @@ def test_the_sizes_are_the_published_ones() -> None:
     config = tiny_dinov2_config()
     assert config.patch_size == 14
     assert list(dinov2._SIZES) == ["small", "base", "large", "giant"]
-    with pytest.raises(ConfigError, match="no size 'huge'.*small, base, large, giant"):
+    with pytest.raises(ConfigError, match=r"no size 'huge'.*small, base, large, giant"):
         load_image("dinov2:huge")
 
 
@@ -108,7 +117,7 @@ def test_weights_that_cannot_be_had(
     bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(BackboneError, match="cannot be had.*--weights dinov2=PATH"):
+    with pytest.raises(BackboneError, match=r"cannot be had.*--weights dinov2=PATH"):
         load_image("dinov2")
     with pytest.raises(BackboneError, match="no dinov2 model"):
         load_image("dinov2", weights=str(bert_folder))

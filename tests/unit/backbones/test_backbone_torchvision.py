@@ -1,16 +1,18 @@
 """resnet50 and the torchvision door: named weights, state files, and where the feature map lies."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from backbone_support import encode_images, load_image, noise
+from backbone_support import Bomb, encode_images, load_image, noise
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
-from mvsa_pipe.backbones import torchvision as door
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import BackboneError, ConfigError, UnknownNameError
 
 # The model, D, P, and what lies between its feature map and its classifier's logits.
@@ -45,9 +47,7 @@ def test_the_feature_map_is_what_the_classifier_reads(name: str, tmp_path: Path)
     feature_map = hidden.transpose(1, 2).reshape(1, width, side, side)
     ready = models.get_model_weights(name).IMAGENET1K_V1.transforms()(PICTURE)[None]
     with torch.no_grad():
-        torch.testing.assert_close(
-            classify(plain, feature_map), plain(ready), atol=1e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(classify(plain, feature_map), plain(ready), atol=1e-4, rtol=1e-4)
 
 
 def test_densenet_as_published_names_its_layers_otherwise(tmp_path: Path) -> None:
@@ -94,17 +94,92 @@ def test_named_weights_are_found_where_torch_keeps_them(
 
 
 def test_named_weights_are_fetched_and_their_digest_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    published = tmp_path / "published"
-    published.mkdir()
-    torch.save(network("squeezenet1_0").state_dict(), published / "squeezenet1_0-b66bff10.pth")
-    weights = models.SqueezeNet1_0_Weights.IMAGENET1K_V1
-    monkeypatch.setattr(
-        weights.value, "url", (published / "squeezenet1_0-b66bff10.pth").as_uri(), raising=True
-    ) if False else object.__setattr__(
-        weights.value, "url", (published / "squeezenet1_0-b66bff10.pth").as_uri()
-    )
-    with pytest.raises(BackboneError, match="cannot be had.*hash"):
+    state = tmp_path / "state.pth"
+    torch.save(network("squeezenet1_0").state_dict(), state)
+    published = models.SqueezeNet1_0_Weights.IMAGENET1K_V1.value
+    digest = hashlib.sha256(state.read_bytes()).hexdigest()
+    right, wrong = (tmp_path / f"squeezenet1_0-{d}.pth" for d in (digest[:8], "b66bff10"))
+    for path in (wrong, right):
+        shutil.copy(state, path)
+    monkeypatch.setattr(published, "url", wrong.as_uri())
+    with pytest.raises(BackboneError, match=r"cannot be had.*invalid hash.*--weights"):
         load_image("torchvision:squeezenet1_0")
+    monkeypatch.setattr(published, "url", right.as_uri())
+    backbone = load_image("torchvision:squeezenet1_0")
+    assert backbone.identity.witnesses == (tmp_path / "home/hub/checkpoints" / right.name,)
+    right.unlink()  # from now on it lies on this machine
+    assert load_image("torchvision:squeezenet1_0").identity == backbone.identity
+    assert capsys.readouterr() == ("", "")
+
+
+def test_code_in_kept_weights_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    kept = tmp_path / "hub" / "checkpoints" / "squeezenet1_0-b66bff10.pth"
+    kept.parent.mkdir(parents=True)
+    torch.save({"features.0.bias": Bomb(tmp_path / "ran")}, kept)
+    with pytest.raises(BackboneError, match="cannot be read safely"):
+        load_image("torchvision:squeezenet1_0")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(models.ResNet50_Weights.IMAGENET1K_V2.value, "url", "file:///nowhere-1.pth")
+    with pytest.raises(BackboneError, match=r"cannot be had.*--weights resnet50=PATH"):
+        load_image("resnet50", weights="IMAGENET1K_V2")
+    with pytest.raises(BackboneError, match=r"IMAGENET1K_V9.*IMAGENET1K_V1, IMAGENET1K_V2"):
+        load_image("resnet50", weights="IMAGENET1K_V9")
+
+
+def _lacking(state: dict[str, torch.Tensor]) -> None:
+    del state["features.3.squeeze.weight"]
+
+
+def _misshapen(state: dict[str, torch.Tensor]) -> None:
+    state["features.3.squeeze.weight"] = torch.zeros(1, 96, 1, 1)
+
+
+def _more(state: dict[str, torch.Tensor]) -> None:
+    state["features.99.weight"] = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_lacking, "1 missing: features.3.squeeze.weight"),
+        (_misshapen, r"of wrong shape: features.3.squeeze.weight \(1, 96, 1, 1\) for \(16, 96"),
+        (_more, "1 unknown: features.99.weight"),
+    ],
+)
+def test_weights_of_another_architecture(tmp_path: Path, damage: object, message: str) -> None:
+    state = network("squeezenet1_0").state_dict()
+    damage(state)
+    torch.save(state, tmp_path / "damaged.pth")
+    with pytest.raises(BackboneError, match=message):
+        load_image("torchvision:squeezenet1_0", weights=str(tmp_path / "damaged.pth"))
+
+
+def test_models_that_this_door_does_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "any.pth").touch()
+    with pytest.raises(BackboneError, match=r"feature map of 'torchvision:vit_b_16'.*hf-image"):
+        load_image("torchvision:vit_b_16", weights=str(tmp_path / "any.pth"))
+    with pytest.raises(UnknownNameError, match="squeezenet1_0"):
+        load_image("torchvision:squeezenet")
+    with pytest.raises(ConfigError, match=r"takes no argument.*IMAGENET1K_V2"):
+        load_image("resnet50:v2")
+
+
+def test_a_folder_with_the_model_s_name_is_not_mistaken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alexnet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert BackboneOptions("torchvision:alexnet").located().name == "torchvision:alexnet"
+
+
+def test_numpy_pixels_stay_bytes_until_the_device(resnet50_file: Path) -> None:
+    pixels = load_image("resnet50", weights=str(resnet50_file)).prepare(PICTURE)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (224, 224, 3))

@@ -5,22 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from backbone_support import Bomb
 from safetensors.torch import save_file
 
 from mvsa_pipe.backbones.weights import read_state
 from mvsa_pipe.errors import BackboneError
 
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.ones(2)}
-
-
-class _Bomb:
-    """Runs code when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.path,))
 
 
 @pytest.mark.parametrize(
@@ -38,9 +29,7 @@ def test_state_files(tmp_path: Path, wrap: object) -> None:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_code_in_a_pickle_is_never_run(tmp_path: Path, legacy: bool) -> None:
     proof, path = tmp_path / "ran", tmp_path / "bomb.pth"
-    torch.save(
-        {"a": _Bomb(proof), **STATE}, path, _use_new_zipfile_serialization=not legacy
-    )
+    torch.save({"a": Bomb(proof), **STATE}, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(BackboneError, match="cannot be read safely") as caught:
         read_state(path)
     assert "safetensors.torch.save_file" in str(caught.value)

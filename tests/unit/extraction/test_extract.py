@@ -1,0 +1,176 @@
+"""Stage one against a naive loop, and what it does again, not again, and not at all."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.extraction.contents import UnreadablePostsError
+from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.images import decode_image
+from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.progress import Silence
+
+TEXT, IMAGE = BackboneOptions("tiny-text"), BackboneOptions("tiny-image")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("posts") / "posts"
+    write_synthetic(folder, SyntheticConfig(posts=40, image_px=32))
+    return folder
+
+
+@pytest.fixture
+def posts(folder):
+    return read_posts(folder)
+
+
+@pytest.fixture
+def options(tmp_path):
+    return ExtractOptions(
+        cache=tmp_path / "cache", precision="float32", dtype=StoredDtype.FLOAT32, batch_size=8
+    )
+
+
+def all_rows(file):
+    return np.arange(len(file.header.ids))
+
+
+def test_texts_equal_a_loop_over_single_posts(posts, options):
+    file = extract(posts, TEXT, options, Silence()).file
+    backbone = load_backbone(TEXT)
+    assert file.header.ids == tuple(post.id for post in posts.posts)
+    for row, post in enumerate(posts.posts):
+        (ids,) = backbone.tokenize([post.text])
+        tokens = torch.from_numpy(backbone.cut(ids))[None]
+        with torch.inference_mode():
+            alone = backbone.encode(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        hidden, _ = file.hidden(np.array([row]))
+        np.testing.assert_allclose(hidden, alone.hidden[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(file.pooled(np.array([row])), alone.pooled.numpy(), atol=1e-5)
+
+
+def test_images_equal_a_loop_over_single_posts(posts, options):
+    file = extract(posts, IMAGE, options, Silence()).file
+    backbone = load_backbone(IMAGE)
+    for row, post in enumerate(posts.posts):
+        picture = decode_image(posts.storage.read(post.image), post.image)
+        with torch.inference_mode():
+            alone = backbone.encode(torch.from_numpy(backbone.prepare(picture).copy())[None])
+        hidden, _ = file.hidden(np.array([row]))
+        np.testing.assert_allclose(hidden, alone.hidden.numpy(), atol=1e-5)
+
+
+def test_added_posts_extract_only_themselves(posts, options):
+    first = extract(replace(posts, posts=posts.posts[:25]), TEXT, options, Silence())
+    second = extract(posts, TEXT, options, Silence())
+    third = extract(posts, TEXT, options, Silence())
+    assert (first.extracted, second.extracted, third.extracted) == (25, 15, 0)
+    assert second.reused == 25
+    assert second.file.header.ids == tuple(post.id for post in posts.posts)
+
+
+def test_edited_posts_are_extracted_again(posts, options):
+    extract(posts, TEXT, options, Silence())
+    edited = replace(posts.posts[3], text="something else entirely")
+    changed = replace(posts, posts=(*posts.posts[:3], edited, *posts.posts[4:]))
+    assert extract(changed, TEXT, options, Silence()).extracted == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dtype": StoredDtype.FLOAT16}, {"precision": "bfloat16"}],
+    ids=["dtype", "precision"],
+)
+def test_other_settings_make_another_cache(posts, options, change):
+    one = extract(posts, TEXT, options, Silence())
+    other = extract(posts, TEXT, replace(options, **change), Silence())
+    assert one.file.path != other.file.path
+    assert other.extracted == len(posts)
+
+
+def test_other_backbone_options_make_another_cache(posts, options):
+    one = extract(posts, TEXT, options, Silence())
+    for changed in (replace(TEXT, max_tokens=5), replace(TEXT, pooling=Pooling.CLS)):
+        other = extract(posts, changed, options, Silence())
+        assert one.file.path != other.file.path
+        assert other.extracted == len(posts)
+
+
+def test_cut_texts_are_counted(posts, options):
+    notes = extract(posts, replace(TEXT, max_tokens=5), options, Silence()).file.header.notes
+    assert notes["texts_cut"] == len(posts)
+    assert notes["tokens_cut"] > len(posts)
+
+
+@pytest.fixture
+def broken_posts(folder, tmp_path):
+    """The same posts with three pictures spoiled in three ways."""
+    copy = tmp_path / "broken"
+    shutil.copytree(folder, copy)
+    (copy / "data" / "3.jpg").write_bytes(b"")
+    (copy / "data" / "7.jpg").write_text("no picture")
+    whole = (copy / "data" / "9.jpg").read_bytes()
+    (copy / "data" / "9.jpg").write_bytes(whole[: len(whole) // 2])
+    return read_posts(copy)
+
+
+def test_unreadable_images_are_all_named_and_the_rest_is_kept(broken_posts, options):
+    with pytest.raises(UnreadablePostsError) as refusal:
+        extract(broken_posts, IMAGE, options, Silence())
+    assert set(refusal.value.faults) == {"3", "7", "9"}
+    skipping = replace(options, on_bad_post=BadPostPolicy.SKIP)
+    done = extract(broken_posts, IMAGE, skipping, Silence())
+    assert set(done.skipped) == {"3", "7", "9"}
+    assert done.extracted == 0
+    assert not {"3", "7", "9"} & set(done.file.header.ids)
+    assert len(done.file.header.ids) == len(broken_posts) - 3
+
+
+def test_the_deviation_from_float32_is_measured(posts, options):
+    lossy = replace(options, precision="bfloat16", dtype=StoredDtype.FLOAT16)
+    deviation = extract(posts, TEXT, lossy, Silence()).file.header.notes["deviation_from_float32"]
+    assert 0 < deviation["largest"] < 0.1
+    assert 0.999 < deviation["least_cosine"] < 1.0
+
+
+def test_a_gpu_that_is_not_there_is_an_error(posts, options):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match="cuda"):
+        extract(posts, TEXT, replace(options, device="cuda"), Silence())
+
+
+def test_nothing_to_do_loads_no_torch(folder, posts, options):
+    extract(posts, TEXT, options, Silence())
+    script = f"""
+import sys
+from pathlib import Path
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.posts import read_posts
+from mvsa_pipe.progress import Silence
+options = ExtractOptions(
+    cache=Path({str(options.cache)!r}), precision="float32", dtype=StoredDtype.FLOAT32,
+    batch_size=8,
+)
+done = extract(read_posts(Path({str(folder)!r})), BackboneOptions("tiny-text"), options, Silence())
+print(done.extracted, done.reused, "torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "40", "False"]

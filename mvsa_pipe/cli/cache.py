@@ -41,7 +41,7 @@ def list_caches(folder: Folder = _FOLDER, json: Json = False) -> None:
         header = entry.file.header if entry.file else None
         table.add_row(
             str(entry.path.relative_to(folder)),
-            f"{len(header.ids):,}" if header else f"{entry.parts} parts",
+            f"{len(header.ids):,}" if header else "",
             size(entry.bytes_on_disk),
             str(header.notes.get("written", ""))[:16].replace("T", " ") if header else "",
             entry.fault or "ready",

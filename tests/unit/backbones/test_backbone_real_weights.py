@@ -23,7 +23,7 @@ def test_minilm() -> None:
     hidden, pooled = encode_text(backbone, "What a lovely day", "A nice day", "Stock prices fell")
     assert (hidden.shape[-1], backbone.width) == (384, 384)
     near, far = (torch.cosine_similarity(pooled[0], pooled[k], dim=0) for k in (1, 2))
-    assert near > 0.8 > 0.3 > far
+    assert near > 0.6 > 0.3 > far
     (long,) = backbone.tokenize(["word " * 400])  # its file says: cut at 128
     assert len(long) == 402
     assert len(backbone.cut(long)) == 128

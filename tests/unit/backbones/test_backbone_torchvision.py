@@ -22,7 +22,6 @@ FAMILIES = {
     "regnet_y_400mf": (440, 49, lambda m, x: m.fc(m.avgpool(x).flatten(1))),
     "densenet121": (1024, 49, lambda m, x: m.classifier(x.mean(dim=(2, 3)))),
     "swin_t": (768, 49, lambda m, x: m.head(m.avgpool(x).flatten(1))),
-    "alexnet": (256, 36, lambda m, x: m.classifier(m.avgpool(x).flatten(1))),
 }
 PICTURE = noise(260, 240)
 
@@ -175,9 +174,9 @@ def test_models_that_this_door_does_not_fit(tmp_path: Path) -> None:
 def test_a_folder_with_the_model_s_name_is_not_mistaken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "alexnet").mkdir()
+    (tmp_path / "resnet18").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert BackboneOptions("torchvision:alexnet").located().name == "torchvision:alexnet"
+    assert BackboneOptions("torchvision:resnet18").located().name == "torchvision:resnet18"
 
 
 def test_numpy_pixels_stay_bytes_until_the_device(resnet50_file: Path) -> None:

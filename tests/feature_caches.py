@@ -1,0 +1,99 @@
+"""Feature caches in small, and everything that one holds as plain values."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.layout import Rows
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.writer import open_writer
+from mvsa_pipe.modality import Modality
+
+WIDTH, TOKENS = 4, 3
+Values = tuple[Any, Any]
+
+
+def fingerprint(modality: Modality = Modality.TEXT, **changes: Any) -> Fingerprint:
+    plain = Fingerprint(
+        backbone="small",
+        modality=modality,
+        weights="0123" * 8,
+        preprocessing={"max_tokens": 128, "tokenizer": "words"},
+        layers="last",
+        pooling="mean",
+        precision="float32",
+        dtype=StoredDtype.FLOAT16,
+    )
+    return replace(plain, **changes)
+
+
+def rows(
+    ids: Sequence[str],
+    modality: Modality = Modality.TEXT,
+    *,
+    version: str = "first",
+    dtype: str = "float16",
+) -> Rows:
+    """Features that follow from each post's id and version alone."""
+    draws = [np.random.default_rng(list(f"{i}/{version}".encode())) for i in ids]
+    pooled = [draw.standard_normal(WIDTH) for draw in draws]
+    lengths = [int(draw.integers(1, 6)) if modality is Modality.TEXT else TOKENS for draw in draws]
+    hidden = [draw.standard_normal((n, WIDTH)) for draw, n in zip(draws, lengths, strict=True)]
+    text = modality is Modality.TEXT
+    return Rows(
+        ids=list(ids),
+        digests=[f"{version}-{i}" for i in ids],
+        pooled=np.array(pooled, dtype),
+        hidden=(np.concatenate(hidden) if text else np.stack(hidden)).astype(dtype),
+        lengths=np.array(lengths, np.int64) if text else None,
+    )
+
+
+def write_cache(
+    root: Path, ids: Sequence[str], modality: Modality = Modality.TEXT, **notes: Any
+) -> FeatureFile:
+    with open_writer(CacheFolder(root), "set", fingerprint(modality)) as writer:
+        writer.commit(rows(ids, modality))
+        return writer.finish(ids, notes)
+
+
+def features(file: FeatureFile) -> dict[str, tuple[str, bytes, bytes]]:
+    """Digest, pooled vector and hidden states of every post, by id."""
+    header = file.header
+    all_rows = np.arange(len(header.ids))
+    pooled = file.pooled(all_rows)
+    hidden, bounds = file.hidden(all_rows)
+    return {
+        post_id: (
+            header.digests[k],
+            pooled[k].tobytes(),
+            hidden[bounds[k] : bounds[k + 1]].tobytes(),
+        )
+        for k, post_id in enumerate(header.ids)
+    }
+
+
+def expected(parts: Rows) -> dict[str, tuple[str, bytes, bytes]]:
+    """What ``features`` gives for a cache that holds just these rows."""
+    bounds = parts.bounds()
+    return {
+        post_id: (
+            parts.digests[k],
+            parts.pooled[k].tobytes(),
+            parts.hidden[bounds[k] : bounds[k + 1]].tobytes(),
+        )
+        for k, post_id in enumerate(parts.ids)
+    }
+
+
+def whole(file: FeatureFile) -> tuple[object, ...]:
+    """Everything that a feature file says."""
+    header = file.header
+    offsets = None if header.offsets is None else header.offsets.tolist()
+    facts = (header.dataset, header.fingerprint, header.ids, header.digests, header.notes, offsets)
+    return (*facts, features(file))

@@ -1,0 +1,109 @@
+"""Writes that are whole or absent."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mvsa_pipe import durable
+from mvsa_pipe.durable import leftovers, make_folder, replacing, write_bytes, write_json
+from mvsa_pipe.errors import DataError, StorageError
+
+
+def test_writing_and_replacing(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "value.json"
+    for value in ({"ü": [1, 2.5, None]}, "shorter"):
+        write_json(path, value)
+        assert json.loads(path.read_text(encoding="utf-8")) == value
+        assert list(path.parent.iterdir()) == [path]
+    write_bytes(path, memoryview(b"bytes"))
+    assert path.read_bytes() == b"bytes"
+
+
+@pytest.mark.parametrize("error", [DataError("no"), KeyboardInterrupt(), RuntimeError("no")])
+def test_whatever_goes_wrong_the_old_file_stays(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def spoil() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half of the ne")
+            raise error
+
+    with pytest.raises(type(error)):
+        spoil()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EDQUOT, "disk is full"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "cannot be written to"),
+        (errno.EACCES, "cannot be written to"),
+        (errno.EPERM, "cannot be written to"),
+        (errno.ENOTDIR, "A file stands where a folder is needed"),
+        (errno.EIO, "Reading or writing failed"),
+    ],
+)
+@pytest.mark.parametrize("function", ["fsync", "open"])
+def test_what_the_disk_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, says: str, function: str
+) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(durable.os, function, refuse)
+    with pytest.raises(StorageError, match=says) as caught:
+        write_bytes(path, b"new")
+    monkeypatch.undo()
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_in_a_folder_s_place(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+        make_folder(tmp_path / "file" / "below")
+    with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+        make_folder(tmp_path / "file")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+        write_bytes(tmp_path / "folder", b"")
+
+
+def test_the_rename_comes_after_the_content_and_before_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synced in another order, a power cut could leave an empty file under the right name."""
+    steps: list[str] = []
+    honest, rename = os.fsync, Path.replace
+    monkeypatch.setattr(
+        durable.os, "fsync", lambda fd: (steps.append(f"sync {_kind(fd)}"), honest(fd))[1]
+    )
+    monkeypatch.setattr(
+        Path, "replace", lambda own, to: (steps.append("rename"), rename(own, to))[1]
+    )
+    write_bytes(tmp_path / "file", b"new")
+    assert steps == ["sync file", "rename", "sync folder"]
+
+
+def _kind(descriptor: int) -> str:
+    return "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"  # noqa: PTH112
+
+
+def test_leftovers(tmp_path: Path) -> None:
+    stale = tmp_path / ".value.h5.123.tmp"
+    for name in (stale.name, "value.h5", ".value.h5", ".value.h5x.1.tmp", "value.h5.1.tmp"):
+        (tmp_path / name).touch()
+    assert leftovers(tmp_path / "value.h5") == [stale]
+    assert leftovers(tmp_path / "nowhere" / "value.h5") == []

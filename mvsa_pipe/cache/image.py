@@ -55,7 +55,8 @@ class SparseImage(io.RawIOBase):
             held = self._pages.setdefault(page, bytearray(_PAGE))
             held[start:stop] = raw[done : done + stop - start]
         self._at += len(raw)
-        self.size = max(self.size, self._at)
+        if raw:
+            self.size = max(self.size, self._at)
         return len(raw)
 
     def readinto(self, into: Any) -> int:  # noqa: ANN401  # any writable buffer

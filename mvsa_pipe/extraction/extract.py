@@ -10,7 +10,7 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import CacheWriter, open_writer
-from mvsa_pipe.errors import DataError
+from mvsa_pipe.errors import CacheError, DataError
 from mvsa_pipe.extraction.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.resolution import Resolution, recall
@@ -75,7 +75,8 @@ def extract(
         UnreadablePostsError: Posts cannot be read and the policy is ``error``; what is readable
             was committed.
         BackboneError: The weights cannot be had.
-        CacheError: Another process writes the cache, or what is there is damaged.
+        CacheError: Another process writes the cache, what is there is damaged, or what was
+            remembered of the backbone no longer holds.
         StorageError: The disk refuses; what was committed stays.
     """
     started = time.perf_counter()
@@ -143,8 +144,14 @@ class _Job:
 
     def stream(self, missing: Sequence[Content], resolution: Resolution) -> Iterator[Rows]:
         session = self.load()
-        # What was remembered of the backbone may have been true of another machine.
-        resolution.fingerprint.require(session.resolution.fingerprint, self.options.cache)
+        # What was remembered of the backbone may have been true of another machine; loading it
+        # has set the memory right.
+        if session.resolution.fingerprint != resolution.fingerprint:
+            raise CacheError(
+                f"What was remembered of backbone {self.backbone.name!r} no longer holds",
+                where=self.options.cache,
+                hint="run the same again",
+            )
         name = resolution.fingerprint.backbone
         self.progress.say(f"{name} on {session.device_name}, {session.precision.value}")
         self.progress.start(f"extract {name}", len(missing))
@@ -177,7 +184,7 @@ class _Job:
             "device": resolution.device,
             "versions": package_versions(),
             "backbone": self.backbone.located().as_record(),
-            **self.load().notes(contents),
+            **self.load().notes([item for item in contents if item.id not in self.faults]),
         }
 
 

@@ -52,7 +52,7 @@ def recall(backbone: BackboneOptions, options: ExtractOptions) -> Resolution | N
         if any(_stamp(Path(path)) != stamp for path, stamp in known["witnesses"].items()):
             return None
         return Resolution(Fingerprint.from_json(known["fingerprint"]), known["device"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # whatever is wrong with the memo, the backbone itself can still be asked
 
 

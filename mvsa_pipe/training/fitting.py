@@ -18,7 +18,6 @@ from mvsa_pipe.devices import (
     fits_on,
     resolve_device,
     resolve_precision,
-    usable_cores,
 )
 from mvsa_pipe.errors import MvsaError, SplitError
 from mvsa_pipe.features import HIDDEN, POOLED
@@ -124,8 +123,8 @@ def fit_head(
 
 
 def _threads(head: FusionHead) -> int:
-    """One thread for heads whose operations are too small to share out."""
-    return usable_cores() if head.needs & HIDDEN else 1
+    """One thread for heads whose operations are too small to share out, else what torch has."""
+    return torch.get_num_threads() if head.needs & HIDDEN else 1
 
 
 def _class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:
@@ -160,10 +159,11 @@ def _train(
     for epoch in range(options.epochs):
         entry = {"epoch": epoch, "train_loss": _epoch(trainer, material, options, order)}
         history.append(entry | _validation(head, material))
-        if not np.isfinite(history[-1]["train_loss"]):
+        if not np.isfinite([history[-1]["train_loss"], history[-1]["val_loss"]]).all():
             raise MvsaError(
                 f"Training diverged in epoch {epoch}",
-                found=f"loss {history[-1]['train_loss']}",
+                where=f"{type(head).__name__}, seed {options.seed}",
+                found=f"loss {history[-1]['train_loss']}, on validation {history[-1]['val_loss']}",
                 hint="lower --learning-rate, or set --clip-norm",
             )
         if epoch == 0 or _better(history[epoch], history[best], options.select):

@@ -1,13 +1,11 @@
 """The command line from outside: in this process for most, in one of its own where that matters."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli_support import files_below, paragraph
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -46,32 +44,6 @@ def refused(mvsa: Mvsa) -> Callable[..., str]:
         return paragraph(result.exit_code, result.stderr)
 
     return run
-
-
-def files_below(root: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def paragraph(exit_code: int, stderr: str) -> str:
-    """The paragraph of a command that refused its input; all else on stderr was progress."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    assert exit_code == 2, stderr
-    assert "Traceback" not in stderr
-    assert [line for line in lines if "error: " in line] == lines[-1:], stderr
-    return lines[-1].removeprefix("error: ")
-
-
-def environment(**changed: str) -> dict[str, str]:
-    """The environment of a process of its own."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **changed}
-
-
-def spawn(*arguments: str, **how: object) -> subprocess.Popen[str]:
-    """``mvsa`` as a process of its own."""
-    command = [sys.executable, "-m", "mvsa_pipe", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(), **how)  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import files_below, paragraph, spawn
+from cli_support import files_below, paragraph, spawn
 
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic

@@ -1,0 +1,28 @@
+"""What tests of the command line look at, and how they start it as a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes."""
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def paragraph(exit_code: int, stderr: str) -> str:
+    """The paragraph of a command that refused its input; all else on stderr was progress."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    assert exit_code == 2, stderr
+    assert "Traceback" not in stderr
+    assert [line for line in lines if "error: " in line] == lines[-1:], stderr
+    return lines[-1].removeprefix("error: ")
+
+
+def spawn(*arguments: str, **how: object) -> subprocess.Popen[str]:
+    """``mvsa`` as a process of its own."""
+    command = [sys.executable, "-m", "mvsa_pipe", *arguments]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=alone, **how)  # type: ignore[call-overload,no-any-return]

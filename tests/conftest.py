@@ -8,6 +8,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the hub is never asked while tests run
+# Small operations on two threads wait for whatever else the machine does.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before anything of the package is imported.
 _TENSOR_ROOMS = ("features", "backbones", "heads", "resident", "training")

@@ -16,10 +16,9 @@ Mvsa = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No colours, and no second thread that waits for whatever else the machine does."""
+    """No colours, and no debugging."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("MVSA_DEBUG", raising=False)
-    monkeypatch.setattr("mvsa_pipe.training.fitting.usable_cores", lambda: 1)
 
 
 @pytest.fixture

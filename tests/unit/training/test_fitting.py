@@ -24,12 +24,6 @@ SMALL = {
 HEADS = sorted(SMALL)
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Threads of small heads would wait for whatever else the machine does."""
-    monkeypatch.setattr("mvsa_pipe.training.fitting.usable_cores", lambda: 1)
-
-
 @pytest.fixture
 def material():
     return make_material()

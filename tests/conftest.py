@@ -8,6 +8,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the hub is never asked while tests run
+os.environ["COLUMNS"] = "120"  # tables are as wide wherever the tests run
 # Small operations on two threads wait for whatever else the machine does.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

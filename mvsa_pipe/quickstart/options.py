@@ -17,5 +17,5 @@ class QuickstartOptions:
 
     folder: Path = Path("quickstart")
     posts: int = 2400
-    seeds: int = 2
+    seeds: int = 1
     seed: int = 0

@@ -12,6 +12,9 @@ class Progress(Protocol):
     def advance(self, count: int) -> None:
         """``count`` more units are done."""
 
+    def note(self, text: str) -> None:
+        """How the step goes, beside how far it is."""
+
     def say(self, line: str) -> None:
         """Something worth a line happened."""
 
@@ -23,6 +26,9 @@ class Silence:
         """Ignored."""
 
     def advance(self, count: int) -> None:
+        """Ignored."""
+
+    def note(self, text: str) -> None:
         """Ignored."""
 
     def say(self, line: str) -> None:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class StoredDtype(StrEnum):

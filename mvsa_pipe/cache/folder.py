@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.layout import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.lock import exclusive, lock_file
+from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.durable import leftovers, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
 
-_PARTS_SUFFIX = ".parts"
+# Where, inside a data set's folder, shards wait to be merged.
+SHARDS = "shards"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class CacheEntry:
         path: Its file.
         file: The opened file, or ``None`` while only parts exist or the file is damaged.
         bytes_on_disk: File and parts.
-        parts: Committed parts of an extraction that has not ended.
+        parts: Committed parts beside it: of an extraction that has not ended, or that it refers to.
         fault: Why it cannot be read; empty when it can.
     """
 
@@ -43,15 +46,36 @@ class CacheFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def path_of(self, dataset: str, fingerprint: Fingerprint) -> Path:
-        """Where the cache of one data set and fingerprint lies."""
-        return self.root / dataset / fingerprint.file_name
+    def path_of(self, dataset: str, fingerprint: Fingerprint, shard: str = "") -> Path:
+        """Where the cache of one data set and fingerprint lies, or one shard of it."""
+        path = self.root / dataset / fingerprint.file_name
+        return path.parent / SHARDS / f"{path.stem}.{shard}.h5" if shard else path
 
     def entries(self) -> list[CacheEntry]:
         """All caches, damaged and unfinished ones too, by path."""
-        files = set(self.root.glob("*/*.h5"))
-        files |= {parts.with_suffix(".h5") for parts in self.root.glob(f"*/*{_PARTS_SUFFIX}")}
+        files: set[Path] = set()
+        for place in ("*", f"*/{SHARDS}"):
+            files |= set(self.root.glob(f"{place}/*.h5"))
+            parts = self.root.glob(f"{place}/*{PARTS_SUFFIX}")
+            files |= {folder.with_suffix(".h5") for folder in parts}
         return [_entry(path) for path in sorted(files)]
+
+    def shards_named(self, text: str) -> list[Path]:
+        """The shards of the one cache that a user means by a part of its path.
+
+        Raises:
+            CacheError: Shards of several caches fit.
+        """
+        found = [p for p in sorted(self.root.glob(f"*/{SHARDS}/*.h5")) if text in str(p)]
+        caches = {(path.parent, path.name.rsplit(".", 2)[0]) for path in found}
+        if len(caches) > 1:
+            raise CacheError(
+                f"Shards of several caches fit {text!r}",
+                where=self.root,
+                expected="a part of the path that only one cache has",
+                found=name_some(sorted(name for _, name in caches)),
+            )
+        return found
 
     def newest(self, dataset: str, modality: Modality, wanted: str | None = None) -> FeatureFile:
         """The newest cache of a data set and modality.
@@ -119,9 +143,10 @@ class CacheFolder:
             CacheError: It lies outside of this folder, or an extraction is writing it now.
             StorageError: The disk refuses.
         """
-        is_part = path.parent.suffix == _PARTS_SUFFIX
+        is_part = path.parent.suffix == PARTS_SUFFIX
         cache = path.parent.with_suffix(".h5") if is_part else path
-        if cache.suffix != ".h5" or cache.parent.resolve().parent != self.root.resolve():
+        dataset = cache.parent.parent if cache.parent.name == SHARDS else cache.parent
+        if cache.suffix != ".h5" or dataset.resolve().parent != self.root.resolve():
             raise CacheError(
                 "Only caches are removed, and this is none of this folder's",
                 where=path,
@@ -129,6 +154,9 @@ class CacheFolder:
                 hint="mvsa cache list, or name its folder: --cache DIR",
             )
         with storage_errors(path), exclusive(cache):
+            if is_part:
+                manifest = Manifest(path.parent)
+                manifest.keep({part.name for part in manifest.parts} - {path.name})
             for file in (path, *leftovers(path)):
                 file.unlink(missing_ok=True)
             if is_part:
@@ -143,17 +171,12 @@ def _shown(file: FeatureFile) -> str:
     return f"{fingerprint.backbone}@{fingerprint.digest[:8]}"
 
 
-def parts_folder(path: Path) -> Path:
-    """Where the parts of an unfinished extraction lie."""
-    return path.with_suffix(_PARTS_SUFFIX)
-
-
 def _entry(path: Path) -> CacheEntry:
-    parts = sorted(parts_folder(path).glob("part-*.h5"))
-    size = sum(p.stat().st_size for p in [path, *parts] if p.is_file())
-    if not path.is_file():
-        return CacheEntry(path, None, size, len(parts), "not finished: extract again to go on")
     try:
-        return CacheEntry(path, FeatureFile(path), size, len(parts))
+        parts = Manifest(parts_folder(path)).parts
+        size = sum(part.size for part in parts)
+        if not path.is_file():
+            return CacheEntry(path, None, size, len(parts), "not finished: extract again to go on")
+        return CacheEntry(path, FeatureFile(path), size + path.stat().st_size, len(parts))
     except MvsaError as error:
-        return CacheEntry(path, None, size, len(parts), error.what)
+        return CacheEntry(path, None, path.stat().st_size if path.is_file() else 0, 0, error.what)

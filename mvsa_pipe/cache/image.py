@@ -8,13 +8,14 @@ is only an offset, and what it wrote is then copied by plain writes that fail cl
 import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.layout import FORMAT, PARTS, SEAL_LENGTH, Header
+from mvsa_pipe.cache.layout import FORMAT, PARTS, QUARANTINE, SEAL_LENGTH, Header, Segment
 
 # From this version on, all that HDF5 must understand of its own structure carries checksums.
 _LIBRARY_BOUNDS = ("v110", "v110")
@@ -84,9 +85,13 @@ class SparseImage(io.RawIOBase):
             yield page * _PAGE, memoryview(held)[: self.size - page * _PAGE]
 
 
-def lay_out(header: Header) -> tuple[SparseImage, dict[str, int]]:
-    """Makes a file's structure; returns it with the offset in bytes of what is filled in later."""
-    dtype = header.fingerprint.dtype.value
+def lay_out(header: Header, parts: str = "") -> tuple[SparseImage, dict[str, int]]:
+    """Makes a file's structure; returns it with the offset in bytes of what is filled in later.
+
+    Args:
+        header: What the file holds.
+        parts: Name of the folder beside it that its segments lie in, if it has segments.
+    """
     image = SparseImage()
     with h5py.File(image, "w", libver=_LIBRARY_BOUNDS) as file:
         file.attrs["schema"] = header.fingerprint.schema
@@ -96,16 +101,47 @@ def lay_out(header: Header) -> tuple[SparseImage, dict[str, int]]:
         file["notes"] = _text(json.dumps(header.notes, ensure_ascii=False))
         file["ids"] = _texts(header.ids)
         file["digests"] = _texts(header.digests)
+        for name in QUARANTINE:
+            file[f"quarantine/{name}"] = _texts([getattr(row, name) for row in header.quarantine])
         if header.offsets is not None:
             file["offsets"] = header.offsets
         count = len(header.ids)
         places = {
             "checksums": _allocate(file, "checksums", (count, len(PARTS)), "u8"),
             "seal": _allocate(file, "seal", (1,), f"S{SEAL_LENGTH}"),
-            "pooled": _allocate(file, "pooled", (count, header.width), dtype),
-            "hidden": _allocate(file, "hidden", header.hidden_shape, dtype),
         }
+        dtype = header.fingerprint.dtype.value
+        shapes = {"pooled": (count, header.width), "hidden": header.hidden_shape}
+        for name, shape in shapes.items():
+            if header.segments:
+                _refer(
+                    file, name, shape, dtype, [(s, f"{parts}/{s.name}") for s in header.segments]
+                )
+            else:
+                places[name] = _allocate(file, name, shape, dtype)
+        if header.segments:
+            file["segments"] = _text(json.dumps([asdict(s) for s in header.segments]))
     return image, places
+
+
+def _refer(
+    file: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    segments: Sequence[tuple[Segment, str]],
+) -> None:
+    """Makes a virtual data set of the rows in parts, for readers with HDF5 alone."""
+    layout = h5py.VirtualLayout(shape, dtype)
+    at = 0
+    for segment, path in segments:
+        first, count, total = segment.entry, segment.entries, segment.part_entries
+        if name == "pooled":
+            first, count, total = segment.row, segment.rows, segment.part_rows
+        source = h5py.VirtualSource(path, name, (total, *shape[1:]), dtype)
+        layout[at : at + count] = source[first : first + count]
+        at += count
+    file.create_virtual_dataset(name, layout)
 
 
 def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> int:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 
 FORMAT = "mvsa-pipe features"
 PARTS = ("pooled", "hidden")  # columns of /checksums
+QUARANTINE = ("id", "digest", "reason")  # columns of /quarantine
 SEAL_LENGTH = 32
+
+# What one part, and one block while joining, holds in memory.
+PART_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,52 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A post that a backbone could not read.
+
+    Attributes:
+        id: The post.
+        digest: Digest of the content that was refused; empty where there was none.
+        reason: What is wrong with it.
+    """
+
+    id: str
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Some neighbouring rows of a cache that were left in a part.
+
+    Entries count the first axis of ``hidden``: tokens of texts, posts of pictures.
+
+    Attributes:
+        name: The part's file, in the folder of the cache's parts.
+        size: Its bytes.
+        part_rows: All its rows.
+        part_entries: All its entries.
+        row: The first of the rows meant here.
+        rows: How many they are.
+        entry: The first of their entries.
+        entries: How many those are.
+        pooled: Where the part's pooled vectors begin in its file, in bytes.
+        hidden: Where its hidden states begin.
+    """
+
+    name: str
+    size: int
+    part_rows: int
+    part_entries: int
+    row: int
+    rows: int
+    entry: int
+    entries: int
+    pooled: int
+    hidden: int
+
+
+@dataclass(frozen=True)
 class Header:
     """Everything in a feature file but the features.
 
@@ -63,6 +114,8 @@ class Header:
         width: ``D``.
         tokens: ``P`` of images; 0 for text.
         notes: Readable facts that decide no value (device, versions, tokens cut, deviation).
+        quarantine: Posts that could not be read, and why.
+        segments: Where the rows lie, in their order, when they were left in parts.
     """
 
     dataset: str
@@ -73,6 +126,13 @@ class Header:
     width: int
     tokens: int
     notes: dict[str, Any] = field(default_factory=dict)
+    quarantine: tuple[Refusal, ...] = ()
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def refused(self) -> dict[str, Refusal]:
+        """The quarantine by post id."""
+        return {refusal.id: refusal for refusal in self.quarantine}
 
     @property
     def hidden_shape(self) -> tuple[int, ...]:
@@ -92,7 +152,17 @@ class Header:
         seal = xxhash.xxh3_128()
         seal.update(json.dumps([self.dataset, self.fingerprint.to_json(), self.notes]).encode())
         seal.update(json.dumps([self.ids, self.digests, self.width, self.tokens]).encode())
+        seal.update(json.dumps([list(vars(row).values()) for row in self.quarantine]).encode())
+        seal.update(json.dumps([list(vars(row).values()) for row in self.segments]).encode())
         if self.offsets is not None:
             seal.update(np.ascontiguousarray(self.offsets).data)
         seal.update(np.ascontiguousarray(checksums).data)
         return seal.hexdigest()
+
+
+PARTS_SUFFIX = ".parts"
+
+
+def parts_folder(path: Path) -> Path:
+    """Where the parts of a cache lie: all of them while its extraction has not ended."""
+    return path.with_suffix(PARTS_SUFFIX)

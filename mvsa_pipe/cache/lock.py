@@ -1,7 +1,12 @@
-"""One writer a cache: a lock that the kernel lets go of when its process ends, however it ends."""
+"""One writer a cache: a lock that the kernel lets go of when its process ends, however it ends.
+
+What the lock's file says (host, process, start) is for people: nobody has to judge by it whether
+the owner still lives, so a stale file keeps nobody out and needs no hand.
+"""
 
 import fcntl
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +14,7 @@ from typing import IO
 
 from mvsa_pipe.durable import make_folder, storage_errors
 from mvsa_pipe.errors import CacheError
+from mvsa_pipe.provenance import now
 
 
 def lock_file(path: Path) -> Path:
@@ -40,7 +46,7 @@ def _locked(path: Path) -> IO[str]:
             # a file that nobody can find any more keeps nobody out.
             if _same_file(lock, lock_file(path)):
                 lock.truncate(0)
-                lock.write(str(os.getpid()))
+                lock.write(f"process {os.getpid()} on {platform.node()}, since {now()}")
                 lock.flush()
                 return lock
         except BlockingIOError as error:
@@ -50,7 +56,7 @@ def _locked(path: Path) -> IO[str]:
             raise CacheError(
                 "Another process is writing this cache",
                 where=path,
-                found=f"process {holder}",
+                found=holder,
                 hint="wait for it to end, then run the same again",
             ) from error
         except BaseException:

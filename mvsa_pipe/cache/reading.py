@@ -6,6 +6,8 @@ a file that was cut short gives a short read where a memory map would crash.
 
 import json
 import os
+from contextlib import ExitStack
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,15 @@ import xxhash
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import SCHEMA, Fingerprint
-from mvsa_pipe.cache.layout import FORMAT, PARTS, Header
+from mvsa_pipe.cache.layout import (
+    FORMAT,
+    PARTS,
+    QUARANTINE,
+    Header,
+    Refusal,
+    Segment,
+    parts_folder,
+)
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
@@ -30,6 +40,12 @@ class FeatureFile:
 
     Args:
         path: The file.
+
+    Attributes:
+        header: Everything in it but the features.
+        checksums: Of each post's pooled vector and hidden states ``[N, 2]``.
+        seal: Checksum over both.
+        rows: The row of every post, by id.
 
     Raises:
         CacheError: It is missing, cut short, damaged, or of another schema.
@@ -46,12 +62,22 @@ class FeatureFile:
         try:
             with _opened(path) as raw, h5py.File(raw, "r") as file:
                 self._stamp = _stamp(raw)
-                self.header, self._places, self._checksums = _read_header(file, path)
+                self.header, self.checksums, self._sources = _read_header(file, path)
+                self.seal = self.header.seal(self.checksums)
         except MvsaError:
             raise
         except Exception as error:  # damaged metadata surfaces as nearly any of them inside h5py
             raise damaged(path, error) from error
         self.rows = {post_id: row for row, post_id in enumerate(self.header.ids)}
+
+    def place_of(self, name: str) -> int:
+        """Where ``pooled`` or ``hidden`` begins in this file, in bytes.
+
+        Raises:
+            CacheError: The rows were left in parts.
+        """
+        (source,) = self._sources
+        return source.places[name]
 
     def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
         """Pooled vectors of some rows ``[n, D]``, checked.
@@ -108,31 +134,37 @@ class FeatureFile:
         dtype = np.dtype(self.header.fingerprint.dtype.value)
         out = np.empty((int(lengths.sum()), *shape), dtype)
         entry = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        breaks = np.flatnonzero(starts[1:] != starts[:-1] + lengths[:-1]) + 1
         raw = out.reshape(-1).view(np.uint8).data
+        self._require_unchanged()
+        firsts = [source.first[name] for source in self._sources]
+        of_source = np.searchsorted(firsts, starts, side="right") - 1
+        together = (starts[1:] == starts[:-1] + lengths[:-1]) & (of_source[1:] == of_source[:-1])
+        breaks = np.flatnonzero(~together) + 1
         position = 0
-        with _opened(self.path) as file:
-            if _stamp(file) != self._stamp:
-                raise CacheError(
-                    "This cache was replaced by a newer one while it was being read",
-                    where=self.path,
-                    hint="run the same again",
-                )
+        with ExitStack() as stack:
+            files: dict[int, FileIO] = {}
             for run in np.split(np.arange(len(starts)), breaks):
                 if not len(run):
                     continue
+                number = int(of_source[run[0]])
+                source = self._sources[number]
+                if number not in files:
+                    files[number] = stack.enter_context(source.open())
                 size = int(lengths[run].sum()) * entry
-                place = self._places[name] + int(starts[run[0]]) * entry
-                self._read_at(file.fileno(), place, raw[position : position + size])
+                place = source.places[name] + (int(starts[run[0]]) - source.first[name]) * entry
+                _read_at(files[number].fileno(), source.path, place, raw[position:][:size])
                 position += size
         return out
 
-    def _read_at(self, descriptor: int, position: int, into: memoryview) -> None:
-        while into:
-            count = os.preadv(descriptor, [into], position)
-            if not count:
-                raise damaged(self.path, "the file is cut short")
-            into, position = into[count:], position + count
+    def _require_unchanged(self) -> None:
+        with _opened(self.path) as file:
+            if _stamp(file) == self._stamp:
+                return
+        raise CacheError(
+            "This cache was replaced by a newer one while it was being read",
+            where=self.path,
+            hint="run the same again",
+        )
 
     def _check(
         self,
@@ -141,7 +173,7 @@ class FeatureFile:
         values: NDArray[np.floating[Any]],
         bounds: NDArray[np.int64],
     ) -> None:
-        wanted = self._checksums[rows, column]
+        wanted = self.checksums[rows, column]
         hit = [
             self.header.ids[row]
             for i, row in enumerate(rows)
@@ -164,7 +196,7 @@ class DamagedRowsError(CacheError):
             "Cached features were changed on disk: their checksums no longer match",
             where=path,
             found=f"{len(posts):,} damaged posts: {name_some(posts)}",
-            hint=f"mvsa cache verify {path}, then mvsa cache remove it and extract again",
+            hint=f"mvsa cache repair {path} extracts just those again",
         )
 
 
@@ -178,6 +210,46 @@ def damaged(path: Path, cause: object) -> CacheError:
     )
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where some neighbouring rows lie: in the file itself, or in one of its parts.
+
+    Attributes:
+        path: The file.
+        size: Its bytes, if it is a part.
+        places: Where the first of the rows begins, in bytes, for pooled and hidden.
+        first: The first entry of the cache that lies here, for pooled and hidden.
+    """
+
+    path: Path
+    size: int | None
+    places: dict[str, int]
+    first: dict[str, int]
+
+    def open(self) -> FileIO:
+        """Opens it.
+
+        Raises:
+            CacheError: The part is gone, or is not the one that the cache means.
+            StorageError: It may not be read.
+        """
+        if self.size is not None and not self.path.is_file():
+            raise damaged(self.path, "a part of the cache is gone")
+        file = _opened(self.path)
+        if self.size not in (None, os.fstat(file.fileno()).st_size):
+            file.close()
+            raise damaged(self.path, "a part of the cache is of another size")
+        return file
+
+
+def _read_at(descriptor: int, path: Path, position: int, into: memoryview) -> None:
+    while into:
+        count = os.preadv(descriptor, [into], position)
+        if not count:
+            raise damaged(path, "the file is cut short")
+        into, position = into[count:], position + count
+
+
 def _opened(path: Path) -> FileIO:
     with storage_errors(path):
         return FileIO(path)
@@ -189,7 +261,9 @@ def _stamp(file: FileIO) -> tuple[int, int, int]:
     return (status.st_dev, status.st_ino, status.st_size)
 
 
-def _read_header(file: h5py.File, path: Path) -> tuple[Header, dict[str, int], NDArray[np.uint64]]:
+def _read_header(
+    file: h5py.File, path: Path
+) -> tuple[Header, NDArray[np.uint64], tuple[_Source, ...]]:
     if _text(file.attrs.get("format", b"")) != FORMAT:
         raise damaged(path, "it does not say that it is a feature cache")
     # Before anything else: another schema may keep everything else elsewhere.
@@ -205,22 +279,47 @@ def _read_header(file: h5py.File, path: Path) -> tuple[Header, dict[str, int], N
     fingerprint = Fingerprint.from_json(_text(file.attrs["fingerprint"]))
     image = fingerprint.modality is Modality.IMAGE
     hidden = file["hidden"]
+    quarantine = zip(*(_texts(file[f"quarantine/{name}"]) for name in QUARANTINE), strict=True)
+    segments = json.loads(_text(file["segments"][()])) if "segments" in file else []
     header = Header(
         dataset=_text(file.attrs["dataset"]),
         fingerprint=fingerprint,
-        ids=tuple(map(_text, file["ids"][:].tolist())),
-        digests=tuple(map(_text, file["digests"][:].tolist())),
+        ids=_texts(file["ids"]),
+        digests=_texts(file["digests"]),
         offsets=None if image else file["offsets"][:],
         width=int(file["pooled"].shape[1]),
         tokens=int(hidden.shape[1]) if image else 0,
         notes=json.loads(_text(file["notes"][()])),
+        quarantine=tuple(Refusal(*row) for row in quarantine),
+        segments=tuple(Segment(**row) for row in segments),
     )
     checksums = file["checksums"][:]
     sealed = _text(file["seal"][0]) == header.seal(checksums)
     if not sealed or hidden.shape != header.hidden_shape:
         raise damaged(path, "its header does not match its seal")
-    places = {name: int(file[name].id.get_offset() or 0) for name in PARTS}
-    return header, places, checksums
+    return header, checksums, _sources(file, path, header)
+
+
+def _sources(file: h5py.File, path: Path, header: Header) -> tuple[_Source, ...]:
+    if not header.segments:
+        places = {name: int(file[name].id.get_offset() or 0) for name in PARTS}
+        return (_Source(path, None, places, dict.fromkeys(PARTS, 0)),)
+    found, row, entry = [], 0, 0
+    vector = header.width * np.dtype(header.fingerprint.dtype.value).itemsize
+    state = vector * (header.tokens or 1)
+    for segment in header.segments:
+        places = {
+            "pooled": segment.pooled + segment.row * vector,
+            "hidden": segment.hidden + segment.entry * state,
+        }
+        first = {"pooled": row, "hidden": entry}
+        found.append(_Source(parts_folder(path) / segment.name, segment.size, places, first))
+        row, entry = row + segment.rows, entry + segment.entries
+    return tuple(found)
+
+
+def _texts(values: h5py.Dataset) -> tuple[str, ...]:
+    return tuple(map(_text, values[:].tolist()))
 
 
 def _text(value: bytes) -> str:

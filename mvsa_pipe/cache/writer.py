@@ -1,12 +1,13 @@
 """Fills one cache part by part, so that whatever was committed outlives any end of the process.
 
-Each part is a small feature file of its own, put into place by a rename: a part is there and whole,
-or not there. Finishing joins the old file and all parts into one new file, which replaces the old
-one by a rename too; a reader sees the one or the other.
+Each part is a small feature file of its own, put into place by a rename and then entered in the
+manifest: from that line on it is committed, before it never was. Finishing joins the old file and
+all parts into one new file, which replaces the old one by a rename; a reader sees the one or the
+other. Caches above a size limit leave their rows in the parts, behind a file that refers to them.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
-from mvsa_pipe.cache.folder import CacheFolder, parts_folder
-from mvsa_pipe.cache.layout import Header, Rows
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.joining import Place, blocks, checksums_of, offsets_of, segments_of
+from mvsa_pipe.cache.layout import Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
+from mvsa_pipe.cache.manifest import Manifest, Part
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.writing import write_feature_file
-from mvsa_pipe.durable import leftovers, make_folder
-from mvsa_pipe.errors import CacheError
+from mvsa_pipe.cache.writing import write_feature_file, write_referring_file
+from mvsa_pipe.durable import leftovers
+from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.modality import Modality
 
-# What one part, and one block while joining, holds in memory.
-PART_BYTES = 32 * 2**20
+# Above this many bytes a cache is left in parts: joining takes its size once more on the disk.
+JOIN_BELOW_BYTES = 64 * 2**30
 
 
 @contextmanager
 def open_writer(
-    folder: CacheFolder, dataset: str, fingerprint: Fingerprint
+    folder: CacheFolder, dataset: str, fingerprint: Fingerprint, shard: str = ""
 ) -> Iterator["CacheWriter"]:
     """Opens a cache for writing, alone.
+
+    Args:
+        folder: The folder of all caches.
+        dataset: The data set's name.
+        fingerprint: What decides the values.
+        shard: Name of the share of the posts that this cache is for; empty for all of them.
 
     Raises:
         CacheError: Another process writes it, or what is there is damaged.
         StorageError: The disk refuses.
     """
-    path = folder.path_of(dataset, fingerprint)
+    path = folder.path_of(dataset, fingerprint, shard)
     with exclusive(path):
         yield CacheWriter(path, dataset, fingerprint)
 
@@ -48,161 +57,254 @@ class CacheWriter:
 
     Attributes:
         path: The cache file.
+        quarantine: Posts that could not be read when they were last tried, by id.
+        finished: Content digest of every post in the cache file itself.
     """
 
     def __init__(self, path: Path, dataset: str, fingerprint: Fingerprint) -> None:
         self.path = path
         self._dataset = dataset
         self._fingerprint = fingerprint
-        self._sources: list[FeatureFile] = []
-        for file in leftovers(path):
+        self._manifest = Manifest(parts_folder(path))
+        self._places: dict[str, Place] = {}
+        self._notes: dict[str, Any] = {}
+        self.quarantine: dict[str, Refusal] = {}
+        for file in (*leftovers(path), *self._manifest.uncommitted()):
             file.unlink(missing_ok=True)
-        if path.exists():
-            self._add(FeatureFile(path))
-        parts = sorted(parts_folder(path).glob("part-*.h5"))
-        for part in parts:
-            self._add(FeatureFile(part))
-        self._next_part = 1 + max((int(p.stem.removeprefix("part-")) for p in parts), default=-1)
+        old = FeatureFile(path) if path.exists() else None
+        if old is not None:
+            self._require_own(old)
+            self._notes = dict(old.header.notes)
+            if not old.header.segments:
+                self._add(old)
+        referred = old.header.segments if old is not None else ()
+        for part in self._manifest.parts:
+            self._add_part(part, [s for s in referred if s.name == part.name])
+        if referred and old is not None:
+            self._require_all(old)
+            self.quarantine = old.header.refused | self.quarantine
+        self.finished = dict(zip(old.header.ids, old.header.digests, strict=True)) if old else {}
+        if old is not None and not referred and not self.unfinished:
+            shutil.rmtree(self._manifest.folder, ignore_errors=True)  # a kill left them behind
+            self._manifest = Manifest(self._manifest.folder)
+            self._places = {}
+            self._add(old)
+
+    def _require_own(self, file: FeatureFile) -> None:
+        self._fingerprint.require(file.header.fingerprint, file.path)
+        if file.header.dataset != self._dataset:
+            raise CacheError(
+                "This cache is of another data set",
+                where=file.path,
+                expected=self._dataset,
+                found=file.header.dataset,
+            )
+
+    def _add_part(self, part: Part, referred: Sequence[Segment]) -> None:
+        """Adds a committed part; of one that the cache file refers to, what it refers to."""
+        source = self._opened(part)
+        if not referred:
+            self._add(source)
+            return
+        for segment in referred:
+            for row in range(segment.row, segment.row + segment.rows):
+                self._places[source.header.ids[row]] = Place(source, row)
+
+    def _opened(self, part: Part) -> FeatureFile:
+        source = FeatureFile(self._manifest.folder / part.name)
+        if source.seal != part.seal:
+            raise CacheError(
+                "A part of this cache is not the one that was committed",
+                where=source.path,
+                hint=f"mvsa cache remove {source.path}, then extract again",
+            )
+        return source
 
     def _add(self, source: FeatureFile) -> None:
-        self._fingerprint.require(source.header.fingerprint, source.path)
-        self._sources.append(source)
+        self._require_own(source)
+        for row, post_id in enumerate(source.header.ids):
+            self._places[post_id] = Place(source, row)
+            self.quarantine.pop(post_id, None)
+        self.quarantine |= source.header.refused
+
+    def _require_all(self, old: FeatureFile) -> None:
+        lacking = [i for i in old.header.ids if i not in self._places]
+        if lacking:
+            raise CacheError(
+                f"This cache refers to {len(lacking):,} posts in parts that are gone",
+                where=parts_folder(self.path),
+                found=f"missing: {name_some(lacking)}",
+                hint=f"mvsa cache remove {self.path}, then extract again",
+            )
 
     @property
     def committed(self) -> dict[str, str]:
         """Content digest of every post whose features are safe on disk."""
-        return {
-            post_id: digest
-            for source in self._sources
-            for post_id, digest in zip(source.header.ids, source.header.digests, strict=True)
-        }
+        return {post_id: place.digest for post_id, place in self._places.items()}
 
-    def noted(self, name: str) -> dict[str, str]:
-        """A note that says something of posts by their ids, from file and parts together."""
-        found = (source.header.notes.get(name, {}) for source in self._sources)
-        return {post_id: text for part in found for post_id, text in part.items()}
+    def posts_with_tokens(self, count: int) -> set[str]:
+        """Texts of which just so many tokens are kept."""
+        return {post_id for post_id, place in self._places.items() if place.tokens == count}
 
     @property
     def unfinished(self) -> bool:
-        """Whether parts wait to be joined into the cache file."""
-        return any(source.path != self.path for source in self._sources)
+        """Whether something waits to be joined into the cache file."""
+        return self.committed != self.finished
 
-    def commit(self, rows: Rows, notes: Mapping[str, Any] | None = None) -> None:
+    def forget(self, post_ids: Iterable[str]) -> None:
+        """Takes some posts for never extracted; the disk changes only when finishing."""
+        for post_id in post_ids:
+            self._places.pop(post_id, None)
+
+    def take_in(self, other: FeatureFile) -> None:
+        """Adds the posts of another cache of the same fingerprint; they are copied in finishing.
+
+        Raises:
+            CacheError: It is of another fingerprint or data set.
+        """
+        self._add(other)
+
+    def commit(self, rows: Rows, quarantine: Sequence[Refusal] = ()) -> None:
         """Makes the features of some posts safe; after this returns they are never lost.
 
         Args:
             rows: The features.
-            notes: Facts that the next extraction needs if this one is interrupted.
+            quarantine: Posts that could not be read, for the next extraction to know.
 
         Raises:
             CacheError: A number is not finite in the stored type.
             StorageError: The disk refuses; everything committed before stays.
         """
-        self._refuse_overflow(rows)
-        folder = parts_folder(self.path)
-        make_folder(folder)
-        path = folder / f"part-{self._next_part:06d}.h5"
-        header = self._header(rows.ids, rows.digests, rows.lengths, rows, notes)
-        write_feature_file(path, header, [rows])
-        self._add(FeatureFile(path))
-        self._next_part += 1
+        self.adopt(self.write_part(self._manifest.next_name(), rows, quarantine))
 
-    def finish(self, order: Sequence[str], notes: Mapping[str, Any]) -> FeatureFile:
-        """Joins everything committed into the cache file.
+    def write_part(self, name: str, rows: Rows, quarantine: Sequence[Refusal] = ()) -> Part:
+        """Puts a part into place beside the committed ones; ``adopt`` commits it.
+
+        Raises:
+            CacheError: A number is not finite in the stored type.
+            StorageError: The disk refuses.
+        """
+        return write_part(
+            self._manifest.folder / name, self._dataset, self._fingerprint, rows, quarantine
+        )
+
+    def adopt(self, part: Part) -> None:
+        """Commits a part that is in place, whoever wrote it.
+
+        Raises:
+            CacheError: It is not what it claims to be.
+            StorageError: The disk refuses.
+        """
+        source = self._opened(part)
+        self._require_own(source)
+        self._manifest.append(part)
+        self._add(source)
+
+    def finish(
+        self,
+        order: Sequence[str],
+        notes: Mapping[str, Any],
+        quarantine: Iterable[Refusal] = (),
+        join_below_bytes: float = JOIN_BELOW_BYTES,
+    ) -> FeatureFile:
+        """Makes one cache file of everything committed.
 
         Args:
             order: Ids that come first, in this order; others follow as they are found.
             notes: Facts for ``mvsa cache info`` that decide no value.
+            quarantine: Posts that could not be read.
+            join_below_bytes: A larger cache keeps its rows in parts, in their order there.
 
         Raises:
             CacheError: A committed part was damaged since; names the posts.
             StorageError: The disk refuses; the parts and the old file stay.
         """
-        newest = {i: n for n, source in enumerate(self._sources) for i in source.header.ids}
-        ids = [i for i in dict.fromkeys([*order, *newest]) if i in newest]
-        places = [(newest[i], self._sources[newest[i]].rows[i]) for i in ids]
-        digests = [self._sources[s].header.digests[row] for s, row in places]
-        lengths = self._lengths(places)
-        header = self._header(ids, digests, lengths, None, {**self._old_notes(), **notes})
-        write_feature_file(self.path, header, self._blocks(header, places))
-        shutil.rmtree(parts_folder(self.path), ignore_errors=True)
+        facts = {**self._notes, **notes}, tuple(quarantine)
+        if sum(place.payload_bytes for place in self._places.values()) > join_below_bytes:
+            return self._refer(*facts)
+        ids = [i for i in dict.fromkeys([*order, *self._places]) if i in self._places]
+        places = [self._places[i] for i in ids]
+        write_feature_file(self.path, self._header(places, *facts), blocks(places))
+        shutil.rmtree(self._manifest.folder, ignore_errors=True)
         return FeatureFile(self.path)
 
-    def _old_notes(self) -> dict[str, Any]:
-        return dict(self._sources[0].header.notes) if self._sources else {}
-
-    def _lengths(self, places: Sequence[tuple[int, int]]) -> NDArray[np.int64] | None:
-        if self._fingerprint.modality is Modality.IMAGE:
-            return None
-        offsets = [source.header.offsets for source in self._sources]
-        return np.array([offsets[s][r + 1] - offsets[s][r] for s, r in places], np.int64)  # type: ignore[index]
+    def _refer(self, notes: dict[str, Any], quarantine: tuple[Refusal, ...]) -> FeatureFile:
+        folder = self._manifest.folder
+        elsewhere = [p for p in self._places.values() if p.file.path.parent != folder]
+        for rows in blocks(elsewhere):
+            self.commit(rows)
+        places = sorted(self._places.values(), key=lambda place: (place.file.path.name, place.row))
+        segments = tuple(segments_of(places))
+        header = self._header(places, notes, quarantine, segments)
+        write_referring_file(self.path, header, checksums_of(places))
+        self._manifest.keep({segment.name for segment in segments})
+        for file in self._manifest.uncommitted():
+            file.unlink(missing_ok=True)
+        return FeatureFile(self.path)
 
     def _header(
         self,
-        ids: Sequence[str],
-        digests: Sequence[str],
-        lengths: NDArray[np.int64] | None,
-        rows: Rows | None,
-        notes: Mapping[str, Any] | None = None,
+        places: Sequence[Place],
+        notes: dict[str, Any],
+        quarantine: tuple[Refusal, ...],
+        segments: tuple[Segment, ...] = (),
     ) -> Header:
-        """The header of a part made of ``rows``, or of a file joined from the sources."""
-        like = self._sources[0].header if rows is None else None
-        image = self._fingerprint.modality is Modality.IMAGE
+        like = places[0].file.header
         return Header(
             dataset=self._dataset,
             fingerprint=self._fingerprint,
-            ids=tuple(ids),
-            digests=tuple(digests),
-            offsets=None if lengths is None else _offsets(lengths),
-            width=like.width if like else rows.pooled.shape[1],  # type: ignore[union-attr]
-            tokens=(like.tokens if like else rows.hidden.shape[1]) if image else 0,  # type: ignore[union-attr]
-            notes=dict(notes or {}),
+            ids=tuple(place.id for place in places),
+            digests=tuple(place.digest for place in places),
+            offsets=offsets_of(places),
+            width=like.width,
+            tokens=like.tokens,
+            notes=notes,
+            quarantine=quarantine,
+            segments=segments,
         )
 
-    def _blocks(self, header: Header, places: Sequence[tuple[int, int]]) -> Iterator[Rows]:
-        """The rows of the joined file, a memory-bounded block at a time, from whatever source."""
-        posts_a_block = max(1, PART_BYTES * len(places) // max(1, header.payload_bytes))
-        for start in range(0, len(places), posts_a_block):
-            stop = min(start + posts_a_block, len(places))
-            yield self._block(header, places[start:stop], start, stop)
 
-    def _block(
-        self, header: Header, places: Sequence[tuple[int, int]], start: int, stop: int
-    ) -> Rows:
-        of_source = np.array([s for s, _ in places])
-        row = np.array([r for _, r in places], np.int64)
-        pieces: list[NDArray[Any]] = [np.empty(0)] * len(places)
-        pooled = np.empty((len(places), header.width), self._fingerprint.dtype.value)
-        for number in np.unique(of_source):
-            here = np.flatnonzero(of_source == number)
-            source = self._sources[number]
-            pooled[here] = source.pooled(row[here])
-            hidden, bounds = source.hidden(row[here])
-            for k, at in enumerate(here):
-                pieces[at] = hidden[bounds[k] : bounds[k + 1]]
-        text = header.offsets is not None
-        return Rows(
-            ids=header.ids[start:stop],
-            digests=header.digests[start:stop],
-            pooled=pooled,
-            hidden=np.concatenate(pieces),
-            lengths=np.array([len(piece) for piece in pieces], np.int64) if text else None,
-        )
+def write_part(
+    path: Path,
+    dataset: str,
+    fingerprint: Fingerprint,
+    rows: Rows,
+    quarantine: Sequence[Refusal] = (),
+) -> Part:
+    """Writes one part of a cache, whole or not at all; whoever holds the cache may adopt it.
 
-    def _refuse_overflow(self, rows: Rows) -> None:
-        narrow = self._fingerprint.dtype is StoredDtype.FLOAT16
-        for name, values in (("pooled", rows.pooled), ("hidden", rows.hidden)):
-            if not np.isfinite(values).all():
-                raise CacheError(
-                    f"A {name} feature of {self._fingerprint.backbone} is not finite in "
-                    f"{self._fingerprint.dtype}",
-                    where=self.path,
-                    found=f"among {len(rows.ids)} posts beginning with {rows.ids[0]}",
-                    hint="store wider numbers: --dtype float32"
-                    if narrow
-                    else "check the weights: they give no numbers for these posts",
-                )
+    Raises:
+        CacheError: A number is not finite in the stored type.
+        StorageError: The disk refuses.
+    """
+    _refuse_overflow(rows, fingerprint, path)
+    image = fingerprint.modality is Modality.IMAGE
+    header = Header(
+        dataset=dataset,
+        fingerprint=fingerprint,
+        ids=tuple(rows.ids),
+        digests=tuple(rows.digests),
+        offsets=None if rows.lengths is None else rows.bounds(),
+        width=rows.pooled.shape[1],
+        tokens=rows.hidden.shape[1] if image else 0,
+        quarantine=tuple(quarantine),
+    )
+    seal = write_feature_file(path, header, [rows])
+    return Part(path.name, len(rows.ids), path.stat().st_size, seal)
 
 
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+def _refuse_overflow(rows: Rows, fingerprint: Fingerprint, path: Path) -> None:
+    for name, values in (("pooled", rows.pooled), ("hidden", rows.hidden)):
+        if not _finite(values):
+            raise CacheError(
+                f"A {name} feature of {fingerprint.backbone} is not finite in {fingerprint.dtype}",
+                where=path,
+                found=f"among {len(rows.ids)} posts beginning with {rows.ids[0]}",
+                hint="store wider numbers: --dtype float32"
+                if fingerprint.dtype is StoredDtype.FLOAT16
+                else "check the weights: they give no numbers for these posts",
+            )
+
+
+def _finite(values: NDArray[np.floating[Any]]) -> bool:
+    return bool(np.isfinite(values).all())

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.image import lay_out
-from mvsa_pipe.cache.layout import PARTS, Header, Rows
+from mvsa_pipe.cache.image import SparseImage, lay_out
+from mvsa_pipe.cache.layout import PARTS, Header, Rows, parts_folder
 from mvsa_pipe.durable import replacing
 
 
-def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> None:
-    """Writes a feature file whole or not at all; ``blocks`` come in the order of ``header.ids``.
+def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> str:
+    """Writes a feature file whole or not at all; returns its seal.
 
-    Memory holds one block at a time. Space is reserved before the first byte is written, so that
-    a full disk is found at once.
+    ``blocks`` come in the order of ``header.ids``; memory holds one at a time. Space is reserved
+    before the first byte is written, so that a full disk is found at once.
 
     Raises:
         StorageError: The disk refuses.
@@ -32,8 +32,7 @@ def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> No
     checksums = np.zeros((len(header.ids), len(PARTS)), np.uint64)
     with replacing(path) as temporary, temporary.open("wb", buffering=0) as file:
         _reserve(file.fileno(), image.size)
-        for position, page in image.written():
-            _write_at(file.fileno(), position, page)
+        _write_image(file.fileno(), image)
         row = token = 0
         for block in blocks:
             count, held = len(block.ids), len(block.hidden)
@@ -43,8 +42,34 @@ def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> No
             row, token = row + count, token + held
         if row != len(header.ids) or token != header.hidden_shape[0]:
             raise AssertionError("blocks do not add up to the header")
-        _write_rows(file.fileno(), places["checksums"], 0, checksums)
-        _write_at(file.fileno(), places["seal"], memoryview(header.seal(checksums).encode()))
+        return _seal(file.fileno(), places, header, checksums)
+
+
+def write_referring_file(path: Path, header: Header, checksums: NDArray[np.uint64]) -> str:
+    """Writes a feature file whose rows stay in parts, whole or not at all; returns its seal.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    image, places = lay_out(header, parts_folder(path).name)
+    with replacing(path) as temporary, temporary.open("wb", buffering=0) as file:
+        _reserve(file.fileno(), image.size)
+        _write_image(file.fileno(), image)
+        return _seal(file.fileno(), places, header, checksums)
+
+
+def _write_image(descriptor: int, image: SparseImage) -> None:
+    for position, page in image.written():
+        _write_at(descriptor, position, page)
+
+
+def _seal(
+    descriptor: int, places: dict[str, int], header: Header, checksums: NDArray[np.uint64]
+) -> str:
+    seal = header.seal(checksums)
+    _write_rows(descriptor, places["checksums"], 0, checksums)
+    _write_at(descriptor, places["seal"], memoryview(seal.encode()))
+    return seal
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -7,19 +7,25 @@ from typing import Annotated, Any
 import typer
 
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
+from mvsa_pipe.cache.formats import ExportFormat
+from mvsa_pipe.cache.merging import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cli.console import line, out, show_json, size
+from mvsa_pipe.cli.console import line, out, progress, show_json, size
 from mvsa_pipe.cli.tables import add_numbers, titled
-from mvsa_pipe.errors import name_some
-from mvsa_pipe.experiment.options import CacheChoice
+from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.experiment.options import CacheChoice, PostsChoice
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.repair import repair as repair_cache
+from mvsa_pipe.posts import ReadOptions, read_posts
 
-app = typer.Typer(help="List, inspect, verify and remove feature caches.", no_args_is_help=True)
+app = typer.Typer(help="List, verify, repair, merge and export caches.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option("--cache", help="The folder of all caches.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
 Name = Annotated[str, typer.Argument(help="A cache file, or a part of its path that is unique.")]
 
 _FOLDER = CacheChoice.folder
+_DATA = PostsChoice.path
 
 
 @app.command("list")
@@ -131,6 +137,81 @@ def verify(
 
 def _faults(path: Path) -> list[str]:
     return [f"post {post_id}" for post_id in FeatureFile(path).damaged_posts()]
+
+
+@app.command()
+def repair(
+    name: Name,
+    data: Annotated[Path, typer.Option(help="The posts that the cache was made of.")] = _DATA,
+    data_name: Annotated[
+        str | None, typer.Option(help="Their name, if they were given one.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute.")] = ExtractOptions.device,
+    folder: Folder = _FOLDER,
+) -> None:
+    """Extract again just those posts whose cached bytes were changed on disk."""
+    caches = CacheFolder(folder)
+    path = caches.locate(name)
+    posts = read_posts(data, ReadOptions(name=data_name, require_labels=False))
+    with progress() as screen:
+        damaged = repair_cache(path, posts, caches, device, screen)
+    if damaged:
+        line(f"{path}: extracted again: {name_some(damaged)}")
+    else:
+        line(f"{path}: ", ("whole", "green"))
+
+
+@app.command()
+def merge(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Caches to join, or one whose shards shall be joined."),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="The posts: features get their order, gaps are reported.")
+    ] = None,
+    folder: Folder = _FOLDER,
+) -> None:
+    """Join caches that were made apart from each other, such as the shards of one."""
+    caches = CacheFolder(folder)
+    sources = [FeatureFile(path) for path in _sources(caches, names)]
+    posts = read_posts(data, ReadOptions(require_labels=False)).posts if data else ()
+    file = merge_caches(caches, sources, [post.id for post in posts])
+    line(f"{file.path}: {len(file.header.ids):,} posts of {len(sources)} caches")
+    held = {*file.header.ids, *file.header.refused}
+    lacking = [post.id for post in posts if post.id not in held]
+    if lacking:
+        line(f"{len(lacking):,} posts are in none of them: {name_some(lacking)}")
+        raise typer.Exit(1)
+
+
+def _sources(caches: CacheFolder, names: list[str]) -> list[Path]:
+    if len(names) > 1:
+        return [caches.locate(name) for name in names]
+    shards = caches.shards_named(names[0])
+    if not shards:
+        raise CacheError(
+            f"There are no shards of {names[0]!r} to merge",
+            where=caches.root,
+            expected="two caches or more, or one that was extracted with --shard i/n",
+            hint="mvsa cache list",
+        )
+    return shards
+
+
+@app.command()
+def export(
+    name: Name,
+    to: Annotated[Path, typer.Option(help="The file to write; for npy a folder.")],
+    form: Annotated[ExportFormat, typer.Option("--as", help="The format.")] = ExportFormat.NPY,
+    folder: Folder = _FOLDER,
+) -> None:
+    """Write a cache's features for other tools: npy, safetensors or parquet."""
+    from mvsa_pipe.cache.exporting import export as export_cache  # pyarrow comes with it
+
+    file = FeatureFile(CacheFolder(folder).locate(name))
+    export_cache(file, to, form)
+    line(f"{len(file.header.ids):,} posts in {to}")
 
 
 @app.command()

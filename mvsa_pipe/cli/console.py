@@ -103,12 +103,12 @@ class ScreenProgress:
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._what, self._total, self._done = "", 0, 0
+        self._what, self._total, self._done, self._note = "", 0, 0, ""
         self._began = self._said = time.monotonic()
 
     def start(self, what: str, total: int) -> None:
         """A step begins that has ``total`` units."""
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._total, self._done, self._note = what, total, 0, ""
         self._began = self._said = time.monotonic()
         if not err.is_terminal:
             return
@@ -118,11 +118,12 @@ class ScreenProgress:
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
             console=err,
             transient=True,
         )
-        self._task = self._bar.add_task(what, total=total)
+        self._task = self._bar.add_task(what, total=total, note="")
         self._bar.start()
 
     def advance(self, count: int) -> None:
@@ -142,7 +143,16 @@ class ScreenProgress:
         self._said = now
         rate = self._done / max(now - self._began, 1e-9)
         left = (self._total - self._done) / max(rate, 1e-9)
-        remark(f"{self._what}: {self._done:,}/{self._total:,}, {rate:,.1f}/s, {left:,.0f} s left")
+        note = f", {self._note}" if self._note else ""
+        remark(
+            f"{self._what}: {self._done:,}/{self._total:,}, {rate:,.1f}/s{note}, {left:,.0f} s left"
+        )
+
+    def note(self, text: str) -> None:
+        """How the step goes, beside how far it is."""
+        self._note = text
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, note=text)
 
     def say(self, line: str) -> None:
         """Something worth a line happened."""

@@ -1,6 +1,7 @@
 """``mvsa extract``: stage one."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,10 +9,11 @@ import typer
 from mvsa_pipe.backbones import parse_backbone
 from mvsa_pipe.cli.console import line, progress, show_json, size
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.durable import write_json
 from mvsa_pipe.experiment.options import PostsChoice
 from mvsa_pipe.extraction.choice import ExtractChoice
-from mvsa_pipe.extraction.extract import Extraction
-from mvsa_pipe.extraction.extract import extract as extract_one
+from mvsa_pipe.extraction.extract import extract_all
+from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import read_posts
 
@@ -21,6 +23,9 @@ def extract(
     choice: ExtractChoice,
     data: PostsChoice,
     options: ExtractOptions,
+    profile: Annotated[
+        Path | None, typer.Option(help="Write where the time went to this JSON file.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Run frozen backbones over all posts once and cache what they say.
@@ -38,14 +43,14 @@ def extract(
                 "both (--partner none leaves it out)"
             )
             names = (*names, partner)
-        records = []
-        for backbone in choice.options_for(names):
-            done = extract_one(posts, backbone, options, screen)
-            records.append(done.as_record())
-            if not json:
-                _show(done)
+        done = extract_all(posts, choice.options_for(names), options, screen)
+    if profile is not None:
+        write_json(profile, {d.file.header.fingerprint.backbone: d.profile for d in done})
     if json:
-        show_json(records)
+        show_json([extraction.as_record() for extraction in done])
+        return
+    for extraction in done:
+        _show(extraction)
 
 
 def _show(done: Extraction) -> None:

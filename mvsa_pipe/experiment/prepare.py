@@ -149,7 +149,7 @@ def _usable_ids(
     posts: PostSet, split: Split, files: Mapping[Modality, FeatureFile]
 ) -> tuple[list[str], tuple[str, ...]]:
     """Posts of the split, in the data set's order, but those that an extraction skipped."""
-    skipped = {i for file in files.values() for i in file.header.notes.get("skipped", {})}
+    skipped = {i for file in files.values() for i in file.header.refused}
     in_split = [post.id for post in posts.posts if post.id in split.parts]
     return [i for i in in_split if i not in skipped], tuple(i for i in in_split if i in skipped)
 
@@ -161,7 +161,7 @@ def refuse_stale(posts: PostSet, modality: Modality, file: FeatureFile, wanted: 
         CacheError: Names the posts.
     """
     known = dict(zip(file.header.ids, file.header.digests, strict=True))
-    contents, faults = contents_of(posts, modality)
+    contents, faults = contents_of(posts, modality, file.path.parent.parent)
     stale = [item.id for item in contents if known.get(item.id, item.digest) != item.digest]
     stale += [post_id for post_id in faults if post_id in known]
     stale = [post_id for post_id in stale if post_id in wanted]

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
 from mvsa_pipe.errors import DataError, name_some
+from mvsa_pipe.extraction.digests import DigestMemory
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts.post import Post, PostSet
+from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.storage import Storage
 
 
@@ -54,20 +56,35 @@ class UnreadablePostsError(DataError):
         )
 
 
-def contents_of(posts: PostSet, modality: Modality) -> tuple[list[Content], dict[str, str]]:
-    """The readable halves of all posts, and what is wrong with the others by post id."""
+def contents_of(
+    posts: PostSet, modality: Modality, memory: Path | None = None
+) -> tuple[list[Content], dict[str, str]]:
+    """The readable halves of all posts, and what is wrong with the others by post id.
+
+    Args:
+        posts: The posts.
+        modality: Which half.
+        memory: The folder of all caches, where digests of unchanged files are remembered.
+    """
     if modality is Modality.TEXT:
         good = [_text(p.id, p.text) for p in posts.posts if p.text is not None]
         return good, {p.id: "it has no text" for p in posts.posts if p.text is None}
     faults = {p.id: "it has no image" for p in posts.posts if p.image is None}
-    images: list[Content] = []
+    digests = DigestMemory(posts.storage, memory)
+    names = [(post.id, post.image) for post in posts.posts if post.image is not None]
+    known = {name: digests.recall(name) for _, name in names}
+    unknown = [name for name, digest in known.items() if digest is None]
     with ThreadPoolExecutor(4) as pool:  # reading waits on the disk, and hashing frees the lock
-        found = pool.map(partial(_image, posts.storage), posts.posts)
-        for post, content in zip(posts.posts, found, strict=True):
-            if isinstance(content, DataError):
-                faults[post.id] = content.what
-            elif content is not None:
-                images.append(content)
+        learned = dict(zip(unknown, pool.map(partial(_learned, digests), unknown), strict=True))
+    digests.keep()
+    images: list[Content] = []
+    for post_id, name in names:
+        digest = known[name] or learned[name]
+        if isinstance(digest, DataError):
+            faults[post_id] = digest.what
+        else:
+            opened = partial(_decoded, posts.storage, name, digest)
+            images.append(Content(post_id, digest, open_image=opened))
     return images, faults
 
 
@@ -75,15 +92,11 @@ def _text(post_id: str, text: str) -> Content:
     return Content(post_id, _digest(text.encode("utf-8", "surrogatepass")), text=text)
 
 
-def _image(storage: Storage, post: Post) -> Content | DataError | None:
-    if post.image is None:
-        return None
-    name = post.image
+def _learned(digests: DigestMemory, name: str) -> str | DataError:
     try:
-        digest = _digest(storage.read(name))
+        return digests.learn(name, _digest)
     except DataError as error:
         return error
-    return Content(post.id, digest, open_image=partial(_decoded, storage, name, digest))
 
 
 def _decoded(storage: Storage, name: str, digest: str) -> Image.Image:

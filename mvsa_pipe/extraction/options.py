@@ -25,9 +25,14 @@ class ExtractOptions:
         precision: ``auto``, ``float32`` or ``bfloat16``.
         dtype: Type of the stored numbers.
         batch_size: Images a forward pass; texts go by tokens, as many as fill ``batch_size``
-            texts of ``max_tokens``.
-        workers: Threads that decode images; 0 takes one a core.
+            texts of ``max_tokens``. 0 takes 8 on a CPU and 64 on a GPU; halved where memory is
+            short.
+        workers: Threads that take posts through the model (CPU) or decode them (GPU); 0 takes as
+            many as the machine has cores for.
         on_bad_post: Whether unreadable posts end the extraction or are left out.
+        retry_failed: Whether posts that could not be read are tried again though unchanged.
+        shard: ``i/n``: only the i-th of n equal shares, for ``mvsa cache merge`` to join.
+        join_gib: Caches above so many GiB keep their rows in parts, behind one file.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -37,16 +42,53 @@ class ExtractOptions:
     device: str = "auto"
     precision: str = "auto"
     dtype: StoredDtype = StoredDtype.FLOAT16
-    batch_size: int = 32
+    batch_size: int = 0
     workers: int = 0
     on_bad_post: BadPostPolicy = BadPostPolicy.ERROR
+    retry_failed: bool = False
+    shard: str = "1/1"
+    join_gib: float = 64.0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError("--batch-size must be positive", found=self.batch_size)
+        if self.batch_size < 0:
+            raise ConfigError("--batch-size cannot be negative", found=self.batch_size)
+        if not self.join_gib >= 0:
+            raise ConfigError("--join-gib cannot be negative", found=self.join_gib)
+        index, count = self.share
+        if not 1 <= index <= count:
+            raise _no_share(self.shard)
         if self.workers < 0:
             raise ConfigError("--workers cannot be negative", found=self.workers)
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ConfigError(
                 f"No precision is named {self.precision!r}", expected="auto, float32 or bfloat16"
             )
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """``(i, n)``: this is the i-th of n shares, from 1.
+
+        Raises:
+            ConfigError: ``shard`` says nothing of the kind.
+        """
+        index, slash, count = self.shard.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal()):
+            raise _no_share(self.shard)
+        return int(index), int(count)
+
+    @property
+    def join_below_bytes(self) -> float:
+        """Bytes above which caches keep their rows in parts."""
+        return self.join_gib * 2**30
+
+    @property
+    def shard_name(self) -> str:
+        """The share as file names have it; empty for all posts."""
+        index, count = self.share
+        return f"{index}-of-{count}" if count > 1 else ""
+
+
+def _no_share(text: str) -> ConfigError:
+    return ConfigError(
+        "--shard cannot be used", expected="i/n such as 1/4, i from 1 to n", found=text
+    )

@@ -19,15 +19,13 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import StorageError
+from mvsa_pipe.extraction.digests import SETTLED_SECONDS
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.provenance import package_versions
 
 if TYPE_CHECKING:
     from mvsa_pipe.backbones.base import BackboneIdentity
     from mvsa_pipe.devices import Precision
-
-# A file written this shortly before could change again within its time stamp's grain.
-_SETTLED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def remember(
     with suppress(OSError, StorageError):
         stamps = {str(path): _stamp(path) for path in identity.witnesses}
         latest = max((max(stamp[1:3]) / 1e9 for stamp in stamps.values()), default=0.0)
-        if latest + _SETTLED_SECONDS < loaded_since:
+        if latest + SETTLED_SECONDS < loaded_since:
             known = {
                 "question": _question(backbone, options),
                 "fingerprint": fingerprint.to_json(),

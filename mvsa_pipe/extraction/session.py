@@ -1,27 +1,30 @@
-"""A loaded backbone at work: resolved, on its device, measured against float32."""
+"""A loaded backbone: resolved, on its device, measured against float32."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from mvsa_pipe.backbones import load_backbone
-from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+from mvsa_pipe.backbones.base import TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, describe_device, resolve_device, resolve_precision
-from mvsa_pipe.errors import DataError
+from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import Content
-from mvsa_pipe.extraction.forward import Forward, count_cut, stream_images, stream_texts
+from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.resolution import Resolution, remember
+from mvsa_pipe.extraction.work import ImageWork, TextWork, Work
 
 # Posts that the deviation from float32 is measured on: a second of work, every value counted.
 _MEASURED_POSTS = 16
+
+# Posts a batch unless told: on a CPU small batches stay in its caches, on a GPU large ones fill it.
+_CPU_BATCH, _GPU_BATCH = 8, 64
 
 
 @dataclass
@@ -30,16 +33,12 @@ class Session:
 
     Attributes:
         options: What was asked for.
-        backbone: The backbone, on its device.
-        device: Where it computes.
-        precision: Arithmetic of the matrix products.
+        forward: The backbone, on its device, in its arithmetic.
         resolution: The fingerprint that its features have.
     """
 
     options: ExtractOptions
-    backbone: TextBackbone | ImageBackbone
-    device: torch.device
-    precision: Precision
+    forward: Forward[Any]
     resolution: Resolution
 
     @classmethod
@@ -58,66 +57,47 @@ class Session:
             wanted, options, backbone.identity, precision, describe_device(device), started
         )
         backbone.to(device)
-        return cls(options, backbone, device, precision, resolution)
-
-    @property
-    def device_name(self) -> str:
-        """The device as records name it."""
-        return self.resolution.device
-
-    def stream(
-        self,
-        items: Sequence[Content],
-        advance: Callable[[int], None],
-        refused: Callable[[Content, DataError], None],
-        *,
-        precision: Precision | None = None,
-        dtype: StoredDtype | None = None,
-    ) -> Iterator[Rows]:
-        """Features of posts, part by part; unreadable ones go to ``refused``."""
-        how = (self.device, precision or self.precision, dtype or self.options.dtype)
-        size = self.options.batch_size
-        if isinstance(self.backbone, TextBackbone):
-            return stream_texts(Forward(self.backbone, *how, size), items, advance)
-        forward = Forward(self.backbone, *how, size)
-        return stream_images(forward, items, self.options.workers, advance, refused)
+        return cls(options, Forward(backbone, device, precision, options.dtype), resolution)
 
     def deviation(self, items: Sequence[Content]) -> dict[str, Any] | None:
         """How far what is stored lies from float32 arithmetic and storage, on a few posts."""
-        few = list(items[:_MEASURED_POSTS])
-        stored = self._gather(few, self.precision, self.options.dtype)
-        exact = self._gather(few, Precision.FLOAT32, StoredDtype.FLOAT32)
+        few = items[:_MEASURED_POSTS]
+        stored = self._computed(few, self.forward)
+        exact = self._computed(
+            few, replace(self.forward, precision=Precision.FLOAT32, dtype=StoredDtype.FLOAT32)
+        )
         if stored is None or exact is None:
             return None
-        flat = [(_flat(a), _flat(b)) for a, b in zip(stored, exact, strict=True)]
+        pairs = ((stored.pooled, exact.pooled), (stored.hidden, exact.hidden))
+        flat = [(_flat(a), _flat(b)) for a, b in pairs]
         return {
-            "posts": len(exact[0]),
+            "posts": len(exact.ids),
             "largest": max(float(np.abs(a - b).max()) for a, b in flat),
             "least_cosine": min(float(_cosines(a, b).min()) for a, b in flat),
         }
 
-    def _gather(
-        self, items: list[Content], precision: Precision, dtype: StoredDtype
-    ) -> tuple[Any, Any] | None:
-        """Pooled vectors and hidden states of a few posts, whatever can be read of them."""
+    def _computed(self, items: Sequence[Content], forward: Forward[Any]) -> Rows | None:
+        work = make_work([replace(self, forward=forward)], Clock())
+        batches = [batch for part in work.parts(items, [{i.id for i in items}]) for batch in part]
+        return work.compute(batches).rows[0] if batches else None
 
-        def ignore(*_: object) -> None:
-            pass
+    def tokens_of(self, items: Sequence[Content]) -> list[int]:
+        """Tokens of every text before any are cut; nothing for pictures."""
+        backbone = self.forward.backbone
+        if not isinstance(backbone, TextBackbone):
+            return []
+        return [len(ids) for ids in backbone.tokenize([item.text for item in items])]
 
-        parts = list(self.stream(items, ignore, ignore, precision=precision, dtype=dtype))
-        if not parts:
-            return None
-        return (
-            np.concatenate([rows.pooled for rows in parts]),
-            np.concatenate([rows.hidden for rows in parts]),
-        )
 
-    def notes(self, contents: Sequence[Content]) -> dict[str, Any]:
-        """Facts for ``mvsa cache info``: of the posts alone, however often it was interrupted."""
-        notes: dict[str, Any] = {"deviation_from_float32": self.deviation(contents)}
-        if isinstance(self.backbone, TextBackbone):
-            notes |= count_cut(self.backbone, contents)
-        return notes
+def make_work(sessions: Sequence[Session], clock: Clock) -> Work:
+    """Backbones of one modality as work: several of images, or one of texts."""
+    first = sessions[0]
+    on_cpu = first.forward.device.type == "cpu"
+    size = first.options.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
+    if isinstance(first.forward.backbone, TextBackbone):
+        (text,) = sessions
+        return TextWork(text.forward, size, clock)
+    return ImageWork([session.forward for session in sessions], size, clock)
 
 
 def _flat(values: Any) -> Any:  # noqa: ANN401

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import resolve_device
-from mvsa_pipe.errors import CacheError, RunError
+from mvsa_pipe.errors import RunError
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.extraction.repair import backbone_from_record
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
@@ -118,13 +118,13 @@ def _file_for(
         file = FeatureFile(path)
         fingerprint.require(file.header.fingerprint, path)
         known = dict(zip(file.header.ids, file.header.digests, strict=True))
-        contents, faults = contents_of(asked, fingerprint.modality)
+        contents, faults = contents_of(asked, fingerprint.modality, options.cache)
         held = all(known.get(item.id) == item.digest for item in contents)
         if held and (not faults or options.on_bad_post is BadPostPolicy.SKIP):
             return file, faults
     extraction = extract(
         posts,
-        backbone_options(record),
+        backbone_from_record(record.get("backbone"), record.get("path")),
         ExtractOptions(
             cache=options.cache,
             device=options.device,
@@ -136,18 +136,3 @@ def _file_for(
     )
     fingerprint.require(extraction.file.header.fingerprint, extraction.file.path)
     return extraction.file, extraction.skipped
-
-
-def backbone_options(record: Mapping[str, Any]) -> BackboneOptions:
-    """The backbone that made a run's cache.
-
-    Raises:
-        CacheError: The cache did not say.
-    """
-    fields = record.get("backbone")
-    if not fields:
-        raise CacheError(
-            "This run's cache does not say which backbone made it", where=record.get("path")
-        )
-    pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
-    return BackboneOptions(fields["name"], fields["weights"], pooling, fields["max_tokens"])

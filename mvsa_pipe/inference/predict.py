@@ -85,7 +85,7 @@ def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progr
     classes = tuple(run.config["data"]["classes"])
     faults: dict[str, str] = {}
     for name in run.config["caches"]:
-        for post_id, fault in contents_of(posts, Modality(name))[1].items():
+        for post_id, fault in contents_of(posts, Modality(name), options.cache)[1].items():
             faults.setdefault(post_id, fault)
     readable = replace(posts, posts=tuple(p for p in posts.posts if p.id not in faults))
     if not readable.posts:

@@ -42,6 +42,14 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """What changes when a file does: size, latest time (nanoseconds since 1970), and more.
+
+        Raises:
+            DataError: There is no such file.
+        """
+
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """The bytes of one file; safe to call from several threads at once.
 
@@ -100,12 +108,25 @@ class FolderStorage(Storage):
         except OSError as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
 
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """Size, latest of its times, both times, and inode."""
+        try:
+            return _stamp(self.root / name)
+        except (OSError, ValueError) as error:
+            raise DataError("A file cannot be read", where=self.root / name, found=error) from error
+
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
         try:
             return (self.root / name).read_bytes()
         except OSError as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    status = os.stat(path)  # noqa: PTH116  # twice as fast as Path.stat, and called for every post
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return (status.st_size, max(times), *times, status.st_ino)
 
 
 def _refuse(error: OSError) -> None:
@@ -124,6 +145,7 @@ class ZipStorage(Storage):
         self._lock = threading.Lock()
         try:
             self._archive = zipfile.ZipFile(root)
+            self._stamp = _stamp(root)
         except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
             raise DataError(
                 "This zip archive cannot be read; it may be cut short",
@@ -160,6 +182,11 @@ class ZipStorage(Storage):
             return self._archive.getinfo(name)
         except KeyError as error:
             raise DataError("The archive holds no such file", where=self.where(name)) from error
+
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """The archive's own stamp, and where the file lies in it."""
+        entry = self._entry(name)
+        return (*self._stamp, entry.header_offset, entry.CRC, entry.file_size)
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, checked against the archive's CRC."""

@@ -7,7 +7,8 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import Bench, run_bench
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.extraction.extract import Extraction, extract
+from mvsa_pipe.extraction.extract import extract_all
+from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import parse_split, read_posts
 from mvsa_pipe.posts.ceilings import Ceilings
@@ -50,10 +51,8 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
     truth = write_synthetic(folder, config)
     posts = read_posts(folder)
     cache = options.folder / "cache"
-    extractions = [
-        extract(posts, BackboneOptions(name), ExtractOptions(cache=cache), progress)
-        for name in TINY
-    ]
+    backbones = [BackboneOptions(name) for name in TINY]
+    extractions = extract_all(posts, backbones, ExtractOptions(cache=cache), progress)
     data = DataChoice(folder, split="random-6:2:2")
     bench = run_bench(
         data,

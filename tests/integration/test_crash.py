@@ -15,55 +15,55 @@ from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 # One process loads torch and forks a child for every extraction that is to be stopped.
 _DRIVER = """
-import os, random, sys
+import json, os, random, sys, time
 from pathlib import Path
 import torch
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cache import writer
-from mvsa_pipe.extraction import forward
-from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.cache import joining
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Silence
 
 torch.set_num_threads(1)
-forward._MOST_POSTS_A_PART = 8  # so that a stop falls between parts, and in the joining
-writer.PART_BYTES = 5000
-data, caches, name, stop, stops = Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:]
+work.MOST_POSTS_A_PART = 8  # so that a stop falls between parts, and in the joining
+joining.PART_BYTES = 5000
+data, caches = Path(sys.argv[1]), Path(sys.argv[2])
+names, join_gib = sys.argv[3].split("+"), sys.argv[6]
+stop, stops = int(sys.argv[4]), int(sys.argv[5])
 
 def run(cache):
     options = ExtractOptions(
         cache=caches / cache, precision="float32", batch_size=4, workers=1,
-        on_bad_post=BadPostPolicy.SKIP,
+        on_bad_post=BadPostPolicy.SKIP, join_gib=float(join_gib),
     )
-    return extract(read_posts(data), BackboneOptions(name), options, Silence())
+    return extract_all(read_posts(data), [BackboneOptions(n) for n in names], options, Silence())
 
+run("warm")
+began = time.perf_counter()
 run("whole")
-commit = writer.CacheWriter.commit
+whole_seconds = time.perf_counter() - began
 draw = random.Random(0)
-left = []
-for _ in range(int(stops)):
-    strike_after = draw.randint(1, 3)  # never so many that an extraction could end before
+log, cache = [], 0
+for _ in range(stops):
     child = os.fork()
     if not child:
-        committed = []
-
-        def commit_and_strike(self, *rows):
-            commit(self, *rows)
-            committed.append(rows)
-            if len(committed) == strike_after:
-                os.kill(os.getpid(), int(stop))
-
-        writer.CacheWriter.commit = commit_and_strike
         try:
-            run("stopped")
+            run(f"stopped-{cache}")
         except KeyboardInterrupt:
-            pass
+            os._exit(130)
         os._exit(0)
-    os.waitpid(child, 0)
-    left.append(len(list((caches / "stopped").glob("*/*.parts/part-*.h5"))))
-print(left)
-run("stopped")
+    time.sleep(draw.uniform(0, whole_seconds / 2))
+    os.kill(child, stop)
+    _, status = os.waitpid(child, 0)
+    ended = status == 0
+    parts = len(list((caches / f"stopped-{cache}").glob("*/*.parts/part-*.h5")))
+    log.append({"cache": cache, "parts": parts, "ended": ended})
+    cache += ended
+run(f"stopped-{cache}")
+print(json.dumps(log))
 """
 
 
@@ -76,27 +76,51 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def cached(cache: Path) -> tuple[object, ...]:
-    """Everything in the only cache there but when it was written."""
-    (entry,) = CacheFolder(cache).entries()
+def cached(cache: Path) -> list[object]:
+    """Everything in the caches there but when they were written."""
+    return [_everything(entry.path) for entry in CacheFolder(cache).entries()]
+
+
+def _everything(path: Path) -> tuple[object, ...]:
+    (entry,) = (e for e in CacheFolder(path.parents[1]).entries() if e.path == path)
     assert entry.file is not None
     header = entry.file.header
-    every = np.arange(len(header.ids))
-    values = entry.file.pooled(every).tobytes(), entry.file.hidden(every)[0].tobytes()
+    pooled, (hidden, bounds) = (
+        read(np.arange(len(header.ids))) for read in (entry.file.pooled, entry.file.hidden)
+    )
+    values = {
+        post_id: (digest, pooled[k].tobytes(), hidden[bounds[k] : bounds[k + 1]].tobytes())
+        for k, (post_id, digest) in enumerate(zip(header.ids, header.digests, strict=True))
+    }
     notes = {name: value for name, value in header.notes.items() if name != "written"}
-    return (header.ids, header.digests, *values, notes, entry.parts)
+    return (path.name, values, header.quarantine, notes)
 
 
 @pytest.mark.parametrize(
-    ("backbone", "stop"),
-    [("tiny-image", "SIGKILL"), ("tiny-image", "SIGINT"), ("tiny-text", "SIGKILL")],
+    ("backbones", "stop", "stops", "join_gib"),
+    [
+        ("tiny-image", "SIGKILL", 20, "64"),
+        ("tiny-image", "SIGKILL", 8, "0"),
+        ("tiny-image", "SIGINT", 8, "64"),
+        ("tiny-text+tiny-image", "SIGKILL", 8, "64"),
+    ],
 )
-def test_stopped_again_and_again_it_equals_an_uninterrupted_cache(
-    folder: Path, tmp_path: Path, backbone: str, stop: str
+def test_stopped_at_random_moments_it_equals_an_uninterrupted_cache(
+    folder: Path, tmp_path: Path, backbones: str, stop: str, stops: int, join_gib: str
 ) -> None:
     number = str(int(signal.Signals[stop]))
     done = subprocess.run(
-        [sys.executable, "-c", _DRIVER, str(folder), str(tmp_path), backbone, number, "6"],
+        [
+            sys.executable,
+            "-c",
+            _DRIVER,
+            str(folder),
+            str(tmp_path),
+            backbones,
+            number,
+            str(stops),
+            join_gib,
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -104,9 +128,13 @@ def test_stopped_again_and_again_it_equals_an_uninterrupted_cache(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    left_behind = json.loads(done.stdout)
-    assert left_behind == sorted(left_behind)  # every stop left more parts than the one before
-    assert left_behind[0] >= 1
-    assert cached(tmp_path / "stopped") == cached(tmp_path / "whole")
-    left = [p.name for p in (tmp_path / "stopped").rglob("*") if p.is_file()]
-    assert not [name for name in left if name.endswith(".tmp") or name.startswith("part-")]
+    log = json.loads(done.stdout)
+    assert sum(not entry["ended"] for entry in log) >= stops // 2  # the stops did strike
+    assert any(entry["parts"] for entry in log)
+    whole = cached(tmp_path / "whole")
+    for number in range(log[-1]["cache"] + 1):
+        stopped = tmp_path / f"stopped-{number}"
+        if stopped.exists():
+            assert cached(stopped) == whole
+            left = [p.name for p in stopped.rglob("*") if p.is_file()]
+            assert not [name for name in left if name.endswith(".tmp")]

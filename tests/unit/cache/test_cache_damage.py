@@ -104,7 +104,7 @@ def test_another_schema_version(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.attrs.modify("schema", 99)
         del file.attrs["fingerprint"]  # who knows where schema 99 keeps it
-    with pytest.raises(CacheError, match=r"another version.*schema 1\..*schema 99.*cache remove"):
+    with pytest.raises(CacheError, match=r"another version.*schema 2\..*schema 99.*cache remove"):
         FeatureFile(path)
 
 

@@ -21,7 +21,7 @@ OTHERS = {
     "pooling": "cls",
     "precision": "bfloat16",
     "dtype": StoredDtype.FLOAT32,
-    "schema": 2,
+    "schema": 99,
 }
 
 

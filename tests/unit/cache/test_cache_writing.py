@@ -1,15 +1,18 @@
 """What goes into a cache comes out of it, in whatever steps it went in."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from feature_caches import expected, features, fingerprint, rows, write_cache
 
-from mvsa_pipe.cache import writer as writer_module
+from mvsa_pipe.cache import joining
 from mvsa_pipe.cache.fingerprint import StoredDtype
-from mvsa_pipe.cache.folder import CacheFolder, parts_folder
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.layout import Refusal, parts_folder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError
@@ -80,7 +83,7 @@ def test_posts_that_left_the_data_set_stay(tmp_path: Path) -> None:
 def test_joining_in_small_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: Modality
 ) -> None:
-    monkeypatch.setattr(writer_module, "PART_BYTES", 40)
+    monkeypatch.setattr(joining, "PART_BYTES", 40)
     ids = [str(n) for n in range(30)]
     with open_writer(CacheFolder(tmp_path), "set", fingerprint(modality)) as writer:
         for start in range(0, 30, 7):
@@ -113,13 +116,17 @@ def test_notes_of_any_length(tmp_path: Path) -> None:
     assert FeatureFile(path).header.notes == {"skipped": skipped, "word": "ünï ×"}
 
 
-def test_notes_of_parts_are_joined_by_post(tmp_path: Path) -> None:
+def test_the_quarantines_of_parts_are_joined_by_post(tmp_path: Path) -> None:
+    x, old, new = Refusal("x", "1", "why"), Refusal("y", "2", "why"), Refusal("y", "3", "ünï")
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
-        writer.commit(rows(["a"]), {"refused": {"x": "1", "y": "2"}})
-        writer.commit(rows(["b"]), {"refused": {"y": "3"}})
+        writer.commit(rows(["a"]), [x, old])
+        writer.commit(rows(["b"]), [new])
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
-        assert writer.noted("refused") == {"x": "1", "y": "3"}
-        assert writer.noted("skipped") == {}
+        assert writer.quarantine == {"x": x, "y": new}
+        writer.commit(rows(["x"]))
+        assert writer.quarantine == {"y": new}
+        file = writer.finish(["a", "b"], {}, writer.quarantine.values())
+    assert FeatureFile(file.path).header.quarantine == (new,)
 
 
 def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
@@ -134,18 +141,128 @@ def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     assert other.exists()
 
 
-def test_a_finished_cache_whose_parts_were_not_yet_swept(tmp_path: Path) -> None:
+def test_a_finished_cache_whose_parts_were_not_yet_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed between the rename of the file and the removal of its parts."""
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        file = write_cache(tmp_path, ["a", "b"])
+    assert parts_folder(file.path).exists()
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
-        writer.commit(rows(["a", "b"]))
-        part = next(parts_folder(writer.path).glob("part-*.h5")).read_bytes()
-        file = writer.finish(["a", "b"], {})
-    parts_folder(file.path).mkdir()
-    (parts_folder(file.path) / "part-000000.h5").write_bytes(part)
-    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
-        assert writer.unfinished
+        assert not writer.unfinished
+        assert not parts_folder(file.path).exists()
         writer.commit(rows(["c"]))
         assert features(writer.finish(list("abc"), {})) == expected(rows(list("abc")))
+
+
+def test_a_part_that_was_never_entered_was_never_committed(tmp_path: Path) -> None:
+    """Killed between the rename of a part and its line in the manifest."""
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["a"]))
+        writer.write_part("part-000001.h5", rows(["b"]))
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert list(writer.committed) == ["a"]
+        assert [p.name for p in parts_folder(writer.path).glob("part*")] == ["part-000000.h5"]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 80])
+def test_a_line_of_the_manifest_that_a_kill_cut_short(tmp_path: Path, cut: int) -> None:
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["a"]))
+        writer.commit(rows(["b"]))
+        manifest = parts_folder(writer.path) / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-cut])
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert list(writer.committed) == ["a"]
+        writer.commit(rows(["b"], version="second"))
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert writer.committed == {"a": "first-a", "b": "second-b"}
+
+
+def test_a_manifest_changed_in_the_middle(tmp_path: Path) -> None:
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["a"]))
+        writer.commit(rows(["b"]))
+        manifest = parts_folder(writer.path) / "manifest.jsonl"
+    data = bytearray(manifest.read_bytes())
+    data[12] ^= 1
+    manifest.write_bytes(data)
+    with (
+        pytest.raises(CacheError, match=r"list of this cache's parts was changed.*line 1"),
+        open_writer(CacheFolder(tmp_path), "set", fingerprint()),
+    ):
+        pass
+
+
+def test_a_part_in_the_place_of_another(tmp_path: Path) -> None:
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["a"]))
+        folder = parts_folder(writer.path)
+    with open_writer(CacheFolder(tmp_path / "other"), "set", fingerprint()) as writer:
+        writer.commit(rows(["b"]))
+        other = parts_folder(writer.path)
+    (folder / "part-000000.h5").write_bytes((other / "part-000000.h5").read_bytes())
+    with (
+        pytest.raises(CacheError, match="not the one that was committed"),
+        open_writer(CacheFolder(tmp_path), "set", fingerprint()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_a_cache_above_the_limit_stays_in_parts_and_reads_alike(
+    tmp_path: Path, modality: Modality
+) -> None:
+    own, folder = fingerprint(modality), CacheFolder(tmp_path)
+    with open_writer(folder, "set", own) as writer:
+        writer.commit(rows(list("abc"), modality))
+        joined = writer.finish(list("abc"), {})
+    with open_writer(folder, "set", own) as writer:
+        writer.commit(rows(list("de"), modality))
+        writer.commit(rows(["b"], modality, version="second"))
+        file = writer.finish(list("abcde"), {"device": "cpu"}, join_below_bytes=0)
+    wanted = expected(rows(list("acde"), modality)) | expected(
+        rows(["b"], modality, version="second")
+    )
+    assert joined.path == file.path
+    assert len(file.header.segments) == 3  # de, b, and a with c out of the joined file
+    assert features(FeatureFile(file.path)) == wanted
+    with h5py.File(file.path) as plain:  # a reader with HDF5 alone sees the same
+        every = np.arange(len(file.header.ids))
+        assert plain["pooled"][:].tobytes() == file.pooled(every).tobytes()
+        assert plain["hidden"][:].tobytes() == file.hidden(every)[0].tobytes()
+    with open_writer(folder, "set", own) as writer:
+        assert not writer.unfinished
+        writer.commit(rows(["a", "f"], modality, version="third"))
+        again = writer.finish([], {}, join_below_bytes=0)
+        wanted |= expected(rows(["a", "f"], modality, version="third"))
+        assert features(again) == wanted
+        assert [s.rows for s in again.header.segments] == [2, 1, 1, 2]  # c alone of its part
+    with open_writer(folder, "set", own) as writer:
+        back = writer.finish(list("abcdef"), {})
+    assert back.header.ids == tuple("abcdef")
+    assert features(back) == wanted
+    assert not parts_folder(back.path).exists()
+
+
+def test_parts_that_a_cache_refers_to_cannot_go_unnoticed(tmp_path: Path) -> None:
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(list("ab")))
+        writer.commit(rows(list("cd")))
+        file = writer.finish([], {}, join_below_bytes=0)
+    part = parts_folder(file.path) / "part-000001.h5"
+    data = part.read_bytes()
+    part.write_bytes(data + b"more")
+    with pytest.raises(CacheError, match="another size"):
+        features(file)
+    part.unlink()
+    with pytest.raises(CacheError, match="part of the cache is gone"):
+        features(file)
+    flipped = bytearray(data)
+    flipped[file._sources[1].places["pooled"]] ^= 1
+    part.write_bytes(flipped)
+    assert file.damaged_posts() == ["c"]
 
 
 def test_an_open_reader_never_mixes_two_files(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from PIL import Image
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError, DataError
-from mvsa_pipe.extraction import extract as extract_module
-from mvsa_pipe.extraction import forward, session
+from mvsa_pipe.extraction import forward, job, session, work
 from mvsa_pipe.extraction.contents import UnreadablePostsError, contents_of
-from mvsa_pipe.extraction.extract import Extraction, extract
+from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.modality import Modality
@@ -96,7 +97,7 @@ def test_a_mended_picture_is_extracted_and_struck_from_the_list(
     picture(folder, 4).write_bytes(whole)
     mended = run(folder, replace(options, on_bad_post=BadPostPolicy.ERROR))
     assert (mended.extracted, mended.skipped) == (1, {})
-    assert mended.file.header.notes["skipped"] == {}
+    assert mended.file.header.quarantine == ()
     assert len(mended.file.header.ids) == 36
 
 
@@ -104,7 +105,7 @@ def test_a_picture_that_was_spoiled_later_is_noted(folder: Path, options: Extrac
     run(folder, options)
     picture(folder, 4).write_bytes(b"no picture")
     spoiled = run(folder, options)
-    assert spoiled.file.header.notes["skipped"].keys() == {"4"}
+    assert spoiled.file.header.refused.keys() == {"4"}
     assert "4" in spoiled.file.header.ids  # what was computed once is not thrown away
 
 
@@ -116,7 +117,7 @@ def test_notes_of_posts_that_are_not_asked_for_now_stay(
     run(posts, options)
     some = replace(posts, posts=posts.posts[20:])
     request.getfixturevalue("no_backbone")
-    assert run(some, options).file.header.notes["skipped"].keys() == {"4"}
+    assert run(some, options).file.header.refused.keys() == {"4"}
 
 
 def test_an_error_names_them_again_each_time(folder: Path, options: ExtractOptions) -> None:
@@ -170,7 +171,7 @@ def test_a_memory_that_is_wrong_is_set_right_and_said(
     known = Session.load(IMAGE, options).resolution
     wrong = replace(known, fingerprint=replace(known.fingerprint, precision="bfloat16"))
     with monkeypatch.context() as patch:
-        patch.setattr(extract_module, "recall", lambda *_: wrong)
+        patch.setattr(job, "recall", lambda *_: wrong)
         with pytest.raises(CacheError, match=r"remembered.*no longer holds.*run the same again"):
             run(folder, options)
     assert run(folder, options).file.header.fingerprint == known.fingerprint
@@ -185,19 +186,20 @@ def test_interrupted_among_bad_pictures_it_ends_as_if_nothing_had_happened(
     folder: Path, options: ExtractOptions, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """The known bad ones must not shift the batches of those that follow."""
-    monkeypatch.setattr(forward, "_MOST_POSTS_A_PART", 8)
+    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)
     for number in (2, 3, 11, 20):
         picture(folder, number).write_bytes(b"no picture")
     whole = run(folder, replace(options, cache=options.cache / "whole"))
-    honest_commit = extract_module.CacheWriter.commit
+    honest_commit, committed = CacheWriter.commit, []
 
-    def failing_commit(own: Any, rows: Any, notes: Any = None) -> None:
-        honest_commit(own, rows, notes)
-        if own._next_part == after:
+    def failing_commit(own: Any, *rows: Any) -> None:
+        honest_commit(own, *rows)
+        committed.append(rows)
+        if len(committed) == after:
             raise InterruptedHereError
 
     with monkeypatch.context() as patch:
-        patch.setattr(extract_module.CacheWriter, "commit", failing_commit)
+        patch.setattr(CacheWriter, "commit", failing_commit)
         with pytest.raises(InterruptedHereError):
             run(folder, options)
     resumed = run(folder, options)
@@ -219,7 +221,7 @@ def test_killed_before_the_parts_were_joined_it_joins_them(
         def finish(*_: object) -> None:
             raise InterruptedHereError
 
-        patch.setattr(extract_module.CacheWriter, "finish", finish)
+        patch.setattr(CacheWriter, "finish", finish)
         with pytest.raises(InterruptedHereError):
             run(folder, options)
     assert CacheFolder(options.cache).entries()[0].parts == 1
@@ -233,13 +235,16 @@ def test_numbers_beyond_half_precision_end_in_one_clear_error(
     folder: Path, options: ExtractOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And in no warning of the measurement of what is lost."""
-    honest = forward.Forward.run
+    honest = forward.Forward.launch
 
-    def large(own: Any, encode: Any) -> Any:
-        encoded = encode()
-        return honest(own, lambda: type(encoded)(encoded.hidden * 1e7, encoded.pooled * 1e7))
+    def large(own: Any, encode: Any, *inputs: Any) -> Any:
+        def scaled(*values: Any) -> Any:
+            encoded = encode(*values)
+            return type(encoded)(encoded.hidden * 1e7, encoded.pooled * 1e7)
 
-    monkeypatch.setattr(forward.Forward, "run", large)
+        return honest(own, scaled, *inputs)
+
+    monkeypatch.setattr(forward.Forward, "launch", large)
     with pytest.raises(CacheError, match=r"not finite in float16.*--dtype float32"):
         run(folder, options)
     wide = run(folder, replace(options, dtype=StoredDtype.FLOAT32))

@@ -1,0 +1,133 @@
+"""The list of a cache's committed parts: the only truth about what an extraction has finished.
+
+One line a part, each with a checksum of its own, appended and synced after the part itself was put
+in place. A line that a kill cut short says nothing; a part that no line names was never committed.
+"""
+
+import errno
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from mvsa_pipe.durable import storage_errors, write_bytes
+from mvsa_pipe.errors import CacheError
+
+_NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One committed part.
+
+    Attributes:
+        name: Its file, beside the manifest.
+        posts: How many posts it holds.
+        size: Its bytes.
+        seal: The seal in its header, so that no other file can stand in for it.
+    """
+
+    name: str
+    posts: int
+    size: int
+    seal: str
+
+
+class Manifest:
+    """The committed parts in one folder.
+
+    Args:
+        folder: The folder of the parts.
+
+    Raises:
+        CacheError: A line in the middle was changed on disk.
+        StorageError: It may not be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / _NAME
+        self.parts: list[Part] = []
+        self._whole_bytes = 0
+        if self.path.is_file():
+            with storage_errors(self.path):
+                self._read(self.path.read_bytes())
+
+    def _read(self, data: bytes) -> None:
+        lines = data.splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            part = _parsed(line)
+            if part is not None:
+                self.parts.append(part)
+                self._whole_bytes += len(line)
+            elif number < len(lines) - 1:
+                raise CacheError(
+                    "The list of this cache's parts was changed on disk",
+                    where=self.path,
+                    found=f"line {number + 1} does not match its checksum",
+                    hint=f"remove {self.folder}, then extract again",
+                )
+
+    def append(self, part: Part) -> None:
+        """Commits a part whose file is in place.
+
+        Raises:
+            StorageError: The disk refuses; the part is not committed.
+        """
+        if not self.path.exists():
+            write_bytes(self.path, b"")  # so that a power cut cannot take the file's name
+        line = _line(part)
+        with storage_errors(self.path), self.path.open("ab", buffering=0) as file:
+            # What a kill or a full disk left of an earlier line must not run into this one.
+            file.truncate(self._whole_bytes)
+            written = file.write(line)
+            if written != len(line):
+                file.truncate(self._whole_bytes)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        self._whole_bytes += len(line)
+        self.parts.append(part)
+
+    def keep(self, names: set[str]) -> None:
+        """Forgets all parts but some.
+
+        Raises:
+            StorageError: The disk refuses; nothing is forgotten.
+        """
+        kept = [part for part in self.parts if part.name in names]
+        data = b"".join(map(_line, kept))
+        write_bytes(self.path, data)
+        self.parts, self._whole_bytes = kept, len(data)
+
+    def uncommitted(self) -> list[Path]:
+        """Files in the folder that look like parts and are none."""
+        known = {part.name for part in self.parts}
+        return [path for path in sorted(self.folder.glob("part-*")) if path.name not in known]
+
+    def next_name(self) -> str:
+        """A name that no committed part has."""
+        numbers = [int(part.name[5:-3]) for part in self.parts]
+        return part_name(max(numbers, default=-1) + 1)
+
+
+def part_name(number: int) -> str:
+    """``part-000000.h5``."""
+    return f"part-{number:06d}.h5"
+
+
+def _line(part: Part) -> bytes:
+    record = json.dumps(asdict(part), sort_keys=True).encode()
+    return record + f"\t{xxhash.xxh3_64_hexdigest(record)}\n".encode()
+
+
+def _parsed(line: bytes) -> Part | None:
+    if not line.endswith(b"\n"):
+        return None
+    record, _, checksum = line[:-1].rpartition(b"\t")
+    if xxhash.xxh3_64_hexdigest(record).encode() != checksum:
+        return None
+    fields: dict[str, Any] = json.loads(record)
+    return Part(**fields)

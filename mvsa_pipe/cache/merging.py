@@ -1,0 +1,68 @@
+"""Joins caches of the same data set and fingerprint that were made apart from each other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.writer import JOIN_BELOW_BYTES, open_writer
+from mvsa_pipe.errors import CacheError, name_some
+
+
+def merge(
+    folder: CacheFolder,
+    sources: Sequence[FeatureFile],
+    order: Sequence[str] = (),
+    join_below_bytes: float = JOIN_BELOW_BYTES,
+) -> FeatureFile:
+    """Adds the posts of some caches to the cache of their data set and fingerprint.
+
+    Args:
+        folder: The folder of all caches, which the merged one goes into.
+        sources: The caches; they stay.
+        order: Ids of posts in the data set's order; others follow as they are found.
+        join_below_bytes: A larger cache keeps its rows in parts.
+
+    Raises:
+        CacheError: The caches differ in data set or fingerprint, disagree about a post, or one is
+            damaged.
+        StorageError: The disk refuses; nothing is lost.
+    """
+    first = sources[0]
+    _refuse_disagreement(sources)
+    header = first.header
+    with open_writer(folder, header.dataset, header.fingerprint) as writer:
+        for source in sources:
+            if source.path.resolve() != writer.path.resolve():
+                writer.take_in(source)
+        quarantine = list(writer.quarantine.values())
+        return writer.finish(order, _notes(sources), quarantine, join_below_bytes)
+
+
+def _refuse_disagreement(sources: Sequence[FeatureFile]) -> None:
+    held: dict[str, tuple[FeatureFile, tuple[Any, ...]]] = {}
+    for source in sources:
+        sources[0].header.fingerprint.require(source.header.fingerprint, source.path)
+        differing = []
+        for row, post_id in enumerate(source.header.ids):
+            said = (source.header.digests[row], *source.checksums[row].tolist())
+            _, before = held.setdefault(post_id, (source, said))
+            if said != before:
+                differing.append(post_id)
+        if differing:
+            raise CacheError(
+                f"Two caches disagree about {len(differing):,} posts",
+                where=source.path,
+                found=f"another content or other features than {held[differing[0]][0].path} of "
+                f"{name_some(differing)}",
+                hint="merge caches of disjoint posts; mvsa extract brings each up to date",
+            )
+
+
+def _notes(sources: Sequence[FeatureFile]) -> dict[str, Any]:
+    """The first cache's notes, counts of texts added up."""
+    notes = dict(sources[0].header.notes)
+    for name in ("texts_cut", "tokens_cut"):
+        if name in notes:
+            notes[name] = sum(source.header.notes.get(name, 0) for source in sources)
+    return notes

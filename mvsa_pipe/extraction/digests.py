@@ -1,0 +1,81 @@
+"""Remembers digests of picture files, so that unchanged files are not read again to be known.
+
+What was learned of a file holds while its size, time stamps and inode are the same, and was kept
+only if the file had settled before it was read: one that is written again within its time stamp's
+grain is read anew.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from mvsa_pipe.durable import write_json
+from mvsa_pipe.errors import DataError, StorageError
+from mvsa_pipe.posts.storage import Storage
+
+# A file written this shortly before could change again within its time stamp's grain.
+SETTLED_SECONDS = 2.0
+
+
+class DigestMemory:
+    """Digests of the files of one storage.
+
+    Args:
+        storage: Where the files are.
+        folder: Where to remember; ``None`` remembers nothing.
+    """
+
+    def __init__(self, storage: Storage, folder: Path | None) -> None:
+        self._storage = storage
+        self._path = _place(storage, folder) if folder is not None else None
+        self._known = _read(self._path)
+        self._learned: dict[str, list[object]] = {}
+
+    def recall(self, name: str) -> str | None:
+        """What is remembered of a file, if it is still the same."""
+        known = self._known.get(name)
+        if known is None:
+            return None
+        try:
+            same = known[:-1] == list(self._storage.stamp(name))
+        except DataError:
+            return None
+        return str(known[-1]) if same else None
+
+    def learn(self, name: str, digest: Callable[[bytes], str]) -> str:
+        """Reads a file for its digest; safe in several threads.
+
+        Raises:
+            DataError: The file is missing or cannot be read.
+        """
+        began = time.time()
+        stamp = self._storage.stamp(name)
+        found = digest(self._storage.read(name))
+        if stamp[1] / 1e9 + SETTLED_SECONDS < began:
+            self._learned[name] = [*stamp, found]
+        return found
+
+    def keep(self) -> None:
+        """Writes down what was learned; a memory only saves time, so no disk has to have it."""
+        if self._path is not None and self._learned:
+            with suppress(OSError, StorageError):
+                write_json(self._path, {**self._known, **self._learned}, indent=None)
+
+
+def _place(storage: Storage, folder: Path) -> Path:
+    root = hashlib.sha256(str(storage.root.resolve()).encode()).hexdigest()[:16]
+    return folder / ".digests" / f"{root}.json"
+
+
+def _read(path: Path | None) -> dict[str, list[object]]:
+    if path is None:
+        return {}
+    try:
+        known = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    fits = isinstance(known, dict) and all(isinstance(row, list) and row for row in known.values())
+    return known if fits else {}

@@ -1,0 +1,256 @@
+"""One backbone's share of an extraction: what its cache holds, what it lacks, what came of it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.layout import Refusal
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.writer import CacheWriter, open_writer
+from mvsa_pipe.errors import CacheError
+from mvsa_pipe.extraction.clock import Clock, Phase
+from mvsa_pipe.extraction.contents import Content, UnreadablePostsError
+from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.extraction.resolution import Resolution, recall
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
+
+if TYPE_CHECKING:
+    from mvsa_pipe.extraction.session import Session
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did for one backbone.
+
+    Attributes:
+        file: The cache, up to date.
+        extracted: Posts that went through the backbone now.
+        reused: Posts whose features were there.
+        skipped: Posts left out, by id, and why.
+        device: Where it computed.
+        profile: Where the time of its pass went, shared with the backbones that were fed in it.
+    """
+
+    file: FeatureFile
+    extracted: int
+    reused: int
+    skipped: dict[str, str]
+    device: str
+    profile: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the pass."""
+        return float(self.profile["wall_seconds"])
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        header = self.file.header
+        return {
+            "cache": str(self.file.path),
+            "dataset": header.dataset,
+            "backbone": header.fingerprint.backbone,
+            "fingerprint": header.fingerprint.digest,
+            "precision": header.fingerprint.precision,
+            "dtype": header.fingerprint.dtype.value,
+            "device": self.device,
+            "extracted": self.extracted,
+            "reused": self.reused,
+            "skipped": self.skipped,
+            "payload_bytes": header.payload_bytes,
+            "seconds": round(self.seconds, 3),
+            "profile": self.profile,
+            "peak_memory_bytes": peak_memory_bytes(),
+            "notes": header.notes,
+        }
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the backbones of one pass share.
+
+    Attributes:
+        posts: The posts.
+        options: How features are made and kept.
+        progress: Listens.
+        clock: Where the time goes.
+        contents: What of every readable post they read.
+        faults: What is wrong with the others, by post id.
+    """
+
+    posts: PostSet
+    options: ExtractOptions
+    progress: Progress
+    clock: Clock
+    contents: Sequence[Content]
+    faults: Mapping[str, str]
+
+
+@dataclass
+class Job:
+    """One backbone's share of a pass; it is loaded when first needed.
+
+    Attributes:
+        backbone: The backbone.
+        around: What it shares with others.
+        writer: Its cache.
+        resolution: Its fingerprint.
+        session: The loaded backbone.
+        missing: Posts that must be tried now.
+        lacking: Posts that the finished cache lacks, by which batches are cut.
+        refused: Posts that could not be read, now or the last time they were tried.
+        reused: How many posts the cache held as they are.
+        extracted: How many went through the backbone.
+    """
+
+    backbone: BackboneOptions
+    around: Surroundings
+    writer: CacheWriter
+    resolution: Resolution
+    session: "Session | None" = None
+    missing: set[str] = field(default_factory=set)
+    lacking: set[str] = field(default_factory=set)
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    reused: int = 0
+    extracted: int = 0
+
+    @classmethod
+    def opened(cls, backbone: BackboneOptions, around: Surroundings, stack: ExitStack) -> "Job":
+        """Resolves the backbone, opens its cache until the stack is left, and looks what it lacks.
+
+        Raises:
+            BackboneError: The weights cannot be had.
+            CacheError: Another process writes the cache, or what is there is damaged.
+        """
+        options = around.options
+        session = None
+        resolution = recall(backbone, options)
+        if resolution is None:
+            with around.clock.phase(Phase.LOAD):
+                session = _loaded(backbone, around)
+            resolution = session.resolution
+        with around.clock.phase(Phase.LIST):
+            folder = CacheFolder(options.cache)
+            name = around.posts.name
+            opened = open_writer(folder, name, resolution.fingerprint, options.shard_name)
+            job = cls(backbone, around, stack.enter_context(opened), resolution, session)
+            job.divide()
+        return job
+
+    def load(self) -> "Session":
+        """The loaded backbone.
+
+        Raises:
+            BackboneError: The weights cannot be had.
+            CacheError: What was remembered of it no longer holds.
+        """
+        if self.session is None:
+            with self.around.clock.phase(Phase.LOAD):
+                self.session = _loaded(self.backbone, self.around)
+        # What was remembered of the backbone may have been true of another machine; loading it
+        # has set the memory right.
+        if self.session.resolution.fingerprint != self.resolution.fingerprint:
+            raise CacheError(
+                f"What was remembered of backbone {self.backbone.name!r} no longer holds",
+                where=self.around.options.cache,
+                hint="run the same again",
+            )
+        return self.session
+
+    def divide(self) -> None:
+        """Tells what the cache holds as it is from what must be tried."""
+        contents, options = self.around.contents, self.around.options
+        committed, finished = self.writer.committed, self.writer.finished
+        if options.on_bad_post is BadPostPolicy.SKIP and not options.retry_failed:
+            known = self.writer.quarantine
+            self.refused = {
+                item.id: known[item.id]
+                for item in contents
+                if item.id in known
+                and known[item.id].digest == item.digest != committed.get(item.id)
+            }
+        self.lacking = {item.id for item in contents if finished.get(item.id) != item.digest}
+        held = {item.id for item in contents if committed.get(item.id) == item.digest}
+        self.missing = {item.id for item in contents} - held - self.refused.keys()
+        self.reused = len(held)
+
+    @property
+    def quarantine(self) -> dict[str, Refusal]:
+        """All posts that could not be read, also those that this data set does not list now."""
+        here = {post.id for post in self.around.posts.posts}
+        others = {i: r for i, r in self.writer.quarantine.items() if i not in here}
+        unreadable = {i: Refusal(i, "", reason) for i, reason in self.around.faults.items()}
+        return others | unreadable | self.refused
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """What is wrong with posts of this data set."""
+        refused = {i: refusal.reason for i, refusal in self.refused.items()}
+        return {**self.around.faults, **refused}
+
+    def finished(self) -> Extraction:
+        """Makes one cache of what was computed.
+
+        Raises:
+            UnreadablePostsError: Posts cannot be read, and none may be skipped.
+            CacheError: A committed part was damaged since.
+            StorageError: The disk refuses.
+        """
+        options, skipped = self.around.options, self.skipped
+        if not self.writer.committed or (skipped and options.on_bad_post is BadPostPolicy.ERROR):
+            raise UnreadablePostsError(skipped, self.around.posts.storage.root)
+        quarantine = self.quarantine
+        if self.writer.unfinished or quarantine != self.writer.quarantine:
+            notes = self._notes()
+            with self.around.clock.phase(Phase.FINISH):
+                order = [post.id for post in self.around.posts.posts]
+                limit = options.join_below_bytes
+                file = self.writer.finish(order, notes, quarantine.values(), limit)
+        else:
+            file = FeatureFile(self.writer.path)
+        return Extraction(
+            file=file,
+            extracted=self.extracted,
+            reused=self.reused,
+            skipped=skipped,
+            device=self.resolution.device,
+            profile=self.around.clock.as_record(),
+        )
+
+    def _notes(self) -> dict[str, Any]:
+        """Facts for ``mvsa cache info``: of the posts alone, however often it was interrupted."""
+        session = self.load()
+        skipped = self.skipped
+        contents = [item for item in self.around.contents if item.id not in skipped]
+        with self.around.clock.phase(Phase.MEASURE):
+            notes: dict[str, Any] = {
+                "written": now(),
+                "device": self.resolution.device,
+                "versions": package_versions(),
+                "backbone": self.backbone.located().as_record(),
+                "deviation_from_float32": session.deviation(contents),
+            }
+            if self.backbone.modality is Modality.TEXT:
+                notes |= self._cut(contents, session)
+        return notes
+
+    def _cut(self, contents: Sequence[Content], session: "Session") -> dict[str, int]:
+        """How many texts, and how many of their tokens, ``max_tokens`` cuts."""
+        longest = self.backbone.max_tokens
+        full = self.writer.posts_with_tokens(longest)  # only those can have been cut
+        tokens = session.tokens_of([item for item in contents if item.id in full])
+        over = [count - longest for count in tokens if count > longest]
+        return {"texts_cut": len(over), "tokens_cut": sum(over)}
+
+
+def _loaded(backbone: BackboneOptions, around: Surroundings) -> "Session":
+    from mvsa_pipe.extraction.session import Session  # torch comes with it
+
+    around.progress.say(f"loading {backbone.name}")
+    return Session.load(backbone, around.options)

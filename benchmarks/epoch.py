@@ -13,12 +13,15 @@ import material
 import torch
 from record import seconds_of, summary, write_record
 
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, resolve_device
+from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import Content, contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session
+from mvsa_pipe.extraction.session import Session, make_work
+from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
@@ -27,8 +30,9 @@ from mvsa_pipe.resident import RaggedText, ResidentFeatures, load_resident
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.step import Trainer, make_trainer
 
-POSTS, BATCH, REPEATS = 256, 32, 3
+BATCH, REPEATS = 32, 3
 HEADS = ("native-cat", "dual-attention")
+Pair = tuple[BackboneOptions, BackboneOptions]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Material:
     ids: list[str]
     labels: torch.Tensor
     resident: ResidentFeatures
-    sessions: dict[Modality, Session]
+    works: dict[Modality, Work]
     contents: dict[Modality, dict[str, Content]]
 
     def batches(self) -> tuple[torch.Tensor, ...]:
@@ -48,14 +52,24 @@ class Material:
 
 def main() -> None:
     """Measures both epochs in turns and records their ratio."""
-    pair = material.backbones()
+    pairs = {"small": (material.backbones(), 256)}
+    if material.real():
+        full = (material.full_size("bert"), material.full_size("dinov2"))
+        pairs["bert-base + dinov2-base"] = (full, 64)
+    results = {name: _measure(pair, count) for name, (pair, count) in pairs.items()}
+    small = [material.label(backbone) for backbone in pairs["small"][0]]
+    configuration = {"batch": BATCH, "repeats": REPEATS, "small": small, "precision": "float32"}
+    write_record("epoch", configuration, results)
+
+
+def _measure(pair: Pair, count: int) -> dict[str, object]:
+    results: dict[str, object] = {"posts": count}
     with tempfile.TemporaryDirectory() as folder:
-        ready = _material(Path(folder))
-        results = {}
+        ready = _material(pair, count, Path(folder))
         for name in HEADS:
             trainer = _trainer(name, ready.resident.sizes)
             cached_epoch(trainer, ready)  # warm
-            pairs = [
+            rounds = [
                 (
                     seconds_of(partial(recomputing_epoch, trainer, ready)),
                     seconds_of(partial(cached_epoch, trainer, ready)),
@@ -63,31 +77,23 @@ def main() -> None:
                 for _ in range(REPEATS)
             ]
             results[name] = {
-                "recomputing_seconds": summary([slow for slow, _ in pairs]),
-                "cached_seconds": summary([fast for _, fast in pairs]),
-                "times_faster": summary([slow / fast for slow, fast in pairs]),
+                "recomputing_seconds": summary([slow for slow, _ in rounds]),
+                "cached_seconds": summary([fast for _, fast in rounds]),
+                "times_faster": summary([slow / fast for slow, fast in rounds]),
             }
-    configuration = {
-        "posts": POSTS,
-        "batch": BATCH,
-        "repeats": REPEATS,
-        "backbones": [f"{b.family}:{Path(b.argument).name}" for b in pair],
-        "precision": "float32",
-    }
-    write_record("epoch", configuration, results)
+    return results
 
 
-def _material(scratch: Path) -> Material:
-    posts = material.posts(POSTS, scratch)
-    options = ExtractOptions(cache=scratch / "cache", precision="float32")
-    pair = material.backbones()
+def _material(pair: Pair, count: int, scratch: Path) -> Material:
+    posts = material.posts(count, scratch)
+    options = ExtractOptions(cache=scratch / "cache", precision="float32", batch_size=BATCH)
     files = {b.modality: extract(posts, b, options, Silence()).file for b in pair}
     ids = [post.id for post in posts.posts]
     return Material(
         ids=ids,
         labels=torch.tensor([posts.classes.index(str(p.label)) for p in posts.posts]),
         resident=load_resident(files, ids, set(Field), len(posts.classes)),
-        sessions={b.modality: Session.load(b, options) for b in pair},
+        works={b.modality: make_work([Session.load(b, options)], Clock()) for b in pair},
         contents={m: {c.id: c for c in contents_of(posts, m)[0]} for m in Modality},
     )
 
@@ -103,8 +109,7 @@ def recomputing_epoch(trainer: Trainer, ready: Material) -> None:
     for chosen in ready.batches():
         ids = [ready.ids[i] for i in chosen]
         rows = {
-            m: _rows(session, [ready.contents[m][i] for i in ids])
-            for m, session in ready.sessions.items()
+            m: _rows(work, [ready.contents[m][i] for i in ids]) for m, work in ready.works.items()
         }
         trainer.step(_batch(rows, ids, trainer.head.needs), ready.labels[chosen])
 
@@ -117,8 +122,10 @@ def _trainer(name: str, sizes: FeatureSizes) -> Trainer:
     return make_trainer(head, TrainingOptions(), weights, 1000, Precision.FLOAT32, device)
 
 
-def _rows(session: Session, items: list[Content]) -> Rows:
-    (rows,) = session.stream(items, lambda _: None, lambda *_: None)
+def _rows(work: Work, items: list[Content]) -> Rows:
+    (part,) = work.parts(items, [{item.id for item in items}])
+    (rows,) = work.compute(part).rows
+    assert rows is not None
     return rows
 
 

@@ -1,7 +1,16 @@
-"""What the benchmarks run on: real posts and weights where they are, else synthetic and tiny."""
+"""What the benchmarks run on: real posts and weights where they are, else synthetic and tiny.
+
+Full-size architectures have weights drawn at random: their speed is that of published ones.
+"""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
+
+import torch
+from torchvision import models
+from transformers import AutoTokenizer, BertConfig, BertModel, Dinov2Config, Dinov2Model
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.posts import PostSet, read_posts
@@ -19,14 +28,38 @@ def real() -> bool:
 
 
 def posts(count: int, scratch: Path) -> PostSet:
-    """The first ``count`` posts."""
+    """The first ``count`` posts; synthetic ones where there are not so many real ones."""
     if real():
         every = read_posts(_POSTS)
-    else:
-        folder = scratch / "synthetic"
+        if len(every) >= count:
+            return replace(every, posts=every.posts[:count])
+    folder = scratch / f"synthetic-{count}"
+    if not folder.is_dir():
         write_synthetic(folder, SyntheticConfig(posts=max(count, 30)))
-        every = read_posts(folder)
+    every = read_posts(folder)
     return replace(every, posts=every.posts[:count])
+
+
+def many_posts(count: int, scratch: Path) -> Path:
+    """A folder of ``count`` posts in MVSA layout, made of a few hundred pictures over and over."""
+    few = write_synthetic_folder(scratch)
+    pictures = [path.read_bytes() for path in sorted((few / "data").glob("*.jpg"))]
+    folder = scratch / f"many-{count}"
+    (folder / "data").mkdir(parents=True)
+    lines = ["ID\ttext,image"]
+    for number in range(1, count + 1):
+        (folder / "data" / f"{number}.jpg").write_bytes(pictures[number % len(pictures)])
+        (folder / "data" / f"{number}.txt").write_text(f"post {number} says little")
+        lines.append(f"{number}\tpositive,positive")
+    (folder / "labelResultAll.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def write_synthetic_folder(scratch: Path) -> Path:
+    """A few hundred synthetic posts."""
+    folder = scratch / "few"
+    write_synthetic(folder, SyntheticConfig(posts=300))
+    return folder
 
 
 def backbones() -> tuple[BackboneOptions, BackboneOptions]:
@@ -37,3 +70,39 @@ def backbones() -> tuple[BackboneOptions, BackboneOptions]:
             BackboneOptions("torchvision:squeezenet1_0", weights=str(_IMAGE)),
         )
     return BackboneOptions("tiny-text"), BackboneOptions("tiny-image")
+
+
+@cache
+def full_size(name: str) -> BackboneOptions:
+    """``bert``, ``resnet50`` or ``dinov2`` in full size, saved once for this process.
+
+    Raises:
+        FileNotFoundError: bert needs a tokenizer, which lies beside the real weights.
+    """
+    folder = Path(mkdtemp(prefix="mvsa-bench-"))
+    torch.manual_seed(0)
+    if name == "resnet50":
+        path = folder / "resnet50.pth"
+        torch.save(models.resnet50(weights=None).state_dict(), path)
+        return BackboneOptions("resnet50", weights=str(path))
+    if name == "dinov2":
+        Dinov2Model(Dinov2Config(hidden_size=768, image_size=518)).save_pretrained(folder)
+        return BackboneOptions("dinov2", weights=str(folder))
+    if not _TEXT.is_dir():
+        raise FileNotFoundError(f"{_TEXT}: no tokenizer for bert")
+    BertModel(BertConfig()).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(str(_TEXT)).save_pretrained(folder)
+    return BackboneOptions("bert", weights=str(folder))
+
+
+def convolutional(name: str) -> BackboneOptions:
+    """A small torchvision classifier with weights drawn at random: decoding bounds it."""
+    torch.manual_seed(0)
+    path = Path(mkdtemp(prefix="mvsa-bench-")) / f"{name}.pth"
+    torch.save(models.get_model(name, weights=None).state_dict(), path)
+    return BackboneOptions(f"torchvision:{name}", weights=str(path))
+
+
+def label(backbone: BackboneOptions) -> str:
+    """A backbone's name without this machine's paths."""
+    return f"{backbone.family}:{Path(backbone.argument).name}".rstrip(":")

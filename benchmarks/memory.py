@@ -1,6 +1,7 @@
-"""Peak memory of an extraction at 1,000 and at 4,000 posts; it must not grow with the posts.
+"""Peak memory of an extraction at 1,000 and at 20,000 posts, and above the model alone.
 
-Each extraction runs in a process of its own, whose greatest resident size is read at its end.
+Each extraction runs in a process of its own, whose greatest resident size is read at its end. The
+model alone is the same process after one forward pass over a batch.
 """
 
 import json
@@ -12,41 +13,62 @@ from pathlib import Path
 import material
 from record import write_record
 
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.session import Session
+from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Silence
 from mvsa_pipe.provenance import peak_memory_bytes
 
-COUNTS = (1000, 4000)
+COUNTS = (1000, 20000)
+GROWING = ("tiny-text", "tiny-image")
 
 
 def main() -> None:
-    """Runs the children and records their peaks and the growth between them."""
-    results = {}
-    for index, backbone in enumerate(material.backbones()):
-        peaks = {}
-        for count in COUNTS:
-            child = [sys.executable, __file__, str(index), str(count)]
-            done = subprocess.run(child, capture_output=True, text=True, check=True)
-            peaks[count] = json.loads(done.stdout.splitlines()[-1])
-        growth = peaks[COUNTS[-1]]["peak_bytes"] - peaks[COUNTS[0]]["peak_bytes"]
-        name = f"{backbone.family}:{Path(backbone.argument).name}"
-        results[name] = {"peaks": peaks, "growth_bytes": growth}
-    write_record("memory", {"counts": list(COUNTS)}, results)
+    """Runs the children and records their peaks."""
+    growth, over_model = {}, {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = material.many_posts(COUNTS[-1], Path(scratch))
+        for name in GROWING:
+            peaks = {n: _child(str(folder), name, "", str(n)) for n in COUNTS}
+            growth[name] = {"peaks": peaks, "bytes": peaks[COUNTS[-1]] - peaks[COUNTS[0]]}
+        chosen = list(material.backbones())
+        if material.real():
+            chosen += [material.full_size(name) for name in ("bert", "resnet50", "dinov2")]
+        for backbone in chosen:
+            words = (str(folder), backbone.name, backbone.weights or "")
+            peaks = {"model": _child(*words, "0"), "extraction": _child(*words, "128")}
+            excess = peaks["extraction"] - peaks["model"]
+            over_model[material.label(backbone)] = {**peaks, "bytes": excess}
+    results = {"growth": growth, "over_model": over_model}
+    write_record("memory", {"counts": list(COUNTS), "posts_over_model": 128}, results)
 
 
-def child(index: int, count: int) -> None:
-    """Extracts ``count`` posts and prints this process's peak."""
-    with tempfile.TemporaryDirectory() as folder:
-        posts = material.posts(count, Path(folder))
-        options = ExtractOptions(cache=Path(folder) / "cache")
-        done = extract(posts, material.backbones()[index], options, Silence())
-        payload = done.file.header.payload_bytes
-    print(json.dumps({"peak_bytes": peak_memory_bytes(), "payload_bytes": payload}))
+def _child(*words: str) -> int:
+    child = [sys.executable, __file__, *words]
+    done = subprocess.run(child, capture_output=True, text=True, check=True)
+    return int(json.loads(done.stdout.splitlines()[-1]))
+
+
+def child(folder: str, name: str, weights: str, count: str) -> None:
+    """Extracts some posts, or none but for loading the model; prints this process's peak."""
+    posts = read_posts(Path(folder))
+    few = type(posts)(**{**vars(posts), "posts": posts.posts[: int(count) or 1]})
+    backbone = BackboneOptions(name, weights or None)
+    with tempfile.TemporaryDirectory() as cache:
+        options = ExtractOptions(cache=Path(cache), precision="float32")
+        if int(count):
+            extract(few, backbone, options, Silence())
+        else:
+            session = Session.load(backbone, options)
+            session.deviation(contents_of(few, backbone.modality)[0])
+    print(peak_memory_bytes())
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        child(int(sys.argv[1]), int(sys.argv[2]))
+    if len(sys.argv) > 1:
+        child(*sys.argv[1:])
     else:
         main()

@@ -107,3 +107,13 @@ _AXES: dict[str, tuple[str, ...]] = {
     "image_hidden": ("B", "P", "Di"),
     "image_pooled": ("B", "Di"),
 }
+
+
+def mean_over_tokens(
+    x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"] | None = None
+) -> Float[Tensor, "B D"]:
+    """Mean over the tokens, or over those that the mask marks as real (zero if it marks none)."""
+    if mask is None:
+        return x.mean(dim=1)
+    real = mask.unsqueeze(-1)
+    return torch.where(real, x, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.modality import Modality
 
 
@@ -111,10 +111,12 @@ class ImageBackbone(Backbone):
 
     Attributes:
         tokens: ``P``.
+        decode: How pictures must be decoded for ``prepare``.
     """
 
     modality = Modality.IMAGE
     tokens: int
+    decode: Decode = Decode.EXACT
 
     @abstractmethod
     def __init__(self, options: BackboneOptions) -> None:
@@ -145,14 +147,6 @@ def weights_digest(module: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:32]
-
-
-def mean_over_tokens(
-    hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]
-) -> Float[Tensor, "B D"]:
-    """Mean of the real tokens of every text."""
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
 
 
 def cells(feature_map: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P D"]:

@@ -1,5 +1,6 @@
 """dinov2: the self-supervised vision transformer of arXiv 2503.07943."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class DinoV2(ImageBackbone):
         BackboneError: The weights cannot be had, or belong to another architecture.
     """
 
-    _rule = ImagePreprocessing(256, 224, Interpolation.BICUBIC, CropRounding.FLOOR)
+    _published_rule = ImagePreprocessing(256, 224, Interpolation.BICUBIC, CropRounding.FLOOR)
 
     def __init__(self, options: BackboneOptions) -> None:
         size = options.argument or "base"
@@ -52,6 +53,8 @@ class DinoV2(ImageBackbone):
             )
         source = locate_weights(options, f"facebook/dinov2-{size}")
         config = self._config(source, options, size)
+        self.decode = options.decode
+        self._rule = replace(self._published_rule, decode=options.decode)
         self.module = hugging_face_model(source, options.name, config)
         self.freeze()
         self.width = int(config.hidden_size)

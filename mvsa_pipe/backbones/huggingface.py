@@ -20,13 +20,13 @@ from mvsa_pipe.backbones.base import (
     TextBackbone,
     cells,
     describe,
-    mean_over_tokens,
     weights_digest,
 )
-from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
+from mvsa_pipe.features import mean_over_tokens
 
 
 class HuggingFaceText(TextBackbone):
@@ -155,9 +155,16 @@ class HuggingFaceImage(ImageBackbone):
 
     Raises:
         BackboneError: It cannot be had, or yields no hidden states.
+        ConfigError: Fast decoding was asked for; its processor is taken as it is.
     """
 
     def __init__(self, options: BackboneOptions) -> None:
+        if options.decode is not Decode.EXACT:
+            raise ConfigError(
+                f"Backbone {options.name!r} prepares pictures by a processor of its own",
+                expected="--decode exact",
+                found=options.decode.value,
+            )
         source = locate_weights(options, options.argument)
         config = hugging_face_config(source.model, options.name)
         self.module = hugging_face_model(

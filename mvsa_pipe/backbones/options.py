@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 from mvsa_pipe.backbones import FROM_FOLDERS, parse_backbone
@@ -17,6 +18,17 @@ class Pooling(StrEnum):
     POOLER = "pooler"
 
 
+class Decode(StrEnum):
+    """How pictures become pixels.
+
+    ``exact`` gives the published preprocessing to the bit. ``fast`` decodes JPEG by simplejpeg and
+    resizes only what the crop keeps: rarely more than one 8-bit level off.
+    """
+
+    EXACT = "exact"
+    FAST = "fast"
+
+
 @dataclass(frozen=True)
 class BackboneOptions:
     """Which backbone, with which weights, read how.
@@ -27,6 +39,7 @@ class BackboneOptions:
             torchvision's weights; ``None`` takes the backbone's published ones.
         pooling: For text; ``None`` takes the backbone's own (``cls`` for bert, else ``mean``).
         max_tokens: Texts are cut at this many tokens, special ones included.
+        decode: How pictures become pixels.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -36,6 +49,7 @@ class BackboneOptions:
     weights: str | None = None
     pooling: Pooling | None = None
     max_tokens: int = 128
+    decode: Decode = Decode.EXACT
 
     def __post_init__(self) -> None:
         parse_backbone(self.name)
@@ -44,6 +58,10 @@ class BackboneOptions:
                 "--max-tokens leaves no room for a word between the special tokens",
                 expected="at least 3",
                 found=self.max_tokens,
+            )
+        if self.decode is Decode.FAST and find_spec("simplejpeg") is None:
+            raise ConfigError(
+                "--decode fast needs the package simplejpeg", hint='pip install "mvsa-pipe[fast]"'
             )
 
     @property

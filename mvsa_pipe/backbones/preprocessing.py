@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mvsa_pipe.backbones.options import Decode
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -42,6 +44,7 @@ class ImagePreprocessing:
     crop_rounding: CropRounding
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    decode: Decode = Decode.EXACT
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
@@ -49,12 +52,29 @@ class ImagePreprocessing:
         short, long = min(width, height), max(width, height)
         long_px = int(self.resize_px * long / short)
         size = (self.resize_px, long_px) if width <= height else (long_px, self.resize_px)
-        if size != image.size:
-            resample = Image.Resampling[self.interpolation.value.upper()]
-            image = image.resize(size, resample)
         left, top = self._margin(size[0]), self._margin(size[1])
+        resample = Image.Resampling[self.interpolation.value.upper()]
+        if self.decode is Decode.FAST and min(left, top) >= 0:
+            return self._only_the_crop(image, size, (left, top), resample)
+        if size != image.size:
+            image = image.resize(size, resample)
         box = (left, top, left + self.crop_px, top + self.crop_px)
         return np.asarray(image.crop(box))
+
+    def _only_the_crop(
+        self,
+        image: Image.Image,
+        size: tuple[int, int],
+        corner: tuple[int, int],
+        resample: Image.Resampling,
+    ) -> NDArray[np.uint8]:
+        """Resizes what the crop keeps, columns first and rows then, as Pillow does for a whole."""
+        (width, height), crop = image.size, self.crop_px
+        x, y = width / size[0], height / size[1]
+        columns = (corner[0] * x, 0, (corner[0] + crop) * x, height)
+        rows = (0, corner[1] * y, crop, (corner[1] + crop) * y)
+        narrow = image.resize((crop, height), resample, box=columns)
+        return np.asarray(narrow.resize((crop, crop), resample, box=rows))
 
     def _margin(self, length: int) -> int:
         spare = length - self.crop_px
@@ -69,9 +89,11 @@ class ImagePreprocessing:
     def as_fields(self) -> dict[str, str | int | float]:
         """Readable fields for a fingerprint; the decoder is part of the rule."""
         fields = asdict(self)
+        exact = fields.pop("decode") is Decode.EXACT
         fields["mean"] = " ".join(map(str, self.mean))
         fields["std"] = " ".join(map(str, self.std))
-        return {"decoder": "pillow", **{k: _plain(v) for k, v in fields.items()}}
+        decoder = "pillow" if exact else "simplejpeg, and only the crop resized"
+        return {"decoder": decoder, **{k: _plain(v) for k, v in fields.items()}}
 
 
 def _plain(value: object) -> str | int | float:

@@ -7,6 +7,7 @@ which is enough for the offline quickstart and for tests. Their name says so in 
 import re
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,12 +24,12 @@ from mvsa_pipe.backbones.base import (
     ImageBackbone,
     TextBackbone,
     cells,
-    mean_over_tokens,
     weights_digest,
 )
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.features import mean_over_tokens
 
 _SEED = 0
 _PAD, _CLS, _SEP, _FIRST_WORD, _VOCABULARY = 0, 1, 2, 3, 4096
@@ -99,11 +100,13 @@ class TinyImage(ImageBackbone):
         ConfigError: Weights were asked for; they are drawn from the seed.
     """
 
-    _rule = ImagePreprocessing(72, 64, Interpolation.BILINEAR, CropRounding.ROUND)
+    _published_rule = ImagePreprocessing(72, 64, Interpolation.BILINEAR, CropRounding.ROUND)
 
     def __init__(self, options: BackboneOptions) -> None:
         _refuse_weights(options)
         self.width, self.tokens = 512, 4
+        self.decode = options.decode
+        self._rule = replace(self._published_rule, decode=options.decode)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             self.module = ResNet(BasicBlock, [1, 1, 1, 1])

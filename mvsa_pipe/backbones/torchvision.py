@@ -60,6 +60,7 @@ class TorchvisionImage(ImageBackbone):
         named = _named_weights(model_name, options)
         path = Path(options.weights or "")
         self._rule = _published_rule(named or _first_weights(model_name), options)
+        self.decode = options.decode
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
             self.module = models.get_model(model_name, weights=None)
         self._feature_map = _feature_map(self.module, options)
@@ -137,6 +138,7 @@ def _published_rule(weights: models.WeightsEnum, options: BackboneOptions) -> Im
         crop_rounding=CropRounding.ROUND,
         mean=tuple(preset.mean),
         std=tuple(preset.std),
+        decode=options.decode,
     )
 
 

@@ -1,17 +1,17 @@
 """Writes a cache's features in formats of other tools: npy, safetensors, parquet."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from mvsa_pipe.cache.formats import ExportFormat
 from mvsa_pipe.cache.joining import Place, blocks
@@ -33,7 +33,9 @@ def export(file: FeatureFile, target: Path, form: ExportFormat) -> None:
         CacheError: The cache is damaged.
         StorageError: The target exists, or the disk refuses.
     """
-    if target.exists():
+    with storage_errors(target):
+        there = target.exists()
+    if there:
         raise StorageError(
             "Something lies where the export shall go", where=target, hint="name another --to PATH"
         )
@@ -65,32 +67,59 @@ def _about(header: Header) -> dict[str, str]:
 
 def _npy(file: FeatureFile, target: Path) -> None:
     header = file.header
-    dtype = np.dtype(header.fingerprint.dtype.value)
-    with storage_errors(target):
-        target.mkdir(parents=True)
-        shape = (len(header.ids), header.width)
-        pooled = open_memmap(target / "pooled.npy", "w+", dtype, shape)
-        hidden = open_memmap(target / "hidden.npy", "w+", dtype, header.hidden_shape)
-        row = entry = 0
-        for block in _blocks(file):
-            pooled[row : row + len(block.ids)] = block.pooled
-            hidden[entry : entry + len(block.hidden)] = block.hidden
-            row, entry = row + len(block.ids), entry + len(block.hidden)
-        pooled.flush()
-        hidden.flush()
-        if header.offsets is not None:
-            np.save(target / "offsets.npy", header.offsets)
-        (target / "ids.json").write_text(json.dumps(header.ids, ensure_ascii=False), "utf-8")
-        (target / "about.json").write_text(json.dumps(_about(header), indent=2), "utf-8")
+    target.mkdir()
+    with (target / "pooled.npy").open("wb") as pooled, (target / "hidden.npy").open("wb") as hidden:
+        for out, shape in ((pooled, _pooled_shape(header)), (hidden, header.hidden_shape)):
+            about = {"descr": _dtype(header).str, "fortran_order": False, "shape": shape}
+            write_array_header_1_0(out, about)
+        _fill(file, pooled, hidden)
+    if header.offsets is not None:
+        np.save(target / "offsets.npy", header.offsets)
+    (target / "ids.json").write_text(json.dumps(header.ids, ensure_ascii=False), "utf-8")
+    (target / "about.json").write_text(json.dumps(_about(header), indent=2), "utf-8")
 
 
 def _safetensors(file: FeatureFile, target: Path) -> None:
-    rows = np.arange(len(file.header.ids))
-    tensors: dict[str, NDArray[Any]] = {"pooled": file.pooled(rows), "hidden": file.hidden(rows)[0]}
-    if file.header.offsets is not None:
-        tensors["offsets"] = file.header.offsets
-    about = _about(file.header) | {"ids": json.dumps(file.header.ids, ensure_ascii=False)}
-    save_file(tensors, target, metadata=about)
+    """Written here, as the library would need all features in memory and hides a full disk."""
+    header = file.header
+    kind, size = ("F16", 2) if _dtype(header).itemsize == 2 else ("F32", 4)
+    tensors = {
+        "pooled": (kind, _pooled_shape(header), size),
+        "hidden": (kind, header.hidden_shape, size),
+    }
+    if header.offsets is not None:  # first, as its numbers are the widest
+        tensors = {"offsets": ("I64", header.offsets.shape, 8), **tensors}
+    about = _about(header) | {"ids": json.dumps(header.ids, ensure_ascii=False)}
+    fields: dict[str, Any] = {"__metadata__": about}
+    end, starts = 0, {}
+    for name, (kind, shape, size) in tensors.items():
+        starts[name], end = end, end + math.prod(shape) * size
+        fields[name] = {"dtype": kind, "shape": shape, "data_offsets": [starts[name], end]}
+    head = json.dumps(fields).encode()
+    head += b" " * (-len(head) % 8)
+    with target.open("wb") as pooled:
+        pooled.write(len(head).to_bytes(8, "little") + head)
+        if header.offsets is not None:
+            pooled.write(header.offsets.astype("<i8").tobytes())
+        pooled.flush()
+        with target.open("r+b") as hidden:
+            hidden.seek(8 + len(head) + starts["hidden"])
+            _fill(file, pooled, hidden)
+
+
+def _fill(file: FeatureFile, pooled: BinaryIO, hidden: BinaryIO) -> None:
+    """Writes all features where the two stand; a memory map would die of a full disk."""
+    for block in _blocks(file):
+        pooled.write(np.ascontiguousarray(block.pooled).data)
+        hidden.write(np.ascontiguousarray(block.hidden).data)
+
+
+def _pooled_shape(header: Header) -> tuple[int, int]:
+    return (len(header.ids), header.width)
+
+
+def _dtype(header: Header) -> np.dtype[Any]:
+    return np.dtype(header.fingerprint.dtype.value)
 
 
 def _parquet(file: FeatureFile, target: Path) -> None:

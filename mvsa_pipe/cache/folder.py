@@ -1,6 +1,7 @@
 """The folder of all caches: what is there, and which file answers a question."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,9 +123,12 @@ class CacheFolder:
         Raises:
             CacheError: None or several fit.
         """
-        if Path(text).suffix == ".h5" and Path(text).is_file():
-            return Path(text)
+        with suppress(OSError):  # a name too long for the file system is no path
+            if Path(text).suffix == ".h5" and Path(text).is_file():
+                return Path(text)
         paths = [entry.path for entry in self.entries()]
+        if Path(text) in paths:  # of a cache that is not finished
+            return Path(text)
         fitting = [p for p in paths if text in p.relative_to(self.root).as_posix()]
         if len(fitting) == 1:
             return fitting[0]

@@ -6,8 +6,8 @@ from enum import StrEnum
 class ExportFormat(StrEnum):
     """What other tools read.
 
-    ``npy`` is a folder with one array a file, ``safetensors`` one file that is made in memory,
-    ``parquet`` one table with a row a post.
+    ``npy`` is a folder with one array a file, ``safetensors`` one file, ``parquet`` one table
+    with a row a post.
     """
 
     NPY = "npy"

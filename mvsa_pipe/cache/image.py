@@ -101,6 +101,7 @@ def lay_out(header: Header, parts: str = "") -> tuple[SparseImage, dict[str, int
         file["notes"] = _text(json.dumps(header.notes, ensure_ascii=False))
         file["ids"] = _texts(header.ids)
         file["digests"] = _texts(header.digests)
+        h5py.h5g.create(file.id, b"quarantine", gcpl=_timeless(h5py.h5p.GROUP_CREATE))
         for name in QUARANTINE:
             file[f"quarantine/{name}"] = _texts([getattr(row, name) for row in header.quarantine])
         if header.offsets is not None:
@@ -120,7 +121,11 @@ def lay_out(header: Header, parts: str = "") -> tuple[SparseImage, dict[str, int
             else:
                 places[name] = _allocate(file, name, shape, dtype)
         if header.segments:
-            file["segments"] = _text(json.dumps([asdict(s) for s in header.segments]))
+            # With the widths, as virtual data sets lie in a heap without checksums: HDF5 may loop
+            # for ever over a damaged one, so that none is opened before the seal is checked.
+            runs = [asdict(segment) for segment in header.segments]
+            about = {"width": header.width, "tokens": header.tokens, "runs": runs}
+            file["segments"] = _text(json.dumps(about))
     return image, places
 
 
@@ -145,10 +150,17 @@ def _refer(
 
 
 def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> int:
-    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan = _timeless(h5py.h5p.DATASET_CREATE)
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     return int(file.create_dataset(name, shape, dtype, dcpl=plan).id.get_offset() or 0)
+
+
+def _timeless(kind: h5py.h5p.PropClassID) -> Any:  # noqa: ANN401  # h5py is untyped
+    """How to create an object without the time: the same features are the same bytes."""
+    plan = h5py.h5p.create(kind)
+    plan.set_obj_track_times(False)
+    return plan
 
 
 def _text(value: str) -> NDArray[np.bytes_]:

@@ -5,19 +5,23 @@ a file that was cut short gives a short read where a memory map would crash.
 """
 
 import json
-import os
-from contextlib import ExitStack
-from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import SCHEMA, Fingerprint
+from mvsa_pipe.cache.gathering import (
+    Ranges,
+    Source,
+    Stamp,
+    damaged,
+    gather,
+    open_file,
+    stamp_of,
+)
 from mvsa_pipe.cache.layout import (
     FORMAT,
     PARTS,
@@ -27,7 +31,6 @@ from mvsa_pipe.cache.layout import (
     Segment,
     parts_folder,
 )
-from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
 
@@ -60,10 +63,12 @@ class FeatureFile:
                 "There is no cache file here", where=path, found=found, hint="mvsa cache list"
             )
         try:
-            with _opened(path) as raw, h5py.File(raw, "r") as file:
-                self._stamp = _stamp(raw)
-                self.header, self.checksums, self._sources = _read_header(file, path)
+            with open_file(path) as raw, h5py.File(raw, "r") as file:
+                self.header, self.checksums = _read_header(file, path)
                 self.seal = self.header.seal(self.checksums)
+                self._sources = {
+                    name: _sources(file, path, stamp_of(raw), self.header, name) for name in PARTS
+                }
         except MvsaError:
             raise
         except Exception as error:  # damaged metadata surfaces as nearly any of them inside h5py
@@ -76,8 +81,8 @@ class FeatureFile:
         Raises:
             CacheError: The rows were left in parts.
         """
-        (source,) = self._sources
-        return source.places[name]
+        (source,) = self._sources[name]
+        return source.place
 
     def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
         """Pooled vectors of some rows ``[n, D]``, checked.
@@ -85,16 +90,19 @@ class FeatureFile:
         Raises:
             CacheError: Bytes were changed on disk; names the posts.
         """
-        out = self._gather("pooled", rows, np.ones_like(rows), (self.header.width,))
-        self._check(rows, 0, out, np.arange(len(rows) + 1))
-        return out
+        return self._gather("pooled", rows, rows, np.ones_like(rows))
 
     def hidden(
-        self, rows: NDArray[np.int64]
+        self, rows: NDArray[np.int64], into: NDArray[np.floating[Any]] | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
         """Hidden states of some rows end to end, and their bounds ``[n + 1]``, checked.
 
         For images the first axis counts posts, for text tokens.
+
+        Args:
+            rows: The rows.
+            into: An array of the right shape and type to fill; memory that was used before is
+                several times faster than fresh memory.
 
         Raises:
             CacheError: Bytes were changed on disk; names the posts.
@@ -102,14 +110,10 @@ class FeatureFile:
         offsets = self.header.offsets
         if offsets is None:
             starts, lengths = rows, np.ones_like(rows)
-            shape: tuple[int, ...] = (self.header.tokens, self.header.width)
         else:
             starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
-            shape = (self.header.width,)
-        out = self._gather("hidden", starts, lengths, shape)
         bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self._check(rows, 1, out, bounds)
-        return out, bounds
+        return self._gather("hidden", rows, starts, lengths, into), bounds
 
     def damaged_posts(self, rows_a_time: int = 256) -> list[str]:
         """Ids of all posts whose bytes no longer match their checksums."""
@@ -126,61 +130,25 @@ class FeatureFile:
     def _gather(
         self,
         name: str,
+        rows: NDArray[np.int64],
         starts: NDArray[np.int64],
         lengths: NDArray[np.int64],
-        shape: tuple[int, ...],
+        into: NDArray[np.floating[Any]] | None = None,
     ) -> NDArray[np.floating[Any]]:
-        """Reads ranges of first-axis entries end to end, neighbours in one read."""
+        """Reads ranges of first-axis entries end to end, neighbours in one read, all checked."""
         dtype = np.dtype(self.header.fingerprint.dtype.value)
-        out = np.empty((int(lengths.sum()), *shape), dtype)
+        image = self.header.offsets is None and name == "hidden"
+        shape = (self.header.tokens, self.header.width) if image else (self.header.width,)
+        whole = (int(lengths.sum()), *shape)
+        out = np.empty(whole, dtype) if into is None else into
+        if out.shape != whole or out.dtype != dtype or not out.flags.c_contiguous:
+            raise ValueError(f"an array of shape {whole} and type {dtype} is needed")
         entry = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        raw = out.reshape(-1).view(np.uint8).data
-        self._require_unchanged()
-        firsts = [source.first[name] for source in self._sources]
-        of_source = np.searchsorted(firsts, starts, side="right") - 1
-        together = (starts[1:] == starts[:-1] + lengths[:-1]) & (of_source[1:] == of_source[:-1])
-        breaks = np.flatnonzero(~together) + 1
-        position = 0
-        with ExitStack() as stack:
-            files: dict[int, FileIO] = {}
-            for run in np.split(np.arange(len(starts)), breaks):
-                if not len(run):
-                    continue
-                number = int(of_source[run[0]])
-                source = self._sources[number]
-                if number not in files:
-                    files[number] = stack.enter_context(source.open())
-                size = int(lengths[run].sum()) * entry
-                place = source.places[name] + (int(starts[run[0]]) - source.first[name]) * entry
-                _read_at(files[number].fileno(), source.path, place, raw[position:][:size])
-                position += size
-        return out
-
-    def _require_unchanged(self) -> None:
-        with _opened(self.path) as file:
-            if _stamp(file) == self._stamp:
-                return
-        raise CacheError(
-            "This cache was replaced by a newer one while it was being read",
-            where=self.path,
-            hint="run the same again",
-        )
-
-    def _check(
-        self,
-        rows: NDArray[np.int64],
-        column: int,
-        values: NDArray[np.floating[Any]],
-        bounds: NDArray[np.int64],
-    ) -> None:
-        wanted = self.checksums[rows, column]
-        hit = [
-            self.header.ids[row]
-            for i, row in enumerate(rows)
-            if xxhash.xxh3_64_intdigest(values[bounds[i] : bounds[i + 1]].data) != wanted[i]
-        ]
+        wanted = Ranges(starts, lengths, entry, self.checksums[rows, PARTS.index(name)])
+        hit = gather(self._sources[name], wanted, out.reshape(-1).view(np.uint8).data)
         if hit:
-            raise DamagedRowsError(self.path, hit)
+            raise DamagedRowsError(self.path, [self.header.ids[rows[place]] for place in hit])
+        return out
 
 
 class DamagedRowsError(CacheError):
@@ -200,70 +168,7 @@ class DamagedRowsError(CacheError):
         )
 
 
-def damaged(path: Path, cause: object) -> CacheError:
-    """The error for a file that cannot be read as a feature file."""
-    return CacheError(
-        "This cache file is damaged, cut short, or no feature cache",
-        where=path,
-        found=str(cause).splitlines()[0] if str(cause) else repr(cause),
-        hint=f"mvsa cache remove {path}, then extract again",
-    )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where some neighbouring rows lie: in the file itself, or in one of its parts.
-
-    Attributes:
-        path: The file.
-        size: Its bytes, if it is a part.
-        places: Where the first of the rows begins, in bytes, for pooled and hidden.
-        first: The first entry of the cache that lies here, for pooled and hidden.
-    """
-
-    path: Path
-    size: int | None
-    places: dict[str, int]
-    first: dict[str, int]
-
-    def open(self) -> FileIO:
-        """Opens it.
-
-        Raises:
-            CacheError: The part is gone, or is not the one that the cache means.
-            StorageError: It may not be read.
-        """
-        if self.size is not None and not self.path.is_file():
-            raise damaged(self.path, "a part of the cache is gone")
-        file = _opened(self.path)
-        if self.size not in (None, os.fstat(file.fileno()).st_size):
-            file.close()
-            raise damaged(self.path, "a part of the cache is of another size")
-        return file
-
-
-def _read_at(descriptor: int, path: Path, position: int, into: memoryview) -> None:
-    while into:
-        count = os.preadv(descriptor, [into], position)
-        if not count:
-            raise damaged(path, "the file is cut short")
-        into, position = into[count:], position + count
-
-
-def _opened(path: Path) -> FileIO:
-    with storage_errors(path):
-        return FileIO(path)
-
-
-def _stamp(file: FileIO) -> tuple[int, int, int]:
-    """Which file this is: what is renamed into its place has another stamp."""
-    status = os.fstat(file.fileno())
-    return (status.st_dev, status.st_ino, status.st_size)
-
-
-def _read_header(
-    file: h5py.File, path: Path
-) -> tuple[Header, NDArray[np.uint64], tuple[_Source, ...]]:
+def _read_header(file: h5py.File, path: Path) -> tuple[Header, NDArray[np.uint64]]:
     if _text(file.attrs.get("format", b"")) != FORMAT:
         raise damaged(path, "it does not say that it is a feature cache")
     # Before anything else: another schema may keep everything else elsewhere.
@@ -278,43 +183,49 @@ def _read_header(
         )
     fingerprint = Fingerprint.from_json(_text(file.attrs["fingerprint"]))
     image = fingerprint.modality is Modality.IMAGE
-    hidden = file["hidden"]
+    referring = json.loads(_text(file["segments"][()])) if "segments" in file else None
+    if referring is not None:
+        width, tokens = referring["width"], referring["tokens"]
+    else:
+        width, tokens = int(file["pooled"].shape[1]), int(file["hidden"].shape[1]) if image else 0
     quarantine = zip(*(_texts(file[f"quarantine/{name}"]) for name in QUARANTINE), strict=True)
-    segments = json.loads(_text(file["segments"][()])) if "segments" in file else []
     header = Header(
         dataset=_text(file.attrs["dataset"]),
         fingerprint=fingerprint,
         ids=_texts(file["ids"]),
         digests=_texts(file["digests"]),
         offsets=None if image else file["offsets"][:],
-        width=int(file["pooled"].shape[1]),
-        tokens=int(hidden.shape[1]) if image else 0,
+        width=width,
+        tokens=tokens,
         notes=json.loads(_text(file["notes"][()])),
         quarantine=tuple(Refusal(*row) for row in quarantine),
-        segments=tuple(Segment(**row) for row in segments),
+        segments=tuple(Segment(**row) for row in referring["runs"]) if referring else (),
     )
     checksums = file["checksums"][:]
     sealed = _text(file["seal"][0]) == header.seal(checksums)
-    if not sealed or hidden.shape != header.hidden_shape:
+    # Virtual data sets are never opened here: what they say lies in a heap without checksums.
+    if not sealed or (referring is None and file["hidden"].shape != header.hidden_shape):
         raise damaged(path, "its header does not match its seal")
-    return header, checksums, _sources(file, path, header)
+    return header, checksums
 
 
-def _sources(file: h5py.File, path: Path, header: Header) -> tuple[_Source, ...]:
+def _sources(
+    file: h5py.File, path: Path, stamp: Stamp, header: Header, name: str
+) -> tuple[Source, ...]:
+    """Where the entries of ``pooled`` or ``hidden`` lie, in their order."""
     if not header.segments:
-        places = {name: int(file[name].id.get_offset() or 0) for name in PARTS}
-        return (_Source(path, None, places, dict.fromkeys(PARTS, 0)),)
-    found, row, entry = [], 0, 0
+        return (Source(path, stamp, None, int(file[name].id.get_offset() or 0), 0),)
     vector = header.width * np.dtype(header.fingerprint.dtype.value).itemsize
-    state = vector * (header.tokens or 1)
+    found, first = [], 0
     for segment in header.segments:
-        places = {
-            "pooled": segment.pooled + segment.row * vector,
-            "hidden": segment.hidden + segment.entry * state,
-        }
-        first = {"pooled": row, "hidden": entry}
-        found.append(_Source(parts_folder(path) / segment.name, segment.size, places, first))
-        row, entry = row + segment.rows, entry + segment.entries
+        if name == "pooled":
+            place, count = segment.pooled + segment.row * vector, segment.rows
+        else:
+            state = vector * (header.tokens or 1)
+            place, count = segment.hidden + segment.entry * state, segment.entries
+        part = parts_folder(path) / segment.name
+        found.append(Source(part, None, segment.size, place, first))
+        first += count
     return tuple(found)
 
 

@@ -12,20 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
+from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.gathering import damaged
 from mvsa_pipe.cache.joining import Place, blocks, checksums_of, offsets_of, segments_of
 from mvsa_pipe.cache.layout import Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest, Part
+from mvsa_pipe.cache.parts import write_part
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file, write_referring_file
 from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, name_some
-from mvsa_pipe.modality import Modality
 
 # Above this many bytes a cache is left in parts: joining takes its size once more on the disk.
 JOIN_BELOW_BYTES = 64 * 2**30
@@ -69,9 +67,11 @@ class CacheWriter:
         self._places: dict[str, Place] = {}
         self._notes: dict[str, Any] = {}
         self.quarantine: dict[str, Refusal] = {}
-        for file in (*leftovers(path), *self._manifest.uncommitted()):
-            file.unlink(missing_ok=True)
         old = FeatureFile(path) if path.exists() else None
+        named = {segment.name for segment in old.header.segments} if old is not None else set()
+        for file in (*leftovers(path), *self._manifest.uncommitted()):
+            if file.name not in named:  # a list that was damaged must not cost what it lists
+                file.unlink(missing_ok=True)
         if old is not None:
             self._require_own(old)
             self._notes = dict(old.header.notes)
@@ -111,7 +111,10 @@ class CacheWriter:
                 self._places[source.header.ids[row]] = Place(source, row)
 
     def _opened(self, part: Part) -> FeatureFile:
-        source = FeatureFile(self._manifest.folder / part.name)
+        path = self._manifest.folder / part.name
+        if not path.is_file():
+            raise damaged(path, "a committed part is gone")
+        source = FeatureFile(path)
         if source.seal != part.seal:
             raise CacheError(
                 "A part of this cache is not the one that was committed",
@@ -262,49 +265,3 @@ class CacheWriter:
             quarantine=quarantine,
             segments=segments,
         )
-
-
-def write_part(
-    path: Path,
-    dataset: str,
-    fingerprint: Fingerprint,
-    rows: Rows,
-    quarantine: Sequence[Refusal] = (),
-) -> Part:
-    """Writes one part of a cache, whole or not at all; whoever holds the cache may adopt it.
-
-    Raises:
-        CacheError: A number is not finite in the stored type.
-        StorageError: The disk refuses.
-    """
-    _refuse_overflow(rows, fingerprint, path)
-    image = fingerprint.modality is Modality.IMAGE
-    header = Header(
-        dataset=dataset,
-        fingerprint=fingerprint,
-        ids=tuple(rows.ids),
-        digests=tuple(rows.digests),
-        offsets=None if rows.lengths is None else rows.bounds(),
-        width=rows.pooled.shape[1],
-        tokens=rows.hidden.shape[1] if image else 0,
-        quarantine=tuple(quarantine),
-    )
-    seal = write_feature_file(path, header, [rows])
-    return Part(path.name, len(rows.ids), path.stat().st_size, seal)
-
-
-def _refuse_overflow(rows: Rows, fingerprint: Fingerprint, path: Path) -> None:
-    for name, values in (("pooled", rows.pooled), ("hidden", rows.hidden)):
-        if not _finite(values):
-            raise CacheError(
-                f"A {name} feature of {fingerprint.backbone} is not finite in {fingerprint.dtype}",
-                where=path,
-                found=f"among {len(rows.ids)} posts beginning with {rows.ids[0]}",
-                hint="store wider numbers: --dtype float32"
-                if fingerprint.dtype is StoredDtype.FLOAT16
-                else "check the weights: they give no numbers for these posts",
-            )
-
-
-def _finite(values: NDArray[np.floating[Any]]) -> bool:
-    return bool(np.isfinite(values).all())

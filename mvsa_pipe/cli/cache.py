@@ -136,7 +136,11 @@ def verify(
 
 
 def _faults(path: Path) -> list[str]:
-    return [f"post {post_id}" for post_id in FeatureFile(path).damaged_posts()]
+    file = FeatureFile(path)
+    try:
+        return [f"post {post_id}" for post_id in file.damaged_posts()]
+    except CacheError as error:  # a part of it is gone; others shall be heard of all the same
+        return [error.paragraph()]
 
 
 @app.command()

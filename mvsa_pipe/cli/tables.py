@@ -13,8 +13,9 @@ SHOWN = {"accuracy": "accuracy %", "f1_macro": "macro-F1 %", "f1_weighted": "wei
 
 
 def titled(title: str, *headings: str) -> Table:
-    """An empty table under a title that may be longer than the table is wide."""
-    table = Table(title=Text(title, style="bold", no_wrap=True), title_justify="left")
+    """An empty table under a title; one wider than the table goes on in the next line."""
+    title_text = Text(title, style="bold", overflow="fold")
+    table = Table(title=title_text, title_justify="left")
     for heading in headings:
         table.add_column(Text(heading))
     return table

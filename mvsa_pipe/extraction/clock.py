@@ -6,7 +6,7 @@ phase, so that both lists add up.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
@@ -71,6 +71,15 @@ class Clock:
         self._phases[before] += now - self._since
         self._phase, self._since = phase, now
         return before
+
+    def absorb(self, record: Mapping[str, Any], processes: int) -> None:
+        """Adds what one of so many like processes did, as its ``as_record`` gives it."""
+        with self._lock:
+            for name, seconds in record["stages"].items():
+                if name in self._stages:  # idling is none
+                    self._stages[Stage(name)] += seconds
+            self._stages[Stage.DISK] += record["disk_seconds"]
+        self.lanes = max(self.lanes, record["lanes"] * processes)
 
     def bound_by(self) -> str:
         """What takes the lanes' time, or the disk where the lanes wait for it."""

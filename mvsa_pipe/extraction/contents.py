@@ -9,15 +9,16 @@ from pathlib import Path
 
 from PIL import Image
 
+from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.extraction.digests import DigestMemory
-from mvsa_pipe.images import decode_image
+from mvsa_pipe.images import decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.storage import Storage
 
 
-def _no_image() -> Image.Image:
+def _no_image(_: Decode) -> Image.Image:
     raise DataError("This is the text of a post, not its picture")
 
 
@@ -35,7 +36,7 @@ class Content:
     id: str
     digest: str
     text: str = ""
-    open_image: Callable[[], Image.Image] = _no_image
+    open_image: Callable[[Decode], Image.Image] = _no_image
 
 
 class UnreadablePostsError(DataError):
@@ -99,11 +100,12 @@ def _learned(digests: DigestMemory, name: str) -> str | DataError:
         return error
 
 
-def _decoded(storage: Storage, name: str, digest: str) -> Image.Image:
+def _decoded(storage: Storage, name: str, digest: str, decode: Decode) -> Image.Image:
     data = storage.read(name)
     if _digest(data) != digest:
         raise DataError("A picture was changed during the extraction", where=storage.where(name))
-    return decode_image(data, storage.where(name))
+    decoder = decode_image if decode is Decode.EXACT else decode_image_fast
+    return decoder(data, storage.where(name))
 
 
 def _digest(data: bytes) -> str:

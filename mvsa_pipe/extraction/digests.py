@@ -75,7 +75,7 @@ def _read(path: Path | None) -> dict[str, list[object]]:
         return {}
     try:
         known = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     fits = isinstance(known, dict) and all(isinstance(row, list) and row for row in known.values())
     return known if fits else {}

@@ -84,8 +84,7 @@ def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
     if not jobs:
         return
     sessions = [job.load() for job in jobs]
-    from mvsa_pipe.extraction.flow import Background, flow  # torch comes with it
-    from mvsa_pipe.extraction.session import make_work
+    from mvsa_pipe.extraction.session import make_work  # torch comes with it
 
     options, clock, progress = around.options, around.clock, around.progress
     names = " + ".join(job.resolution.fingerprint.backbone for job in jobs)
@@ -94,24 +93,43 @@ def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
     missing = set().union(*(job.missing for job in jobs))
     progress.start(f"extract {names}", len(missing) // options.share[1])
     work = make_work(sessions, clock)
-    parts = unfinished_parts(work, jobs, around)
     began, written = time.perf_counter(), 0
-    with clock.phase(Phase.COMPUTE), Background(clock) as disk:
-        for result in flow(work, parts, options.workers, progress.advance):
-            disk.call(partial(_commit, jobs, result))
-            written += sum(rows.hidden.nbytes for rows in result.rows if rows is not None)
+    with clock.phase(Phase.COMPUTE):
+        for size in (_spread if options.ray else _computed)(work, jobs, around):
+            written += size
             rate = written / 1e6 / max(time.perf_counter() - began, 1e-9)
             progress.note(f"{rate:,.1f} MB/s, bound by {clock.bound_by()}")
 
 
+def _computed(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterator[int]:
+    """Computes and commits all parts here; yields the bytes of each."""
+    from mvsa_pipe.extraction.flow import Background, flow
+
+    parts = (part for _, part in unfinished_parts(work, jobs, around))
+    with Background(around.clock) as disk:
+        for result in flow(work, parts, around.options.workers, around.progress.advance):
+            disk.call(partial(_commit, jobs, result))
+            yield sum(rows.hidden.nbytes for rows in result.rows if rows is not None)
+
+
+def _spread(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterator[int]:
+    """Has a Ray cluster compute them; yields the bytes of each."""
+    from mvsa_pipe.extraction.ray_cluster import compute_on_ray
+
+    return compute_on_ray(jobs, unfinished_parts(work, jobs, around), around)
+
+
 def unfinished_parts(
     work: "Work", jobs: Sequence[Job], around: Surroundings
-) -> Iterator[list["Batch"]]:
-    """The parts of this share of the posts, without what was committed before an interruption."""
+) -> Iterator[tuple[int, list["Batch"]]]:
+    """The parts of this share of the posts, without what was committed before an interruption.
+
+    Each comes with its number among all parts, which an interruption does not change.
+    """
     index, count = around.options.share
     every = work.parts(around.contents, [job.lacking for job in jobs])
-    for number, part in enumerate(every, start=1):
-        if (number - index) % count == 0:
+    for number, part in enumerate(every):
+        if (number + 1 - index) % count == 0:
             left = [
                 tuple(
                     tuple(item for item in items if item.id in job.missing)
@@ -120,7 +138,7 @@ def unfinished_parts(
                 for batch in part
             ]
             if any(map(any, left)):
-                yield [batch for batch in left if any(batch)]
+                yield number, [batch for batch in left if any(batch)]
 
 
 def _commit(jobs: Sequence[Job], result: "PartResult") -> None:

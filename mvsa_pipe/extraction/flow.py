@@ -39,9 +39,8 @@ class Lanes:
     threads: int
 
     @classmethod
-    def for_device(cls, device: torch.device, workers: int) -> "Lanes":
-        """As many as the machine has cores for; ``workers`` sets their number, 0 leaves it."""
-        cores = usable_cores()
+    def for_device(cls, device: torch.device, workers: int, cores: int) -> "Lanes":
+        """As many as there are cores for; ``workers`` sets their number, 0 leaves it."""
         if device.type != "cpu":
             return cls(workers or cores, 1)
         count = workers or min(cores, _MOST_LANES)
@@ -49,11 +48,18 @@ class Lanes:
 
 
 def flow(
-    work: Work, parts: Iterable[list[Batch]], workers: int, advance: Callable[[int], None]
+    work: Work,
+    parts: Iterable[list[Batch]],
+    workers: int,
+    advance: Callable[[int], None],
+    cores: int = 0,
 ) -> Iterator[PartResult]:
-    """Computes parts in their order; ``advance`` hears of every batch of posts."""
+    """Computes parts in their order; ``advance`` hears of every batch of posts.
+
+    ``cores`` is how many may be used where others use the rest; 0 takes all.
+    """
     device = work.forwards[0].device
-    lanes = Lanes.for_device(device, workers)
+    lanes = Lanes.for_device(device, workers, cores or usable_cores())
     work.clock.lanes = lanes.count if device.type == "cpu" else lanes.count + 1
     sizes: deque[int] = deque()
 

@@ -31,8 +31,15 @@ class ExtractOptions:
             many as the machine has cores for.
         on_bad_post: Whether unreadable posts end the extraction or are left out.
         retry_failed: Whether posts that could not be read are tried again though unchanged.
-        shard: ``i/n``: only the i-th of n equal shares, for ``mvsa cache merge`` to join.
+        shard: Only the i-th of n equal shares of the posts, as i/n, for ``mvsa cache merge`` to
+            join.
         join_gib: Caches above so many GiB keep their rows in parts, behind one file.
+        ray: Compute on a Ray cluster: local for one of this machine's own, or the address of one
+            (auto, HOST:PORT, ray://HOST:PORT); empty computes here.
+        ray_actors: How many actors compute there; 0 takes one a GPU, or one a machine where there
+            are none.
+        ray_parts: Where actors leave finished parts for this process to fetch, as a URL that
+            fsspec opens; empty where all machines see the caches' folder.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -48,6 +55,9 @@ class ExtractOptions:
     retry_failed: bool = False
     shard: str = "1/1"
     join_gib: float = 64.0
+    ray: str = ""
+    ray_actors: int = 0
+    ray_parts: str = ""
 
     def __post_init__(self) -> None:
         if self.batch_size < 0:
@@ -59,6 +69,13 @@ class ExtractOptions:
             raise _no_share(self.shard)
         if self.workers < 0:
             raise ConfigError("--workers cannot be negative", found=self.workers)
+        if self.ray_actors < 0:
+            raise ConfigError("--ray-actors cannot be negative", found=self.ray_actors)
+        if not self.ray and (self.ray_actors or self.ray_parts):
+            raise ConfigError(
+                "--ray-actors and --ray-parts say how a Ray cluster is used, and none is",
+                hint="name it: --ray local, --ray auto or --ray ADDRESS",
+            )
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ConfigError(
                 f"No precision is named {self.precision!r}", expected="auto, float32 or bfloat16"

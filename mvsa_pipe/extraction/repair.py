@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
-from mvsa_pipe.errors import CacheError
+from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.resolution import recall
@@ -30,7 +30,8 @@ def repair(
         progress: Listens.
 
     Raises:
-        CacheError: Its header is damaged, it is of other posts, or its backbone has changed.
+        CacheError: Its header is damaged, it is of other posts, its backbone has changed, or it
+            lies elsewhere than an extraction would put it.
         MvsaError: As ``extract``.
     """
     file = FeatureFile(path)
@@ -46,6 +47,7 @@ def repair(
             found=posts.name,
             hint="name them with --data PATH",
         )
+    _require_possible(path, file, posts, damaged, folder)
     options = ExtractOptions(
         cache=folder.root,
         device=device,
@@ -64,6 +66,30 @@ def repair(
             path.unlink()
     extract(posts, backbone, options, progress)
     return damaged
+
+
+def _require_possible(
+    path: Path, file: FeatureFile, posts: PostSet, damaged: list[str], folder: CacheFolder
+) -> None:
+    """Refuses what would end with fewer posts than before."""
+    header = file.header
+    own = folder.path_of(header.dataset, header.fingerprint)
+    if path.resolve() != own.resolve():
+        raise CacheError(
+            "This cache does not lie where an extraction would put it, so none can mend it",
+            where=path,
+            expected=str(own),
+            hint=f"move it there, or remove it and extract again: {header.fingerprint.command}",
+        )
+    here = {post.id for post in posts.posts}
+    gone = [post_id for post_id in damaged if post_id not in here]
+    if gone:
+        raise CacheError(
+            f"{len(gone):,} damaged posts cannot be extracted again: the data set lacks them",
+            where=path,
+            found=f"no {name_some(gone)} in {posts.storage.root}",
+            hint="name the posts that the cache was made of: --data PATH",
+        )
 
 
 def _require_same(file: FeatureFile, backbone: BackboneOptions, options: ExtractOptions) -> None:
@@ -93,4 +119,5 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
     if not isinstance(fields, dict):
         raise CacheError("This cache does not say which backbone made it", where=where)
     pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
-    return BackboneOptions(fields["name"], fields["weights"], pooling, fields["max_tokens"])
+    decode = Decode(fields["decode"])
+    return BackboneOptions(fields["name"], fields["weights"], pooling, fields["max_tokens"], decode)

@@ -203,6 +203,8 @@ class ImageWork(Work):
     ) -> None:
         self.clock = clock
         self._forwards = forwards
+        # Backbones of one preprocessing see the same pixels, which are made once.
+        self._rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
         self._batch_size = batch_size
 
     @property
@@ -248,11 +250,15 @@ class ImageWork(Work):
 
     def _prepared(self, item: Content, numbers: Sequence[int]) -> list[NDArray[np.generic]]:
         with self.clock.stage(Stage.DECODE):
-            image = item.open_image()
+            image = item.open_image(self._forwards[numbers[0]].backbone.decode)
         if max(image.size) > _NARROWEST * min(image.size):
             raise DataError("A picture is too narrow for a backbone to see", found=image.size)
         with self.clock.stage(Stage.TRANSFORM):
-            return [self._forwards[number].backbone.prepare(image) for number in numbers]
+            made: dict[str, NDArray[np.generic]] = {}
+            for number in numbers:
+                if self._rules[number] not in made:
+                    made[self._rules[number]] = self._forwards[number].backbone.prepare(image)
+            return [made[self._rules[number]] for number in numbers]
 
     def launch(self, ready: _Pictures) -> tuple[_Pictures, list[Encoded | None]]:
         """Starts every backbone on its pictures."""

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.heads.layers import Dropout, mean_over_tokens
+from mvsa_pipe.features import mean_over_tokens
+from mvsa_pipe.heads.layers import Dropout
 
 
 class MultiHeadAttention(nn.Module):

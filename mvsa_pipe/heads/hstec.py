@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field, mean_over_tokens
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, Projection, join, mean_over_tokens
+from mvsa_pipe.heads.layers import Classifier, Projection, join
 from mvsa_pipe.heads.options import EncoderOptions
 from mvsa_pipe.heads.published import (
     ChannelTokens,

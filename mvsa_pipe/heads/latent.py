@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field, mean_over_tokens
 from mvsa_pipe.heads.attention import (
     Attention,
     AttentionBlock,
@@ -21,7 +21,7 @@ from mvsa_pipe.heads.attention import (
     SingleKeyAttention,
 )
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, Dropout, Projection, join, mean_over_tokens
+from mvsa_pipe.heads.layers import Classifier, Dropout, Projection, join
 from mvsa_pipe.heads.options import AttentionOptions, ProjectionOptions
 
 _POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})

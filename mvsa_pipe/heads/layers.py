@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -94,13 +94,3 @@ def normalise(x: Float[Tensor, "B *tokens D"]) -> Float[Tensor, "B *tokens D"]:
 def join(*vectors: Float[Tensor, "B _"]) -> Float[Tensor, "B D"]:
     """Vectors side by side, each normalised first so that none drowns the others."""
     return torch.cat([normalise(vector) for vector in vectors], dim=-1)
-
-
-def mean_over_tokens(
-    x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"] | None = None
-) -> Float[Tensor, "B D"]:
-    """Mean over the tokens, or over those that the mask marks as real (zero if it marks none)."""
-    if mask is None:
-        return x.mean(dim=1)
-    real = mask.unsqueeze(-1)
-    return torch.where(real, x, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)

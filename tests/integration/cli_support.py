@@ -7,8 +7,9 @@ from pathlib import Path
 
 
 def files_below(root: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Every file below a folder with its bytes; of a lock its name, as it says who held it last."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {str(p): b"" if p.suffix == ".lock" else p.read_bytes() for p in files}
 
 
 def paragraph(exit_code: int, stderr: str) -> str:

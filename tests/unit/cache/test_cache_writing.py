@@ -257,10 +257,10 @@ def test_parts_that_a_cache_refers_to_cannot_go_unnoticed(tmp_path: Path) -> Non
     with pytest.raises(CacheError, match="another size"):
         features(file)
     part.unlink()
-    with pytest.raises(CacheError, match="part of the cache is gone"):
+    with pytest.raises(CacheError, match="a part of the cache, is gone"):
         features(file)
     flipped = bytearray(data)
-    flipped[file._sources[1].places["pooled"]] ^= 1
+    flipped[file._sources["pooled"][1].place] ^= 1
     part.write_bytes(flipped)
     assert file.damaged_posts() == ["c"]
 

@@ -28,9 +28,10 @@ def merge(
             damaged.
         StorageError: The disk refuses; nothing is lost.
     """
-    first = sources[0]
-    _refuse_disagreement(sources)
-    header = first.header
+    header = sources[0].header
+    merged = folder.path_of(header.dataset, header.fingerprint)
+    there = [FeatureFile(merged)] if merged.exists() else []
+    _refuse_disagreement([*there, *sources])
     with open_writer(folder, header.dataset, header.fingerprint) as writer:
         for source in sources:
             if source.path.resolve() != writer.path.resolve():

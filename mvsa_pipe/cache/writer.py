@@ -222,7 +222,9 @@ class CacheWriter:
             CacheError: A committed part was damaged since; names the posts.
             StorageError: The disk refuses; the parts and the old file stay.
         """
-        facts = {**self._notes, **notes}, tuple(quarantine)
+        position = {post_id: n for n, post_id in enumerate(order)}
+        refused = sorted(quarantine, key=lambda row: (position.get(row.id, len(position)), row.id))
+        facts = {**self._notes, **notes}, tuple(refused)
         if sum(place.payload_bytes for place in self._places.values()) > join_below_bytes:
             return self._refer(*facts)
         ids = [i for i in dict.fromkeys([*order, *self._places]) if i in self._places]

@@ -200,7 +200,25 @@ def _sources(caches: CacheFolder, names: list[str]) -> list[Path]:
             expected="two caches or more, or one that was extracted with --shard i/n",
             hint="mvsa cache list",
         )
+    _require_all_shards(shards)
     return shards
+
+
+def _require_all_shards(shards: list[Path]) -> None:
+    """Shards are named ``….i-of-n.h5``."""
+    names = [path.stem.rpartition(".")[2] for path in shards]
+    counts = {name.partition("-of-")[2] for name in names}
+    count = int(max(counts, key=int))
+    lacking = [n for i in range(1, count + 1) if (n := f"{i}-of-{count}") not in names]
+    if lacking or len(counts) > 1:
+        raise CacheError(
+            "These are not all shards of one extraction",
+            where=shards[0].parent,
+            expected=f"{count} shards, 1-of-{count} to {count}-of-{count}",
+            found=", ".join(names),
+            hint="extract the missing ones to their end (--shard i/n), remove those of another n, "
+            "or name the caches to merge one by one",
+        )
 
 
 @app.command()

@@ -127,7 +127,7 @@ def unfinished_parts(
     Each comes with its number among all parts, which an interruption does not change.
     """
     index, count = around.options.share
-    every = work.parts(around.contents, [job.lacking for job in jobs])
+    every = work.parts(around.contents, [job.lacking for job in jobs], shares=count)
     for number, part in enumerate(every):
         if (number + 1 - index) % count == 0:
             left = [

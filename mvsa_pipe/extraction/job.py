@@ -10,7 +10,7 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Refusal
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import CacheWriter, open_writer
-from mvsa_pipe.errors import CacheError
+from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.extraction.clock import Clock, Phase
 from mvsa_pipe.extraction.contents import Content, UnreadablePostsError
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
@@ -103,7 +103,7 @@ class Job:
         resolution: Its fingerprint.
         session: The loaded backbone.
         missing: Posts that must be tried now.
-        lacking: Posts that the finished cache lacks, by which batches are cut.
+        lacking: Posts that the finished cache lacks, by which batches are cut; of a share all.
         refused: Posts that could not be read, now or the last time they were tried.
         reused: How many posts the cache held as they are.
         extracted: How many went through the backbone.
@@ -166,7 +166,7 @@ class Job:
     def divide(self) -> None:
         """Tells what the cache holds as it is from what must be tried."""
         contents, options = self.around.contents, self.around.options
-        committed, finished = self.writer.committed, self.writer.finished
+        committed, finished = self.writer.committed, self._finished()
         if options.on_bad_post is BadPostPolicy.SKIP and not options.retry_failed:
             known = self.writer.quarantine
             self.refused = {
@@ -175,10 +175,24 @@ class Job:
                 if item.id in known
                 and known[item.id].digest == item.digest != committed.get(item.id)
             }
-        self.lacking = {item.id for item in contents if finished.get(item.id) != item.digest}
+        lacking = {item.id for item in contents if finished.get(item.id) != item.digest}
         held = {item.id for item in contents if committed.get(item.id) == item.digest}
-        self.missing = {item.id for item in contents} - held - self.refused.keys()
+        self.missing = lacking - held - self.refused.keys()
+        # Shares must not shift when some of them were merged already.
+        self.lacking = {item.id for item in contents} if options.shard_name else lacking
         self.reused = len(held)
+
+    def _finished(self) -> dict[str, str]:
+        """What the data set's cache holds, by which parts are cut: of shards, the one they join."""
+        options = self.around.options
+        if not options.shard_name:
+            return self.writer.finished
+        folder = CacheFolder(options.cache)
+        path = folder.path_of(self.around.posts.name, self.resolution.fingerprint)
+        if not path.exists():
+            return {}
+        header = FeatureFile(path).header
+        return dict(zip(header.ids, header.digests, strict=True))
 
     @property
     def quarantine(self) -> dict[str, Refusal]:
@@ -199,10 +213,18 @@ class Job:
 
         Raises:
             UnreadablePostsError: Posts cannot be read, and none may be skipped.
+            ConfigError: This share of the posts is empty.
             CacheError: A committed part was damaged since.
             StorageError: The disk refuses.
         """
         options, skipped = self.around.options, self.skipped
+        if options.shard_name and not self.writer.committed and not skipped:
+            raise ConfigError(
+                f"Share {options.shard} is empty: its posts are cached already, or there are fewer "
+                "batches of posts than shares",
+                where=self.backbone.name,
+                hint="mvsa cache list; else cut the posts into fewer shares",
+            )
         if not self.writer.committed or (skipped and options.on_bad_post is BadPostPolicy.ERROR):
             raise UnreadablePostsError(skipped, self.around.posts.storage.root)
         quarantine = self.quarantine

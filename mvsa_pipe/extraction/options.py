@@ -63,7 +63,7 @@ class ExtractOptions:
         if self.batch_size < 0:
             raise ConfigError("--batch-size cannot be negative", found=self.batch_size)
         if not self.join_gib >= 0:
-            raise ConfigError("--join-gib cannot be negative", found=self.join_gib)
+            raise ConfigError("--join-gib must be a number from 0", found=self.join_gib)
         index, count = self.share
         if not 1 <= index <= count:
             raise _no_share(self.shard)
@@ -89,7 +89,7 @@ class ExtractOptions:
             ConfigError: ``shard`` says nothing of the kind.
         """
         index, slash, count = self.shard.partition("/")
-        if not (slash and index.isdecimal() and count.isdecimal()):
+        if not (slash and _is_number(index) and _is_number(count)):
             raise _no_share(self.shard)
         return int(index), int(count)
 
@@ -103,6 +103,10 @@ class ExtractOptions:
         """The share as file names have it; empty for all posts."""
         index, count = self.share
         return f"{index}-of-{count}" if count > 1 else ""
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _no_share(text: str) -> ConfigError:

@@ -59,6 +59,36 @@ HEADS: "Registry[type[FusionHead]]" = Registry(
             f"{_S2} (interpretation)",
         ),
         _row(
+            "gated",
+            "gated:Gated",
+            "a gate mixes both vectors, entry by entry",
+            "arXiv 1702.01992",
+        ),
+        _row(
+            "low-rank",
+            "lowrank:LowRank",
+            "products of both vectors, weighted by a tensor of low rank",
+            "arXiv 1806.00064",
+        ),
+        _row(
+            "co-attention",
+            "coattention:CoAttention",
+            "tokens weighed by how well they fit the other modality's",
+            "arXiv 1606.00061",
+        ),
+        _row(
+            "cross-transformer",
+            "crossing:CrossTransformer",
+            "transformer layers in which each modality reads the other",
+            "arXiv 1906.00295",
+        ),
+        _row(
+            "bottleneck",
+            "bottleneck:Bottleneck",
+            "two transformers that share a few tokens, one classifier a modality",
+            "arXiv 2107.00135",
+        ),
+        _row(
             "logistic",
             "logistic:Logistic",
             "logistic regression on both vectors: what a neural head must beat",

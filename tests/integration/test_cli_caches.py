@@ -71,9 +71,13 @@ def shares(workplace: Path, mvsa, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("shares")
-def test_merge_names_the_gap_until_it_is_filled(mvsa) -> None:
+def test_merge_names_the_gap_until_it_is_filled(mvsa, refused) -> None:
     words = ("cache", "merge", "tiny-text", "--cache", "apart", "--data", "data")
-    lacking = mvsa(*words)
+    text = refused(*words)
+    assert "not all shards" in text
+    assert "Found 1-of-3, 3-of-3" in text
+    two = ("1-of-3", "3-of-3")
+    lacking = mvsa("cache", "merge", *two, "--cache", "apart", "--data", "data")
     assert lacking.exit_code == 1
     held = FeatureFile(cache_of("tiny-text", "apart")).header.ids
     everyone = FeatureFile(cache_of("tiny-text")).header.ids
@@ -94,11 +98,11 @@ def test_merges_that_cannot_be(refused, mvsa) -> None:
     assert "no shards of 'tiny'" in refused("cache", "merge", "tiny")
     both = ("cache", "merge", cache_of("tiny-text"), cache_of("tiny-image"))
     assert "other features than were asked for" in refused(*both)
-    assert mvsa(*EXTRACT, "tiny-image", "--shard", "1/3", "--cache", "apart").exit_code == 0
+    assert mvsa(*EXTRACT, "tiny-image", "--shard", "2/3", "--cache", "apart").exit_code == 0
     assert "Shards of several caches" in refused("cache", "merge", "tiny", "--cache", "apart")
     (share,) = Path("apart").glob("*/shards/tiny-text-*.3-of-3.h5")
     flip(share)
-    merge = ("cache", "merge", "tiny-text", "--cache", "apart")
+    merge = ("cache", "merge", "1-of-3", share, "--cache", "apart")
     assert "damaged posts" in refused(*merge, keeps=False)  # but for the lock
     assert not list(Path("apart").glob("*/*.h5"))
 

@@ -13,7 +13,9 @@ from torchvision import models
 from transformers import AutoTokenizer, BertConfig, BertModel, Dinov2Config, Dinov2Model
 
 from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.images import decode_image
 from mvsa_pipe.posts import PostSet, read_posts
+from mvsa_pipe.posts.storage import FolderStorage
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 _SHARED = Path(__file__).parents[2] / "shared"
@@ -53,6 +55,18 @@ def many_posts(count: int, scratch: Path) -> Path:
         lines.append(f"{number}\tpositive,positive")
     (folder / "labelResultAll.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def enlarged(posts: PostSet, scale: int, scratch: Path) -> PostSet:
+    """The same posts with pictures several times as wide and high, as JPEGs in a folder."""
+    folder = scratch / "enlarged"
+    folder.mkdir()
+    for post in posts.posts:
+        image = decode_image(posts.storage.read(str(post.image)), str(post.image))
+        large = image.resize((image.width * scale, image.height * scale))
+        large.save(folder / f"{post.id}.jpg", quality=90)
+    renamed = tuple(replace(post, image=f"{post.id}.jpg") for post in posts.posts)
+    return replace(posts, posts=renamed, storage=FolderStorage(folder))
 
 
 def write_synthetic_folder(scratch: Path) -> Path:

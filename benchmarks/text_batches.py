@@ -18,7 +18,7 @@ from mvsa_pipe.extraction.forward import padded
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
 
-POSTS, BATCH, REPEATS, LONGEST = 512, 32, 3, 128
+POSTS, BATCH, REPEATS, LONGEST = 96, 32, 3, 128
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The published image preprocessing of convolutional and transformer classifiers, by Pillow."""
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -11,6 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from mvsa_pipe.backbones.options import Decode
+
+# How many source pixels bicubic interpolation reaches to each side.
+_REACH = 2.0
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -68,12 +72,24 @@ class ImagePreprocessing:
         corner: tuple[int, int],
         resample: Image.Resampling,
     ) -> NDArray[np.uint8]:
-        """Resizes what the crop keeps, columns first and rows then, as Pillow does for a whole."""
+        """Resizes what the crop keeps.
+
+        In one call Pillow may resize rows first where it resizes columns first of the whole, or the
+        other way round. Bicubic overshoots are cut off in between, so it is told the usual order.
+        """
         (width, height), crop = image.size, self.crop_px
         x, y = width / size[0], height / size[1]
-        columns = (corner[0] * x, 0, (corner[0] + crop) * x, height)
-        rows = (0, corner[1] * y, crop, (corner[1] + crop) * y)
-        narrow = image.resize((crop, height), resample, box=columns)
+        if self.interpolation is Interpolation.BILINEAR:
+            kept = (corner[0] * x, corner[1] * y, (corner[0] + crop) * x, (corner[1] + crop) * y)
+            return np.asarray(image.resize((crop, crop), resample, box=kept))
+        # The rows that the crop's rows are made of, and those that the filter reaches beyond them.
+        reach = _REACH * max(y, 1.0) + 1.0
+        above = max(0, math.floor(corner[1] * y - reach))
+        below = min(height, math.ceil((corner[1] + crop) * y + reach))
+        image = image.crop((0, above, width, below))
+        columns = (corner[0] * x, 0, (corner[0] + crop) * x, below - above)
+        rows = (0, corner[1] * y - above, crop, (corner[1] + crop) * y - above)
+        narrow = image.resize((crop, below - above), resample, box=columns)
         return np.asarray(narrow.resize((crop, crop), resample, box=rows))
 
     def _margin(self, length: int) -> int:

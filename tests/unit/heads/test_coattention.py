@@ -35,9 +35,9 @@ def test_equals_its_equations(head, batch):
     for i, logits in enumerate(head(batch)):
         text_tokens = head.text_tokens(batch.text_hidden[i, batch.text_mask[i]])
         found = attend(head.attention, text_tokens, head.image_tokens(batch.image_hidden[i]))
-        text = head.text(batch.text_pooled[i]) + found[0]
-        image = head.image(batch.image_pooled[i]) + found[1]
-        torch.testing.assert_close(logits, head.classifier(join(text, image)[None])[0])
+        text = head.text(batch.text_pooled[i, None]) + found[0]
+        image = head.image(batch.image_pooled[i, None]) + found[1]
+        torch.testing.assert_close(logits, head.classifier(join(text, image))[0])
 
 
 @torch.no_grad()

@@ -46,9 +46,9 @@ def test_equals_its_equations(sizes, batch, layers: int):
     for i, logits in enumerate(head(batch)):
         said = head.text_tokens(batch.text_hidden[i, batch.text_mask[i]])
         shown = head.image_tokens(batch.image_hidden[i])
-        text = head.text(batch.text_pooled[i]) + direct(head.text_asks, said, shown)
-        image = head.image(batch.image_pooled[i]) + direct(head.image_asks, shown, said)
-        torch.testing.assert_close(logits, head.classifier(join(text, image)[None])[0])
+        text = head.text(batch.text_pooled[i, None]) + direct(head.text_asks, said, shown)
+        image = head.image(batch.image_pooled[i, None]) + direct(head.image_asks, shown, said)
+        torch.testing.assert_close(logits, head.classifier(join(text, image))[0])
 
 
 @torch.no_grad()

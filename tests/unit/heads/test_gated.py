@@ -18,7 +18,8 @@ def head(sizes):
 @torch.no_grad()
 def test_equals_its_equations(head, batch):
     for i, logits in enumerate(head(batch)):
-        text, image = normalise(batch.text_pooled[i]), normalise(batch.image_pooled[i])
+        text = normalise(batch.text_pooled[i, None])[0]
+        image = normalise(batch.image_pooled[i, None])[0]
         both = torch.cat([text, image])
         mixed = torch.zeros(6)
         for k in range(6):

@@ -6,14 +6,8 @@ import math
 import pytest
 import torch
 
-from mvsa_pipe.heads.layers import (
-    Classifier,
-    Dropout,
-    Projection,
-    join,
-    mean_over_tokens,
-    normalise,
-)
+from mvsa_pipe.features import mean_over_tokens
+from mvsa_pipe.heads.layers import Classifier, Dropout, Projection, join, normalise
 from mvsa_pipe.heads.published import pair_loss_floor
 
 

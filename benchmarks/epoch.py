@@ -55,7 +55,7 @@ def main() -> None:
     pairs = {"small": (material.backbones(), 256)}
     if material.real():
         full = (material.full_size("bert"), material.full_size("dinov2"))
-        pairs["bert-base + dinov2-base"] = (full, 64)
+        pairs["bert-base + dinov2-base"] = (full, 32)
     results = {name: _measure(pair, count) for name, (pair, count) in pairs.items()}
     small = [material.label(backbone) for backbone in pairs["small"][0]]
     configuration = {"batch": BATCH, "repeats": REPEATS, "small": small, "precision": "float32"}

@@ -36,8 +36,8 @@ def main() -> None:
     """Measures each backbone in each arithmetic and records the ratios."""
     chosen = {material.label(b): (b, 512) for b in material.backbones()}
     if material.real():
-        chosen |= {"bert-base": (material.full_size("bert"), 128)}
-        chosen |= {"resnet50": (material.full_size("resnet50"), 96)}
+        chosen |= {"bert-base": (material.full_size("bert"), 96)}
+        chosen |= {"resnet50": (material.full_size("resnet50"), 64)}
         chosen |= {"dinov2-base": (material.full_size("dinov2"), 32)}
     wanted = sys.argv[1:] or list(chosen)
     results = {}

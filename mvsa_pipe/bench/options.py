@@ -14,6 +14,7 @@ class BenchOptions:
         heads: Names of heads; empty takes every head but the faithful variants.
         seeds: Runs of each head, with seeds counted up from the training options' seed.
         resplit: Whether every seed draws a random split of its own, with the seed as split seed.
+        force: Whether runs that are recorded are trained again.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -22,6 +23,7 @@ class BenchOptions:
     heads: tuple[str, ...] = ()
     seeds: int = 5
     resplit: bool = False
+    force: bool = False
 
     def __post_init__(self) -> None:
         for name in self.heads:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.bench.records import RunRecords, record_name
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
@@ -86,8 +87,18 @@ def run_bench(
     options: BenchOptions,
     training: TrainingOptions,
     progress: Progress,
+    runs: Path | None = None,
 ) -> Bench:
-    """Trains every head with every seed; posts and features are loaded once a split.
+    """Trains every head with every seed; posts and features are loaded once.
+
+    Args:
+        data: The posts and their split.
+        caches: Their features.
+        options: Heads and seeds.
+        training: How every head is trained.
+        progress: Listens.
+        runs: The folder of all runs, in which every run is recorded as it ends; what is recorded
+            there is not trained again.
 
     Raises:
         ConfigError: A split that lies in files shall be drawn anew.
@@ -102,22 +113,30 @@ def run_bench(
     heads = options.chosen_heads()
     for head in heads:
         refuse_early(head, {}, training)
-    needs = needs_of(heads)
-    results: dict[str, list[Result]] = {head: [] for head in heads}
     seeds = range(training.seed, training.seed + options.seeds)
+    first_split = seeds[0] if options.resplit else None
     device = resolve_device(training.device)
-    split_seed = seeds[0] if options.resplit else None
-    first = experiment = prepare(data, caches, needs, split_seed).placed(device)
+    first = prepare(data, caches, needs_of(heads), first_split).placed(device)
     for remark in first.remarks():
         progress.say(remark)
     progress.start("bench", len(heads) * options.seeds)
+    kept, found = RunRecords(runs), 0
+    records: dict[str, list[dict[str, Any]]] = {head: [] for head in heads}
     for seed in seeds:
-        if options.resplit and seed != seeds[0]:
-            experiment = prepare(data, caches, needs, split_seed=seed).placed(device)
+        experiment = first.split_again(seed) if options.resplit else first
         for head in heads:
-            results[head].append(run_head(experiment, head, {}, replace(training, seed=seed)))
+            own = replace(training, seed=seed)
+            name = record_name(experiment, head, own)
+            record = None if options.force else kept.find(name)
+            found += record is not None
+            if record is None:
+                record = _record(experiment, run_head(experiment, head, {}, own))
+                kept.keep(name, record)
+            records[head].append(record)
             progress.advance(1)
-    return summarise(first, results, resplit=options.resplit)
+    if found:
+        progress.say(f"{found:,} runs were recorded before; --force trains them again")
+    return summarise(first, records, resplit=options.resplit)
 
 
 def save_bench(bench: Bench, runs: Path) -> Path:
@@ -133,7 +152,10 @@ def save_bench(bench: Bench, runs: Path) -> Path:
 
 
 def summarise(
-    experiment: Experiment, results: Mapping[str, Sequence[Result]], *, resplit: bool = False
+    experiment: Experiment,
+    records: Mapping[str, Sequence[dict[str, Any]]],
+    *,
+    resplit: bool = False,
 ) -> Bench:
     """Sums up runs a head at a time, on the test part where there is one."""
     part = "test" if len(experiment.indices["test"]) else "val"
@@ -143,25 +165,25 @@ def summarise(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
         backbones=experiment.backbones,
-        rows=[_row(head, runs, part, classes) for head, runs in results.items() if runs],
+        rows=[_row(head, runs, part, classes) for head, runs in records.items() if runs],
         references=references(experiment, part),
-        records=[_record(run) for runs in results.values() for run in runs],
+        records=[run for runs in records.values() for run in runs],
     )
 
 
-def _row(head: str, runs: Sequence[Result], part: str, classes: int) -> HeadSummary:
-    names = runs[0].scores[part].values
-    values = {name: [run.scores[part].values[name] for run in runs] for name in names}
-    pairs = [(run.labels[part], run.predicted[part]) for run in runs]
+def _row(head: str, runs: Sequence[dict[str, Any]], part: str, classes: int) -> HeadSummary:
+    scores = [run["scores"][part]["values"] for run in runs]
+    values = {name: [row[name] for row in scores] for name in scores[0]}
+    pairs = [(np.array(run["labels"][part]), np.array(run["predicted"][part])) for run in runs]
     return HeadSummary(
         head=head,
         part=part,
         mean=_each(values, lambda v: float(np.mean(v))),
         deviation=_each(values, lambda v: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0),
         interval=mean_interval(pairs, classes),
-        seconds=float(np.mean([run.fitted.seconds for run in runs])),
-        parameters=int(runs[0].record["parameters"]),
-        batch_independent=bool(runs[0].record["batch_independent"]),
+        seconds=float(np.mean([run["seconds"] for run in runs])),
+        parameters=int(runs[0]["parameters"]),
+        batch_independent=bool(runs[0]["batch_independent"]),
     )
 
 
@@ -171,6 +193,13 @@ def _each(
     return {name: reduce(seeds) for name, seeds in values.items()}
 
 
-def _record(run: Result) -> dict[str, Any]:
-    predictions = {part: classes.tolist() for part, classes in run.predicted.items()}
-    return {**run.record, "history": run.fitted.history, "predicted": predictions}
+def _record(experiment: Experiment, run: Result) -> dict[str, Any]:
+    """Everything that comparing runs needs: predictions post by post, and the way there."""
+    ids = experiment.material.features.post_ids
+    return {
+        **run.record,
+        "history": run.fitted.history,
+        "ids": {p: [ids[i] for i in experiment.indices[p].tolist()] for p in run.predicted},
+        "labels": {part: classes.tolist() for part, classes in run.labels.items()},
+        "predicted": {part: classes.tolist() for part, classes in run.predicted.items()},
+    }

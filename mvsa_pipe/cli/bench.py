@@ -35,7 +35,7 @@ def bench(
 
     require_writable(runs)
     with progress() as screen:
-        done = run_bench(data, caches, options, training, screen)
+        done = run_bench(data, caches, options, training, screen, runs)
     path = save_bench(done, runs)
     if json:
         show_json(done.as_record())

@@ -1,6 +1,6 @@
 """Posts, split and caches joined into what heads are trained and scored on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from mvsa_pipe.features import Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
+from mvsa_pipe.posts.split import PARTS
 from mvsa_pipe.resident import load_resident
 from mvsa_pipe.training.fitting import Material
 
@@ -58,6 +59,24 @@ class Experiment:
     def placed(self, device: torch.device) -> "Experiment":
         """The same experiment with its material on a device, if the device has room for it."""
         return replace(self, material=self.material.placed(device))
+
+    def split_again(self, seed: int) -> "Experiment":
+        """The same posts and features under another random split.
+
+        Raises:
+            SplitError: The split does not fit the posts.
+        """
+        split = parse_split(self.data.split, self.posts, seed=seed)
+        indices = _indices(split, self.material.features.post_ids)
+        device = self.material.labels.device
+        train, val = indices["train"].to(device), indices["val"].to(device)
+        return replace(
+            self,
+            split=split,
+            protocol=protocol_tag(self.posts, split),
+            material=replace(self.material, train=train, val=val),
+            indices=indices,
+        )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -109,11 +128,7 @@ def prepare(
         refuse_stale(posts, modality, file, set(ids))
     features = load_resident(files, ids, wanted, len(posts.classes), caches.image_grid)
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
-    places = {post_id: n for n, post_id in enumerate(ids)}
-    indices = {
-        part: torch.tensor([places[i] for i in split.ids(part) if i in places], dtype=torch.int64)
-        for part in ("train", "val", "test")
-    }
+    indices = _indices(split, ids)
     material = Material(
         features=features,
         labels=torch.tensor([labels[i] for i in ids], dtype=torch.int64),
@@ -132,6 +147,15 @@ def prepare(
         indices=indices,
         left_out=left_out,
     )
+
+
+def _indices(split: Split, ids: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Where the posts of each part stand among the loaded ones."""
+    places = {post_id: n for n, post_id in enumerate(ids)}
+    return {
+        part: torch.tensor([places[i] for i in split.ids(part) if i in places], dtype=torch.int64)
+        for part in PARTS
+    }
 
 
 def _refuse_unlabelled(posts: PostSet, split: Split) -> None:

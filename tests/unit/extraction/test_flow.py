@@ -1,4 +1,4 @@
-"""Lanes, the way through a GPU, and the disk behind both: same results, no error lost."""
+"""Reading ahead, the model, and the disk behind both: same results, no error lost."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ from mvsa_pipe.devices import Precision
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import contents_of
-from mvsa_pipe.extraction.flow import Background, Lanes, _on_cpu, _on_gpu, flow, in_order
+from mvsa_pipe.extraction.flow import Background, computed, flow, in_order
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.text_work import TextWork
@@ -59,13 +59,15 @@ def same(found: PartResult, wanted: PartResult) -> None:
         np.testing.assert_array_equal(a.bounds(), b.bounds())
 
 
-@pytest.mark.parametrize("way", [_on_cpu, _on_gpu])
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_every_way_gives_what_batch_after_batch_gives(made, way, lanes: int) -> None:
+@pytest.mark.parametrize("readers", [1, 3])
+@pytest.mark.parametrize("ahead", [1, 2, 9])
+def test_read_ahead_and_fetched_late_batches_are_what_they_are_one_by_one(
+    made, readers: int, ahead: int
+) -> None:
     work, (part,) = made
     assert len(part) > 2
-    with ThreadPoolExecutor(lanes) as pool:
-        found = list(way(work, pool, iter(part), Lanes(lanes, 1)))
+    with ThreadPoolExecutor(readers) as pool:
+        found = list(computed(work, pool, iter(part), ahead))
     assert len(found) == len(part)
     same(assembled(found), work.compute(part))
 

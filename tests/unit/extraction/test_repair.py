@@ -139,7 +139,7 @@ def test_a_cache_that_refers_to_parts(
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)
-    options = _options(root, cache=root / "parted", join_gib=0.0)
+    options = _options(root, cache=root / "parted", join_gib=0.0, batch_size=1)
     path = extract(read_posts(root / "data"), BackboneOptions(name), options, Silence()).file.path
     before = FeatureFile(path)
     part = parts_folder(path) / before.header.segments[1].name

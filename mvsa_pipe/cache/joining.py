@@ -12,7 +12,7 @@ from mvsa_pipe.cache.layout import PART_BYTES, Rows, Segment
 from mvsa_pipe.cache.reading import FeatureFile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the features of one post lie.
 

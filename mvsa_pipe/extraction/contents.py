@@ -22,7 +22,7 @@ def _no_image(_: Decode) -> Image.Image:
     raise DataError("This is the text of a post, not its picture")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Content:
     """One post as a backbone sees it.
 

@@ -103,9 +103,10 @@ class Manifest:
         self.parts, self._whole_bytes = kept, len(data)
 
     def uncommitted(self) -> list[Path]:
-        """Files in the folder that look like parts and are none."""
+        """What killed processes left in the folder: parts that are none, and halves of files."""
         known = {part.name for part in self.parts}
-        return [path for path in sorted(self.folder.glob("part-*")) if path.name not in known]
+        parts = [path for path in sorted(self.folder.glob("part-*")) if path.name not in known]
+        return [*parts, *sorted(self.folder.glob(".*.tmp"))]
 
     def next_name(self) -> str:
         """A name that no committed part has."""

@@ -166,6 +166,18 @@ def test_a_part_that_was_never_entered_was_never_committed(tmp_path: Path) -> No
         assert [p.name for p in parts_folder(writer.path).glob("part*")] == ["part-000000.h5"]
 
 
+def test_halves_of_parts_are_swept_from_a_cache_that_stays_in_parts(tmp_path: Path) -> None:
+    """Killed while a part was being written."""
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["a"]))
+        file = writer.finish([], {}, join_below_bytes=0)
+    half = parts_folder(file.path) / ".part-000001.h5.4242.tmp"
+    half.write_bytes(b"half a part")
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert list(writer.committed) == ["a"]
+    assert not half.exists()
+
+
 @pytest.mark.parametrize("cut", [1, 20, 80])
 def test_a_line_of_the_manifest_that_a_kill_cut_short(tmp_path: Path, cut: int) -> None:
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:

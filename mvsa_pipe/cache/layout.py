@@ -130,6 +130,11 @@ class Header:
     segments: tuple[Segment, ...] = ()
 
     @property
+    def content_digests(self) -> dict[str, str]:
+        """Digest of each post's content by post id."""
+        return dict(zip(self.ids, self.digests, strict=True))
+
+    @property
     def refused(self) -> dict[str, Refusal]:
         """The quarantine by post id."""
         return {refusal.id: refusal for refusal in self.quarantine}

@@ -68,22 +68,23 @@ class CacheWriter:
         self._notes: dict[str, Any] = {}
         self.quarantine: dict[str, Refusal] = {}
         old = FeatureFile(path) if path.exists() else None
-        named = {segment.name for segment in old.header.segments} if old is not None else set()
+        referred: dict[str, list[Segment]] = {}
+        for segment in old.header.segments if old is not None else ():
+            referred.setdefault(segment.name, []).append(segment)
         for file in (*leftovers(path), *self._manifest.uncommitted()):
-            if file.name not in named:  # a list that was damaged must not cost what it lists
+            if file.name not in referred:  # a list that was damaged must not cost what it lists
                 file.unlink(missing_ok=True)
         if old is not None:
             self._require_own(old)
             self._notes = dict(old.header.notes)
-            if not old.header.segments:
+            if not referred:
                 self._add(old)
-        referred = old.header.segments if old is not None else ()
         for part in self._manifest.parts:
-            self._add_part(part, [s for s in referred if s.name == part.name])
+            self._add_part(part, referred.get(part.name, ()))
         if referred and old is not None:
             self._require_all(old)
             self.quarantine = old.header.refused | self.quarantine
-        self.finished = dict(zip(old.header.ids, old.header.digests, strict=True)) if old else {}
+        self.finished = old.header.content_digests if old else {}
         if old is not None and not referred and not self.unfinished:
             shutil.rmtree(self._manifest.folder, ignore_errors=True)  # a kill left them behind
             self._manifest = Manifest(self._manifest.folder)

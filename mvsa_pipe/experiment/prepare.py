@@ -184,7 +184,7 @@ def refuse_stale(posts: PostSet, modality: Modality, file: FeatureFile, wanted: 
     Raises:
         CacheError: Names the posts.
     """
-    known = dict(zip(file.header.ids, file.header.digests, strict=True))
+    known = file.header.content_digests
     contents, faults = contents_of(posts, modality, file.path.parent.parent)
     stale = [item.id for item in contents if known.get(item.id, item.digest) != item.digest]
     stale += [post_id for post_id in faults if post_id in known]

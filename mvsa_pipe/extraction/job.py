@@ -191,8 +191,7 @@ class Job:
         path = folder.path_of(self.around.posts.name, self.resolution.fingerprint)
         if not path.exists():
             return {}
-        header = FeatureFile(path).header
-        return dict(zip(header.ids, header.digests, strict=True))
+        return FeatureFile(path).header.content_digests
 
     @property
     def quarantine(self) -> dict[str, Refusal]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, Projection, join
+from mvsa_pipe.heads.layers import Classifier, join
 from mvsa_pipe.heads.options import AttentionOptions
 from mvsa_pipe.heads.published import (
     ChannelTokens,
@@ -16,9 +16,10 @@ from mvsa_pipe.heads.published import (
     PublishedProjection,
     pair_loss_floor,
 )
+from mvsa_pipe.heads.tokens import TokenHead
 
 
-class Cmac(FusionHead):
+class Cmac(TokenHead):
     """Lets each modality look at the other, then lets both vote.
 
     ``a_I→T = mean_P(Attn(q=H_I, k=H_T, v=H_T))``, ``a_T→I = mean_T(Attn(q=H_T, k=H_I, v=H_I))``,
@@ -34,16 +35,11 @@ class Cmac(FusionHead):
         have projections of their own.
     """
 
-    needs = frozenset(Field)
     Options = AttentionOptions
 
     def __init__(self, sizes: FeatureSizes, options: AttentionOptions) -> None:
         super().__init__(sizes, options)
-        width, dropout = options.width, options.input_dropout
-        self.text = Projection(sizes.text_width, width, dropout)
-        self.image = Projection(sizes.image_width, width, dropout)
-        self.text_tokens = Projection(sizes.text_width, width, dropout)
-        self.image_tokens = Projection(sizes.image_width, width, dropout)
+        width = options.width
         self.image_asks = MultiHeadAttention(width, options.n_attn, options.attention_dropout)
         self.text_asks = MultiHeadAttention(width, options.n_attn, options.attention_dropout)
         classes = sizes.classes

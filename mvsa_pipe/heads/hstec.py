@@ -7,7 +7,7 @@ from torch import Tensor
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field, mean_over_tokens
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, Projection, join
+from mvsa_pipe.heads.layers import Classifier, join
 from mvsa_pipe.heads.options import EncoderOptions
 from mvsa_pipe.heads.published import (
     ChannelTokens,
@@ -16,9 +16,10 @@ from mvsa_pipe.heads.published import (
     PublishedProjection,
     pair_loss_floor,
 )
+from mvsa_pipe.heads.tokens import TokenHead
 
 
-class Hstec(FusionHead):
+class Hstec(TokenHead):
     """Reads both modalities as one sequence, then lets both vote with its summary.
 
     ``a = mean(TransformerEncoderLayer([H_T; H_I]))``,
@@ -34,16 +35,11 @@ class Hstec(FusionHead):
         projections of their own.
     """
 
-    needs = frozenset(Field)
     Options = EncoderOptions
 
     def __init__(self, sizes: FeatureSizes, options: EncoderOptions) -> None:
         super().__init__(sizes, options)
-        width, dropout = options.width, options.input_dropout
-        self.text = Projection(sizes.text_width, width, dropout)
-        self.image = Projection(sizes.image_width, width, dropout)
-        self.text_tokens = Projection(sizes.text_width, width, dropout)
-        self.image_tokens = Projection(sizes.image_width, width, dropout)
+        width = options.width
         attention = MultiHeadAttention(width, options.n_attn, options.attention_dropout)
         self.encoder = EncoderLayer(
             width, attention, options.feedforward, options.encoder_dropout, across_tokens=True

@@ -117,7 +117,7 @@ def _file_for(
     if path.is_file():
         file = FeatureFile(path)
         fingerprint.require(file.header.fingerprint, path)
-        known = dict(zip(file.header.ids, file.header.digests, strict=True))
+        known = file.header.content_digests
         contents, faults = contents_of(asked, fingerprint.modality, options.cache)
         held = all(known.get(item.id) == item.digest for item in contents)
         if held and (not faults or options.on_bad_post is BadPostPolicy.SKIP):

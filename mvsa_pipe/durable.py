@@ -118,10 +118,21 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, value: Any, indent: int | None = 2) -> None:  # noqa: ANN401  # any plain value
-    """Writes ``value`` as JSON, whole or not at all.
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  # JSON is any plain value
+    """Writes ``value`` as indented JSON, whole or not at all.
 
     Raises:
         StorageError: The disk refuses.
     """
-    write_bytes(path, (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_memo(path: Path, value: Any) -> None:  # noqa: ANN401  # JSON is any plain value
+    """Writes JSON that only saves time: where the disk refuses, nothing is written and none errs.
+
+    What killed processes left of it is swept; who still writes it loses no more than the memo.
+    """
+    with suppress(OSError, StorageError):
+        for file in leftovers(path):
+            file.unlink(missing_ok=True)
+        write_bytes(path, json.dumps(value, ensure_ascii=False).encode())

@@ -9,11 +9,10 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from mvsa_pipe.durable import write_json
-from mvsa_pipe.errors import DataError, StorageError
+from mvsa_pipe.durable import write_memo
+from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.storage import Storage
 
 # A file written this shortly before could change again within its time stamp's grain.
@@ -61,8 +60,7 @@ class DigestMemory:
     def keep(self) -> None:
         """Writes down what was learned; a memory only saves time, so no disk has to have it."""
         if self._path is not None and self._learned:
-            with suppress(OSError, StorageError):
-                write_json(self._path, {**self._known, **self._learned}, indent=None)
+            write_memo(self._path, {**self._known, **self._learned})
 
 
 def _place(storage: Storage, folder: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mvsa_pipe import backbones
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.durable import write_json
+from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.digests import SETTLED_SECONDS
 from mvsa_pipe.extraction.options import ExtractOptions
@@ -88,7 +88,7 @@ def remember(
                 "device": device,
                 "witnesses": stamps,
             }
-            write_json(_memo(backbone, options), known)
+            write_memo(_memo(backbone, options), known)
         else:
             _memo(backbone, options).unlink(missing_ok=True)
     return Resolution(fingerprint, device)

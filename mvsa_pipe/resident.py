@@ -1,7 +1,7 @@
 """Cached features of many posts in memory, from which any batch is one index selection."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,6 +80,13 @@ class ResidentFeatures:
             image_hidden=_selected(self.image_hidden, posts, Field.IMAGE_HIDDEN in wanted),
             image_pooled=_selected(self.image_pooled, posts, Field.IMAGE_POOLED in wanted),
         )
+
+    def batches(
+        self, chosen: Iterable[Int[Tensor, " _"]], needs: Iterable[Field]
+    ) -> Iterator[FeatureBatch]:
+        """The declared features of one batch of posts after the other."""
+        wanted = frozenset(needs)
+        return (self.batch(posts, wanted) for posts in chosen)
 
     @property
     def bytes_held(self) -> int:

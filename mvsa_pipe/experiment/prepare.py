@@ -18,7 +18,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
 from mvsa_pipe.posts.split import PARTS
 from mvsa_pipe.resident import load_resident
-from mvsa_pipe.training.fitting import Material
+from mvsa_pipe.training.material import Material
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,10 @@ from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics import Scores, chance, majority, score
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 from mvsa_pipe.runs import Member, Prediction, Run, free_name, predictions_of, write_run
-from mvsa_pipe.training.fitting import Fitted, fit_head, predict_probabilities
+from mvsa_pipe.training.course import Fitted
+from mvsa_pipe.training.fitting import fit_head
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.scoring import predict_probabilities
 
 _SCORED_PARTS = ("val", "test")
 

@@ -73,9 +73,11 @@ class MultiHeadAttention(nn.Module):
         v = self._split(self.value(keys))
         bias = None if key_mask is None else _score_bias(key_mask, q.dtype)
         dropping = self.training and self.dropout.probability > 0.0
-        # The fused CUDA kernel that takes a mask adds gradients up in no fixed order, and a run
-        # must repeat bit for bit.
-        if dropping or (q.is_cuda and torch.is_grad_enabled()):
+        # vmap, under which masks are given, has no rule for the fused CPU kernel. The fused CUDA
+        # kernel that takes a mask adds gradients up in no fixed order, and a run must repeat bit
+        # for bit.
+        stacked = self.dropout.given is not None
+        if dropping or stacked or (q.is_cuda and torch.is_grad_enabled()):
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
             weights = (scores if bias is None else scores + bias).softmax(dim=-1)
             found = self.dropout(weights) @ v

@@ -52,9 +52,12 @@ class FusionHead(nn.Module, ABC):
 
     def use_generator(self, generator: torch.Generator) -> None:
         """Hands every dropout layer the generator that its masks are drawn from."""
-        for module in self.modules():
-            if isinstance(module, Dropout):
-                module.generator = generator
+        for layer in self.dropouts().values():
+            layer.generator = generator
+
+    def dropouts(self) -> dict[str, Dropout]:
+        """The dropout layers by name."""
+        return {name: part for name, part in self.named_modules() if isinstance(part, Dropout)}
 
     def centre(self, batch: FeatureBatch) -> None:
         """Learns the means of the pooled features from the training posts.

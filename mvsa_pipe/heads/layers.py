@@ -1,5 +1,7 @@
 """Building blocks that heads share; dropout draws from a generator that is handed in."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -20,6 +22,8 @@ class Dropout(nn.Module):
 
     Attributes:
         generator: Set by ``FusionHead.use_generator``; on the device of the input.
+        given: Hands out masks in place of the generator, to whoever trains many heads as one; of
+            the shape and scale of ``draw_mask``.
 
     Raises:
         RuntimeError: Training without a generator.
@@ -30,17 +34,30 @@ class Dropout(nn.Module):
         self.probability = probability
         self.across_tokens = across_tokens
         self.generator: torch.Generator | None = None
+        self.given: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Zeroes entries and scales the others while training; the identity otherwise."""
         if not self.training or self.probability == 0.0:
             return x
-        if self.generator is None:
-            raise RuntimeError("dropout needs a generator: call use_generator before training")
-        keep = 1.0 - self.probability
         drawn = x[:, :1] if self.across_tokens and x.dim() == 3 else x
-        mask = torch.empty_like(drawn).bernoulli_(keep, generator=self.generator)
-        return x * mask.div_(keep)
+        if self.given is not None:
+            return x * self.given(drawn)
+        return x * draw_mask(torch.empty_like(drawn), self.probability, self.generator)
+
+
+def draw_mask(
+    out: Float[Tensor, "*axes"], probability: float, generator: torch.Generator | None
+) -> Float[Tensor, "*axes"]:
+    """Fills ``out`` with an inverted dropout mask: 0, or what makes up for the zeroes.
+
+    Raises:
+        RuntimeError: There is no generator.
+    """
+    if generator is None:
+        raise RuntimeError("dropout needs a generator: call use_generator before training")
+    keep = 1.0 - probability
+    return out.bernoulli_(keep, generator=generator).div_(keep)
 
 
 class Projection(nn.Module):

@@ -26,7 +26,7 @@ from mvsa_pipe.posts import PostSet
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.resident import load_resident
 from mvsa_pipe.runs import Run
-from mvsa_pipe.training.fitting import predict_probabilities
+from mvsa_pipe.training.scoring import predict_probabilities
 
 
 def load_head(run: Run, device: str) -> FusionHead:

@@ -1,89 +1,44 @@
-"""Trains one head over resident features and picks its epoch on validation."""
+"""Trains heads over cached features: one alone, or many of one shape as one."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from mvsa_pipe.devices import (
     Precision,
     cpu_threads,
-    fits_on,
     resolve_device,
     resolve_precision,
 )
-from mvsa_pipe.errors import MvsaError, SplitError
-from mvsa_pipe.features import HIDDEN, POOLED
+from mvsa_pipe.errors import SplitError
+from mvsa_pipe.features import HIDDEN, POOLED, Field
 from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.metrics import Score, confusion_matrix, score_confusion
-from mvsa_pipe.resident import ResidentFeatures
-from mvsa_pipe.training.options import TrainingOptions, parse_class_weights
+from mvsa_pipe.training.course import Course, Fitted
+from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.pulse import Pulse, no_pulse
+from mvsa_pipe.training.solving import solve_head
+from mvsa_pipe.training.stack import Mask, Stack, masks_of
 from mvsa_pipe.training.step import Trainer, make_trainer
 
-# Inverse penalties that a solved head is tried with; the best on validation is kept.
-STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0)
-
-# Posts a forward pass when nothing is trained; part of a run's arithmetic, so never tuned.
-SCORING_BATCH = 256
-
 
 @dataclass(frozen=True)
-class Material:
-    """What heads are trained on and selected by; the test part is not here.
+class Plan:
+    """One run to train.
 
     Attributes:
-        features: Resident features of all posts.
-        labels: Class of every post ``[N]``; -1 where unknown.
-        train: Indices of the training posts.
-        val: Indices of the validation posts.
-        classes: Names of the classes.
+        material: What its head is trained on and selected by.
+        training: How it is trained; the seed decides weights, dropout and order of batches.
+        head_options: Options of the head that differ from their defaults.
     """
 
-    features: ResidentFeatures
-    labels: Int[Tensor, " N"]
-    train: Int[Tensor, " n"]
-    val: Int[Tensor, " m"]
-    classes: tuple[str, ...]
-
-    def placed(self, device: torch.device) -> "Material":
-        """The same material on a device, or where it is when the device has no room for it.
-
-        Batches of features that stay behind are copied to the device one by one.
-        """
-        here = self.labels.device.type == device.type
-        if here or not fits_on(device, self.features.bytes_held):
-            return self
-        tensors = (self.labels, self.train, self.val)
-        labels, train, val = (tensor.to(device) for tensor in tensors)
-        return Material(self.features.to(device), labels, train, val, self.classes)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained head, at the epoch that validation picked.
-
-    Attributes:
-        head: The head, in eval mode.
-        history: One entry an epoch (or a strength, for solved heads), in order.
-        best: Index of the picked entry.
-        seconds: Wall time of training, validation included.
-        steps: Training steps taken.
-    """
-
-    head: FusionHead
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: int = 0
-    seconds: float = 0.0
-    steps: int = 0
+    material: Material
+    training: TrainingOptions
+    head_options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 
 def fit_head(
@@ -91,6 +46,7 @@ def fit_head(
     head_options: Mapping[str, OptionValue],
     material: Material,
     options: TrainingOptions,
+    pulse: Pulse = no_pulse,
 ) -> Fitted:
     """Trains a head from its seed and leaves it as it was at its best epoch on validation.
 
@@ -99,38 +55,164 @@ def fit_head(
         ConfigError: An option cannot be used.
         MvsaError: Training diverged.
     """
+    (fitted,) = fit_heads(name, [Plan(material, options, head_options)], pulse)
+    return fitted
+
+
+def fit_heads(
+    name: str, plans: Sequence[Plan], pulse: Pulse = no_pulse, threads: int | None = None
+) -> list[Fitted]:
+    """Trains several runs of one head; those that ``stack_shape`` finds alike train as one.
+
+    Each run is what it would be alone: the same draws, and the same numbers but for the order in
+    which matrix products add up.
+
+    Args:
+        name: A name in the table of heads.
+        plans: The runs.
+        pulse: Called before every step; whatever it raises ends the training.
+        threads: Threads of the CPU; unless given, one for heads whose operations are too small to
+            share out, else what torch has.
+
+    Raises:
+        MvsaError: As ``fit_head``.
+    """
+    courses = [_started(name, plan) for plan in plans]
+    done: dict[int, Fitted] = {}
+    for shape, places in _alike(courses):
+        together = [courses[i] for i in places]
+        with cpu_threads(threads or _threads(together[0].head)):
+            if shape is None or len(together) == 1:
+                fitted = [_train_alone(course, pulse) for course in together]
+            else:
+                fitted = _train_together(together, shape, pulse)
+        done |= dict(zip(places, fitted, strict=True))
+    return [done[i] for i in range(len(plans))]
+
+
+def _started(name: str, plan: Plan) -> Course:
+    material, options = plan.material, plan.training
     if not len(material.train) or not len(material.val):
         raise SplitError(
             "A head needs training posts, and validation posts to select its epoch by",
             found=f"{len(material.train)} train, {len(material.val)} val",
             hint="--split random-8:1:1, or a split with both parts",
         )
+    began = time.perf_counter()
     device = resolve_device(options.device)
-    head = build_head(name, material.features.sizes, options.seed, head_options, device)
+    head = build_head(name, material.features.sizes, options.seed, plan.head_options, device)
     material = material.placed(device)
-    started = time.perf_counter()
     if options.centre and head.centres and head.needs & POOLED:
         with torch.no_grad():
             pooled = material.features.batch(material.train, head.needs & POOLED)
             head.centre(pooled.to(device))
-    with cpu_threads(_threads(head)):
-        if isinstance(head, SolvableHead):
-            history, best, steps = _solve(head, material, options)
-        else:
-            history, best, steps = _train(head, material, options, device)
-    head.eval()
-    return Fitted(head, history, best, time.perf_counter() - started, steps)
+    course = Course(head, material, options)
+    course.seconds += time.perf_counter() - began
+    return course
 
 
 def _threads(head: FusionHead) -> int:
-    """One thread for heads whose operations are too small to share out, else what torch has."""
     return torch.get_num_threads() if head.needs & HIDDEN else 1
 
 
-def _class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:
-    counts = torch.bincount(material.labels[material.train], minlength=len(material.classes))
-    weights = parse_class_weights(options.class_weights, material.classes, counts.tolist())
-    return torch.tensor(weights, dtype=torch.float32)
+@dataclass(frozen=True)
+class StackShape:
+    """What runs that train as one have in common.
+
+    Attributes:
+        features: Identity of their features.
+        parameters: Names and shapes of their parameters.
+        masks: The dropout masks of a step.
+        precision: Arithmetic of the matrix products.
+        device: Where the heads live.
+    """
+
+    features: int
+    parameters: tuple[tuple[str, tuple[int, ...]], ...]
+    masks: tuple[Mask, ...]
+    precision: Precision
+    device: torch.device
+
+
+def _alike(courses: Sequence[Course]) -> list[tuple[StackShape | None, list[int]]]:
+    """Runs by their places, those of one shape together; the others stand under ``None``."""
+    groups: dict[StackShape | None, list[int]] = {}
+    for place, course in enumerate(courses):
+        groups.setdefault(stack_shape(course), []).append(place)
+    return list(groups.items())
+
+
+def stack_shape(course: Course) -> StackShape | None:
+    """The shape of stacks that a run can be part of; ``None`` for a run that must train alone.
+
+    Alone train: heads that a solver sets; heads whose predictions depend on padding; heads that
+    draw masks of the length of a text, as a stack pads texts to the longest of all its runs. On a
+    CPU all heads that read tokens do, too: their operations are large enough to fill a core, and
+    a stack of them gains nothing (``benchmarks/stacking.py``).
+    """
+    head, material = course.head, course.material
+    device = next(head.parameters()).device
+    if isinstance(head, SolvableHead) or not head.batch_independent:
+        return None
+    if device.type == "cpu" and head.needs & HIDDEN:
+        return None
+    masks = _masks(course)
+    if masks is None:
+        return None
+    shapes = tuple((name, tuple(value.shape)) for name, value in head.named_parameters())
+    precision = training_precision(course.options, device)
+    return StackShape(id(material.features), shapes, masks, precision, device)
+
+
+def _masks(course: Course) -> tuple[Mask, ...] | None:
+    """The masks of one step; ``None`` if they depend on how long its texts are."""
+    head, features = course.head, course.material.features
+    ends = torch.zeros(2, dtype=torch.int64, device=course.material.train.device)
+    text = features.text_hidden
+    if Field.TEXT_HIDDEN in head.needs and text is not None:
+        ends = torch.stack([text.lengths.argmin(), text.lengths.argmax()])
+    device = next(head.parameters()).device
+    short, long = (masks_of(head, features.batch(end[None], head.needs).to(device)) for end in ends)
+    return short if short == long else None
+
+
+def _train_together(courses: Sequence[Course], shape: StackShape, pulse: Pulse) -> list[Fitted]:
+    stack = Stack(courses, shape.masks, shape.precision, shape.device)
+    while stack.courses:
+        stack.run_epoch(pulse)
+    return [course.finished() for course in courses]
+
+
+def _train_alone(course: Course, pulse: Pulse) -> Fitted:
+    if isinstance(course.head, SolvableHead):
+        return solve_head(course.head, course.material, course.options)
+    device = next(course.head.parameters()).device
+    trainer = make_trainer(
+        course.head,
+        course.options,
+        course.class_weights(),
+        course.steps_an_epoch * course.options.epochs,
+        training_precision(course.options, device),
+        device,
+    )
+    while course.goes_on:
+        began = time.perf_counter()
+        loss = _epoch(trainer, course, pulse)
+        course.close_epoch(loss, time.perf_counter() - began)
+    return course.finished()
+
+
+def _epoch(trainer: Trainer, course: Course, pulse: Pulse) -> float:
+    """One pass over the training posts; returns the mean loss over posts."""
+    trainer.head.train()
+    material, chosen = course.material, course.next_batches()
+    total = torch.zeros((), device=trainer.device)
+    batches = material.features.batches(chosen, trainer.head.needs)
+    for posts, batch in zip(chosen, batches, strict=True):
+        pulse()
+        labels = material.labels[posts].to(trainer.device)
+        total += trainer.step(batch.to(trainer.device), labels) * len(posts)
+    return float(total) / len(material.train)
 
 
 def training_precision(options: TrainingOptions, device: torch.device) -> Precision:
@@ -138,111 +220,3 @@ def training_precision(options: TrainingOptions, device: torch.device) -> Precis
     if options.precision == "auto" and device.type != "cuda":
         return Precision.FLOAT32
     return resolve_precision(options.precision, device)
-
-
-def _train(
-    head: FusionHead, material: Material, options: TrainingOptions, device: torch.device
-) -> tuple[list[dict[str, Any]], int, int]:
-    steps_an_epoch = -(-len(material.train) // options.batch_size)
-    trainer = make_trainer(
-        head,
-        options,
-        _class_weights(material, options).to(device),
-        steps_an_epoch * options.epochs,
-        training_precision(options, device),
-        device,
-    )
-    # The order of batches lives on the CPU, so that it is the same on every device.
-    order = torch.Generator().manual_seed(options.seed)
-    history: list[dict[str, Any]] = []
-    best, best_state = 0, head.state_dict()
-    for epoch in range(options.epochs):
-        entry = {"epoch": epoch, "train_loss": _epoch(trainer, material, options, order)}
-        history.append(entry | _validation(head, material))
-        if not np.isfinite([history[-1]["train_loss"], history[-1]["val_loss"]]).all():
-            raise MvsaError(
-                f"Training diverged in epoch {epoch}",
-                where=f"{type(head).__name__}, seed {options.seed}",
-                found=f"loss {history[-1]['train_loss']}, on validation {history[-1]['val_loss']}",
-                hint="lower --learning-rate, or set --clip-norm",
-            )
-        if epoch == 0 or _better(history[epoch], history[best], options.select):
-            best = epoch
-            best_state = {k: v.detach().clone() for k, v in head.state_dict().items()}
-        elif options.patience and epoch - best >= options.patience:
-            break
-    head.load_state_dict(best_state)
-    return history, best, len(history) * steps_an_epoch
-
-
-def _epoch(
-    trainer: Trainer, material: Material, options: TrainingOptions, order: torch.Generator
-) -> float:
-    """One pass over the training posts; returns the mean loss over posts."""
-    trainer.head.train()
-    shuffled = torch.randperm(len(material.train), generator=order).to(material.train.device)
-    total = torch.zeros((), device=trainer.device)
-    for chosen in torch.split(material.train[shuffled], options.batch_size):
-        batch = material.features.batch(chosen, trainer.head.needs).to(trainer.device)
-        total += trainer.step(batch, material.labels[chosen].to(trainer.device)) * len(chosen)
-    return float(total) / len(material.train)
-
-
-def _validation(head: FusionHead, material: Material) -> dict[str, float]:
-    logits = predict_logits(head, material.features, material.val)
-    labels = material.labels[material.val].to(logits.device)
-    return {"val_loss": float(F.cross_entropy(logits, labels))} | {
-        f"val_{name.value}": float(value)
-        for name, value in _scores(logits, labels, len(material.classes)).items()
-    }
-
-
-def _scores(
-    logits: Float[Tensor, "N C"], labels: Int[Tensor, " N"], classes: int
-) -> dict[Score, NDArray[np.float64]]:
-    predictions = logits.argmax(dim=1).cpu().numpy()
-    return score_confusion(confusion_matrix(labels.cpu().numpy(), predictions, classes))
-
-
-def _better(entry: dict[str, Any], than: dict[str, Any], select: Score) -> bool:
-    """A higher score; of equal ones the lower loss."""
-    key = f"val_{select.value}"
-    return (entry[key], -entry["val_loss"]) > (than[key], -than["val_loss"])
-
-
-def _solve(
-    head: SolvableHead, material: Material, options: TrainingOptions
-) -> tuple[list[dict[str, Any]], int, int]:
-    device = next(head.parameters()).device
-    train = material.features.batch(material.train, head.needs).to(device)
-    labels = material.labels[material.train]
-    weights = None if options.class_weights == "none" else _class_weights(material, options)
-    history: list[dict[str, Any]] = []
-    best, best_state = 0, head.state_dict()
-    head.eval()
-    for index, strength in enumerate(STRENGTHS):
-        head.solve(train, labels, strength, weights)
-        history.append({"strength": strength} | _validation(head, material))
-        if index == 0 or _better(history[index], history[best], options.select):
-            best = index
-            best_state = {k: v.detach().clone() for k, v in head.state_dict().items()}
-    head.load_state_dict(best_state)
-    return history, best, 0
-
-
-@torch.inference_mode()
-def predict_logits(
-    head: FusionHead, features: ResidentFeatures, posts: Int[Tensor, " n"]
-) -> Float[Tensor, "n C"]:
-    """Logits of some posts in float32 on the head's device, in batches of fixed size and order."""
-    head.eval()
-    device = next(head.parameters()).device
-    batches = (features.batch(c, head.needs).to(device) for c in torch.split(posts, SCORING_BATCH))
-    return torch.cat([head(batch).float() for batch in batches])
-
-
-def predict_probabilities(
-    head: FusionHead, features: ResidentFeatures, posts: Int[Tensor, " n"]
-) -> NDArray[np.float32]:
-    """Probability of each class for some posts ``[n, C]``."""
-    return predict_logits(head, features, posts).softmax(dim=1).cpu().numpy()

@@ -32,6 +32,8 @@ class TrainingOptions:
             explicit as ``negative=2,neutral=1,positive=1``.
         centre: Whether the training posts' mean is taken off pooled features first; off those of
             faithful variants it never is.
+        group_by_length: Whether posts of like text length share a batch where heads read tokens,
+            which saves most of the padding; off for faithful variants whose padding matters.
         clip_norm: Gradients are scaled down to this norm; 0 leaves them.
         precision: ``auto`` (bfloat16 on GPUs that multiply it natively, else float32),
             ``float32`` or ``bfloat16``.
@@ -52,6 +54,7 @@ class TrainingOptions:
     select: Score = Score.F1_MACRO
     class_weights: str = "none"
     centre: bool = True
+    group_by_length: bool = True
     clip_norm: float = 1.0
     precision: str = "auto"
     device: str = "auto"

@@ -12,8 +12,10 @@ from training_support import OPTIONS, N, make_material, with_features
 from mvsa_pipe.errors import ConfigError, MvsaError, SplitError
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.metrics import Score
-from mvsa_pipe.training.fitting import STRENGTHS, fit_head, predict_logits, predict_probabilities
+from mvsa_pipe.training.fitting import fit_head
 from mvsa_pipe.training.options import Schedule
+from mvsa_pipe.training.scoring import predict_logits, predict_probabilities
+from mvsa_pipe.training.solving import STRENGTHS
 
 SMALL = {
     "native-cat": {"hidden": 16},

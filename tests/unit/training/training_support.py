@@ -6,7 +6,7 @@ import torch
 
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.resident import RaggedText, ResidentFeatures
-from mvsa_pipe.training.fitting import Material
+from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 
 CLASSES = ("negative", "neutral", "positive")

@@ -1,0 +1,130 @@
+"""One run on its way: its order of batches, its history, its best epoch so far."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.options import TrainingOptions, parse_class_weights
+from mvsa_pipe.training.order import epoch_batches
+from mvsa_pipe.training.scoring import is_better, text_lengths, validation_entry
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained head, at the epoch that validation picked.
+
+    Attributes:
+        head: The head, in eval mode.
+        history: One entry an epoch (or a strength, for solved heads), in order.
+        best: Index of the picked entry.
+        seconds: Wall time of training, validation included; of runs trained together its share.
+        steps: Training steps taken.
+    """
+
+    head: FusionHead
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+
+
+class Course:
+    """One run between its first and its last epoch, trained alone or beside others.
+
+    Args:
+        head: The head, on its device, in place.
+        material: What it is trained on and selected by.
+        options: How it is trained.
+
+    Attributes:
+        head: As given.
+        material: As given.
+        options: As given.
+        history: One entry an epoch.
+        best: Index of the best entry so far.
+        seconds: Wall time so far.
+    """
+
+    def __init__(self, head: FusionHead, material: Material, options: TrainingOptions) -> None:
+        self.head, self.material, self.options = head, material, options
+        self.history: list[dict[str, Any]] = []
+        self.best = 0
+        self.seconds = 0.0
+        self._best_state = head.state_dict()
+        self._order = torch.Generator().manual_seed(options.seed)
+        self._lengths = text_lengths(head, material.features) if options.group_by_length else None
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Batches that an epoch's posts are cut into."""
+        return -(-len(self.material.train) // self.options.batch_size)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another epoch shall follow."""
+        options, passed = self.options, len(self.history)
+        waited = passed - 1 - self.best
+        return passed < options.epochs and not (options.patience and waited >= options.patience)
+
+    def class_weights(self) -> Float[Tensor, " C"]:
+        """How much a post of each class counts, on the head's device."""
+        return class_weights(self.material, self.options).to(next(self.head.parameters()).device)
+
+    def next_batches(self) -> list[Int[Tensor, " _"]]:
+        """The batches of the next epoch; every call draws new ones."""
+        return epoch_batches(
+            self.material.train, self.options.batch_size, self._order, self._lengths
+        )
+
+    def close_epoch(self, train_loss: float, seconds: float) -> None:
+        """Scores the epoch that was just trained on validation, and keeps the best.
+
+        Args:
+            train_loss: Mean loss over the training posts.
+            seconds: Wall time of the training.
+
+        Raises:
+            MvsaError: Training diverged.
+        """
+        epoch, began = len(self.history), time.perf_counter()
+        entry = {"epoch": epoch, "train_loss": train_loss}
+        entry |= validation_entry(self.head, self.material)
+        self.history.append(entry)
+        losses = torch.tensor([entry["train_loss"], entry["val_loss"]])
+        if not losses.isfinite().all():
+            raise MvsaError(
+                f"Training diverged in epoch {epoch}",
+                where=f"{type(self.head).__name__}, seed {self.options.seed}",
+                found=f"loss {entry['train_loss']}, on validation {entry['val_loss']}",
+                hint="lower --learning-rate, or set --clip-norm",
+            )
+        if epoch == 0 or is_better(entry, self.history[self.best], self.options.select):
+            self.best = epoch
+            self._best_state = {
+                name: value.detach().clone() for name, value in self.head.state_dict().items()
+            }
+        self.seconds += seconds + time.perf_counter() - began
+
+    def finished(self) -> Fitted:
+        """The head as it was at its best epoch."""
+        self.head.load_state_dict(self._best_state)
+        steps = len(self.history) * self.steps_an_epoch
+        return Fitted(self.head.eval(), self.history, self.best, self.seconds, steps)
+
+
+def class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:
+    """How much a post of each class counts in the loss.
+
+    Raises:
+        ConfigError: The option names other classes.
+    """
+    counts = torch.bincount(material.labels[material.train], minlength=len(material.classes))
+    weights = parse_class_weights(options.class_weights, material.classes, counts.tolist())
+    return torch.tensor(weights, dtype=torch.float32)

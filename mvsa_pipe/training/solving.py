@@ -1,0 +1,37 @@
+"""Heads that a solver sets at once: tried with several penalties, picked on validation."""
+
+import time
+from typing import Any
+
+from mvsa_pipe.heads.base import SolvableHead
+from mvsa_pipe.training.course import Fitted, class_weights
+from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.scoring import is_better, validation_entry
+
+# Inverse penalties that a solved head is tried with; the best on validation is kept.
+STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0)
+
+
+def solve_head(head: SolvableHead, material: Material, options: TrainingOptions) -> Fitted:
+    """Solves a head for every strength and leaves it at the best on validation.
+
+    Raises:
+        MvsaError: As the head's ``solve``.
+    """
+    began = time.perf_counter()
+    device = next(head.parameters()).device
+    train = material.features.batch(material.train, head.needs).to(device)
+    labels = material.labels[material.train]
+    weights = None if options.class_weights == "none" else class_weights(material, options)
+    history: list[dict[str, Any]] = []
+    best, best_state = 0, head.state_dict()
+    head.eval()
+    for index, strength in enumerate(STRENGTHS):
+        head.solve(train, labels, strength, weights)
+        history.append({"strength": strength} | validation_entry(head, material))
+        if index == 0 or is_better(history[index], history[best], options.select):
+            best = index
+            best_state = {k: v.detach().clone() for k, v in head.state_dict().items()}
+    head.load_state_dict(best_state)
+    return Fitted(head, history, best, time.perf_counter() - began, 0)

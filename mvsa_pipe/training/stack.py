@@ -1,0 +1,274 @@
+"""Runs of one head shape trained as one: stacked parameters, one forward and backward for all.
+
+A run in a stack takes the very steps that it would take alone: its own weights, order of batches,
+dropout masks, clipping, schedule and early stopping. Only sums inside matrix products may be added
+up in another order.
+
+Source:
+    Stacked parameters under ``vmap``, as in torch's guide to model ensembling (``torch.func``).
+
+Axes beyond the common legend: ``W`` all parameters of a head, end to end.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+
+from mvsa_pipe.devices import Precision, arithmetic
+from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.layers import draw_mask
+from mvsa_pipe.training.course import Course
+from mvsa_pipe.training.pulse import Pulse
+from mvsa_pipe.training.step import learning_rate_factor
+
+# Keeps a norm of zero from dividing by itself, as torch's own clipping does.
+_CLIP_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One dropout of a forward pass: which layer draws it, and its shape for a batch of one."""
+
+    layer: str
+    shape: tuple[int, ...]
+
+
+def masks_of(head: FusionHead, batch: FeatureBatch) -> tuple[Mask, ...]:
+    """The dropout masks that a forward pass over a batch of one draws, in order."""
+    drawn: list[Mask] = []
+    layers = head.dropouts()
+
+    def recorder(name: str) -> Callable[[Tensor], Tensor]:
+        def record(like: Tensor) -> Tensor:
+            drawn.append(Mask(name, tuple(like.shape)))
+            return torch.ones_like(like)
+
+        return record
+
+    for name, layer in layers.items():
+        layer.given = recorder(name)
+    with torch.no_grad():
+        head.train()(batch)
+    for layer in layers.values():
+        layer.given = None
+    return tuple(drawn)
+
+
+class Stack:
+    """Runs whose parameters move together; a run that has ended costs nothing more.
+
+    Args:
+        courses: The runs; their heads have the same shape and draw the same masks, and their
+            features are one object.
+        masks: What ``masks_of`` says of their heads.
+        precision: Arithmetic of the matrix products.
+        device: Where the heads live.
+    """
+
+    def __init__(
+        self,
+        courses: Sequence[Course],
+        masks: Sequence[Mask],
+        precision: Precision,
+        device: torch.device,
+    ) -> None:
+        self._template = courses[0].head
+        self._masks, self._precision, self._device = masks, precision, device
+        named = dict(self._template.named_parameters())
+        self._shapes = {name: value.shape for name, value in named.items()}
+        self._lanes = [_Lane(course) for course in courses]
+        self._optimizer = torch.optim.AdamW(
+            [{"params": [lane.leaf]} for lane in self._lanes],
+            fused=device.type in ("cpu", "cuda"),
+        )
+        for lane, group in zip(self._lanes, self._optimizer.param_groups, strict=True):
+            group["weight_decay"] = lane.course.options.weight_decay
+            lane.group = group
+        self._gather(self._lanes)
+
+    @property
+    def courses(self) -> list[Course]:
+        """The runs that go on."""
+        return [lane.course for lane in self._lanes]
+
+    def run_epoch(self, pulse: Pulse) -> None:
+        """Trains one epoch of every run, scores each on validation, and lets go of the ended."""
+        began = time.perf_counter()
+        lanes = self._lanes
+        batches = [lane.course.next_batches() for lane in lanes]
+        totals = torch.zeros(len(lanes), device=self._device)
+        for step in range(max(map(len, batches))):
+            pulse()
+            chosen = [own[step] if step < len(own) else own[0][:0] for own in batches]
+            counts = torch.tensor([len(posts) for posts in chosen], device=self._device)
+            totals += self._step(chosen) * counts
+        share = (time.perf_counter() - began) / len(lanes)
+        for lane, total in zip(lanes, totals.tolist(), strict=True):
+            lane.course.close_epoch(total / len(lane.course.material.train), share)
+        self._lanes = [lane for lane in lanes if lane.course.goes_on]
+        for lane in lanes:
+            if not lane.course.goes_on:
+                lane.point_to(lane.leaf.detach().clone())  # lets go of the stack's memory
+        if self._lanes and len(self._lanes) < len(lanes):
+            self._gather(self._lanes)
+
+    def _gather(self, lanes: "Sequence[_Lane]") -> None:
+        """Lays the parameters of some runs side by side; heads and optimiser see the same memory.
+
+        The dropout layers' generators and the optimiser's moments stay with their runs.
+        """
+        flat = torch.stack([lane.leaf.detach() for lane in lanes])
+        for lane, row in zip(lanes, flat, strict=True):
+            lane.point_to(row)
+        self._weights = flat.requires_grad_()
+        self._buffers = {
+            name: torch.stack([lane.buffer(name) for lane in lanes])
+            for name, _ in self._template.named_buffers()
+        }
+        courses = [lane.course for lane in lanes]
+        self._class_weights = torch.stack([course.class_weights() for course in courses])
+        norms = [course.options.clip_norm or float("inf") for course in courses]
+        self._clip_norms = torch.tensor(norms, device=self._device)
+        keeps = [[1.0 - lane.rate(mask.layer) for lane in lanes] for mask in self._masks]
+        self._keeps = [torch.tensor(row, device=self._device) for row in keeps]
+
+    def _step(self, chosen: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, " S"]:
+        """Moves every run one step; returns each one's loss before the move."""
+        posts, real = _side_by_side(chosen)
+        material = self._lanes[0].course.material
+        batch = material.features.batch(posts.reshape(-1), self._template.needs)
+        batch = batch.to(self._device)
+        labels = material.labels[posts].to(self._device)
+        weights = self._class_weights.gather(1, labels) * real.to(self._device)
+        logits = self._forward(batch, [len(own) for own in chosen])
+        each = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
+        whole = weights.sum(dim=1)
+        losses = (each.view_as(weights) * weights).sum(dim=1) / torch.where(whole > 0, whole, 1.0)
+        (gradient,) = torch.autograd.grad(losses.sum(), self._weights)
+        self._move(gradient, [len(own) > 0 for own in chosen])
+        return losses.detach()
+
+    def _forward(self, batch: FeatureBatch, counts: Sequence[int]) -> Float[Tensor, "S B C"]:
+        runs = len(counts)
+        given = {
+            f.name: value for f in fields(batch) if (value := getattr(batch, f.name)) is not None
+        }
+        features = {name: value.unflatten(0, (runs, -1)) for name, value in given.items()}
+        masks = self._draw(counts, next(iter(features.values())).shape[1])
+        layers = self._template.dropouts()
+
+        def forward(
+            weights: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+            features: dict[str, Tensor],
+            masks: list[Tensor],
+        ) -> Tensor:
+            handed = iter(masks)
+            for layer in layers.values():
+                layer.given = lambda _: next(handed)
+            state = {**weights, **buffers}
+            logits: Tensor = functional_call(self._template, state, (FeatureBatch(**features),))
+            return logits
+
+        self._template.train()
+        try:
+            with arithmetic(self._precision, self._device):
+                logits: Tensor = vmap(forward)(self._named(), self._buffers, features, masks)
+        finally:
+            for layer in layers.values():
+                layer.given = None
+        return logits
+
+    def _named(self) -> dict[str, Tensor]:
+        """The stacked parameters by name, each ``[S, *shape]``, as views of the whole."""
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        pieces = self._weights.split(sizes, dim=1)
+        return {
+            name: piece.view(-1, *shape)
+            for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
+        }
+
+    def _draw(self, counts: Sequence[int], size: int) -> list[Tensor]:
+        """The masks of one step: each run draws its own, in the order that it would alone."""
+        stacked = [
+            torch.ones((len(counts), size, *mask.shape[1:]), device=self._device)
+            for mask in self._masks
+        ]
+        for run, (lane, count) in enumerate(zip(self._lanes, counts, strict=True)):
+            for mask, rows in zip(self._masks, stacked, strict=True):
+                layer = lane.layers[mask.layer]
+                if count:
+                    draw_mask(rows[run, :count], layer.probability, layer.generator)
+        return stacked
+
+    def _move(self, gradient: Float[Tensor, "S W"], moving: Sequence[bool]) -> None:
+        """Clips every run's gradient to its own norm and moves it at its own learning rate."""
+        norms = torch.linalg.vector_norm(gradient, dim=1)
+        gradient.mul_((self._clip_norms / (norms + _CLIP_EPSILON)).clamp(max=1.0)[:, None])
+        for lane, row, moves in zip(self._lanes, gradient, moving, strict=True):
+            if moves:
+                lane.aim(row)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+
+class _Lane:
+    """One run inside a stack.
+
+    Attributes:
+        course: The run.
+        layers: Its dropout layers by name.
+        leaf: Its parameters as one vector ``[W]``, which the optimiser moves.
+        group: The optimiser's settings for them.
+    """
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.layers = course.head.dropouts()
+        self._parameters = list(course.head.parameters())
+        vector = torch.cat([value.detach().flatten() for value in self._parameters])
+        self.leaf = nn.Parameter(vector)
+        self.group: dict[str, Any] = {}
+        self._steps = 0
+        self._all_steps = course.steps_an_epoch * course.options.epochs
+
+    def point_to(self, row: Float[Tensor, " W"]) -> None:
+        """Lets the head's parameters and the optimiser's vector live in a row of the stack."""
+        self.leaf.data = row
+        start = 0
+        for value in self._parameters:
+            value.data = row[start : start + value.numel()].view(value.shape)
+            start += value.numel()
+
+    def buffer(self, name: str) -> Tensor:
+        """A buffer of the head."""
+        return self.course.head.get_buffer(name)
+
+    def rate(self, layer: str) -> float:
+        """Chance of dropping an entry in a layer."""
+        return self.layers[layer].probability
+
+    def aim(self, gradient: Float[Tensor, " W"]) -> None:
+        """Hands the optimiser this step's gradient and learning rate."""
+        options = self.course.options
+        factor = learning_rate_factor(self._steps, options, self._all_steps)
+        self.group["lr"] = options.learning_rate * factor
+        self.leaf.grad = gradient
+        self._steps += 1
+
+
+def _side_by_side(
+    chosen: Sequence[Int[Tensor, " _"]],
+) -> tuple[Int[Tensor, "S B"], Bool[Tensor, "S B"]]:
+    """Batches of several lengths as one table, filled up with post 0, and what of it is real."""
+    posts = nn.utils.rnn.pad_sequence(list(chosen), batch_first=True)
+    counts = torch.tensor([len(own) for own in chosen], device=posts.device)
+    return posts, torch.arange(posts.shape[1], device=posts.device) < counts[:, None]

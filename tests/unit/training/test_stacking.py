@@ -1,0 +1,152 @@
+"""Runs trained as one are what they would be alone."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from training_support import OPTIONS, make_material
+
+from mvsa_pipe.features import HIDDEN
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.base import SolvableHead
+from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.training import fitting
+from mvsa_pipe.training.course import Course
+from mvsa_pipe.training.fitting import Plan, fit_head, fit_heads, stack_shape
+from mvsa_pipe.training.scoring import predict_logits
+
+SMALL = {"width": 8, "hidden": 12, "n_attn": 2, "feedforward": 8, "rank": 2}
+NAMES = [row.name for row in HEADS if not issubclass(HEADS.load(row.name), SolvableHead)]
+# Their masks are as long as a text is, or their predictions depend on padding: trained alone.
+ALONE = {"cmac-faithful", "hstec-faithful"}
+
+
+def small(name):
+    known = HEADS.load(name).Options.__dataclass_fields__
+    return {option: value for option, value in SMALL.items() if option in known}
+
+
+def plans_of(name, material, **changes):
+    """Three runs that differ in seed, learning rate, dropout and class weights."""
+    options = replace(OPTIONS, epochs=5, patience=0, learning_rate=5e-3, **changes)
+    known = HEADS.load(name).Options.__dataclass_fields__
+    dropout = {"dropout": 0.2} if "dropout" in known else {}
+    return [
+        Plan(material, options, small(name)),
+        Plan(material, replace(options, seed=1, learning_rate=1e-2), small(name) | dropout),
+        Plan(material, replace(options, seed=2, class_weights="balanced"), small(name)),
+    ]
+
+
+@pytest.fixture
+def stacked_everywhere(monkeypatch):
+    """Lets heads that read tokens be stacked on a CPU too, as they are on a GPU."""
+    monkeypatch.setattr(fitting, "HIDDEN", frozenset())
+
+
+@pytest.mark.usefixtures("stacked_everywhere")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_in_a_stack_is_the_run_alone(name):
+    material = make_material()
+    plans = plans_of(name, material)
+    together = fit_heads(name, plans)
+    for plan, stacked in zip(plans, together, strict=True):
+        alone = fit_head(name, plan.head_options, material, plan.training)
+        posts = torch.cat([material.train, material.val])
+        one, other = (
+            predict_logits(run.head, material.features, posts) for run in (alone, stacked)
+        )
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        assert torch.equal(one.argmax(1), other.argmax(1))
+        assert stacked.best == alone.best
+        assert stacked.steps == alone.steps
+
+
+@pytest.mark.usefixtures("stacked_everywhere")
+def test_all_heads_are_stacked_but_those_whose_masks_or_predictions_depend_on_padding():
+    material = make_material()
+    keys = {
+        name: stack_shape(
+            Course(build_head(name, material.features.sizes, 0, small(name)), material, OPTIONS)
+        )
+        for name in NAMES
+    }
+    assert {name for name, key in keys.items() if key is None} == ALONE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_a_cpu_pooled_heads_alone_are_stacked(name):
+    material = make_material()
+    head = build_head(name, material.features.sizes, 0, small(name))
+    key = stack_shape(Course(head, material, OPTIONS))
+    assert (key is None) == bool(head.needs & HIDDEN)
+
+
+def test_runs_end_one_by_one_and_stay_what_they_would_be_alone():
+    """Patience ends them at different epochs; the rest of the stack goes on untouched."""
+    material = make_material()
+    options = replace(OPTIONS, epochs=30, patience=2, learning_rate=3e-2)
+    plans = [Plan(material, replace(options, seed=seed), small("basic")) for seed in range(5)]
+    together = fit_heads("basic", plans)
+    lengths = [len(run.history) for run in together]
+    assert len(set(lengths)) > 1
+    for plan, stacked in zip(plans, together, strict=True):
+        alone = fit_head("basic", plan.head_options, material, plan.training)
+        assert len(alone.history) == len(stacked.history)
+        for one, other in zip(alone.history, stacked.history, strict=True):
+            assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+
+
+def test_runs_on_splits_of_their_own_share_a_stack():
+    """Other posts, fewer of them, and so fewer steps an epoch."""
+    material = make_material()
+    fewer = replace(material, train=torch.arange(3, 48), val=torch.arange(50, 80))
+    plans = [
+        Plan(part, replace(OPTIONS, seed=seed), small("gated"))
+        for seed, part in enumerate([material, fewer])
+    ]
+    for plan, stacked in zip(plans, fit_heads("gated", plans), strict=True):
+        alone = fit_head("gated", plan.head_options, plan.material, plan.training)
+        logits = [
+            predict_logits(run.head, material.features, plan.material.val)
+            for run in (alone, stacked)
+        ]
+        torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
+
+
+def test_no_clipping_is_no_clipping():
+    material = make_material()
+    plans = [
+        Plan(material, replace(OPTIONS, clip_norm=norm), small("native-cat"))
+        for norm in (0.0, 0.05)
+    ]
+    runs = fit_heads("native-cat", plans)
+    for plan, stacked in zip(plans, runs, strict=True):
+        alone = fit_head("native-cat", plan.head_options, material, plan.training)
+        for name, value in alone.head.state_dict().items():
+            torch.testing.assert_close(value, stacked.head.state_dict()[name], rtol=1e-5, atol=1e-5)
+    different = [run.head.state_dict()["classifier.layers.1.weight"] for run in runs]
+    assert not torch.allclose(*different)
+
+
+def test_heads_of_several_shapes_are_several_stacks():
+    material = make_material()
+    plans = [Plan(material, OPTIONS, {"hidden": hidden}) for hidden in (8, 12, 8)]
+    runs = fit_heads("text", plans)
+    assert [run.head.options.hidden for run in runs] == [8, 12, 8]
+    assert all(len(run.history) == OPTIONS.epochs for run in runs)
+
+
+def test_whoever_waits_can_end_the_training():
+    material = make_material()
+
+    class EnoughError(Exception):
+        pass
+
+    def pulse():
+        raise EnoughError
+
+    for name in ("text", "dual-attention"):
+        plans = [Plan(material, replace(OPTIONS, seed=s), small(name)) for s in range(2)]
+        with pytest.raises(EnoughError):
+            fit_heads(name, plans, pulse)

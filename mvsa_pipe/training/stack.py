@@ -190,7 +190,7 @@ class Stack:
     def _named(self) -> dict[str, Tensor]:
         """The stacked parameters by name, each ``[S, *shape]``, as views of the whole."""
         sizes = [shape.numel() for shape in self._shapes.values()]
-        pieces = self._weights.split(sizes, dim=1)
+        pieces = torch.split(self._weights, sizes, dim=1)
         return {
             name: piece.view(-1, *shape)
             for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)

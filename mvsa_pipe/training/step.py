@@ -1,8 +1,10 @@
 """One training step, the same whether features come from a cache or from live backbones."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +23,7 @@ class Trainer:
 
     Attributes:
         head: The head, in place.
-        optimizer: AdamW over its parameters.
+        optimizer: AdamW over its parameters, and over those of backbones that are trained with it.
         schedule: Multiplies the learning rate, step by step.
         class_weights: How much a post of each class counts ``[C]``.
         clip_norm: Norm that gradients are scaled down to; 0 leaves them.
@@ -40,18 +42,40 @@ class Trainer:
     def step(self, batch: FeatureBatch, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
         """Moves the head one step; returns the batch's loss before the move, still on the device.
 
-        The loss is cross-entropy on the logits, averaged over posts by their class weights.
+        The loss is cross-entropy on the logits, averaged over posts by their class weights. Of
+        features that live backbones computed it flows on into them.
+        """
+        loss = self.accumulate(batch, labels)
+        self.move()
+        return loss
+
+    def accumulate(
+        self, batch: FeatureBatch, labels: Int[Tensor, " B"], share: float = 1.0
+    ) -> Float[Tensor, ""]:
+        """Adds the gradients of one batch, or of a part of one, to those that are there.
+
+        Args:
+            batch: Features of the posts.
+            labels: Their classes.
+            share: How much the part counts in its batch: its posts' class weights over all.
         """
         with arithmetic(self.precision, self.device):
             logits = self.head(batch)
         loss = F.cross_entropy(logits.float(), labels, weight=self.class_weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.clip_norm:
-            nn.utils.clip_grad_norm_(self.head.parameters(), self.clip_norm)
-        self.optimizer.step()
-        self.schedule.step()
+        (loss * share).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def move(self) -> None:
+        """Moves everything that is trained by the gradients that are there, and clears them."""
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(self.parameters(), self.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that is trained."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
 def make_trainer(
@@ -61,6 +85,7 @@ def make_trainer(
     steps: int,
     precision: Precision,
     device: torch.device,
+    groups: Sequence[Mapping[str, Any]] | None = None,
 ) -> Trainer:
     """Puts optimiser and schedule around a head.
 
@@ -71,9 +96,10 @@ def make_trainer(
         steps: Steps of the whole training, which the schedule spans.
         precision: Arithmetic of the matrix products.
         device: Where the head lives.
+        groups: AdamW's parameter groups where more is trained than the head, or at several rates.
     """
     optimizer = torch.optim.AdamW(
-        head.parameters(),
+        head.parameters() if groups is None else [dict(group) for group in groups],
         lr=options.learning_rate,
         weight_decay=options.weight_decay,
         fused=device.type in ("cpu", "cuda"),

@@ -1,0 +1,83 @@
+"""One step: a batch in parts is the batch whole, and every group has its own rate."""
+
+import copy
+
+import pytest
+import torch
+from training_support import CLASSES, OPTIONS, make_material
+
+from mvsa_pipe.devices import Precision
+from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.training.step import make_trainer
+
+CPU = torch.device("cpu")
+WEIGHTS = torch.tensor([3.0, 1.0, 0.5])
+
+
+def trainer_of(head, groups=None):
+    assert len(WEIGHTS) == len(CLASSES)
+    return make_trainer(head, OPTIONS, WEIGHTS, 10, Precision.FLOAT32, CPU, groups)
+
+
+@pytest.fixture
+def material():
+    return make_material()
+
+
+@pytest.fixture
+def head(material):
+    return build_head("native-cat", material.features.sizes, 0, {"dropout": 0.0})
+
+
+def batch_of(material, head, posts):
+    return material.features.batch(posts, head.needs), material.labels[posts]
+
+
+def test_a_batch_in_parts_moves_the_head_as_the_whole_does(material, head):
+    """Parts count by the class weights of their posts, as the loss of the whole is averaged."""
+    posts, whole, parted = material.train[:16], copy.deepcopy(head), copy.deepcopy(head)
+    loss = trainer_of(whole).step(*batch_of(material, whole, posts))
+    trainer, total = trainer_of(parted), 0.0
+    weights = WEIGHTS[material.labels[posts]]
+    for part, counts in ((posts[:11], weights[:11]), (posts[11:], weights[11:])):
+        share = float(counts.sum() / weights.sum())
+        total += share * trainer.accumulate(*batch_of(material, parted, part), share)
+    trainer.move()
+    torch.testing.assert_close(total, loss)
+    for own, other in zip(whole.parameters(), parted.parameters(), strict=True):
+        torch.testing.assert_close(own, other, atol=1e-6, rtol=1e-5)
+
+
+def test_every_group_moves_at_its_own_rate(material, head):
+    """Adam's first step moves every entry by its rate, whatever the gradient."""
+    first, *rest = [p for p in head.parameters() if p.requires_grad]
+    trainer = trainer_of(
+        head,
+        [
+            {"params": [first], "lr": 1e-2, "weight_decay": 0.0},
+            {"params": rest, "lr": 1e-4, "weight_decay": 0.0},
+        ],
+    )
+    before = [first.detach().clone(), rest[-1].detach().clone()]
+    factor = trainer.schedule.get_last_lr()[0] / 1e-2
+    trainer.step(*batch_of(material, head, material.train))
+    pairs = zip((first, rest[-1]), before, strict=True)
+    moved = [float((now - then).detach().abs().max()) for now, then in pairs]
+    assert moved[0] == pytest.approx(1e-2 * factor, rel=1e-2)
+    assert moved[1] == pytest.approx(1e-4 * factor, rel=1e-2)
+
+
+def test_gradients_are_scaled_down_over_all_groups_together(material, head):
+    parameters = [p for p in head.parameters() if p.requires_grad]
+    trainer = trainer_of(head, [{"params": [p]} for p in parameters])
+    assert trainer.parameters() == parameters
+    trainer.clip_norm = 1e-3
+    trainer.accumulate(*batch_of(material, head, material.train))
+    seen: list[float] = []
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: seen.append(
+            float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm())
+        )
+    )
+    trainer.move()
+    assert seen == [pytest.approx(1e-3, rel=1e-3)]

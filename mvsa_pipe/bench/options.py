@@ -14,7 +14,12 @@ class BenchOptions:
         heads: Names of heads; empty takes every head but the faithful variants.
         seeds: Runs of each head, with seeds counted up from the training options' seed.
         resplit: Whether every seed draws a random split of its own, with the seed as split seed.
+        vary: Also compare values of an option of training or of the heads, as name=value,value;
+            repeat for the product of several.
         force: Whether runs that are recorded are trained again.
+        ray: Train on a Ray cluster: local for one of this machine's own, or the address of one
+            (auto, HOST:PORT, ray://HOST:PORT) whose machines see posts and caches under the same
+            paths; empty trains here.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -23,7 +28,9 @@ class BenchOptions:
     heads: tuple[str, ...] = ()
     seeds: int = 5
     resplit: bool = False
+    vary: tuple[str, ...] = ()
     force: bool = False
+    ray: str = ""
 
     def __post_init__(self) -> None:
         for name in self.heads:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.experiment.prepare import Experiment
+from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -49,8 +50,8 @@ class RunRecords:
             write_json(self._folder / name, {"record": name, **record})
 
 
-def record_name(experiment: Experiment, head: str, training: TrainingOptions) -> str:
-    """``<head>-seed<k>-<digest>.json``; equal names mean equal runs."""
+def experiment_digest(experiment: Experiment) -> str:
+    """Digest of everything but the head and its training that decides a run's numbers."""
     labels = {post.id: post.label for post in experiment.posts.posts}
     deciding = {
         "protocol": experiment.protocol,
@@ -58,10 +59,26 @@ def record_name(experiment: Experiment, head: str, training: TrainingOptions) ->
         "classes": experiment.posts.classes,
         "caches": {m.value: file.seal for m, file in experiment.files.items()},
         "image_grid": experiment.caches.image_grid,
-        "head": head,
-        "training": asdict(training),
         "device": str(experiment.material.labels.device),
         "versions": package_versions(),
     }
-    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
-    return f"{head}-seed{training.seed}-{digest}.json"
+    return _digest(deciding)
+
+
+def record_name(
+    experiment: str, head: str, training: TrainingOptions, head_options: Mapping[str, OptionValue]
+) -> str:
+    """``<head>-seed<k>-<digest>.json``; equal names mean equal runs.
+
+    Args:
+        experiment: What ``experiment_digest`` says of its posts and features.
+        head: The head's name.
+        training: How it is trained.
+        head_options: Options of the head that differ from their defaults.
+    """
+    deciding = [experiment, head, asdict(training), dict(head_options)]
+    return f"{head}-seed{training.seed}-{_digest(deciding)[:16]}.json"
+
+
+def _digest(deciding: object) -> str:
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

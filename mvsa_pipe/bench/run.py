@@ -1,84 +1,25 @@
-"""Heads × seeds over one experiment, summed up a head at a time."""
+"""Heads × settings × seeds over one cache: what is not recorded is trained, then all summed up."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from mvsa_pipe.bench.crew import Records, Task, do_side_by_side
 from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.records import RunRecords, record_name
-from mvsa_pipe.devices import resolve_device
+from mvsa_pipe.bench.ray_sweep import Order, do_on_ray
+from mvsa_pipe.bench.records import RunRecords, experiment_digest, record_name
+from mvsa_pipe.bench.settings import Setting, settings_of
+from mvsa_pipe.bench.summary import Bench, summarise
+from mvsa_pipe.bench.tasks import Trial, Workshop, cut
+from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import Experiment, needs_of, prepare
-from mvsa_pipe.experiment.run import Result, references, refuse_early, run_head
-from mvsa_pipe.metrics import mean_interval
+from mvsa_pipe.experiment.run import refuse_early
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs import free_name
 from mvsa_pipe.training.options import TrainingOptions
-
-
-@dataclass(frozen=True)
-class HeadSummary:
-    """One row of the table: a head over its seeds, on one part.
-
-    Attributes:
-        head: Its name.
-        part: ``test``, or ``val`` where the split has no test part.
-        mean: Mean of each score over seeds.
-        deviation: Sample standard deviation over seeds.
-        interval: Bootstrap interval of the mean over posts.
-        seconds: Mean seconds of one training.
-        parameters: Trained numbers.
-        batch_independent: Whether a post's prediction is free of its companions.
-    """
-
-    head: str
-    part: str
-    mean: dict[str, float]
-    deviation: dict[str, float]
-    interval: dict[str, tuple[float, float]]
-    seconds: float
-    parameters: int
-    batch_independent: bool
-
-
-@dataclass(frozen=True)
-class Bench:
-    """All runs of a bench and their summary.
-
-    Attributes:
-        protocol: The protocol tag; with ``resplit`` the seed's place says so.
-        part: The part that the table shows.
-        backbones: Backbone of each modality.
-        rows: One summary a head, in the order asked for.
-        references: Majority and chance rows of the first split.
-        records: Every run's record, with its predictions.
-    """
-
-    protocol: str
-    part: str
-    backbones: dict[str, str]
-    rows: list[HeadSummary]
-    references: list[dict[str, Any]]
-    records: list[dict[str, Any]]
-
-    def as_record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "protocol": self.protocol,
-            "part": self.part,
-            "backbones": self.backbones,
-            "written": now(),
-            "versions": package_versions(),
-            "rows": [vars(row) for row in self.rows],
-            "references": self.references,
-            "runs": self.records,
-        }
 
 
 def run_bench(
@@ -89,54 +30,105 @@ def run_bench(
     progress: Progress,
     runs: Path | None = None,
 ) -> Bench:
-    """Trains every head with every seed; posts and features are loaded once.
+    """Trains every head in every setting with every seed; posts and features are loaded once.
 
     Args:
         data: The posts and their split.
         caches: Their features.
-        options: Heads and seeds.
+        options: Heads, settings and seeds.
         training: How every head is trained.
         progress: Listens.
         runs: The folder of all runs, in which every run is recorded as it ends; what is recorded
             there is not trained again.
 
     Raises:
-        ConfigError: A split that lies in files shall be drawn anew.
-        MvsaError: As ``prepare`` and ``run_head``.
+        ConfigError: A split that lies in files shall be drawn anew, or a setting cannot be used.
+        MvsaError: As ``prepare`` and ``run_heads``.
     """
+    began = time.perf_counter()
+    heads, settings = options.chosen_heads(), settings_of(options.vary, training)
+    _refuse_early(data, options, settings)
+    first_split = training.seed if options.resplit else None
+    workshop = Workshop(data, caches, heads, first_split)
+    workshop.first = workshop.first.placed(resolve_device(training.device))
+    loaded = time.perf_counter() - began
+    for remark in workshop.first.remarks():
+        progress.say(remark)
+    trials = _every_trial(workshop, settings, options)
+    progress.start("bench", len(trials))
+    kept = RunRecords(runs)
+    found = {} if options.force else {t.record: kept.find(t.record) for t in trials}
+    records = {name: record for name, record in found.items() if record is not None}
+    if records:
+        progress.say(f"{len(records):,} runs were recorded before; --force trains them again")
+        progress.advance(len(records))
+    missing = [trial for trial in trials if trial.record not in records]
+    order = Order(data, caches, heads, first_split)
+    for task, answers in _done(workshop, missing, order, options, training):
+        for trial, record in zip(task, answers, strict=True):
+            kept.keep(trial.record, record)
+            records[trial.record] = record
+        progress.advance(len(task))
+    seconds = {"loading": loaded, "wall": time.perf_counter() - began}
+    groups = [[records[trial.record] for trial in row] for row in _rows(trials, options.seeds)]
+    return summarise(workshop.first, groups, seconds, resplit=options.resplit)
+
+
+def _refuse_early(data: DataChoice, options: BenchOptions, settings: Sequence[Setting]) -> None:
     if options.resplit and not data.split.startswith("random"):
         raise ConfigError(
             "--resplit cannot draw a split that lies in files anew",
             expected="--split random-TRAIN:VAL:TEST",
             found=data.split,
         )
-    heads = options.chosen_heads()
-    for head in heads:
-        refuse_early(head, {}, training)
-    seeds = range(training.seed, training.seed + options.seeds)
-    first_split = seeds[0] if options.resplit else None
-    device = resolve_device(training.device)
-    first = prepare(data, caches, needs_of(heads), first_split).placed(device)
-    for remark in first.remarks():
-        progress.say(remark)
-    progress.start("bench", len(heads) * options.seeds)
-    kept, found = RunRecords(runs), 0
-    records: dict[str, list[dict[str, Any]]] = {head: [] for head in heads}
-    for seed in seeds:
-        experiment = first.split_again(seed) if options.resplit else first
-        for head in heads:
-            own = replace(training, seed=seed)
-            name = record_name(experiment, head, own)
-            record = None if options.force else kept.find(name)
-            found += record is not None
-            if record is None:
-                record = _record(experiment, run_head(experiment, head, {}, own))
-                kept.keep(name, record)
-            records[head].append(record)
-            progress.advance(1)
-    if found:
-        progress.say(f"{found:,} runs were recorded before; --force trains them again")
-    return summarise(first, records, resplit=options.resplit)
+    for head in options.chosen_heads():
+        for setting in settings:
+            refuse_early(head, setting.head_options, setting.training)
+
+
+def _every_trial(
+    workshop: Workshop, settings: Sequence[Setting], options: BenchOptions
+) -> list[Trial]:
+    """All trials, those of one head and setting one after the other."""
+    start = settings[0].training.seed
+    seeds = range(start, start + options.seeds)
+    splits = {seed: seed if options.resplit else None for seed in seeds}
+    digests = {
+        split: experiment_digest(workshop.experiment(split)) for split in set(splits.values())
+    }
+    trials = []
+    for head in options.chosen_heads():
+        for setting in settings:
+            for seed in seeds:
+                training = replace(setting.training, seed=seed)
+                name = record_name(digests[splits[seed]], head, training, setting.head_options)
+                trials.append(
+                    Trial(head, setting.label, training, setting.head_options, splits[seed], name)
+                )
+    return trials
+
+
+def _rows(trials: Sequence[Trial], seeds: int) -> Iterator[Sequence[Trial]]:
+    return (trials[start : start + seeds] for start in range(0, len(trials), seeds))
+
+
+def _done(
+    workshop: Workshop,
+    trials: Sequence[Trial],
+    order: Order,
+    options: BenchOptions,
+    training: TrainingOptions,
+) -> Iterator[tuple[Task, Records]]:
+    """Trains trials wherever they shall be: on a cluster, on all cores, or on a GPU."""
+    on_cpu = resolve_device(training.device).type == "cpu"
+    tasks = cut(trials, on_cpu=on_cpu)
+    if options.ray:
+        return do_on_ray(options.ray, order.anywhere(), tasks)
+    if not on_cpu:  # one GPU does one task after the other
+        return ((task, list(workshop.do(task))) for task in tasks)
+    return do_side_by_side(
+        tasks, lambda task, pulse: list(workshop.do(task, pulse, threads=1)), usable_cores()
+    )
 
 
 def save_bench(bench: Bench, runs: Path) -> Path:
@@ -149,57 +141,3 @@ def save_bench(bench: Bench, runs: Path) -> Path:
     path = runs / free_name(runs, f"bench-{dataset}") / "bench.json"
     write_json(path, bench.as_record())
     return path
-
-
-def summarise(
-    experiment: Experiment,
-    records: Mapping[str, Sequence[dict[str, Any]]],
-    *,
-    resplit: bool = False,
-) -> Bench:
-    """Sums up runs a head at a time, on the test part where there is one."""
-    part = "test" if len(experiment.indices["test"]) else "val"
-    classes = len(experiment.posts.classes)
-    protocol = experiment.protocol
-    return Bench(
-        protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
-        part=part,
-        backbones=experiment.backbones,
-        rows=[_row(head, runs, part, classes) for head, runs in records.items() if runs],
-        references=references(experiment, part),
-        records=[run for runs in records.values() for run in runs],
-    )
-
-
-def _row(head: str, runs: Sequence[dict[str, Any]], part: str, classes: int) -> HeadSummary:
-    scores = [run["scores"][part]["values"] for run in runs]
-    values = {name: [row[name] for row in scores] for name in scores[0]}
-    pairs = [(np.array(run["labels"][part]), np.array(run["predicted"][part])) for run in runs]
-    return HeadSummary(
-        head=head,
-        part=part,
-        mean=_each(values, lambda v: float(np.mean(v))),
-        deviation=_each(values, lambda v: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0),
-        interval=mean_interval(pairs, classes),
-        seconds=float(np.mean([run["seconds"] for run in runs])),
-        parameters=int(runs[0]["parameters"]),
-        batch_independent=bool(runs[0]["batch_independent"]),
-    )
-
-
-def _each(
-    values: dict[str, list[float]], reduce: Callable[[list[float]], float]
-) -> dict[str, float]:
-    return {name: reduce(seeds) for name, seeds in values.items()}
-
-
-def _record(experiment: Experiment, run: Result) -> dict[str, Any]:
-    """Everything that comparing runs needs: predictions post by post, and the way there."""
-    ids = experiment.material.features.post_ids
-    return {
-        **run.record,
-        "history": run.fitted.history,
-        "ids": {p: [ids[i] for i in experiment.indices[p].tolist()] for p in run.predicted},
-        "labels": {part: classes.tolist() for part, classes in run.labels.items()},
-        "predicted": {part: classes.tolist() for part, classes in run.predicted.items()},
-    }

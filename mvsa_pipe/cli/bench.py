@@ -14,7 +14,7 @@ from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from mvsa_pipe.bench.run import Bench, HeadSummary
+    from mvsa_pipe.bench.summary import Bench, HeadSummary
 
 # Where score and interval do not fit beside each other, they stand one above the other.
 _WIDE_COLUMNS = 130
@@ -56,6 +56,8 @@ def show_bench(done: "Bench") -> None:
         cells = [_cell(row, k, seeds, best=row.mean[k] == leaders[k]) for k in SHOWN]
         mark = "" if row.batch_independent else " †"
         name = Text.assemble(row.head, (mark, "yellow"))
+        if row.setting:
+            name.append(f"\n{row.setting}", "dim")
         table.add_row(name, *cells, f"{row.parameters:,}", f"{row.seconds:.1f}")
     table.add_section()
     add_references(table, done.references, "", "")

@@ -1,8 +1,9 @@
 """One head's run from end to end: trained, selected on validation, scored once, written."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from mvsa_pipe.metrics import Scores, chance, majority, score
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 from mvsa_pipe.runs import Member, Prediction, Run, free_name, predictions_of, write_run
 from mvsa_pipe.training.course import Fitted
-from mvsa_pipe.training.fitting import fit_head
+from mvsa_pipe.training.fitting import Plan, fit_heads
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.scoring import predict_probabilities
 
 _SCORED_PARTS = ("val", "test")
@@ -52,6 +54,21 @@ class Result:
     fitted: Fitted
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """One run to make.
+
+    Attributes:
+        experiment: What its head is trained and scored on.
+        training: How it is trained.
+        head_options: Options of the head that differ from their defaults.
+    """
+
+    experiment: Experiment
+    training: TrainingOptions
+    head_options: Mapping[str, OptionValue] = field(default_factory=dict)
+
+
 def run_head(
     experiment: Experiment,
     head: str,
@@ -63,9 +80,39 @@ def run_head(
     Raises:
         MvsaError: As ``fit_head``.
     """
-    experiment = experiment.placed(resolve_device(training.device))
-    material = experiment.material
-    fitted = fit_head(head, head_options, material, training)
+    (result,) = run_heads(head, [Assignment(experiment, training, head_options)])
+    return result
+
+
+def run_heads(
+    head: str,
+    assignments: Sequence[Assignment],
+    pulse: Pulse = no_pulse,
+    threads: int | None = None,
+) -> list[Result]:
+    """Several runs of one head, trained as one where that can be; each as by ``run_head``.
+
+    Args:
+        head: The head's name.
+        assignments: The runs.
+        pulse: Called before every training step; whatever it raises ends all of them.
+        threads: Threads of the CPU, as of ``fit_heads``.
+
+    Raises:
+        MvsaError: As ``fit_head``.
+    """
+    placed = [
+        replace(a, experiment=a.experiment.placed(resolve_device(a.training.device)))
+        for a in assignments
+    ]
+    plans = [Plan(a.experiment.material, a.training, a.head_options) for a in placed]
+    runs = fit_heads(head, plans, pulse, threads)
+    return [_scored(a, head, fitted) for a, fitted in zip(placed, runs, strict=True)]
+
+
+def _scored(assignment: Assignment, head: str, fitted: Fitted) -> Result:
+    experiment, training = assignment.experiment, assignment.training
+    material, began = experiment.material, time.perf_counter()
     probabilities, labels, predicted, scores = {}, {}, {}, {}
     for part in _SCORED_PARTS:
         index = experiment.indices[part]
@@ -77,6 +124,7 @@ def run_head(
         predicted[part] = probabilities[part].argmax(axis=1)
         scores[part] = score(labels[part], predicted[part], experiment.posts.classes)
     record = _metrics_record(experiment, head, training, fitted, scores)
+    record["scoring_seconds"] = round(time.perf_counter() - began, 4)
     return Result(head, training.seed, record, scores, labels, predicted, probabilities, fitted)
 
 

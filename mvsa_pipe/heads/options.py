@@ -126,18 +126,27 @@ def parse_options(head: str, kind: type[OptionsT], given: Mapping[str, OptionVal
                 hint=f"did you mean {' or '.join(near)}?" if near else None,
             )
     try:
-        return kind(**{name: _parse(name, kinds[name], value) for name, value in given.items()})
+        return kind(
+            **{name: parse_value(name, kinds[name], value) for name, value in given.items()}
+        )
     except ConfigError as error:
         raise ConfigError(
             error.what, where=f"head {head!r}", expected=error.expected, found=error.found
         ) from None
 
 
-def _parse(name: str, kind: type[Any], value: OptionValue) -> OptionValue | Enum:
+def parse_value(name: str, kind: type[Any], value: OptionValue) -> OptionValue | Enum:
+    """One option's value from what a user typed or a record holds.
+
+    Raises:
+        ConfigError: The value is not of that kind.
+    """
     if issubclass(kind, Enum):
         if value in [member.value for member in kind]:
             return kind(value)
         raise _bad_value(name, f"one of {', '.join(member.value for member in kind)}", value)
+    if kind is str:
+        return value
     if kind is bool:
         if str(value).lower() in _TRUTHS:
             return _TRUTHS[str(value).lower()]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import Bench, run_bench
+from mvsa_pipe.bench.run import run_bench
+from mvsa_pipe.bench.summary import Bench
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction

@@ -185,7 +185,7 @@ def _train_together(courses: Sequence[Course], shape: StackShape, pulse: Pulse) 
 
 def _train_alone(course: Course, pulse: Pulse) -> Fitted:
     if isinstance(course.head, SolvableHead):
-        return solve_head(course.head, course.material, course.options)
+        return solve_head(course.head, course.material, course.options, pulse)
     device = next(course.head.parameters()).device
     trainer = make_trainer(
         course.head,

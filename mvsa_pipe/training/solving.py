@@ -7,14 +7,23 @@ from mvsa_pipe.heads.base import SolvableHead
 from mvsa_pipe.training.course import Fitted, class_weights
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.scoring import is_better, validation_entry
 
 # Inverse penalties that a solved head is tried with; the best on validation is kept.
 STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0)
 
 
-def solve_head(head: SolvableHead, material: Material, options: TrainingOptions) -> Fitted:
+def solve_head(
+    head: SolvableHead, material: Material, options: TrainingOptions, pulse: Pulse = no_pulse
+) -> Fitted:
     """Solves a head for every strength and leaves it at the best on validation.
+
+    Args:
+        head: The head, in place.
+        material: What it is solved on and selected by.
+        options: The class weights, and the score that picks the strength.
+        pulse: Called before every strength.
 
     Raises:
         MvsaError: As the head's ``solve``.
@@ -28,6 +37,7 @@ def solve_head(head: SolvableHead, material: Material, options: TrainingOptions)
     best, best_state = 0, head.state_dict()
     head.eval()
     for index, strength in enumerate(STRENGTHS):
+        pulse()
         head.solve(train, labels, strength, weights)
         history.append({"strength": strength} | validation_entry(head, material))
         if index == 0 or is_better(history[index], history[best], options.select):

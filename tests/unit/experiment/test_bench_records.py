@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.bench import run as bench_module
+from mvsa_pipe.bench import run, tasks
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.records import FOLDER
 from mvsa_pipe.bench.run import run_bench
@@ -19,15 +19,16 @@ HEADS = ("native-cat", "text")
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Names every run that is trained from here on."""
+    """Names every run that is trained from here on, on one core, so that their order is known."""
     runs = []
-    honest = bench_module.run_head
+    honest = tasks.run_heads
 
-    def run_head(experiment, head, options, training):
-        runs.append((head, training.seed))
-        return honest(experiment, head, options, training)
+    def run_heads(head, assignments, *words):
+        runs.extend((head, assignment.training.seed) for assignment in assignments)
+        return honest(head, assignments, *words)
 
-    monkeypatch.setattr(bench_module, "run_head", run_head)
+    monkeypatch.setattr(tasks, "run_heads", run_heads)
+    monkeypatch.setattr(run, "usable_cores", lambda: 1)
     return runs
 
 
@@ -55,18 +56,18 @@ def test_a_stopped_bench_goes_on(trained, monkeypatch):
         DataChoice(), CacheChoice(), BenchOptions(heads=HEADS, seeds=2), TRAINING, Silence()
     )
     trained.clear()
-    counting = bench_module.run_head
+    counting = tasks.run_heads
 
     def stopped(*words):
-        if len(trained) == 3:
+        if len(trained) == 2:
             raise KeyboardInterrupt
         return counting(*words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench_module, "run_head", stopped)
+        patch.setattr(tasks, "run_heads", stopped)
         with pytest.raises(KeyboardInterrupt):
             bench()
-    assert len(list(Path("runs-here", FOLDER).glob("*.json"))) == 3
+    assert len(list(Path("runs-here", FOLDER).glob("*.json"))) == 2
     done = bench()
     assert len(trained) == 4
     assert [row.mean for row in done.rows] == [row.mean for row in whole.rows]

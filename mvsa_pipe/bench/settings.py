@@ -1,0 +1,74 @@
+"""The settings that a bench compares beside heads and seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+from typing import Any, get_type_hints
+
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.heads.options import OptionValue, parse_value
+from mvsa_pipe.training.options import TrainingOptions
+
+# What a run is told by its place in the bench, not by a setting.
+_FIXED = ("seed", "device")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of varied options.
+
+    Attributes:
+        training: How heads are trained.
+        head_options: Options of the heads, as typed.
+        label: The combination as tables show it; empty where nothing is varied.
+    """
+
+    training: TrainingOptions
+    head_options: dict[str, OptionValue] = field(default_factory=dict)
+    label: str = ""
+
+
+def settings_of(vary: Sequence[str], training: TrainingOptions) -> list[Setting]:
+    """Every combination of the values that ``--vary`` names, in the order typed.
+
+    Args:
+        vary: ``name=value,value`` each; a name of a training option, else of a head's option.
+        training: What is not varied.
+
+    Raises:
+        ConfigError: A text is of another form, or a value cannot be used.
+    """
+    axes = [_axis(text) for text in vary]
+    names = [name for name, _ in axes]
+    if len(set(names)) < len(names):
+        raise ConfigError("--vary names an option twice", found=", ".join(names))
+    return [
+        _setting(dict(zip(names, values, strict=True)), training)
+        for values in product(*(values for _, values in axes))
+    ]
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    name, equals, values = text.partition("=")
+    listed = [value.strip() for value in values.split(",")]
+    if not equals or not name.strip() or not all(listed):
+        raise ConfigError("--vary cannot be used", expected="name=value,value", found=repr(text))
+    return name.strip().replace("-", "_"), list(dict.fromkeys(listed))
+
+
+def _setting(values: dict[str, str], training: TrainingOptions) -> Setting:
+    known = {f.name for f in fields(TrainingOptions)}
+    for name in values:
+        if name in _FIXED:
+            raise ConfigError(
+                f"--vary cannot vary {name}", hint="--seeds says how many seeds a head has"
+            )
+    hints = get_type_hints(TrainingOptions)
+    own: dict[str, Any] = {
+        name: parse_value(name, hints[name], value)
+        for name, value in values.items()
+        if name in known
+    }
+    others: dict[str, OptionValue] = {n: v for n, v in values.items() if n not in known}
+    label = ", ".join(f"{name}={value}" for name, value in values.items())
+    return Setting(replace(training, **own), others, label)

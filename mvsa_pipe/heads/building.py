@@ -1,5 +1,6 @@
 """From a head's name, sizes, seed and options to the head itself."""
 
+import threading
 from collections.abc import Mapping
 
 import torch
@@ -10,6 +11,9 @@ from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.options import OptionValue, parse_options
 
 _CPU = torch.device("cpu")
+
+# torch's layers draw their weights from the one global generator, whichever thread builds them.
+_GLOBAL_GENERATOR = threading.Lock()
 
 
 def build_head(
@@ -38,7 +42,7 @@ def build_head(
     """
     kind = HEADS.load(name)
     parsed = parse_options(name, kind.Options, options or {})
-    with torch.random.fork_rng(devices=[]):
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the global generators of all accelerators
         torch.default_generator.manual_seed(seed)
         head = kind(sizes, parsed).to(device)

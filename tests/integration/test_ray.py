@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ray_support import workers_at
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
@@ -76,29 +77,11 @@ class Listener(Silence):
     def advance(self, _: int) -> None:
         self._left -= 1
         if self._left == 0:
-            self.killed.append(actors()[0])
+            self.killed.append(workers_at(b"ray::ExtractionActor")[0])
             os.kill(self.killed[0], signal.SIGKILL)
 
     def say(self, line: str) -> None:
         self.lines.append(line)
-
-
-def actors() -> list[int]:
-    """Processes of this cluster's actors."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::ExtractionActor" in (path / "cmdline").read_bytes():
-                raylet = Path("/proc") / parent(path)
-                if parent(raylet) == str(os.getpid()):
-                    found.append(int(path.name))
-        except OSError:
-            continue
-    return found
-
-
-def parent(process: Path) -> str:
-    return (process / "stat").read_text().rpartition(")")[2].split()[1]
 
 
 def everything(cache: Path) -> list[object]:

@@ -1,0 +1,84 @@
+"""A bench that a Ray cluster trains has the records of one that this process trains."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ray_support import workers_at
+
+from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.bench.run import run_bench
+from mvsa_pipe.errors import ConfigError, MvsaError
+from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.progress import Silence
+from mvsa_pipe.training.options import TrainingOptions
+
+HEADS = ("dual-attention", "native-cat")
+TRAINING = TrainingOptions(epochs=2, device="cpu")
+OPTIONS = BenchOptions(heads=HEADS, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    pytest.importorskip("ray", reason='Ray is not installed: pip install "mvsa-pipe[ray]"')
+    from mvsa_pipe.extraction.ray_connection import connected
+
+    with connected("local"):
+        yield
+
+
+def bench(options: BenchOptions, training: TrainingOptions = TRAINING) -> list[dict[str, object]]:
+    done = run_bench(DataChoice(), CacheChoice(), options, training, Silence())
+    timed = {"seconds", "scoring_seconds", "peak_memory_bytes"}
+    return [{k: v for k, v in record.items() if k not in timed} for record in done.records]
+
+
+@pytest.mark.usefixtures("cluster", "workplace")
+def test_the_records_are_the_same():
+    here, there = bench(OPTIONS), bench(replace(OPTIONS, ray="local"))
+    for one, other in zip(here, there, strict=True):
+        assert one == other
+
+
+@pytest.mark.usefixtures("cluster", "workplace")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
+def test_a_lost_worker_costs_nothing():
+    longer = replace(TRAINING, epochs=12, patience=0)
+    here = bench(OPTIONS, longer)
+    killed: list[int] = []
+    hunter = threading.Thread(target=kill_one_worker, args=(killed,))
+    hunter.start()
+    there = bench(replace(OPTIONS, ray="local"), longer)
+    hunter.join()
+    assert killed
+    assert there == here
+
+
+def kill_one_worker(killed: list[int]) -> None:
+    """Kills the first worker that is seen at a task."""
+    until = time.monotonic() + 60
+    while not killed and time.monotonic() < until:
+        killed += workers_at(b"ray::_do")[:1]
+        time.sleep(0.01)
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("cluster", "workplace")
+def test_what_a_user_can_mend_arrives_as_it_is():
+    hopeless = replace(TRAINING, learning_rate=1e30, clip_norm=0.0)
+    with pytest.raises(MvsaError, match=r"diverged.*--learning-rate"):
+        bench(replace(OPTIONS, heads=("native-cat",), ray="local"), hopeless)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_cluster_that_is_not_there(monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=r"No Ray cluster answers"):
+        bench(replace(OPTIONS, heads=("text",), ray="127.0.0.1:1"))

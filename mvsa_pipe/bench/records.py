@@ -57,7 +57,9 @@ def experiment_digest(experiment: Experiment) -> str:
         "protocol": experiment.protocol,
         "split": [[i, part, labels[i]] for i, part in experiment.split.parts.items()],
         "classes": experiment.posts.classes,
-        "caches": {m.value: file.seal for m, file in experiment.files.items()},
+        "caches": {
+            m.value: "+".join(f.seal for f in files) for m, files in experiment.files.items()
+        },
         "image_grid": experiment.caches.image_grid,
         "device": str(experiment.material.labels.device),
         "versions": package_versions(),

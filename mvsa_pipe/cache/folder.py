@@ -114,7 +114,7 @@ class CacheFolder:
             where=self.root,
             expected=wanted or f"a cache of any {modality} backbone",
             found=name_some(there) if there else "none",
-            hint="mvsa extract --data PATH --backbone NAME",
+            hint=f"mvsa extract --data PATH --backbone {backbone or 'NAME'}",
         )
 
     def locate(self, text: str) -> Path:

@@ -42,9 +42,12 @@ class CacheChoice:
     Attributes:
         folder: The folder of all caches.
         text: The text backbone's name, ``@`` and digits of a fingerprint behind it if wanted;
-            the newest unless named.
+            several joined by ``+`` are read together; the newest unless named.
         image: The image backbone's, alike.
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
+
+    Raises:
+        ConfigError: A field cannot be used.
     """
 
     folder: Path = Path("cache")
@@ -57,7 +60,21 @@ class CacheChoice:
             raise ConfigError(
                 "--image-grid cannot be used", expected="at least 0", found=self.image_grid
             )
+        for modality in Modality:
+            names = self.names_of(modality)
+            twice = sorted({name for name in names if name and names.count(name) > 1})
+            if "" in names or twice:
+                raise ConfigError(
+                    f"--{modality} cannot be used",
+                    expected="NAME, or different ones as NAME+NAME",
+                    found=f"{twice[0]} twice" if twice else repr("+".join(map(str, names))),
+                )
 
-    def of(self, modality: Modality) -> str | None:
-        """The choice for one modality."""
-        return self.text if modality is Modality.TEXT else self.image
+    def names_of(self, modality: Modality) -> tuple[str | None, ...]:
+        """The backbones chosen for one modality; one ``None`` for the newest.
+
+        A ``+`` always stands between two: a cache whose own name holds one is chosen by ``@`` and
+        digits alone.
+        """
+        chosen = self.text if modality is Modality.TEXT else self.image
+        return (None,) if chosen is None else tuple(chosen.split("+"))

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.errors import CacheError, SplitError, name_some
+from mvsa_pipe.errors import CacheError, ConfigError, SplitError, name_some
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.joined import load_features
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
 from mvsa_pipe.posts.split import PARTS
-from mvsa_pipe.resident import load_resident
 from mvsa_pipe.training.material import Material
 
 
@@ -31,7 +31,7 @@ class Experiment:
         posts: The posts.
         split: Their split.
         protocol: The protocol tag.
-        files: The cache of each modality.
+        files: The caches of each modality, in the order in which they are joined.
         material: What heads are trained on.
         indices: Indices of the posts of each part.
         left_out: Labelled posts of the split without features, as their extraction skipped them.
@@ -42,15 +42,18 @@ class Experiment:
     posts: PostSet
     split: Split
     protocol: str
-    files: dict[Modality, FeatureFile]
+    files: dict[Modality, tuple[FeatureFile, ...]]
     material: Material
     indices: dict[str, torch.Tensor]
     left_out: tuple[str, ...]
 
     @property
     def backbones(self) -> dict[str, str]:
-        """The backbone's name of each modality."""
-        return {m.value: f.header.fingerprint.backbone for m, f in self.files.items()}
+        """The backbone's name of each modality; those that are joined stand as ``A+B``."""
+        return {
+            modality.value: "+".join(file.header.fingerprint.backbone for file in files)
+            for modality, files in self.files.items()
+        }
 
     def labels_of(self, part: str) -> NDArray[np.int64]:
         """True class of every post of a part."""
@@ -85,7 +88,7 @@ class Experiment:
 
     def remarks(self) -> list[str]:
         """What a user shall know before heads are trained: caches, protocol, posts."""
-        lines = [f"{modality}: {file.path}" for modality, file in self.files.items()]
+        lines = [f"{m}: {' + '.join(str(file.path) for file in f)}" for m, f in self.files.items()]
         sizes = ", ".join(f"{count:,} {part}" for part, count in self.sizes.items())
         lines.append(f"{self.protocol}: {sizes}")
         if self.left_out:
@@ -110,6 +113,7 @@ def prepare(
         DataError: The posts cannot be read.
         SplitError: The split does not fit them.
         CacheError: A cache is missing, stale, damaged, or lacks posts.
+        ConfigError: The same cache is named twice.
     """
     wanted = set(needs)
     posts = read_posts(data.path, data.read)
@@ -119,14 +123,15 @@ def prepare(
     folder = CacheFolder(caches.folder)
     modalities = {need.modality for need in wanted}
     files = {
-        modality: folder.newest(posts.name, modality, caches.of(modality))
+        modality: _chosen(folder, posts.name, modality, caches)
         for modality in Modality
         if modality in modalities
     }
     ids, left_out = _usable_ids(posts, split, files)
-    for modality, file in files.items():
-        refuse_stale(posts, modality, file, set(ids))
-    features = load_resident(files, ids, wanted, len(posts.classes), caches.image_grid)
+    for modality, of_it in files.items():
+        for file in of_it:
+            refuse_stale(posts, modality, file, set(ids))
+    features = load_features(files, ids, wanted, len(posts.classes), caches.image_grid)
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
     indices = _indices(split, ids)
     material = Material(
@@ -147,6 +152,21 @@ def prepare(
         indices=indices,
         left_out=left_out,
     )
+
+
+def _chosen(
+    folder: CacheFolder, dataset: str, modality: Modality, caches: CacheChoice
+) -> tuple[FeatureFile, ...]:
+    names = caches.names_of(modality)
+    files = tuple(folder.newest(dataset, modality, name) for name in names)
+    if len({file.path for file in files}) < len(files):
+        raise ConfigError(
+            f"--{modality} names the same cache twice",
+            expected="different ones; NAME@DIGITS tells two of one backbone apart",
+            found=" + ".join(f"{n}: {f.path.name}" for n, f in zip(names, files, strict=True)),
+            hint="mvsa cache list",
+        )
+    return files
 
 
 def _indices(split: Split, ids: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -170,10 +190,10 @@ def _refuse_unlabelled(posts: PostSet, split: Split) -> None:
 
 
 def _usable_ids(
-    posts: PostSet, split: Split, files: Mapping[Modality, FeatureFile]
+    posts: PostSet, split: Split, files: Mapping[Modality, Sequence[FeatureFile]]
 ) -> tuple[list[str], tuple[str, ...]]:
     """Posts of the split, in the data set's order, but those that an extraction skipped."""
-    skipped = {i for file in files.values() for i in file.header.refused}
+    skipped = {i for of_it in files.values() for file in of_it for i in file.header.refused}
     in_split = [post.id for post in posts.posts if post.id in split.parts]
     return [i for i in in_split if i not in skipped], tuple(i for i in in_split if i in skipped)
 

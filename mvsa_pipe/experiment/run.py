@@ -234,10 +234,16 @@ def _config_record(
             "classes": list(experiment.posts.classes),
         },
         "image_grid": experiment.caches.image_grid,
-        "caches": {m.value: _cache_record(file) for m, file in experiment.files.items()},
+        "caches": {m.value: _cache_records(files) for m, files in experiment.files.items()},
         "versions": package_versions(),
         "written": now(),
     }
+
+
+def _cache_records(files: Sequence[FeatureFile]) -> dict[str, Any] | list[dict[str, Any]]:
+    """One record, or a list of them where backbones are joined."""
+    records = [_cache_record(file) for file in files]
+    return records[0] if len(records) == 1 else records
 
 
 def _cache_record(file: FeatureFile) -> dict[str, Any]:
@@ -267,4 +273,4 @@ def _members(experiment: Experiment) -> list[Member]:
 def default_run_name(experiment: Experiment, head: str, seed: int) -> str:
     """``<data set>-<head>-<text>-<image>-seed<k>``, in characters that any disk takes."""
     parts = [experiment.posts.name, head, *experiment.backbones.values(), f"seed{seed}"]
-    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-") for part in parts)
+    return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "-", part).strip("-") for part in parts)

@@ -21,10 +21,10 @@ from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.inference.options import InferenceOptions
+from mvsa_pipe.joined import load_features
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.resident import load_resident
 from mvsa_pipe.runs import Run
 from mvsa_pipe.training.scoring import predict_probabilities
 
@@ -59,14 +59,14 @@ def load_head(run: Run, device: str) -> FusionHead:
 def head_probabilities(
     run: Run,
     head: FusionHead,
-    files: Mapping[Modality, FeatureFile],
+    files: Mapping[Modality, Sequence[FeatureFile]],
     ids: Sequence[str],
     device: str,
 ) -> NDArray[np.float32]:
     """Probabilities of a head for some cached posts ``[N, C]``, in their order."""
     where = resolve_device(device)
     grid = int(run.config["image_grid"])
-    features = load_resident(files, ids, head.needs, head.sizes.classes, grid).to(where)
+    features = load_features(files, ids, head.needs, head.sizes.classes, grid).to(where)
     return predict_probabilities(head, features, torch.arange(len(ids), device=where))
 
 
@@ -75,11 +75,11 @@ class Features:
     """What a run's head reads of some posts.
 
     Attributes:
-        files: The cache of each modality.
+        files: The caches of each modality, in the order in which they are joined.
         faults: What is wrong with the posts that cannot be read, by id.
     """
 
-    files: dict[Modality, FeatureFile]
+    files: dict[Modality, tuple[FeatureFile, ...]]
     faults: dict[str, str]
 
 
@@ -96,11 +96,13 @@ def features_for(
     """
     wanted = set(ids)
     asked = replace(posts, posts=tuple(post for post in posts.posts if post.id in wanted))
-    files: dict[Modality, FeatureFile] = {}
+    files: dict[Modality, tuple[FeatureFile, ...]] = {}
     faults: dict[str, str] = {}
-    for name, record in run.config["caches"].items():
-        files[Modality(name)], found = _file_for(record, posts, asked, options, progress)
-        faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
+    for name, records in run.config["caches"].items():
+        for record in records if isinstance(records, list) else [records]:  # a list where joined
+            file, found = _file_for(record, posts, asked, options, progress)
+            files[Modality(name)] = (*files.get(Modality(name), ()), file)
+            faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
     return Features(files, faults)
 
 

@@ -1,7 +1,7 @@
-"""Every registered head in every variant, and fixed batches to try it on."""
+"""Every registered head in every variant, over one backbone a modality or several, and batches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from enum import Enum
 from itertools import product
 from typing import get_type_hints
@@ -15,25 +15,47 @@ from mvsa_pipe.features import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.joined import join_batches
 
 # published figures are kept by default; these make a head small enough to train in a test
 SMALL = {"width": 16, "hidden": 24, "n_attn": 2, "feedforward": 24}
 SIZES = FeatureSizes(text_width=24, image_width=20, image_tokens=5, classes=3)
+# of a second backbone a modality, where there is one
+SECOND = FeatureSizes(text_width=7, image_width=9, image_tokens=3, classes=0)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One head with one value for each option of a closed set."""
+    """One head with one value for each option of a closed set.
+
+    Attributes:
+        name: The head's name.
+        choices: Options and their values.
+        joined: Whether it reads two backbones a modality, the second of sizes ``SECOND``.
+    """
 
     name: str
     choices: tuple[tuple[str, str], ...]
+    joined: bool = False
 
     def __str__(self) -> str:
-        return "-".join([self.name, *(value for _, value in self.choices)])
+        joined = ["joined"] if self.joined else []
+        return "-".join([self.name, *(value for _, value in self.choices), *joined])
 
     def build(self, sizes: FeatureSizes = SIZES, seed: int = 0, **options) -> FusionHead:
         """The head with its published or default figures."""
+        if self.joined:
+            sizes = FeatureSizes(*map(sum, zip(astuple(sizes), astuple(SECOND), strict=True)))
         return build_head(self.name, sizes, seed, dict(self.choices) | options)
+
+    def batch(
+        self, sizes: FeatureSizes = SIZES, posts: int = 6, tokens: int = 7, seed: int = 0
+    ) -> FeatureBatch:
+        """Features that the head reads; a second backbone cuts texts into tokens of its own."""
+        first = make_batch(sizes, posts, tokens, seed)
+        if not self.joined:
+            return first
+        return join_batches([first, make_batch(SECOND, posts, tokens + 2, seed + 1)])
 
     def build_small(self, seed: int = 0, *, dropout: bool = True) -> FusionHead:
         """The head at a size that trains in moments, without any dropout if asked."""
@@ -57,6 +79,9 @@ def list_variants() -> Iterator[Variant]:
 
 VARIANTS = list(list_variants())
 every_head = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+every_head_and_input = pytest.mark.parametrize(
+    "variant", [*VARIANTS, *(replace(v, joined=True) for v in VARIANTS)], ids=str
+)
 
 
 def make_batch(

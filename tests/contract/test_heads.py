@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 import torch.nn.functional as F
-from heads_support import SIZES, Variant, every_head, make_batch, make_labels, train
+from heads_support import SIZES, Variant, every_head, every_head_and_input, make_labels, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -30,7 +30,7 @@ def _one_thread():
 # 1. Finite logits for any sizes.
 
 
-@every_head
+@every_head_and_input
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     sizes=st.builds(
@@ -47,16 +47,16 @@ def test_logits_are_finite_for_any_sizes(
     variant: Variant, sizes: FeatureSizes, posts: int, tokens: int
 ):
     head = variant.build(sizes)
-    batch = make_batch(sizes, posts, tokens)
+    batch = variant.batch(sizes, posts, tokens)
     for mode in (True, False):
         logits = head.train(mode)(batch)
         assert logits.shape == (posts, sizes.classes)
         assert logits.isfinite().all()
 
 
-@every_head
+@every_head_and_input
 def test_half_precision_features_are_read_in_the_precision_of_the_weights(variant: Variant):
-    batch = make_batch()
+    batch = variant.batch()
     halves = {field.value: getattr(batch, field.value).half() for field in Field}
     logits = variant.build_small().eval()(replace(batch, **halves))
     assert logits.dtype == torch.float32
@@ -69,11 +69,11 @@ def test_half_precision_features_are_read_in_the_precision_of_the_weights(varian
 def one_by_one(head, batch: FeatureBatch) -> torch.Tensor:
     """Logits of every post by itself, without padding."""
     alone = []
-    for i, length in enumerate(batch.text_mask.sum(dim=1).tolist()):
+    for i, real in enumerate(batch.text_mask):
         post = select(batch, slice(i, i + 1))
         trimmed = {
-            "text_hidden": post.text_hidden[:, :length],
-            "text_mask": post.text_mask[:, :length],
+            "text_hidden": post.text_hidden[:, real],
+            "text_mask": post.text_mask[:, real],
         }
         alone.append(head(replace(post, **trimmed)))
     return torch.cat(alone)
@@ -94,11 +94,11 @@ def pad(batch: FeatureBatch, extra: int) -> FeatureBatch:
     )
 
 
-@every_head
+@every_head_and_input
 @torch.no_grad()
 def test_a_post_does_not_depend_on_its_companions(variant: Variant):
     head = variant.build_small().eval()
-    batch = make_batch(posts=6)
+    batch = variant.batch(posts=6)
     together = head(batch)
     order = torch.tensor([3, 1, 5, 0, 4, 2])
     torch.testing.assert_close(head(select(batch, order)), together[order], **TOLERANCE)
@@ -121,19 +121,19 @@ def test_only_listed_heads_depend_on_companions():
 # 3. It can learn.
 
 
-@every_head
+@every_head_and_input
 def test_overfits_sixteen_posts(variant: Variant):
     """Without dropout: the question is what the head can represent and reach."""
     head = variant.build_small(dropout=False)
-    batch, labels = make_batch(posts=16), make_labels(16)
+    batch, labels = variant.batch(posts=16), make_labels(16)
     aim = head.loss_floor + 0.05
     assert any(loss < aim for loss in train(head, batch, labels, steps=600, learning_rate=5e-3))
 
 
-@every_head
+@every_head_and_input
 def test_every_parameter_gets_a_gradient(variant: Variant):
     head = variant.build().train()
-    F.cross_entropy(head(make_batch(posts=16)), make_labels(16)).backward()
+    F.cross_entropy(head(variant.batch(posts=16)), make_labels(16)).backward()
     idle = [
         name for name, p in head.named_parameters() if p.grad is None or not p.grad.any().item()
     ]
@@ -143,11 +143,11 @@ def test_every_parameter_gets_a_gradient(variant: Variant):
 # 4. It reads only what it declares.
 
 
-@every_head
+@every_head_and_input
 @pytest.mark.parametrize("blank", ["absent", "nan"])
 def test_reads_only_what_it_needs(variant: Variant, blank: str):
     head = variant.build_small().eval()
-    batch = make_batch()
+    batch = variant.batch()
     values = {}
     for field in set(Field) - head.needs:
         value = getattr(batch, field.value)
@@ -157,14 +157,14 @@ def test_reads_only_what_it_needs(variant: Variant, blank: str):
     torch.testing.assert_close(head(replace(batch, **values)), head(batch), rtol=0, atol=0)
 
 
-@every_head
+@every_head_and_input
 def test_says_which_feature_is_missing(variant: Variant):
     head = variant.build_small()
     for field in head.needs:
         lacking = {field.value: None}
         if field is Field.TEXT_HIDDEN:
             lacking["text_mask"] = None
-        batch = replace(make_batch(), **lacking)
+        batch = replace(variant.batch(), **lacking)
         with pytest.raises(ValueError, match=field.value):
             head(batch)
 
@@ -172,24 +172,24 @@ def test_says_which_feature_is_missing(variant: Variant):
 # 5. The seed decides, and nothing else does.
 
 
-@every_head
+@every_head_and_input
 def test_same_seed_same_weights(variant: Variant):
     first, again, other = (variant.build(seed=seed).state_dict() for seed in (7, 7, 8))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-@every_head
+@every_head_and_input
 def test_global_generator_is_left_alone(variant: Variant):
     before = torch.random.get_rng_state()
     head = variant.build_small()
-    list(train(head, make_batch(), make_labels(6), steps=2))
+    list(train(head, variant.batch(), make_labels(6), steps=2))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@every_head
+@every_head_and_input
 def test_trained_alone_equals_trained_beside_another(variant: Variant):
-    batch, labels = make_batch(posts=8), make_labels(8)
+    batch, labels = variant.batch(posts=8), make_labels(8)
     alone = variant.build_small(seed=1)
     losses = list(train(alone, batch, labels, steps=3))
     beside, companion = variant.build_small(seed=1), variant.build_small(seed=2)
@@ -204,14 +204,14 @@ def test_trained_alone_equals_trained_beside_another(variant: Variant):
 # 6. What is saved is what was trained.
 
 
-@every_head
+@every_head_and_input
 @torch.no_grad()
 def test_saved_file_gives_identical_logits(variant: Variant, tmp_path):
     head = variant.build_small(seed=3).eval()
     save_file(head.state_dict(), tmp_path / "head.safetensors")
     restored = variant.build_small(seed=4).eval()
     restored.load_state_dict(load_file(tmp_path / "head.safetensors"))
-    batch = make_batch()
+    batch = variant.batch()
     assert torch.equal(restored(batch), head(batch))
 
 

@@ -163,6 +163,63 @@ def prepare_tagged(split):
     return prepare(replace(DATA, split=split), CACHES, BOTH)
 
 
+@pytest.fixture
+def second_text(posts):
+    """The file of another text cache of the same backbone, whose texts are cut."""
+    backbone = BackboneOptions("tiny-text", max_tokens=5)
+    done = extract(posts, backbone, ExtractOptions(cache=Path("cache")), Silence())
+    return done.file
+
+
+def named(file):
+    return f"{file.header.fingerprint.backbone}@{file.header.fingerprint.digest[:8]}"
+
+
+def test_several_caches_a_modality_are_joined_as_they_are_named(second_text):
+    (other,) = [p for p in Path("cache").glob("*/tiny-text*.h5") if p != second_text.path]
+    names = f"tiny-text@{other.stem[-8:]}", named(second_text)
+    for pair in (names, names[::-1]):
+        made = prepare(DATA, replace(CACHES, text="+".join(pair)), BOTH)
+        assert [named(file) for file in made.files[Modality.TEXT]] == list(pair)
+        assert made.backbones == {"text": "tiny-text+tiny-text", "image": "tiny-image"}
+        assert made.material.features.sizes.text_width == 2 * 384
+        assert made.material.features.sizes.image_width == 512
+        assert any(other.name in line and second_text.path.name in line for line in made.remarks())
+
+
+def test_without_names_the_newest_alone_is_taken(second_text):
+    made = prepare(DATA, CACHES, BOTH)
+    assert [named(file) for file in made.files[Modality.TEXT]] == [named(second_text)]
+
+
+@pytest.mark.parametrize("name", ["tiny-text+tiny-text", "tiny-text+", "+", ""])
+def test_names_that_cannot_be_joined_are_refused(name):
+    with pytest.raises(ConfigError, match="--text cannot be used"):
+        CacheChoice(text=name)
+
+
+def test_the_same_cache_under_two_names_is_refused(second_text):
+    with pytest.raises(ConfigError, match=r"the same cache twice.*tiny-text-"):
+        prepare(DATA, replace(CACHES, text=f"tiny-text+{named(second_text)}"), BOTH)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_joined_name_without_a_cache_is_the_one_that_is_named():
+    with pytest.raises(CacheError, match=r"Expected dinov2\..*tiny-image@.*--backbone dinov2"):
+        prepare(DATA, replace(CACHES, image="tiny-image+dinov2"), BOTH)
+
+
+def test_posts_changed_since_one_of_the_extractions_are_refused(workplace, second_text):
+    (other,) = [p for p in Path("cache").glob("*/tiny-text*.h5") if p != second_text.path]
+    (workplace / "data" / "data" / "7.txt").write_text("something else entirely")
+    backbone = BackboneOptions("tiny-text", max_tokens=5)
+    posts = read_posts(Path("data"))
+    extract(posts, backbone, ExtractOptions(cache=Path("cache")), Silence())
+    names = f"{named(second_text)}+tiny-text@{other.stem[-8:]}"
+    with pytest.raises(CacheError, match=rf"text of 1 posts.*{other.name}.*Found 7\."):
+        prepare(DATA, replace(CACHES, text=names), BOTH)
+
+
 def test_a_negative_grid_is_refused():
     with pytest.raises(ConfigError, match="--image-grid"):
         CacheChoice(image_grid=-1)

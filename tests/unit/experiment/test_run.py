@@ -62,7 +62,7 @@ def test_the_record_says_everything(experiment):
     assert run.config["head_options"]["hidden"] == 16
     assert run.config["protocol"] == run.metrics["protocol"] == experiment.protocol
     assert run.config["data"]["path"] == str(Path("data").resolve())
-    for modality, file in experiment.files.items():
+    for modality, (file,) in experiment.files.items():
         assert run.config["caches"][modality]["digest"] == file.header.fingerprint.digest
     assert run.config["versions"]["torch"] == metadata.version("torch")
     assert run.metrics["posts"] == experiment.sizes

@@ -10,17 +10,19 @@ from mvsa_pipe.experiment.run import run_head, save_run
 from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.training.options import TrainingOptions
 
-RANDOM = DataChoice()
+RANDOM, NEWEST = DataChoice(), CacheChoice()
 
 
 @pytest.fixture
 def make_run(workplace):
     """Trains a head on the posts as they lie in the workplace."""
 
-    def make(head: str = "native-cat", data: DataChoice = RANDOM) -> Run:
+    def make(
+        head: str = "native-cat", data: DataChoice = RANDOM, caches: CacheChoice = NEWEST
+    ) -> Run:
         assert Path.cwd() == workplace
         training = TrainingOptions(epochs=2, device="cpu")
-        experiment = prepare(data, CacheChoice(), needs_of([head]))
+        experiment = prepare(data, caches, needs_of([head]))
         result = run_head(experiment, head, {}, training)
         return open_run(save_run(experiment, result, training, Path("runs")).path)
 

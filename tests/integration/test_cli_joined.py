@@ -1,0 +1,55 @@
+"""Several backbones a modality, from the command line: fit, evaluate, predict, bench."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def joined(mvsa, workplace):
+    """Options that name two text caches, which cut texts at different lengths."""
+    assert Path.cwd() == workplace
+    (first,) = Path("cache").glob("*/tiny-text*.h5")
+    result = mvsa("extract", "--backbone", "tiny-text", "--max-tokens", "5", "--json")
+    assert result.exit_code == 0, result.output
+    (second,) = [path for path in Path("cache").glob("*/tiny-text*.h5") if path != first]
+    return ["--text", "+".join(f"tiny-text@{path.stem[-8:]}" for path in (first, second))]
+
+
+@pytest.mark.parametrize("head", ["dual-attention", "logistic"])
+def test_a_run_over_two_text_backbones_scores_and_predicts_as_it_did(mvsa, joined, head):
+    words = ["--head", head, "--epochs", "1", "--device", "cpu", "--image-grid", "1"]
+    made = mvsa("fit", *words, *joined, "--json")
+    assert made.exit_code == 0, made.output
+    record = json.loads(made.stdout)
+    assert record["backbones"] == {"text": "tiny-text+tiny-text", "image": "tiny-image"}
+    run = Path(record["run"])
+    assert "tiny-text+tiny-text" in run.name
+    config = json.loads((run / "config.json").read_text())
+    digests = [cache["digest"][:8] for cache in config["caches"]["text"]]
+    assert joined[1] == "+".join(f"tiny-text@{digest}" for digest in digests)
+    assert config["caches"]["image"]["digest"]
+    assert config["sizes"]["text_width"] == 2 * 384
+    again = mvsa("evaluate", run, "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["scores"] == record["scores"]["test"]
+    answer = mvsa("predict", run, "--text", "I love it", "--image", "data/data/1.jpg", "--json")
+    assert answer.exit_code == 0, answer.output
+    assert len(json.loads(answer.stdout)["predictions"]) == 1
+
+
+def test_a_bench_names_all_backbones_and_finds_its_records_again(mvsa, joined):
+    words = ["--head", "basic", "--head", "cmac", "--seeds", "1", "--epochs", "1"]
+    made = mvsa("bench", *words, *joined)
+    assert made.exit_code == 0, made.output
+    assert "tiny-text+tiny-text + tiny-image" in " ".join(made.stdout.split())
+    assert "2 runs were recorded before" in mvsa("bench", *words, *joined).output
+    assert "recorded before" not in mvsa("bench", *words).output
+
+
+def test_names_that_cannot_be_joined_lose_nothing(refused, joined):
+    words = ["fit", "--head", "basic"]
+    assert "tiny-image twice" in refused(*words, "--image", "tiny-image+tiny-image")
+    assert "the same cache twice" in refused(*words, *joined[:1], f"{joined[1]}+tiny-text")
+    assert "Expected resnet50" in refused(*words, "--image", "tiny-image+resnet50")

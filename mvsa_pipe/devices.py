@@ -138,6 +138,16 @@ def reuse_memory() -> None:
             mallopt(option, value)
 
 
+def free_memory_bytes() -> int:
+    """Memory that this machine could still give to a process."""
+    info = Path("/proc/meminfo")
+    if info.exists():
+        for line in info.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def fits_on(device: torch.device, byte_count: int) -> bool:
     """Whether a device has room for so many bytes, with half of its free memory left for work."""
     if device.type != "cuda":

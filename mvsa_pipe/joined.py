@@ -43,6 +43,13 @@ class JoinedFeatures(ResidentFeatures):
         )
 
     @property
+    def token_counts(self) -> Int[Tensor, " N"] | None:
+        """Text tokens of every post, those of all backbones added up."""
+        each = [source.token_counts for source in self.sources.get(Modality.TEXT, ())]
+        known = [counts for counts in each if counts is not None]
+        return torch.stack(known).sum(dim=0) if known else None
+
+    @property
     def bytes_held(self) -> int:
         """Bytes of all tensors."""
         return sum(s.bytes_held for sources in self.sources.values() for s in sources)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,7 +16,7 @@ from mvsa_pipe.errors import CacheError, ConfigError, name_some
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.modality import Modality
 
-# Posts whose image tokens are averaged at a time, in float32.
+# Posts whose image tokens are read and averaged at a time.
 _GRID_BLOCK = 256
 
 
@@ -66,6 +67,11 @@ class ResidentFeatures:
 
     def __len__(self) -> int:
         return len(self.post_ids)
+
+    @property
+    def token_counts(self) -> Int[Tensor, " N"] | None:
+        """Text tokens of every post; ``None`` where no token states are held."""
+        return self.text_hidden.lengths if self.text_hidden else None
 
     def batch(self, posts: Int[Tensor, " B"], needs: Iterable[Field]) -> FeatureBatch:
         """The declared features of some posts, by index."""
@@ -162,7 +168,7 @@ def load_resident(
         )
     hidden_image = None
     if image and Field.IMAGE_HIDDEN in wanted:
-        hidden_image = to_grid(torch.from_numpy(image.hidden(rows[Modality.IMAGE])[0]), image_grid)
+        hidden_image = _places(image, rows[Modality.IMAGE], image_grid)
     return ResidentFeatures(
         post_ids=tuple(post_ids),
         sizes=sizes,
@@ -171,6 +177,14 @@ def load_resident(
         image_hidden=hidden_image,
         image_pooled=tensors.get(Field.IMAGE_POOLED),
     )
+
+
+def _places(file: FeatureFile, rows: NDArray[np.int64], grid: int) -> Float[Tensor, "N P D"]:
+    """Image tokens of some posts, averaged block by block so that few are ever held in full."""
+    if grid_tokens(file.header.tokens, grid) == file.header.tokens:
+        return torch.from_numpy(file.hidden(rows)[0])
+    blocks = [rows[start : start + _GRID_BLOCK] for start in range(0, len(rows), _GRID_BLOCK)]
+    return torch.cat([to_grid(torch.from_numpy(file.hidden(block)[0]), grid) for block in blocks])
 
 
 def _rows(file: FeatureFile, post_ids: Sequence[str]) -> np.ndarray:
@@ -210,13 +224,9 @@ def to_grid(hidden: Float[Tensor, "N P D"], grid: int) -> Float[Tensor, "N Q D"]
     if grid_tokens(tokens, grid) == tokens:
         return hidden
     side, extra = _square(tokens)
-    out = hidden.new_empty((len(hidden), grid * grid + extra, hidden.shape[2]))
-    for start in range(0, len(hidden), _GRID_BLOCK):
-        block = hidden[start : start + _GRID_BLOCK]
-        cells = block[:, extra:].float().transpose(1, 2).reshape(len(block), -1, side, side)
-        pooled = F.adaptive_avg_pool2d(cells, grid).flatten(2).transpose(1, 2)
-        out[start : start + _GRID_BLOCK] = torch.cat([block[:, :extra].float(), pooled], dim=1)
-    return out
+    cells = hidden[:, extra:].float().transpose(1, 2).reshape(len(hidden), -1, side, side)
+    pooled = F.adaptive_avg_pool2d(cells, grid).flatten(2).transpose(1, 2)
+    return torch.cat([hidden[:, :extra].float(), pooled], dim=1).to(hidden.dtype)
 
 
 def _square(tokens: int) -> tuple[int, int]:

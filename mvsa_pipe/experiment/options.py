@@ -45,6 +45,8 @@ class CacheChoice:
             several joined by ``+`` are read together; the newest unless named.
         image: The image backbone's, alike.
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
+        memory_gib: Token states that need more memory are read from the disk again and again, in
+            blocks: slower, with the same results; 0 takes half of what is free.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -54,11 +56,16 @@ class CacheChoice:
     text: str | None = None
     image: str | None = None
     image_grid: int = 0
+    memory_gib: float = 0.0
 
     def __post_init__(self) -> None:
         if self.image_grid < 0:
             raise ConfigError(
                 "--image-grid cannot be used", expected="at least 0", found=self.image_grid
+            )
+        if not 0 <= self.memory_gib < float("inf"):
+            raise ConfigError(
+                "--memory-gib cannot be used", expected="at least 0", found=self.memory_gib
             )
         for modality in Modality:
             names = self.names_of(modality)

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.devices import free_memory_bytes
 from mvsa_pipe.errors import CacheError, ConfigError, SplitError, name_some
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.joined import load_features
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
 from mvsa_pipe.posts.split import PARTS
+from mvsa_pipe.streamed import StreamedFeatures, load_or_stream
 from mvsa_pipe.training.material import Material
 
 
@@ -91,6 +92,8 @@ class Experiment:
         lines = [f"{m}: {' + '.join(str(file.path) for file in f)}" for m, f in self.files.items()]
         sizes = ", ".join(f"{count:,} {part}" for part, count in self.sizes.items())
         lines.append(f"{self.protocol}: {sizes}")
+        if isinstance(self.material.features, StreamedFeatures):
+            lines.append("token states are streamed from the disk: memory has no room for them")
         if self.left_out:
             lines.append(f"left out, as their extraction skipped them: {len(self.left_out):,}")
         return lines
@@ -131,7 +134,10 @@ def prepare(
     for modality, of_it in files.items():
         for file in of_it:
             refuse_stale(posts, modality, file, set(ids))
-    features = load_features(files, ids, wanted, len(posts.classes), caches.image_grid)
+    limit = caches.memory_gib * 2**30 or free_memory_bytes() / 2
+    features = load_or_stream(
+        files, ids, wanted, len(posts.classes), caches.image_grid, limit_bytes=limit
+    )
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
     indices = _indices(split, ids)
     material = Material(

@@ -168,9 +168,9 @@ def _masks(course: Course) -> tuple[Mask, ...] | None:
     """The masks of one step; ``None`` if they depend on how long its texts are."""
     head, features = course.head, course.material.features
     ends = torch.zeros(2, dtype=torch.int64, device=course.material.train.device)
-    text = features.text_hidden
-    if Field.TEXT_HIDDEN in head.needs and text is not None:
-        ends = torch.stack([text.lengths.argmin(), text.lengths.argmax()])
+    counts = features.token_counts
+    if Field.TEXT_HIDDEN in head.needs and counts is not None:
+        ends = torch.stack([counts.argmin(), counts.argmax()])
     device = next(head.parameters()).device
     short, long = (masks_of(head, features.batch(end[None], head.needs).to(device)) for end in ends)
     return short if short == long else None

@@ -26,9 +26,8 @@ def text_lengths(head: FusionHead, features: ResidentFeatures) -> Int[Tensor, " 
     ``None`` for heads that read no tokens, and for those whose predictions depend on padding: they
     are batched as they were published.
     """
-    text = features.text_hidden
-    reads_tokens = Field.TEXT_HIDDEN in head.needs and text is not None
-    return text.lengths if text and reads_tokens and head.batch_independent else None
+    reads_tokens = Field.TEXT_HIDDEN in head.needs
+    return features.token_counts if reads_tokens and head.batch_independent else None
 
 
 @torch.inference_mode()

@@ -40,7 +40,7 @@ def test_every_task_computes_on_one_thread():
     before = torch.get_num_threads()
     seen = {}
 
-    def do(task, pulse):
+    def do(task, _):
         seen[task[0].record] = torch.get_num_threads()
         return []
 

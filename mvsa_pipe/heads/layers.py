@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int16
 from torch import Tensor, nn
 
 
@@ -43,21 +43,56 @@ class Dropout(nn.Module):
         drawn = x[:, :1] if self.across_tokens and x.dim() == 3 else x
         if self.given is not None:
             return x * self.given(drawn)
-        return x * draw_mask(torch.empty_like(drawn), self.probability, self.generator)
+        return x * draw_mask(drawn, self.probability, self.generator)
 
 
 def draw_mask(
-    out: Float[Tensor, "*axes"], probability: float, generator: torch.Generator | None
+    like: Float[Tensor, "*axes"], probability: float, generator: torch.Generator | None
 ) -> Float[Tensor, "*axes"]:
-    """Fills ``out`` with an inverted dropout mask: 0, or what makes up for the zeroes.
+    """An inverted dropout mask of a tensor's shape: 0, or what makes up for the zeroes.
+
+    Raises:
+        RuntimeError: There is no generator.
+    """
+    return bits_to_mask(draw_bits(like.numel(), generator), probability, like.dtype).view_as(like)
+
+
+def draw_bits(count: int, generator: torch.Generator | None) -> Int16[Tensor, " count"]:
+    """Random 16-bit numbers, all equally likely, from which masks are made.
+
+    On a CPU four of them are cut from each number that the generator draws: a mask drawn entry by
+    entry took a quarter of a small head's step.
 
     Raises:
         RuntimeError: There is no generator.
     """
     if generator is None:
         raise RuntimeError("dropout needs a generator: call use_generator before training")
-    keep = 1.0 - probability
-    return out.bernoulli_(keep, generator=generator).div_(keep)
+    device = generator.device
+    if device.type != "cpu":
+        low, past = -(2**15), 2**15
+        return torch.randint(
+            low, past, (count,), generator=generator, device=device, dtype=torch.int16
+        )
+    whole = torch.empty(-(-count // 4), dtype=torch.int64)
+    return whole.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
+
+
+def bits_to_mask(
+    bits: Int16[Tensor, "*axes"],
+    probability: float | Float[Tensor, "*ones"],
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "*axes"]:
+    """A mask from 16-bit numbers; the chance of dropping is met to 1 in 65,536, and made up for.
+
+    Args:
+        bits: What ``draw_bits`` drew.
+        probability: Chance of dropping an entry, one for all or in a shape that broadcasts.
+        dtype: Type of the mask.
+    """
+    below = torch.as_tensor(probability, device=bits.device).mul(2**16).round()
+    scale = (2**16 / (2**16 - below)).to(dtype)
+    return (bits >= (below - 2**15).to(torch.int32)) * scale
 
 
 class Projection(nn.Module):

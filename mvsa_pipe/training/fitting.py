@@ -11,6 +11,7 @@ from mvsa_pipe.devices import (
     cpu_threads,
     resolve_device,
     resolve_precision,
+    reuse_memory,
 )
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.features import HIDDEN, POOLED, Field
@@ -77,6 +78,8 @@ def fit_heads(
     Raises:
         MvsaError: As ``fit_head``.
     """
+    if resolve_device(plans[0].training.device).type == "cpu":
+        reuse_memory()
     courses = [_started(name, plan) for plan in plans]
     done: dict[int, Fitted] = {}
     for shape, places in _alike(courses):

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from mvsa_pipe.devices import Precision, arithmetic
 from mvsa_pipe.features import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import draw_mask
+from mvsa_pipe.heads.layers import bits_to_mask, draw_bits
 from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.pulse import Pulse
 from mvsa_pipe.training.step import learning_rate_factor
@@ -116,7 +116,7 @@ class Stack:
         self._lanes = [lane for lane in lanes if lane.course.goes_on]
         for lane in lanes:
             if not lane.course.goes_on:
-                lane.point_to(lane.leaf.detach().clone())  # lets go of the stack's memory
+                lane.leave()
         if self._lanes and len(self._lanes) < len(lanes):
             self._gather(self._lanes)
 
@@ -137,8 +137,10 @@ class Stack:
         self._class_weights = torch.stack([course.class_weights() for course in courses])
         norms = [course.options.clip_norm or float("inf") for course in courses]
         self._clip_norms = torch.tensor(norms, device=self._device)
-        keeps = [[1.0 - lane.rate(mask.layer) for lane in lanes] for mask in self._masks]
-        self._keeps = [torch.tensor(row, device=self._device) for row in keeps]
+        self._rates = [
+            torch.tensor([lane.layers[m.layer].probability for lane in lanes], device=self._device)
+            for m in self._masks
+        ]
 
     def _step(self, chosen: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, " S"]:
         """Moves every run one step; returns each one's loss before the move."""
@@ -192,22 +194,29 @@ class Stack:
         sizes = [shape.numel() for shape in self._shapes.values()]
         pieces = torch.split(self._weights, sizes, dim=1)
         return {
-            name: piece.view(-1, *shape)
+            name: _shaped(piece, shape)
             for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
         }
 
     def _draw(self, counts: Sequence[int], size: int) -> list[Tensor]:
         """The masks of one step: each run draws its own, in the order that it would alone."""
-        stacked = [
-            torch.ones((len(counts), size, *mask.shape[1:]), device=self._device)
+        every = [
+            torch.zeros(
+                (len(counts), size, *mask.shape[1:]), dtype=torch.int16, device=self._device
+            )
             for mask in self._masks
         ]
         for run, (lane, count) in enumerate(zip(self._lanes, counts, strict=True)):
-            for mask, rows in zip(self._masks, stacked, strict=True):
-                layer = lane.layers[mask.layer]
+            for mask, bits in zip(self._masks, every, strict=True):
                 if count:
-                    draw_mask(rows[run, :count], layer.probability, layer.generator)
-        return stacked
+                    own = bits[run, :count]
+                    own.copy_(
+                        draw_bits(own.numel(), lane.layers[mask.layer].generator).view_as(own)
+                    )
+        return [
+            bits_to_mask(bits, rates.view(-1, *[1] * (bits.dim() - 1)))
+            for bits, rates in zip(every, self._rates, strict=True)
+        ]
 
     def _move(self, gradient: Float[Tensor, "S W"], moving: Sequence[bool]) -> None:
         """Clips every run's gradient to its own norm and moves it at its own learning rate."""
@@ -234,7 +243,7 @@ class _Lane:
         self.course = course
         self.layers = course.head.dropouts()
         self._parameters = list(course.head.parameters())
-        vector = torch.cat([value.detach().flatten() for value in self._parameters])
+        vector = torch.cat([_flat(value) for value in self._parameters])
         self.leaf = nn.Parameter(vector)
         self.group: dict[str, Any] = {}
         self._steps = 0
@@ -245,16 +254,18 @@ class _Lane:
         self.leaf.data = row
         start = 0
         for value in self._parameters:
-            value.data = row[start : start + value.numel()].view(value.shape)
+            piece = row[None, start : start + value.numel()]
+            value.data = _shaped(piece, value.shape)[0]
             start += value.numel()
+
+    def leave(self) -> None:
+        """Gives the head parameters of its own, in torch's own order, outside the stack."""
+        for value in self._parameters:
+            value.data = value.data.clone(memory_format=torch.contiguous_format)
 
     def buffer(self, name: str) -> Tensor:
         """A buffer of the head."""
         return self.course.head.get_buffer(name)
-
-    def rate(self, layer: str) -> float:
-        """Chance of dropping an entry in a layer."""
-        return self.layers[layer].probability
 
     def aim(self, gradient: Float[Tensor, " W"]) -> None:
         """Hands the optimiser this step's gradient and learning rate."""
@@ -263,6 +274,22 @@ class _Lane:
         self.group["lr"] = options.learning_rate * factor
         self.leaf.grad = gradient
         self._steps += 1
+
+
+def _shaped(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S ..."]:
+    """One parameter of every run, out of its share of the vectors.
+
+    Matrices lie there transposed: the gradient of a stacked linear map comes out that way, and
+    turning it around in memory took longer than computing it.
+    """
+    if len(shape) == 2:
+        return pieces.view(-1, shape[1], shape[0]).transpose(1, 2)
+    return pieces.view(-1, *shape)
+
+
+def _flat(parameter: Tensor) -> Float[Tensor, " w"]:
+    """A parameter as its share of a vector, as ``_shaped`` reads it."""
+    return (parameter.t() if parameter.dim() == 2 else parameter).detach().flatten()
 
 
 def _side_by_side(

@@ -1,4 +1,6 @@
-"""Dropout, masked means and the blocks that heads share."""
+"""Dropout,
+draw_bits,
+draw_mask, masked means and the blocks that heads share."""
 
 import copy
 import math
@@ -23,8 +25,27 @@ def build_dropout(probability: float, *, across_tokens: bool = False) -> Dropout
 
 def test_dropout_keeps_the_mean():
     dropped = build_dropout(0.3)(torch.ones(200, 500))
-    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7], rel=2**-15)
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("count", [1, 3, 4, 1001])
+def test_masks_of_any_length_are_unbiased(probability, count):
+    generator = torch.Generator().manual_seed(0)
+    rounds = -(-200_000 // count)
+    masks = torch.stack(
+        [draw_mask(torch.ones(count), probability, generator) for _ in range(rounds)]
+    )
+    assert masks.mean().item() == pytest.approx(1.0, abs=0.03)
+    each_place = (masks == 0).float().mean(dim=0)
+    assert (each_place - probability).abs().max() < 6 * (probability / rounds) ** 0.5
+
+
+def test_a_shorter_mask_is_the_beginning_of_a_longer_one():
+    """Runs whose last batches differ in size share a stack."""
+    short, long = (draw_bits(count, torch.Generator().manual_seed(5)) for count in (10, 50))
+    assert torch.equal(short, long[:10])
 
 
 def test_dropout_repeats_with_its_generator():

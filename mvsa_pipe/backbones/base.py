@@ -53,12 +53,14 @@ class Backbone(ABC):
 
     Attributes:
         modality: Which half of the post it reads.
+        takes_weights: Whether it is loaded from weights, or draws them from a seed.
         module: The network.
         width: ``D``.
         identity: What a cache's fingerprint is made from.
     """
 
     modality: ClassVar[Modality]
+    takes_weights: ClassVar[bool] = True
     module: nn.Module
     width: int
     identity: BackboneIdentity
@@ -70,6 +72,13 @@ class Backbone(ABC):
     def to(self, device: torch.device) -> None:
         """Moves the network to a device."""
         self.module.to(device)
+
+    def describe_beside(self, folder: Path) -> None:  # noqa: B027  # most have nothing to say
+        """Writes what ``--weights`` wants to find beside a file of this network's weights.
+
+        That is its architecture and what prepares its input, as far as the name does not say it
+        all; nothing unless a subclass has something to say.
+        """
 
 
 class TextBackbone(Backbone):

@@ -83,6 +83,10 @@ class DinoV2(ImageBackbone):
             use_swiglu_ffn=swiglu,
         )
 
+    def describe_beside(self, folder: Path) -> None:
+        """Configuration; the preprocessing is the same for all."""
+        self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[224, 224, 3]``."""
         return self._rule.pixels(image)

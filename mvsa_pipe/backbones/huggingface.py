@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -100,12 +101,18 @@ class HuggingFaceText(TextBackbone):
                 expected="tokenizer.json, or files that convert to it",
                 hint="put them beside its config.json",
             )
+        self._whole_tokenizer = tokenizer
         self._tokenizer = tokenizer.backend_tokenizer
         # A tokenizer.json can carry its own truncation and padding; both are ours to decide.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._closing = _closing_tokens(self._tokenizer.encode("a").special_tokens_mask)
         self.pad_id = int(tokenizer.pad_token_id or 0)
+
+    def describe_beside(self, folder: Path) -> None:
+        """Configuration and tokenizer."""
+        self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+        self._whole_tokenizer.save_pretrained(folder)
 
     def _tokenizer_digest(self) -> str:
         return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()[:32]
@@ -206,6 +213,11 @@ class HuggingFaceImage(ImageBackbone):
             ) from error
         self.tokens, self.width = int(hidden.shape[1]), int(hidden.shape[2])
         self._pixels_shape = grey.shape
+
+    def describe_beside(self, folder: Path) -> None:
+        """Configuration and image processor."""
+        self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+        self._processor.save_pretrained(folder)
 
     def prepare(self, image: Image.Image) -> NDArray[np.float32]:
         """What the model's own processor makes of the picture, ``[3, H, W]``."""

@@ -1,8 +1,10 @@
 """The published image preprocessing of convolutional and transformer classifiers, by Pillow."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,6 +112,29 @@ class ImagePreprocessing:
         fields["std"] = " ".join(map(str, self.std))
         decoder = "pillow" if exact else "simplejpeg, and only the crop resized"
         return {"decoder": decoder, **{k: _plain(v) for k, v in fields.items()}}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any], decode: Decode) -> "ImagePreprocessing":
+        """Reads what ``as_fields`` gave; how pictures are decoded is the user's choice.
+
+        Raises:
+            ValueError: A field has a value that cannot be used.
+            KeyError: A field is missing.
+        """
+        return cls(
+            resize_px=int(fields["resize_px"]),
+            crop_px=int(fields["crop_px"]),
+            interpolation=Interpolation(fields["interpolation"]),
+            crop_rounding=CropRounding(fields["crop_rounding"]),
+            mean=_three(fields["mean"]),
+            std=_three(fields["std"]),
+            decode=decode,
+        )
+
+
+def _three(text: str) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in text.split())
+    return red, green, blue
 
 
 def _plain(value: object) -> str | int | float:

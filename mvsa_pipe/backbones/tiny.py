@@ -43,6 +43,8 @@ class TinyText(TextBackbone):
         ConfigError: Weights or a pooler were asked for; it has neither.
     """
 
+    takes_weights = False
+
     def __init__(self, options: BackboneOptions) -> None:
         _refuse_weights(options)
         if options.pooling is Pooling.POOLER:
@@ -100,6 +102,7 @@ class TinyImage(ImageBackbone):
         ConfigError: Weights were asked for; they are drawn from the seed.
     """
 
+    takes_weights = False
     _published_rule = ImagePreprocessing(72, 64, Interpolation.BILINEAR, CropRounding.ROUND)
 
     def __init__(self, options: BackboneOptions) -> None:

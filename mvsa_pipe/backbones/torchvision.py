@@ -1,5 +1,6 @@
 """The open door to torchvision's classifiers: the last feature map before the classifier."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,11 +26,12 @@ from mvsa_pipe.backbones.base import (
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.weights import fill, local_hint, read_state
-from mvsa_pipe.durable import make_folder
+from mvsa_pipe.durable import make_folder, write_json
 from mvsa_pipe.errors import BackboneError
 from mvsa_pipe.registry import Registry, Row
 
 _DEFAULT_WEIGHTS = "IMAGENET1K_V1"
+_RULE_FILE = "preprocessing.json"
 
 # torchvision's files carry the first digits of their SHA-256 in their name.
 _DIGEST = re.compile(r"-([0-9a-f]{8,})\.")
@@ -46,8 +48,9 @@ class TorchvisionImage(ImageBackbone):
     """A torchvision classifier up to its last feature map ``[B, D, h, w]``.
 
     Tokens are the map's cells, the pooled vector is their mean. Preprocessing is the one published
-    with the weights; a local file is taken to follow the model's first published weights
-    (``IMAGENET1K_V1``), whose rule stands in the fingerprint.
+    with the weights; a local file follows the rule of a ``preprocessing.json`` beside it, or is
+    taken to follow the model's first published weights (``IMAGENET1K_V1``). The rule stands in the
+    fingerprint.
 
     Raises:
         UnknownNameError: torchvision has no such model.
@@ -59,7 +62,9 @@ class TorchvisionImage(ImageBackbone):
         model_name = self._model_name(options)
         named = _named_weights(model_name, options)
         path = Path(options.weights or "")
-        self._rule = _published_rule(named or _first_weights(model_name), options)
+        self._rule = (_rule_beside(path, options) if named is None else None) or _published_rule(
+            named or _first_weights(model_name), options
+        )
         self.decode = options.decode
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
             self.module = models.get_model(model_name, weights=None)
@@ -90,6 +95,10 @@ class TorchvisionImage(ImageBackbone):
             .name
         )
 
+    def describe_beside(self, folder: Path) -> None:
+        """The preprocessing, which a file of weights would not tell."""
+        write_json(folder / _RULE_FILE, self._rule.as_fields())
+
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
         return self._rule.pixels(image)
@@ -114,6 +123,20 @@ def _named_weights(model_name: str, options: BackboneOptions) -> models.WeightsE
         expected=f"a path, or one of {', '.join(table.__members__)}",
         hint=local_hint(options.name),
     )
+
+
+def _rule_beside(path: Path, options: BackboneOptions) -> ImagePreprocessing | None:
+    """The preprocessing that lies beside a file of weights, if one does."""
+    file = path.parent / _RULE_FILE
+    if not file.is_file():
+        return None
+    try:
+        rule = ImagePreprocessing.from_fields(json.loads(file.read_text("utf-8")), options.decode)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BackboneError(
+            "The preprocessing beside these weights cannot be read", where=file, found=error
+        ) from error
+    return rule
 
 
 def _first_weights(model_name: str) -> models.WeightsEnum:

@@ -11,8 +11,10 @@ from mvsa_pipe import __version__
 from mvsa_pipe.cli import cache, data
 from mvsa_pipe.cli.backbones import backbones
 from mvsa_pipe.cli.bench import bench
+from mvsa_pipe.cli.compare import compare
 from mvsa_pipe.cli.console import report_error, report_interrupt, report_surprise
 from mvsa_pipe.cli.evaluate import evaluate
+from mvsa_pipe.cli.export import export
 from mvsa_pipe.cli.extract import extract
 from mvsa_pipe.cli.fit import fit
 from mvsa_pipe.cli.heads import heads
@@ -71,7 +73,7 @@ app.command()(quickstart)
 app.add_typer(data.app, name="data")
 app.command()(extract)
 app.add_typer(cache.app, name="cache")
-for _verb in (fit, evaluate, predict, bench, heads, backbones):
+for _verb in (fit, evaluate, predict, bench, compare, export, heads, backbones):
     app.command()(_verb)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import describe_device, resolve_device
+from mvsa_pipe.energy import counted_joules, spent_joules
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.heads import HEADS
@@ -106,8 +107,14 @@ def run_heads(
         for a in assignments
     ]
     plans = [Plan(a.experiment.material, a.training, a.head_options) for a in placed]
+    device = resolve_device(assignments[0].training.device)
+    joules_before = counted_joules(device)
     runs = fit_heads(head, plans, pulse, threads)
-    return [_scored(a, head, fitted) for a, fitted in zip(placed, runs, strict=True)]
+    joules = spent_joules(joules_before, counted_joules(device))
+    results = [_scored(a, head, fitted) for a, fitted in zip(placed, runs, strict=True)]
+    for result in results:  # what runs that were trained side by side took each is not known
+        result.record["energy_joules"] = joules if len(results) == 1 else None
+    return results
 
 
 def _scored(assignment: Assignment, head: str, fitted: Fitted) -> Result:

@@ -119,7 +119,7 @@ class SingleKeyAttention(nn.Module):
     ) -> Float[Tensor, "B Q D"]:
         """What every query finds: the only key."""
         values: Tensor = self.value(keys)
-        shares = values.view(len(values), self.n_attn, -1)
+        shares = values.view(values.shape[0], self.n_attn, -1)
         weights = self.dropout(torch.ones_like(shares[..., :1]))
         found: Tensor = self.output((weights * shares).view_as(values))
         return found.expand(-1, queries.shape[1], -1)

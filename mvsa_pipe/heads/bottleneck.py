@@ -95,7 +95,7 @@ class Bottleneck(TokenHead):
             zip(self.text_layers, self.image_layers, strict=True)
         ):
             if depth == self.before_fusion:
-                shared = self.shared.expand(len(text), -1, -1)
+                shared = self.shared.expand(text.shape[0], -1, -1)
             # of the last layer only the first token is read
             wanted = 1 if depth == last else None
             text, from_text = _step(of_text, text, shared, text_mask, wanted)
@@ -122,5 +122,5 @@ def _step(
 
 def _extend(mask: Bool[Tensor, "B X"], *, before: int = 0, behind: int = 0) -> Bool[Tensor, "B Y"]:
     """The mask with real tokens added before and behind."""
-    posts = len(mask)
+    posts = mask.shape[0]  # not len(): a traced graph would keep the number
     return torch.cat([mask.new_ones(posts, before), mask, mask.new_ones(posts, behind)], dim=1)

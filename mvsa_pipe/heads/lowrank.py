@@ -77,4 +77,4 @@ class LowRankFusion(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """The fused vector."""
         products: Tensor = self.text_factors(text) * self.image_factors(image)
-        return products.view(len(products), self.rank, -1).sum(dim=1)
+        return products.view(products.shape[0], self.rank, -1).sum(dim=1)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mvsa_pipe.errors import RunError, name_some
-from mvsa_pipe.runs.layout import CONFIG, HEAD, METRICS, SCHEMA, SPLIT
+from mvsa_pipe.runs.layout import CONFIG, HEAD, METRICS, PREDICTIONS, SCHEMA, SPLIT
 
 _FIT_AGAIN = "mvsa fit with the same options makes the run again"
 
@@ -29,6 +29,23 @@ class Member:
     post_id: str
     split: str
     label: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What ``predictions.csv`` holds of one post, but for the probabilities.
+
+    Attributes:
+        post_id: The post.
+        split: The part that it was in.
+        label: Its true class.
+        prediction: The most probable class.
+    """
+
+    post_id: str
+    split: str
+    label: str
+    prediction: str
 
 
 @dataclass(frozen=True)
@@ -51,18 +68,28 @@ class Run:
         Raises:
             RunError: The list is missing or damaged.
         """
-        path = self.path / SPLIT
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = csv.DictReader(file, strict=True)
-                members = [Member(row["id"], row["split"], row["label"]) for row in rows]
-            if not members:
-                raise ValueError("it is empty")
-            return members
-        except (OSError, ValueError, KeyError, csv.Error) as error:
+        rows = _read_table(self.path / SPLIT, "list of posts", ("id", "split", "label"))
+        return [Member(*row) for row in rows]
+
+    def predictions(self) -> list[Recorded]:
+        """What the run said of the posts that it was scored on, in their order.
+
+        Raises:
+            RunError: The table is missing or damaged, or names classes that the run has not.
+        """
+        path, columns = self.path / PREDICTIONS, ("post_id", "split", "label", "prediction")
+        recorded = [Recorded(*row) for row in _read_table(path, "predictions", columns)]
+        named = {name for row in recorded for name in (row.label, row.prediction)}
+        strange = sorted(named - set(self.config["data"]["classes"]))
+        if strange:
             raise RunError(
-                "This run's list of posts cannot be read", where=path, found=error, hint=_FIT_AGAIN
-            ) from error
+                "This run's predictions are of classes that it does not have",
+                where=path,
+                expected=", ".join(self.config["data"]["classes"]),
+                found=name_some(map(repr, strange)),
+                hint=_FIT_AGAIN,
+            )
+        return recorded
 
     def head_state(self) -> dict[str, Tensor]:
         """The trained weights.
@@ -112,6 +139,24 @@ def open_run(path: Path) -> Run:
             hint=_FIT_AGAIN,
         )
     return Run(path, config, metrics)
+
+
+def _read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Some columns of a table that a run wrote, row by row.
+
+    Raises:
+        RunError: It is missing, damaged or empty.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [tuple(row[c] for c in columns) for row in csv.DictReader(file, strict=True)]
+        if not rows or any(value is None for row in rows for value in row):
+            raise ValueError("it is empty" if not rows else "a row was cut short")
+        return rows
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise RunError(
+            f"This run's {what} cannot be read", where=path, found=error, hint=_FIT_AGAIN
+        ) from error
 
 
 def _runs_in(folder: Path) -> list[Path]:

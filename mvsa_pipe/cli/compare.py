@@ -1,0 +1,97 @@
+"""``mvsa compare``: runs side by side, from their records."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mvsa_pipe.cli.console import interval, line, out, show_json, size
+from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.tables import add_numbers, add_references, add_scores, score_table, titled
+from mvsa_pipe.comparison.options import CompareOptions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.comparison.compare import Comparison
+
+# What stands in a table where a record does not say.
+_UNKNOWN = "–"
+
+
+@expand
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders; all others are compared with the first.")
+    ],
+    options: CompareOptions,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Compare runs on the same posts: scores, paired tests, and what each cost, from their records.
+
+    Nothing is computed again. Runs over different posts are refused unless --shared-posts says to
+    compare them on the posts that all of them held out.
+    """
+    from mvsa_pipe.comparison.compare import compare as compare_runs
+    from mvsa_pipe.comparison.words import sentences
+    from mvsa_pipe.runs import open_run
+
+    done = compare_runs([open_run(path) for path in runs], options)
+    words = sentences(done)
+    if json:
+        show_json({**done.as_record(), "sentences": words})
+        return
+    record = done.as_record()
+    _show_scores(done, record)
+    _show_tests(record)
+    _show_costs(done)
+    for sentence in words:
+        line(sentence)
+
+
+def _show_scores(done: "Comparison", record: dict[str, Any]) -> None:
+    note = "test" if done.part == "test" else "val, on which epochs were selected: optimistic"
+    posts = f"{done.posts:,} posts"
+    if done.posts != done.posts_of_first or len(done.protocols) > 1:
+        posts = f"the {done.posts:,} posts that all runs share"
+    table = score_table(f"{' / '.join(done.protocols)} · {note} · {posts}", "run")
+    for row in record["rows"]:
+        mark = "" if row["batch_independent"] else " †"
+        add_scores(table, f"{row['name']} ({row['head']}){mark}", row["scores"])
+    table.add_section()
+    add_references(table, record["references"])
+    out.print(table)
+
+
+def _show_tests(record: dict[str, Any]) -> None:
+    first, *others = record["rows"]
+    table = titled(f"against {first['name']}", "run")
+    add_numbers(
+        table, "accuracy, points", "macro-F1, points", "right alone", "McNemar p", "agree %"
+    )
+    for row in others:
+        pair = row["paired"]
+        test = pair["mcnemar"]
+        gains = (_points(pair["differences"][k]) for k in ("accuracy", "f1_macro"))
+        alone = f"{test['only_second']:,} : {test['only_first']:,}"
+        p_value = f"{test['p_value']:.3g}"
+        table.add_row(row["name"], *gains, alone, p_value, f"{100 * pair['agreement']:.1f}")
+    out.print(table)
+
+
+def _points(difference: dict[str, Any]) -> str:
+    return f"{100 * difference['value']:+.1f} {interval(difference['interval'])}"
+
+
+def _show_costs(done: "Comparison") -> None:
+    table = titled("what training cost", "run")
+    add_numbers(table, "seconds", "process memory", "GPU memory", "parameters", "energy")
+    for row in done.rows:
+        cost = row.cost
+        table.add_row(
+            row.name,
+            _UNKNOWN if cost.seconds is None else f"{cost.seconds:,.1f}",
+            _UNKNOWN if cost.peak_memory_bytes is None else size(cost.peak_memory_bytes),
+            _UNKNOWN if cost.peak_gpu_bytes is None else size(cost.peak_gpu_bytes),
+            _UNKNOWN if cost.parameters_trained is None else f"{cost.parameters_trained:,}",
+            _UNKNOWN if cost.energy_joules is None else f"{cost.energy_joules:,.0f} J",
+        )
+    out.print(table)

@@ -1,0 +1,41 @@
+"""``mvsa export``: a run as a folder of its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvsa_pipe.cli.console import line, progress, remark, show_json, size
+from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.export.options import ExportOptions
+
+
+@expand
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    options: ExportOptions,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Write a run as a folder that needs neither cache nor weights: head, backbones, model card.
+
+    It loads by one call, load_exported of mvsa_pipe.export. ONNX files of the head and of the
+    whole model are checked against torch; what cannot be written as ONNX is named, and left out.
+    """
+    from mvsa_pipe.export.write import export_run
+    from mvsa_pipe.runs import open_run
+
+    opened = open_run(run)
+    with progress() as screen:
+        done = export_run(opened, options, screen)
+    for file in done.onnx:
+        if file.fault:
+            remark((f"{file.name} could not be written", "yellow"), f": {file.fault}")
+    if json:
+        show_json(done.as_record())
+        return
+    for name, count in done.files.items():
+        line(f"{name}  {size(count)}")
+    for file in done.onnx:
+        if file.largest_difference is not None:
+            line(f"{file.name}: at most {file.largest_difference:.1g} from torch's probabilities")
+    line(f"exported: {done.folder}; from mvsa_pipe.export import load_exported loads it")

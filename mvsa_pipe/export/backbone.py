@@ -1,0 +1,186 @@
+"""The backbones of a run as it used them: loaded, written into an exported folder, and read again.
+
+``run_backbone`` is the one place that knows where a run's backbones come from: those that its
+caches were extracted with, under the weights that fine-tuning left in the run's folder, if it did.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.base import Backbone, ImageBackbone, TextBackbone, weights_digest
+from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.backbones.weights import fill, read_state
+from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
+from mvsa_pipe.devices import Precision
+from mvsa_pipe.durable import make_folder, storage_errors
+from mvsa_pipe.errors import CacheError, MvsaError, RunError
+from mvsa_pipe.export.layout import weights_file
+from mvsa_pipe.extraction.repair import backbone_from_record
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.runs import Run
+
+_TUNED_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class RunBackbone:
+    """A backbone and how a run used it.
+
+    Attributes:
+        backbone: The frozen network, on the CPU.
+        options: How it is built again; its name is free of this machine's paths.
+        precision: Arithmetic of the features that the head was trained on.
+        dtype: Type in which they were stored.
+    """
+
+    backbone: TextBackbone | ImageBackbone
+    options: BackboneOptions
+    precision: Precision
+    dtype: StoredDtype
+
+    def as_record(self) -> dict[str, Any]:
+        """What an exported folder's ``config.json`` says of it."""
+        identity, options = self.backbone.identity, self.options
+        return {
+            "name": options.name,
+            "pooling": identity.pooling if options.modality is Modality.TEXT else None,
+            "max_tokens": options.max_tokens,
+            "decode": options.decode.value,
+            "precision": self.precision.value,
+            "dtype": self.dtype.value,
+            "weights": identity.weights,
+            "preprocessing": dict(identity.preprocessing),
+            "width": self.backbone.width,
+        }
+
+
+def run_backbone(run: Run, modality: Modality) -> RunBackbone:
+    """Loads the backbone that made one half of a run's features, as the run used it.
+
+    Raises:
+        RunError: The run joins several, or does not say which it used.
+        BackboneError: Its weights cannot be had.
+        CacheError: They are no longer those that the run was trained on.
+    """
+    found = run.config["caches"].get(modality.value) or []
+    records = found if isinstance(found, list) else [found]  # a list where several are joined
+    if len(records) != 1:
+        raise RunError(
+            f"Only runs of one {modality} backbone can be exported",
+            where=run.path,
+            found=f"{len(records)} {modality} backbones",
+            hint="mvsa fit with one backbone a modality makes such a run",
+        )
+    (record,) = records
+    fingerprint = Fingerprint.from_json(record["fingerprint"])
+    options = backbone_from_record(record.get("backbone"), record.get("path"))
+    backbone = load_backbone(options)
+    tuned = run.path / f"{modality}{_TUNED_SUFFIX}"
+    if "finetune" in run.config and tuned.is_file():
+        _lay_over(backbone, tuned)
+    else:
+        _require_same(backbone, fingerprint, run)
+    name = options.name if options.folder is None else f"{options.family}:{options.folder.name}"
+    return RunBackbone(
+        backbone,
+        replace(options, name=name, weights=None),
+        Precision(fingerprint.precision),
+        fingerprint.dtype,
+    )
+
+
+def _lay_over(backbone: Backbone, file: Path) -> None:
+    """Replaces all weights of a loaded backbone."""
+    fill(backbone.module, read_state(file), file)
+    backbone.freeze()
+    backbone.identity = replace(backbone.identity, weights=weights_digest(backbone.module))
+
+
+def _require_same(backbone: Backbone, fingerprint: Fingerprint, run: Run) -> None:
+    identity = backbone.identity
+    pairs = {
+        "weights": (fingerprint.weights, identity.weights),
+        "preprocessing": (fingerprint.preprocessing, identity.preprocessing),
+        "pooling": (fingerprint.pooling, identity.pooling),
+    }
+    found = [f"{k} {b}, not {a}" for k, (a, b) in pairs.items() if a != b]
+    if found:
+        raise CacheError(
+            f"Backbone {identity.name} is no longer the one that this run's features came from",
+            where=run.path,
+            found="; ".join(found),
+            hint="bring its weights back to where they were, or extract and fit again",
+        )
+
+
+def write_backbone(part: RunBackbone, folder: Path, modality: Modality) -> None:
+    """Writes a backbone's weights and what prepares its input.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    file = weights_file(folder, modality)
+    make_folder(file.parent)
+    state = part.backbone.module.state_dict()
+    # Copies, as safetensors refuses tensors that share their memory.
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    with storage_errors(file):
+        save_file(tensors, file)
+        part.backbone.describe_beside(file.parent)
+
+
+def read_backbone(folder: Path, modality: Modality, record: Mapping[str, Any]) -> RunBackbone:
+    """Reads what ``write_backbone`` wrote, and makes sure that it is that.
+
+    Raises:
+        RunError: It is missing, damaged, or something else.
+    """
+    file = weights_file(folder, modality)
+    pooling = Pooling(record["pooling"]) if record["pooling"] else None
+    options = BackboneOptions(
+        record["name"], None, pooling, record["max_tokens"], Decode(record["decode"])
+    )
+    try:
+        backbone = _built(options, file)
+    except MvsaError as error:
+        raise RunError(
+            f"The {modality} backbone of this exported folder cannot be loaded",
+            where=file,
+            found=error.paragraph(),
+            hint="mvsa export writes it again",
+        ) from error
+    part = RunBackbone(backbone, options, Precision(record["precision"]), _dtype(record))
+    now = part.as_record()
+    changed = [key for key in record if now[key] != record[key]]
+    if changed:
+        raise RunError(
+            f"The {modality} backbone of this exported folder is not the one that was written",
+            where=file.parent,
+            expected="; ".join(f"{key} {record[key]}" for key in changed),
+            found="; ".join(f"{key} {now[key]}" for key in changed),
+            hint="mvsa export writes it again",
+        )
+    return part
+
+
+def _dtype(record: Mapping[str, Any]) -> StoredDtype:
+    return StoredDtype(record["dtype"])
+
+
+def _built(options: BackboneOptions, file: Path) -> TextBackbone | ImageBackbone:
+    from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
+
+    table = TEXT_BACKBONES if options.modality is Modality.TEXT else IMAGE_BACKBONES
+    if table.load(options.family).takes_weights:
+        return load_backbone(replace(options, weights=str(file)))
+    backbone = load_backbone(options)
+    _lay_over(backbone, file)
+    return backbone
+
+
+__all__ = ["RunBackbone", "read_backbone", "run_backbone", "write_backbone"]

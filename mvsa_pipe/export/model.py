@@ -1,0 +1,248 @@
+"""An exported folder at work: texts and pictures in, classes and probabilities out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from mvsa_pipe.backbones.base import TextBackbone
+from mvsa_pipe.backbones.options import Decode
+from mvsa_pipe.devices import resolve_device
+from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
+from mvsa_pipe.export.backbone import RunBackbone, read_backbone
+from mvsa_pipe.export.layout import CONFIG, HEAD, SCHEMA
+from mvsa_pipe.extraction.clock import Clock
+from mvsa_pipe.extraction.contents import Content
+from mvsa_pipe.extraction.forward import Forward
+from mvsa_pipe.extraction.image_work import ImageWork
+from mvsa_pipe.extraction.text_work import TextWork
+from mvsa_pipe.extraction.work import Work
+from mvsa_pipe.features import FeatureSizes, Field
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.images import decode_image, decode_image_fast
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.resident import RaggedText, ResidentFeatures, to_grid
+from mvsa_pipe.training.scoring import SCORING_BATCH, predict_probabilities
+
+# Texts and pictures a forward pass of a backbone, as extractions have them unless told.
+_CPU_BATCH, _GPU_BATCH = 8, 64
+
+Picture = str | Path | bytes
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A head with the backbones that it was trained on, in the arithmetic that it was trained on.
+
+    Attributes:
+        classes: Names of the classes, in the order of the probabilities.
+        head: The head, in eval mode.
+        parts: The backbone of each half that the head reads.
+        image_grid: Image tokens are averaged to so many rows and columns; 0 keeps all.
+        device: Where all of it computes.
+    """
+
+    classes: tuple[str, ...]
+    head: FusionHead
+    parts: dict[Modality, RunBackbone]
+    image_grid: int
+    device: torch.device
+
+    def predict(
+        self, texts: Sequence[str] | None = None, images: Sequence[Picture] | None = None
+    ) -> list[str]:
+        """The most probable class of every post.
+
+        Args:
+            texts: One text a post; may be left out where the head reads none.
+            images: One picture a post, as a path or as a file's bytes; alike.
+
+        Raises:
+            ConfigError: What the head reads is missing, or there are not as many of both.
+            DataError: Pictures cannot be read; names them by their places.
+        """
+        best = self.predict_proba(texts, images).argmax(axis=1)
+        return [self.classes[int(place)] for place in best]
+
+    def predict_proba(
+        self, texts: Sequence[str] | None = None, images: Sequence[Picture] | None = None
+    ) -> NDArray[np.float32]:
+        """Probability of each class ``[N, C]`` for every post, taken as by ``predict``.
+
+        Raises:
+            ConfigError: As ``predict``.
+            DataError: As ``predict``.
+        """
+        given = self._contents(texts, images)
+        count = len(next(iter(given.values())))
+        blocks = [np.zeros((0, len(self.classes)), np.float32)]
+        for start in range(0, count, SCORING_BATCH):
+            block = {m: items[start : start + SCORING_BATCH] for m, items in given.items()}
+            features = self._features(block)
+            every = torch.arange(len(features), device=self.device)
+            blocks.append(predict_probabilities(self.head, features.to(self.device), every))
+        return np.concatenate(blocks)
+
+    def _contents(
+        self, texts: Sequence[str] | None, images: Sequence[Picture] | None
+    ) -> dict[Modality, list[Content]]:
+        """What the head reads of every post."""
+        given: dict[Modality, Sequence[Any] | None] = {
+            Modality.TEXT: texts,
+            Modality.IMAGE: images,
+        }
+        wrong = isinstance(texts, str) or isinstance(images, Picture)  # one post, not a list
+        sizes = {f"{m}s": len(v) for m, v in given.items() if v is not None and not wrong}
+        if wrong or any(given[m] is None for m in self.parts) or len(set(sizes.values())) > 1:
+            raise ConfigError(
+                "This model needs what its head reads of every post, in lists of one length",
+                expected=" and ".join(f"{modality}s=[…]" for modality in self.parts),
+                found=", ".join(f"{count} {name}" for name, count in sizes.items()) or "no lists",
+            )
+        makers = {Modality.TEXT: _text, Modality.IMAGE: _picture}
+        return {m: [makers[m](n, v) for n, v in enumerate(given[m] or ())] for m in self.parts}
+
+    def _features(self, given: Mapping[Modality, Sequence[Content]]) -> ResidentFeatures:
+        sizes, count = self.head.sizes, len(next(iter(given.values())))
+        made: dict[str, Any] = {}
+        for modality, items in given.items():
+            pooled, hidden, bounds = self._encoded(modality, items)
+            if modality is Modality.TEXT:
+                made["text_pooled"] = pooled
+                lengths = bounds[:, 1] - bounds[:, 0]
+                made["text_hidden"] = RaggedText(hidden, bounds[:, 0], lengths)
+            else:
+                made["image_pooled"] = pooled
+                made["image_hidden"] = to_grid(hidden, self.image_grid)
+        return ResidentFeatures(tuple(map(str, range(count))), sizes, **made)
+
+    def _encoded(
+        self, modality: Modality, items: Sequence[Content]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pooled vectors and image states in the posts' order, text states with their bounds."""
+        work = self._work(modality)
+        ids = {item.id for item in items}
+        done = [work.compute(part) for part in work.parts(items, [ids])]
+        refused = [refusal for part in done for refusal in part.refused[0]]
+        if refused:
+            raise DataError(
+                f"{len(refused):,} of these pictures cannot be read",
+                found=name_some(f"images[{r.id}]: {r.reason}" for r in refused),
+            )
+        rows = [part.rows[0] for part in done if part.rows[0] is not None]
+        places = {post_id: n for n, post_id in enumerate(i for r in rows for i in r.ids)}
+        order = torch.tensor([places[item.id] for item in items])
+        pooled = torch.from_numpy(np.concatenate([r.pooled for r in rows]))[order]
+        hidden = torch.from_numpy(np.concatenate([r.hidden for r in rows]))
+        if modality is Modality.IMAGE:
+            return pooled, hidden[order], order
+        lengths = torch.from_numpy(np.concatenate([np.diff(r.bounds()) for r in rows]))
+        ends = lengths.cumsum(0)
+        return pooled, hidden, torch.stack([ends - lengths, ends], dim=1)[order]
+
+    def _work(self, modality: Modality) -> Work:
+        part = self.parts[modality]
+        size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
+        if isinstance(part.backbone, TextBackbone):
+            text = Forward(part.backbone, self.device, part.precision, part.dtype)
+            return TextWork(text, size, Clock())
+        image = Forward(part.backbone, self.device, part.precision, part.dtype)
+        return ImageWork([image], size, Clock())
+
+
+def _text(place: int, text: str) -> Content:
+    return Content(str(place), "", text=text.replace("\0", ""))
+
+
+def _picture(place: int, picture: Picture) -> Content:
+    return Content(str(place), "", open_image=partial(_decoded, picture))
+
+
+def _decoded(picture: Picture, decode: Decode) -> Image.Image:
+    decoder = decode_image if decode is Decode.EXACT else decode_image_fast
+    if isinstance(picture, bytes):
+        return decoder(picture, f"{len(picture):,} bytes")
+    try:
+        return decoder(Path(picture).read_bytes(), str(picture))
+    except OSError as error:
+        raise DataError(f"There is no such picture: {picture}", found=error) from error
+
+
+def open_exported(folder: Path, device: str) -> ExportedModel:
+    """Loads an exported folder.
+
+    Raises:
+        RunError: It is none, or a file is missing or damaged.
+        ConfigError: The device is absent.
+    """
+    where = resolve_device(device)
+    config = read_config(folder)
+    try:
+        sizes = FeatureSizes(**config["sizes"])
+        head = build_head(config["head"], sizes, 0, config["head_options"])
+        head.load_state_dict(load_file(folder / HEAD))
+        parts = {
+            Modality(name): read_backbone(folder, Modality(name), record)
+            for name, record in config["backbones"].items()
+        }
+        classes, grid = tuple(config["classes"]), int(config["image_grid"])
+    except MvsaError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(
+            "This exported folder is damaged",
+            where=folder,
+            found=f"{type(error).__name__}: {error}",
+            hint="mvsa export writes it again",
+        ) from error
+    for part in parts.values():
+        part.backbone.to(where)
+    return ExportedModel(classes, head.eval().to(where), parts, grid, where)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """An exported folder's ``config.json``.
+
+    Raises:
+        RunError: It is missing, damaged, or of another version.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        schema = config.get("exported_schema")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(
+            "There is no exported model here",
+            where=folder,
+            expected="a folder that mvsa export wrote",
+            found=error,
+        ) from error
+    if schema != SCHEMA:
+        raise RunError(
+            "This is no exported model, or one of another version",
+            where=folder,
+            expected=f"exported_schema {SCHEMA} in its {CONFIG}",
+            found=schema,
+            hint="mvsa export RUN --output FOLDER writes one",
+        )
+    return dict(config)
+
+
+def needed(head: FusionHead) -> list[Modality]:
+    """The halves of a post that a head reads."""
+    modalities = {field.modality for field in head.needs}
+    return [modality for modality in Modality if modality in modalities]
+
+
+def declared(head: FusionHead) -> list[Field]:
+    """The features that a head reads, in their fixed order."""
+    return [field for field in Field if field in head.needs]

@@ -1,0 +1,192 @@
+"""Writes a run as a folder that needs nothing else, whole or not at all."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors.torch import save_file
+
+from mvsa_pipe.durable import make_folder, storage_errors, write_bytes, write_json
+from mvsa_pipe.errors import MvsaError, StorageError
+from mvsa_pipe.export.backbone import run_backbone, write_backbone
+from mvsa_pipe.export.card import model_card
+from mvsa_pipe.export.graphs import HeadGraph, ModelGraph
+from mvsa_pipe.export.layout import CARD, CONFIG, HEAD, HEAD_ONNX, MODEL_ONNX, SCHEMA
+from mvsa_pipe.export.model import ExportedModel, needed, open_exported
+from mvsa_pipe.export.onnx_files import OnnxFile, write_onnx
+from mvsa_pipe.export.options import ExportOptions
+from mvsa_pipe.export.samples import TEXTS, head_batches, model_batches, pictures
+from mvsa_pipe.inference.loading import load_head
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.provenance import now, package_versions
+from mvsa_pipe.runs import Run
+
+_CPU = "cpu"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported folder.
+
+    Attributes:
+        folder: Where it lies.
+        files: Bytes of every file, by its path inside.
+        onnx: What was written as ONNX, and what could not be.
+    """
+
+    folder: Path
+    files: dict[str, int]
+    onnx: tuple[OnnxFile, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        return {
+            "folder": str(self.folder),
+            "files": self.files,
+            "onnx": [file.as_record() for file in self.onnx],
+        }
+
+
+def export_run(run: Run, options: ExportOptions, progress: Progress) -> Exported:
+    """Writes a run's head and backbones with all that they need, and proves that they load.
+
+    The folder appears under its name only when all its files are there, a model loaded from them
+    alone has given the very probabilities of the run's own, and every ONNX file has given them to
+    ``TOLERANCE``.
+
+    Raises:
+        StorageError: Something lies where the folder shall go, or the disk refuses.
+        RunError: The checkpoint is missing or does not fit.
+        BackboneError: Weights that the run's features were made with cannot be had.
+        CacheError: They are no longer what they were.
+        MvsaError: What was written computes something else.
+    """
+    target = options.output
+    with storage_errors(target):
+        if target.exists():
+            raise StorageError(
+                "Something lies where the export shall go",
+                where=target,
+                hint="name another --output FOLDER, or move that away",
+            )
+    model = _model_of(run, progress)
+    make_folder(target.resolve().parent)
+    with storage_errors(target):
+        parent = target.resolve().parent
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
+        try:
+            onnx = _fill(folder, run, model, options, progress)
+            files = {
+                str(path.relative_to(folder)): path.stat().st_size
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+            _open_to_others(folder)
+            folder.rename(target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Exported(target, files, onnx)
+
+
+def _open_to_others(folder: Path) -> None:
+    """Permissions as of any new file: mkdtemp and safetensors write for the owner alone."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _model_of(run: Run, progress: Progress) -> ExportedModel:
+    """The run's head on the run's backbones."""
+    head = load_head(run, _CPU)
+    parts = {}
+    for modality in needed(head):
+        progress.say(f"loading the {modality} backbone")
+        parts[modality] = run_backbone(run, modality)
+    classes, grid = tuple(run.config["data"]["classes"]), int(run.config["image_grid"])
+    return ExportedModel(classes, head, parts, grid, next(head.parameters()).device)
+
+
+def _fill(
+    folder: Path, run: Run, model: ExportedModel, options: ExportOptions, progress: Progress
+) -> tuple[OnnxFile, ...]:
+    state = model.head.state_dict()
+    save_file({name: value.contiguous().clone() for name, value in state.items()}, folder / HEAD)
+    for modality, part in model.parts.items():
+        write_backbone(part, folder, modality)
+    config = _config(run, model)
+    write_json(folder / CONFIG, config)
+    progress.say("loading what was written, and comparing it with the run")
+    _prove(folder, model)
+    onnx = tuple(_onnx(folder, model, progress)) if options.onnx else ()
+    config["onnx"] = [file.as_record() for file in onnx]
+    write_json(folder / CONFIG, config)
+    card = model_card(config, _licences(model))
+    write_bytes(folder / CARD, card.encode())
+    return onnx
+
+
+def _licences(model: ExportedModel) -> list[str]:
+    return [part.options.name for part in model.parts.values()]
+
+
+def _onnx(folder: Path, model: ExportedModel, progress: Progress) -> list[OnnxFile]:
+    progress.say(f"writing {HEAD_ONNX}")
+    head = write_onnx(HeadGraph(model.head), head_batches(model.head), folder / HEAD_ONNX)
+    progress.say(f"writing {MODEL_ONNX}")
+    whole = write_onnx(ModelGraph(model), model_batches(model), folder / MODEL_ONNX)
+    return [head, whole]
+
+
+def _prove(folder: Path, model: ExportedModel) -> None:
+    """Holds a model loaded from the folder alone against the run's own, bit for bit."""
+    texts = list(TEXTS) if Modality.TEXT in model.parts else None
+    images = None
+    if Modality.IMAGE in model.parts:
+        images = [_png(image) for image in pictures(len(TEXTS))]
+    loaded = open_exported(folder, _CPU)
+    found, expected = (m.predict_proba(texts, images) for m in (loaded, model))
+    if not np.array_equal(found, expected):
+        raise MvsaError(
+            "What was written gives other probabilities than the run, so nothing is left of it",
+            where=folder,
+            hint="please report this with the run's config.json",
+        )
+
+
+def _png(image: Image.Image) -> bytes:
+    data = BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+def _config(run: Run, model: ExportedModel) -> dict[str, Any]:
+    """Everything that the folder's model was made from, free of this machine's paths."""
+    config, metrics = run.config, run.metrics
+    data = config["data"]
+    kept = ("protocol", "selected", "selected_by", "posts", "scores", "references", "seed")
+    return {
+        "exported_schema": SCHEMA,
+        "exported": now(),
+        "head": config["head"],
+        "head_options": config["head_options"],
+        "sizes": config["sizes"],
+        "classes": list(model.classes),
+        "image_grid": model.image_grid,
+        "batch_independent": model.head.batch_independent,
+        "backbones": {m.value: part.as_record() for m, part in model.parts.items()},
+        "fine_tuned": "finetune" in config,
+        "training": config["training"],
+        "data": {
+            "name": data["name"],
+            "split": Path(data["split"]).name,
+            "split_seed": data["split_seed"],
+        },
+        "run": {key: metrics.get(key) for key in kept},
+        "trained_with": config.get("versions"),
+        "exported_with": package_versions(),
+    }

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from mvsa_pipe.features import mean_over_tokens
-from mvsa_pipe.heads.layers import Classifier, Dropout, Projection, join, normalise
+from mvsa_pipe.heads.layers import (
+    Classifier,
+    Dropout,
+    Projection,
+    draw_bits,
+    draw_mask,
+    join,
+    normalise,
+)
 from mvsa_pipe.heads.published import pair_loss_floor
 
 

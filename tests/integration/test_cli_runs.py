@@ -147,6 +147,9 @@ def test_bench_prints_a_table_and_keeps_its_records(mvsa):
     mean = 100 * record["rows"][1]["mean"]["accuracy"]
     deviation = 100 * record["rows"][1]["deviation"]["accuracy"]
     assert f"{mean:.1f} ± {deviation:.1f}" in result.stdout
+    together = 100 * record["ensembles"][1]["values"]["accuracy"]
+    shown = [line for line in result.stdout.splitlines() if "2 averaged" in line]
+    assert f" {together:.1f} " in shown[1]
 
 
 @pytest.mark.usefixtures("place")

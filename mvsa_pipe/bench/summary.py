@@ -1,11 +1,12 @@
 """A bench summed up: one row a head and setting, from the records of its runs alone."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from mvsa_pipe.bench.averaging import EnsembleSummary, average_runs
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.experiment.run import references
 from mvsa_pipe.metrics import mean_interval
@@ -52,6 +53,8 @@ class Bench:
         records: Every run's record, with its predictions.
         seconds: Where the time went: ``loading`` and ``wall`` by the clock; ``training`` and
             ``scoring`` summed over runs, some of which ran side by side or were recorded before.
+        ensembles: One a row whose seeds can be averaged: of none with ``resplit``, as every seed
+            is then tested on other posts.
     """
 
     protocol: str
@@ -61,6 +64,7 @@ class Bench:
     references: list[dict[str, Any]]
     records: list[dict[str, Any]]
     seconds: dict[str, float]
+    ensembles: list[EnsembleSummary] = field(default_factory=list)
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -71,6 +75,7 @@ class Bench:
             "written": now(),
             "versions": package_versions(),
             "rows": [vars(row) for row in self.rows],
+            "ensembles": [vars(row) for row in self.ensembles],
             "references": self.references,
             "seconds": self.seconds,
             "runs": self.records,
@@ -93,10 +98,11 @@ def summarise(
         resplit: Whether every seed had a split of its own.
     """
     part = "test" if len(experiment.indices["test"]) else "val"
-    classes = len(experiment.posts.classes)
+    classes = experiment.posts.classes
     protocol = experiment.protocol
     groups = [list(group) for group in runs]
     records = [record for group in groups for record in group]
+    averaged = [average_runs(group, part, classes) for group in groups]
     spent = {
         "training": sum(record["seconds"] for record in records),
         "scoring": sum(record["scoring_seconds"] for record in records),
@@ -105,10 +111,11 @@ def summarise(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
         backbones=experiment.backbones,
-        rows=[_row(group, part, classes) for group in groups],
+        rows=[_row(group, part, len(classes)) for group in groups],
         references=references(experiment, part),
         records=records,
         seconds={name: round(value, 3) for name, value in (seconds | spent).items()},
+        ensembles=[] if resplit else [row for row in averaged if row is not None],
     )
 
 

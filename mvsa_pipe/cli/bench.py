@@ -52,6 +52,8 @@ def show_bench(done: "Bench") -> None:
     add_numbers(table, "parameters", "s a run")
     leaders = {k: max(row.mean[k] for row in done.rows) for k in SHOWN}
     seeds = len(done.records) // len(done.rows)
+    ensembles = {(row.head, row.setting): row for row in done.ensembles}
+    best = {k: max((row.values[k] for row in done.ensembles), default=0.0) for k in SHOWN}
     for row in done.rows:
         cells = [_cell(row, k, seeds, best=row.mean[k] == leaders[k]) for k in SHOWN]
         mark = "" if row.batch_independent else " †"
@@ -59,11 +61,19 @@ def show_bench(done: "Bench") -> None:
         if row.setting:
             name.append(f"\n{row.setting}", "dim")
         table.add_row(name, *cells, f"{row.parameters:,}", f"{row.seconds:.1f}")
+        if ensemble := ensembles.get((row.head, row.setting)):
+            own = [_shown(ensemble.values[k], ensemble.interval[k], best[k]) for k in SHOWN]
+            averaged = Text(f"  {seeds} averaged", "italic")
+            table.add_row(
+                averaged, *own, f"{seeds * row.parameters:,}", f"{seeds * row.seconds:.1f}"
+            )
     table.add_section()
     add_references(table, done.references, "", "")
     out.print(table)
     what = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     line((f"{what}, [95 % bootstrap interval over posts]", "dim"))
+    if done.ensembles:
+        line(("averaged: one answer from the mean of all seeds' probabilities", "dim"))
     if not all(row.batch_independent for row in done.rows):
         line(("†", "yellow"), (" a post's prediction depends on its batch, as published", "dim"))
 
@@ -72,6 +82,13 @@ def _cell(row: "HeadSummary", score: str, seeds: int, *, best: bool) -> Text:
     figure = percent(row.mean[score])
     if seeds > 1:
         figure += f" ± {percent(row.deviation[score])}"
+    return _with_bounds(figure, row.interval[score], best=best)
+
+
+def _shown(value: float, bounds: tuple[float, float], best: float) -> Text:
+    return _with_bounds(percent(value), bounds, best=value == best)
+
+
+def _with_bounds(figure: str, bounds: tuple[float, float], *, best: bool) -> Text:
     between = " " if out.width >= _WIDE_COLUMNS else "\n"
-    bounds = f"{between}{interval(row.interval[score])}"
-    return Text.assemble((figure, "bold" if best else ""), (bounds, "dim"))
+    return Text.assemble((figure, "bold" if best else ""), (f"{between}{interval(bounds)}", "dim"))

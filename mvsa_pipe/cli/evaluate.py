@@ -39,7 +39,7 @@ def evaluate(
     if json:
         show_json({"run": str(run), **record})
         return
-    table = score_table(f"{opened.config['head']} on {done.protocol}", "scored")
+    table = score_table(f"{opened.title} on {done.protocol}", "scored")
     name = f"{done.part}, {done.scores.posts:,} posts"
     add_scores(table, name, record["scores"])
     out.print(table)

@@ -40,6 +40,7 @@ _PANELS = {
     "ReadOptions": "Posts",
     "CacheChoice": "Caches",
     "TrainingOptions": "Training",
+    "SeedChoice": "Training",
     "ExtractOptions": "Computing",
 }
 

@@ -1,7 +1,8 @@
 """``mvsa fit``: stage two, one head."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,12 +10,16 @@ from mvsa_pipe.cli.console import line, out, progress, show_json
 from mvsa_pipe.cli.expand import completion, expand
 from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.experiment.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from mvsa_pipe.runs import Run
+
+_NAME_HELP = (
+    "The run's name; made from its parts unless named. Of several runs each has its seed behind it."
+)
 
 
 @expand
@@ -26,37 +31,49 @@ def fit(
     data: DataChoice,
     caches: CacheChoice,
     training: TrainingOptions,
+    seeds: SeedChoice,
     options: Annotated[
         list[str] | None,
         typer.Option("--set", help="An option of the head, as name=value; repeat for several."),
     ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
-    name: Annotated[
-        str | None, typer.Option("--name", help="The run's name; made from its parts unless named.")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help=_NAME_HELP)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Train one head over cached features; select on validation, score the test part once."""
     HEADS.row(head)
     head_options = _pairs(options or [])
+    from mvsa_pipe.experiment.ensemble import refuse_copies, run_seeds
     from mvsa_pipe.experiment.prepare import needs_of, prepare
-    from mvsa_pipe.experiment.run import refuse_early, run_head, save_run
+    from mvsa_pipe.experiment.run import refuse_early, save_run
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
 
     refuse_early(head, head_options, training)
-    if name is not None:
-        refuse_taken(runs / checked_run_name(name))
+    refuse_copies(head, seeds)
+    names: list[str | None] = [name]
+    if seeds.seeds > 1 and not seeds.ensemble:
+        counted = seeds.counted_from(training.seed)
+        names = [None if name is None else f"{name}-seed{seed}" for seed in counted]
+    for wanted in names:
+        if wanted is not None:
+            refuse_taken(runs / checked_run_name(wanted))
     require_writable(runs)
     with progress() as screen:
         experiment = prepare(data, caches, needs_of([head]))
         for remark in experiment.remarks():
             screen.say(remark)
-        result = run_head(experiment, head, head_options, training)
-        run = save_run(experiment, result, training, runs, name)
+        done = [
+            save_run(experiment, result, replace(training, seed=result.seed), runs, wanted)
+            for result, wanted in zip(
+                run_seeds(experiment, head, head_options, training, seeds), names, strict=True
+            )
+        ]
     if json:
-        show_json({"run": str(run.path), **run.metrics})
+        records = [{"run": str(run.path), **run.metrics} for run in done]
+        show_json(records[0] if len(records) == 1 else {"runs": records})
     else:
-        _show(run)
+        for run in done:
+            _show(run)
 
 
 def _pairs(options: list[str]) -> dict[str, str | int | float | bool]:
@@ -69,9 +86,7 @@ def _pairs(options: list[str]) -> dict[str, str | int | float | bool]:
 
 def _show(run: "Run") -> None:
     metrics = run.metrics
-    best = metrics["selected"]
-    chosen = f"epoch {best['epoch']}" if "epoch" in best else f"strength {best['strength']:g}"
-    table = score_table(f"{metrics['head']} on {metrics['protocol']}", "scored")
+    table = score_table(f"{run.title} on {metrics['protocol']}", "scored")
     name = ""
     for part, scores in metrics["scores"].items():
         held_out = "test" if part == "test" else "val (selected on)"
@@ -82,7 +97,15 @@ def _show(run: "Run") -> None:
     out.print(table)
     out.print(class_table(metrics["scores"][last], f"each class, {name}"))
     line(
-        f"{chosen} selected by {metrics['selected_by']}; {metrics['parameters']:,} parameters, "
-        f"{metrics['seconds']:.1f} s on {metrics['device']}"
+        f"{_chosen(metrics['selected'])} selected by {metrics['selected_by']}; "
+        f"{metrics['parameters']:,} parameters, {metrics['seconds']:.1f} s on {metrics['device']}"
     )
     line(f"run: {run.path}")
+
+
+def _chosen(selected: dict[str, Any] | list[dict[str, Any]]) -> str:
+    """What validation picked, for each member of an ensemble."""
+    picked = selected if isinstance(selected, list) else [selected]
+    what = "epoch" if "epoch" in picked[0] else "strength"
+    plural = "s" if len(picked) > 1 else ""
+    return f"{what}{plural} {', '.join(f'{entry[what]:g}' for entry in picked)}"

@@ -85,3 +85,34 @@ class CacheChoice:
         """
         chosen = self.text if modality is Modality.TEXT else self.image
         return (None,) if chosen is None else tuple(chosen.split("+"))
+
+
+@dataclass(frozen=True)
+class SeedChoice:
+    """How many seeds, and whether their runs are one.
+
+    Attributes:
+        seeds: Runs of the head, with seeds counted up from --seed.
+        ensemble: Whether they are one run that averages their probabilities.
+
+    Raises:
+        ConfigError: There is no run, or nothing to average.
+    """
+
+    seeds: int = 1
+    ensemble: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ConfigError("--seeds must be positive", found=self.seeds)
+        if self.ensemble and self.seeds == 1:
+            raise ConfigError(
+                "--ensemble has nothing to average",
+                expected="at least two seeds",
+                found="--seeds 1",
+                hint="--seeds 5 --ensemble",
+            )
+
+    def counted_from(self, seed: int) -> tuple[int, ...]:
+        """The seeds themselves."""
+        return tuple(range(seed, seed + self.seeds))

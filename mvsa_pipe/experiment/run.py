@@ -43,6 +43,7 @@ class Result:
         predicted: Predicted classes of each part.
         probabilities: Probabilities of each part.
         fitted: The head and its history.
+        seeds: The seeds of all members, if it is an ensemble.
     """
 
     head: str
@@ -53,6 +54,7 @@ class Result:
     predicted: dict[str, NDArray[np.int64]]
     probabilities: dict[str, NDArray[np.float32]]
     fitted: Fitted
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,14 @@ def run_heads(
     joules_before = counted_joules(device)
     runs = fit_heads(head, plans, pulse, threads)
     joules = spent_joules(joules_before, counted_joules(device))
-    results = [_scored(a, head, fitted) for a, fitted in zip(placed, runs, strict=True)]
+    results = [score_fitted(a, head, fitted) for a, fitted in zip(placed, runs, strict=True)]
     for result in results:  # what runs that were trained side by side took each is not known
         result.record["energy_joules"] = joules if len(results) == 1 else None
     return results
 
 
-def _scored(assignment: Assignment, head: str, fitted: Fitted) -> Result:
+def score_fitted(assignment: Assignment, head: str, fitted: Fitted) -> Result:
+    """Scores a trained head on validation and, once, on test."""
     experiment, training = assignment.experiment, assignment.training
     material, began = experiment.material, time.perf_counter()
     probabilities, labels, predicted, scores = {}, {}, {}, {}
@@ -215,7 +218,7 @@ def save_run(
     )
     if name is not None:
         return write_run(folder / name, *contents)
-    wanted = default_run_name(experiment, result.head, result.seed)
+    wanted = default_run_name(experiment, result.head, result.seeds or (result.seed,))
     while True:
         try:
             return write_run(folder / free_name(folder, wanted), *contents)
@@ -231,6 +234,8 @@ def _config_record(
         "head_options": asdict(result.fitted.head.options),
         "sizes": asdict(experiment.material.features.sizes),
         "training": asdict(training),
+        # of an ensemble: one a member, whose weights stand under members.<k> in the checkpoint
+        **({"seeds": list(result.seeds)} if result.seeds else {}),
         "protocol": experiment.protocol,
         "data": {
             "path": str(experiment.data.path.resolve()),
@@ -277,7 +282,11 @@ def _members(experiment: Experiment) -> list[Member]:
     return [Member(i, part, labels[i]) for i, part in experiment.split.parts.items()]
 
 
-def default_run_name(experiment: Experiment, head: str, seed: int) -> str:
-    """``<data set>-<head>-<text>-<image>-seed<k>``, in characters that any disk takes."""
-    parts = [experiment.posts.name, head, *experiment.backbones.values(), f"seed{seed}"]
+def default_run_name(experiment: Experiment, head: str, seeds: Sequence[int]) -> str:
+    """``<data set>-<head>-<text>-<image>-seed<k>``, in characters that any disk takes.
+
+    An ensemble's ends in ``-seeds<first>-<last>``.
+    """
+    seed = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
+    parts = [experiment.posts.name, head, *experiment.backbones.values(), seed]
     return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "-", part).strip("-") for part in parts)

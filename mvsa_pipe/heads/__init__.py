@@ -95,6 +95,18 @@ HEADS: "Registry[type[FusionHead]]" = Registry(
             "scikit-learn",
         ),
         _row(
+            "svm",
+            "svm:Svm",
+            "support vector machines with a Gaussian kernel on both vectors",
+            "scikit-learn",
+        ),
+        _row(
+            "boosting",
+            "boosting:Boosting",
+            "gradient boosted trees on both vectors",
+            "scikit-learn; Friedman 2001, 2002",
+        ),
+        _row(
             f"native-combine{FAITHFUL_SUFFIX}",
             "native:NativeCombineFaithful",
             "native-combine as published, softmax upon softmax",

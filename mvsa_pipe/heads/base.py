@@ -1,8 +1,9 @@
 """What every fusion head is: a module that maps one ``FeatureBatch`` to logits ``[B, C]``."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class FusionHead(nn.Module, ABC):
             variants, which repeat a published defect, may say False.
         centres: Whether pooled features are centred before training, in which all corrected
             heads differ from their sources; ``faithful`` variants say False.
+        seeded: Whether the seed moves what the trained head says; averaging runs of a head that
+            says False over seeds would average copies.
         loss_floor: The least cross-entropy that the head can reach with three classes.
         sizes: What the head was built for.
         options: How it was built.
@@ -34,6 +37,7 @@ class FusionHead(nn.Module, ABC):
     Options: ClassVar[type[HeadOptions]] = HeadOptions
     batch_independent: ClassVar[bool] = True
     centres: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
     loss_floor: ClassVar[float] = 0.0
 
     def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
@@ -100,7 +104,16 @@ def _mean_of(field: Field) -> str:
 
 
 class SolvableHead(FusionHead):
-    """A head whose weights are solved for in closed form or by its own solver, without epochs."""
+    """A head whose weights are solved for in closed form or by its own solver, without epochs.
+
+    Attributes:
+        strengths: What ``solve`` is tried with, from the stiffest fit to the closest; the best on
+            validation is kept.
+        grows: Names of its tensors whose first axis is known only once it is solved.
+    """
+
+    strengths: ClassVar[tuple[float, ...]]
+    grows: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def solve(
@@ -110,4 +123,40 @@ class SolvableHead(FusionHead):
         strength: float,
         class_weights: Float[Tensor, " C"] | None,
     ) -> None:
-        """Sets the weights from all training posts at once."""
+        """Sets the weights from all training posts at once.
+
+        Args:
+            train: The training posts.
+            train_labels: Their classes.
+            strength: How closely to fit them.
+            class_weights: How much a post of each class counts.
+
+        Raises:
+            DataError: All training posts have the same class.
+        """
+
+    @torch.no_grad()
+    def assign(self, name: str, values: np.ndarray | Tensor) -> None:
+        """Sets a tensor in place, as an optimiser or a graph may hold it; one that grows, grows."""
+        tensor: Tensor = getattr(self, name)
+        new = torch.as_tensor(values, dtype=tensor.dtype, device=tensor.device)
+        if name in self.grows:
+            self._fit_length(tensor, new)
+        tensor.copy_(new)
+
+    @staticmethod
+    def _fit_length(tensor: Tensor, like: Tensor) -> None:
+        if like.dim() == tensor.dim():
+            tensor.data = tensor.new_empty((len(like), *tensor.shape[1:]))
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        *args: Any,  # noqa: ANN401  # as torch has it
+    ) -> None:
+        """Makes room for tensors that grow; torch then checks all their other axes."""
+        for name in self.grows:
+            if f"{prefix}{name}" in state_dict:
+                self._fit_length(getattr(self, name), state_dict[f"{prefix}{name}"])
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,13 +1,14 @@
 """From a head's name, sizes, seed and options to the head itself."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.ensemble import Ensemble
 from mvsa_pipe.heads.options import OptionValue, parse_options
 
 _CPU = torch.device("cpu")
@@ -50,3 +51,19 @@ def build_head(
         dropout_seed = int(torch.randint(2**62, ()))
     head.use_generator(torch.Generator(device).manual_seed(dropout_seed))
     return head
+
+
+def build_ensemble(
+    name: str,
+    sizes: FeatureSizes,
+    seeds: Sequence[int],
+    options: Mapping[str, OptionValue] | None = None,
+    device: torch.device = _CPU,
+) -> Ensemble:
+    """Builds an ensemble of one head a seed, each as ``build_head`` builds it alone.
+
+    Raises:
+        UnknownNameError: No head has that name.
+        ConfigError: An option is unknown or its value cannot be used.
+    """
+    return Ensemble([build_head(name, sizes, seed, options, device) for seed in seeds])

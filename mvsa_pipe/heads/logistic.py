@@ -5,18 +5,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mvsa_pipe.errors import DataError
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
-from mvsa_pipe.heads.base import HeadOptions, SolvableHead
+from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.heads.base import HeadOptions
+from mvsa_pipe.heads.solving import ABSENT, JointHead, present_classes, spread, weight_a_class
 
-# A class that no training post has shall get no probability to speak of, yet a finite logit. The
-# logits of the others are centred, so that the largest is at least 0.
-_ABSENT = -30.0
 # lbfgs stops by its tolerance long before; a warning of no convergence would be an error
 _MAX_ITERATIONS = 20_000
 
 
-class Logistic(SolvableHead):
+class Logistic(JointHead):
     """One linear map over both pooled vectors: ``softmax(W [F_T; F_I] + b)``.
 
     ``solve`` fits it on standardised features and folds the standardisation into the map: with
@@ -30,15 +27,16 @@ class Logistic(SolvableHead):
         Classes that no training post has keep a place in the logits, far below the others.
     """
 
-    needs = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
+    strengths = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0)
+    seeded = False
 
     def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
         super().__init__(sizes, options)
-        self.linear = nn.Linear(sizes.text_width + sizes.image_width, sizes.classes)
+        self.linear = nn.Linear(self.width, sizes.classes)
 
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits from both pooled vectors."""
-        logits: Tensor = self.linear(self._inputs(batch))
+        logits: Tensor = self.linear(self.inputs(batch))
         return logits
 
     def solve(
@@ -64,19 +62,12 @@ class Logistic(SolvableHead):
         from threadpoolctl import threadpool_limits
 
         labels = train_labels.cpu().numpy()
-        present = np.unique(labels)
-        if len(present) < 2:
-            raise DataError(
-                "Logistic regression needs at least two classes among the training posts",
-                found=f"class {present.tolist()} alone",
-            )
-        inputs = self._inputs(train).detach().cpu().double().numpy()
-        mean, std = inputs.mean(axis=0), inputs.std(axis=0)
-        std[std == 0.0] = 1.0  # a constant feature tells nothing; dividing by 0 would say NaN
-        weights = None if class_weights is None else class_weights.cpu().double().numpy()
+        present = present_classes(labels, "Logistic regression")
+        inputs = self.inputs(train).detach().cpu().double().numpy()
+        mean, std = spread(inputs)
         model = LogisticRegression(
             C=strength,
-            class_weight=None if weights is None else {int(c): weights[c] for c in present},
+            class_weight=weight_a_class(present, class_weights),
             max_iter=_MAX_ITERATIONS,
         )
         # BLAS threads gain nothing at this size, and lose much on a busy machine
@@ -86,17 +77,12 @@ class Logistic(SolvableHead):
         weight = weight / std
         self._assign(present, weight, bias - weight @ mean)
 
-    def _inputs(self, batch: FeatureBatch) -> Float[Tensor, "B D"]:
-        return torch.cat(
-            [self.read(batch, Field.TEXT_POOLED), self.read(batch, Field.IMAGE_POOLED)], dim=-1
-        )
-
     @torch.no_grad()
     def _assign(
         self, present: np.ndarray, weight: Float[np.ndarray, "K D"], bias: Float[np.ndarray, " K"]
     ) -> None:
         self.linear.weight.zero_()
-        self.linear.bias.fill_(_ABSENT)
+        self.linear.bias.fill_(ABSENT)
         # assigned in place: an optimiser or a graph may hold the parameters
         self.linear.weight[present] = torch.from_numpy(weight).to(self.linear.weight)
         self.linear.bias[present] = torch.from_numpy(bias).to(self.linear.bias)

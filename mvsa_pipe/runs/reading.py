@@ -62,6 +62,12 @@ class Run:
     config: dict[str, Any]
     metrics: dict[str, Any]
 
+    @property
+    def title(self) -> str:
+        """The head's name, with the number of heads where it is an ensemble."""
+        seeds = self.config.get("seeds")
+        return f"{self.config['head']} × {len(seeds)} seeds" if seeds else str(self.config["head"])
+
     def members(self) -> list[Member]:
         """The posts that the run was trained, selected and tested on, in their order.
 

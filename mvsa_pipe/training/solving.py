@@ -1,4 +1,4 @@
-"""Heads that a solver sets at once: tried with several penalties, picked on validation."""
+"""Heads that a solver sets at once: tried with several strengths, picked on validation."""
 
 import time
 from typing import Any
@@ -9,9 +9,6 @@ from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.scoring import is_better, validation_entry
-
-# Inverse penalties that a solved head is tried with; the best on validation is kept.
-STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0)
 
 
 def solve_head(
@@ -36,7 +33,7 @@ def solve_head(
     history: list[dict[str, Any]] = []
     best, best_state = 0, head.state_dict()
     head.eval()
-    for index, strength in enumerate(STRENGTHS):
+    for index, strength in enumerate(head.strengths):
         pulse()
         head.solve(train, labels, strength, weights)
         history.append({"strength": strength} | validation_entry(head, material))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mvsa_pipe.features import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.joined import join_batches
 
@@ -42,6 +42,11 @@ class Variant:
         joined = ["joined"] if self.joined else []
         return "-".join([self.name, *(value for _, value in self.choices), *joined])
 
+    @property
+    def kind(self) -> type[FusionHead]:
+        """The head's class."""
+        return HEADS.load(self.name)
+
     def build(self, sizes: FeatureSizes = SIZES, seed: int = 0, **options) -> FusionHead:
         """The head with its published or default figures."""
         if self.joined:
@@ -59,10 +64,17 @@ class Variant:
 
     def build_small(self, seed: int = 0, *, dropout: bool = True) -> FusionHead:
         """The head at a size that trains in moments, without any dropout if asked."""
-        names = [option.name for option in fields(HEADS.load(self.name).Options)]
+        names = [option.name for option in fields(self.kind.Options)]
         small = {name: value for name, value in SMALL.items() if name in names}
         none = {} if dropout else {name: 0.0 for name in names if name.endswith("dropout")}
         return self.build(seed=seed, **small, **none)
+
+    def build_ready(self, seed: int = 0) -> FusionHead:
+        """A small head in eval mode that can say something: one with a solver is solved."""
+        head = self.build_small(seed).eval()
+        if isinstance(head, SolvableHead):
+            head.solve(self.batch(posts=16, seed=1), make_labels(16), head.strengths[-1], None)
+        return head
 
 
 def list_variants() -> Iterator[Variant]:
@@ -107,6 +119,23 @@ def make_batch(
 def make_labels(posts: int, classes: int = SIZES.classes) -> Tensor:
     """Labels that name each class about equally often."""
     return torch.arange(posts) % classes
+
+
+def learn(
+    head: FusionHead, batch: FeatureBatch, labels: Tensor, steps: int, learning_rate: float = 3e-3
+) -> Iterator[float]:
+    """Yields a loss a step; of a head with a solver, one a strength, whatever the steps."""
+    if isinstance(head, SolvableHead):
+        return solve(head.eval(), batch, labels)
+    return train(head, batch, labels, steps, learning_rate)
+
+
+@torch.no_grad()
+def solve(head: SolvableHead, batch: FeatureBatch, labels: Tensor) -> Iterator[float]:
+    """Yields the loss at each strength."""
+    for strength in head.strengths:
+        head.solve(batch, labels, strength, None)
+        yield F.cross_entropy(head(batch), labels).item()
 
 
 def train(

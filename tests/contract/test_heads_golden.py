@@ -1,5 +1,7 @@
 """The first losses of each head on fixed features: a change of numerics must be a decision.
 
+Of a head with a solver, its losses at each strength.
+
 After a deliberate change, write them anew and look at the difference:
 
     python tests/contract/test_heads_golden.py
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from heads_support import VARIANTS, Variant, every_head, make_batch, make_labels, train
+from heads_support import VARIANTS, Variant, every_head, learn, make_batch, make_labels
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "head_losses.json"
 # wide enough for other processors' rounding, narrow enough for any change of a formula
@@ -19,7 +21,7 @@ TOLERANCE = 1e-4
 
 def first_losses(variant: Variant) -> list[float]:
     batch, labels = make_batch(posts=12, seed=11), make_labels(12)
-    return list(train(variant.build_small(seed=5), batch, labels, steps=5, learning_rate=1e-3))
+    return list(learn(variant.build_small(seed=5), batch, labels, steps=5, learning_rate=1e-3))
 
 
 @every_head

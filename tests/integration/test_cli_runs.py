@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,60 @@ def test_predict_shows_so_many_and_says_how_many_more(mvsa):
 
 
 @pytest.mark.usefixtures("place")
+def test_an_ensemble_is_one_run_that_evaluate_and_predict_know(mvsa):
+    words = ["--epochs", "2", "--seeds", "3", "--ensemble", "--seed", "1", "--name", "three"]
+    result = mvsa("fit", "--head", "native-cat", *words)
+    assert result.exit_code == 0, result.output
+    assert "native-cat × 3 seeds on" in result.stdout
+    assert re.search(r"epochs \d, \d, \d selected by val_f1_macro", result.stdout)
+    assert "run: runs/three" in result.stdout
+    metrics = json.loads(Path("runs/three/metrics.json").read_text())
+    shutil.rmtree("cache")
+    for part in ("val", "test"):
+        record = json.loads(mvsa("evaluate", "runs/three", "--split", part, "--json").stdout)
+        assert record["scores"] == metrics["scores"][part]
+    assert "native-cat × 3 seeds on" in mvsa("evaluate", "runs/three").stdout
+    result = mvsa("predict", "runs/three", "--data", "data", "--output", "out.csv")
+    assert result.exit_code == 0, result.output
+    with Path("out.csv").open(newline="") as file:
+        answers = {row["post_id"]: row for row in csv.DictReader(file)}
+    with Path("runs/three/predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    for row in rows:
+        assert row["prediction"] == answers[row["post_id"]]["prediction"]
+        for name in ("negative", "neutral", "positive"):
+            share = float(answers[row["post_id"]][f"p_{name}"])
+            assert float(row[f"p_{name}"]) == pytest.approx(share, abs=1e-4)
+
+
+@pytest.mark.usefixtures("place")
+def test_several_seeds_without_an_ensemble_are_several_runs(mvsa):
+    words = ["fit", "--head", "native-cat", "--epochs", "1", "--seeds", "2", "--json"]
+    records = json.loads(mvsa(*words, "--name", "mine").stdout)["runs"]
+    assert [record["run"] for record in records] == ["runs/mine-seed0", "runs/mine-seed1"]
+    assert [record["seed"] for record in records] == [0, 1]
+    single = json.loads(mvsa(*words[:-3], "--seed", "1", "--json").stdout)
+    assert single["scores"] == records[1]["scores"]
+    again = mvsa(*words, "--name", "mine")
+    assert again.exit_code == 2
+    assert "there already (runs/mine-seed0)" in again.stderr
+    assert len(json.loads(mvsa(*words).stdout)["runs"]) == 2
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("head", ["svm", "boosting"])
+def test_solved_heads_are_runs_like_others(mvsa, head):
+    result = mvsa("fit", "--head", head, "--name", "solved")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"strength [\d.]+ selected by val_f1_macro", result.stdout)
+    metrics = json.loads(Path("runs/solved/metrics.json").read_text())
+    record = json.loads(mvsa("evaluate", "runs/solved", "--json").stdout)
+    assert record["scores"] == metrics["scores"]["test"]
+    assert mvsa("predict", "runs/solved", "--data", "data").exit_code == 0
+
+
+@pytest.mark.usefixtures("place")
 def test_bench_prints_a_table_and_keeps_its_records(mvsa):
     words = ["--head", "text", "--head", "native-cat", "--seeds", "2", "--epochs", "1"]
     result = mvsa("bench", *words)
@@ -91,6 +147,9 @@ def test_bench_prints_a_table_and_keeps_its_records(mvsa):
     mean = 100 * record["rows"][1]["mean"]["accuracy"]
     deviation = 100 * record["rows"][1]["deviation"]["accuracy"]
     assert f"{mean:.1f} ± {deviation:.1f}" in result.stdout
+    together = 100 * record["ensembles"][1]["values"]["accuracy"]
+    shown = [line for line in result.stdout.splitlines() if "2 averaged" in line]
+    assert f" {together:.1f} " in shown[1]
 
 
 @pytest.mark.usefixtures("place")

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mvsa_pipe.bench.averaging import average_runs
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench, save_bench
 from mvsa_pipe.errors import ConfigError, UnknownNameError
+from mvsa_pipe.experiment.ensemble import run_ensemble
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.prepare import needs_of, prepare
 from mvsa_pipe.heads import HEADS, is_faithful
@@ -37,6 +39,26 @@ def test_sums_agree_with_the_records():
             assert row.deviation[name] == pytest.approx(np.std(values, ddof=1))
             assert row.interval[name][0] <= row.mean[name] <= row.interval[name][1]
         assert row.parameters == records[0]["parameters"]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_ensembles_are_what_one_run_of_all_seeds_is():
+    done = bench(BenchOptions(heads=("native-cat", "logistic"), seeds=3))
+    (row,) = done.ensembles  # copies of logistic are not averaged
+    assert (row.head, row.part, row.seeds) == ("native-cat", "test", (0, 1, 2))
+    experiment = prepare(DATA, CacheChoice(), needs_of(["native-cat"]))
+    whole = run_ensemble(experiment, "native-cat", {}, TRAINING, row.seeds)
+    assert row.values == pytest.approx(whole.record["scores"]["test"]["values"])
+    assert row.interval == whole.scores["test"].intervals
+    assert done.as_record()["ensembles"] == [vars(row)]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_was_tested_on_other_posts_is_not_averaged():
+    done = bench(BenchOptions(heads=("text",), seeds=2, resplit=True))
+    assert done.ensembles == []
+    assert average_runs(done.records, "test", ("negative", "neutral", "positive")) is None
+    assert bench(BenchOptions(heads=("text",), seeds=1)).ensembles == []
 
 
 @pytest.mark.usefixtures("workplace")

@@ -98,7 +98,7 @@ def test_runs_without_a_name_never_clash(experiment, monkeypatch):
     """Two processes that found the same name free both keep their run."""
     result = run_head(experiment, "native-cat", {}, TRAINING)
     paths = [save_run(experiment, result, TRAINING, Path("runs")).path for _ in range(2)]
-    wanted = default_run_name(experiment, "native-cat", 0)
+    wanted = default_run_name(experiment, "native-cat", (0,))
     assert [path.name for path in paths] == [wanted, f"{wanted}-2"]
     names = iter([wanted, "other"])
     monkeypatch.setattr("mvsa_pipe.experiment.run.free_name", lambda *_: next(names))
@@ -120,7 +120,8 @@ def test_a_run_without_a_test_part_has_no_test_score():
 
 
 def test_default_names_fit_any_disk(experiment):
-    assert default_run_name(experiment, "ote", 3).endswith("-ote-tiny-text-tiny-image-seed3")
+    assert default_run_name(experiment, "ote", (3,)).endswith("-ote-tiny-text-tiny-image-seed3")
+    assert default_run_name(experiment, "ote", (3, 4, 5)).endswith("-tiny-image-seeds3-5")
 
 
 @pytest.mark.parametrize(

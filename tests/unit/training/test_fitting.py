@@ -11,11 +11,11 @@ from training_support import OPTIONS, N, make_material, with_features
 
 from mvsa_pipe.errors import ConfigError, MvsaError, SplitError
 from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.logistic import Logistic
 from mvsa_pipe.metrics import Score
 from mvsa_pipe.training.fitting import fit_head
 from mvsa_pipe.training.options import Schedule
 from mvsa_pipe.training.scoring import predict_logits, predict_probabilities
-from mvsa_pipe.training.solving import STRENGTHS
 
 SMALL = {
     "native-cat": {"hidden": 16},
@@ -216,13 +216,13 @@ def test_logistic_is_scikit_learns_at_the_strength_that_validation_picks(materia
     mean, std = both[train].mean(0), both[train].std(0)
     inputs, labels = (both - mean) / std, material.labels.numpy()
     accuracies = []
-    for strength in STRENGTHS:
+    for strength in Logistic.strengths:
         model = LogisticRegression(C=strength, max_iter=20_000)
         model.fit(inputs[train], labels[train])
         accuracies.append(model.score(inputs[val], labels[val]))
     assert [entry["val_accuracy"] for entry in fitted.history] == pytest.approx(accuracies)
-    assert [entry["strength"] for entry in fitted.history] == list(STRENGTHS)
-    chosen = LogisticRegression(C=STRENGTHS[fitted.best], max_iter=20_000)
+    assert [entry["strength"] for entry in fitted.history] == list(Logistic.strengths)
+    chosen = LogisticRegression(C=Logistic.strengths[fitted.best], max_iter=20_000)
     chosen.fit(inputs[train], labels[train])
     ours = predict_probabilities(fitted.head, material.features, material.val)
     assert ours == pytest.approx(chosen.predict_proba(inputs[val]), abs=1e-3)

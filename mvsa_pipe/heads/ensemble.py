@@ -1,0 +1,53 @@
+"""Several trained heads of one kind that answer as one."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.heads.base import FusionHead
+
+
+class Ensemble(FusionHead):
+    """The mean of the probabilities of ``K`` heads: ``p = 1/K Σ_k softmax(head_k(x))``.
+
+    The logits are ``log p``, so that all that scores or predicts with a head does so with an
+    ensemble, unchanged. It is made of heads that were trained one by one: no row in the table.
+
+    Args:
+        members: Heads of the same kind, sizes and options, from different seeds.
+
+    Source:
+        Lakshminarayanan et al. 2017, "Simple and Scalable Predictive Uncertainty Estimation using
+        Deep Ensembles", arXiv 1612.01474, section 2.4.
+
+    Differs from source:
+        No adversarial training.
+    """
+
+    def __init__(self, members: Sequence[FusionHead]) -> None:
+        first = members[0]
+        super().__init__(first.sizes, first.options)
+        # each member takes off the means that it was trained with
+        for name, _ in list(self.named_buffers()):
+            delattr(self, name)
+        self.needs = first.needs
+        self.members = nn.ModuleList(members)
+
+    @property
+    def batch_independent(self) -> bool:  # type: ignore[override]  # as its members are
+        """Whether a post's logits are free of its companions."""
+        return all(member.batch_independent for member in self.heads)
+
+    @property
+    def heads(self) -> list[FusionHead]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, FusionHead)]
+
+    def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
+        """The logarithm of the mean of the members' probabilities."""
+        shares = torch.stack([head(batch).float().log_softmax(dim=1) for head in self.heads])
+        return torch.logsumexp(shares, dim=0) - math.log(len(self.heads))

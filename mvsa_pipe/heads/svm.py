@@ -1,0 +1,195 @@
+"""Support vector machines on the pooled vectors: a baseline that bends."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.heads.options import HeadOptions, Range
+from mvsa_pipe.heads.solving import ABSENT, JointHead, present_classes, spread, weight_a_class
+
+# Parts that the training posts are cut into to see margins of posts that were not trained on.
+_FOLDS = 3
+# Bounds of the factor between margins and logits, and halvings of the space between them.
+_SCALES = (0.05, 20.0)
+_HALVINGS = 30
+
+
+@dataclass(frozen=True)
+class SvmOptions(HeadOptions):
+    """Options of the support vector machines.
+
+    Attributes:
+        gamma: How fast the kernel falls, in units of one over the number of features, which is
+            scikit-learn's ``scale``; less was better on validation posts of MVSA-Single.
+    """
+
+    gamma: Annotated[float, Range(least=1e-4)] = 0.3
+
+
+class Svm(JointHead):
+    """Support vector machines with a Gaussian kernel, one for each pair of classes.
+
+    With ``x`` standardised, ``k(x, s) = exp(-γ/D |x - s|²)`` and the margin of class ``a`` over
+    ``b`` being ``f_ab(x) = Σ_s α_ab,s k(x, s) + β_ab = -f_ba(x)``, the logits are
+    ``t/K Σ_b f_ab(x)``: as if every margin were the log-odds of its pair, up to one factor ``t``.
+    ``t`` makes probabilities of margins; it is the most likely one for margins of training posts
+    that were left out in turn. Sums over pairs are folded into one weight a support vector and
+    class, which with the support vectors themselves is all that is kept.
+
+    Source:
+        scikit-learn's ``SVC`` with an RBF kernel.
+
+    Differs from source:
+        Margins of pairs are summed where ``SVC`` counts votes, which is continuous and knows no
+        ties; probabilities come from one factor where Platt's method fits two numbers a pair.
+    """
+
+    Options = SvmOptions
+    strengths = (1.0, 3.0, 10.0, 30.0)
+    grows = ("support", "dual")
+    seeded = False
+
+    def __init__(self, sizes: FeatureSizes, options: SvmOptions) -> None:
+        super().__init__(sizes, options)
+        self.gamma = options.gamma / self.width
+        self.register_buffer("mean", torch.zeros(self.width))
+        self.register_buffer("std", torch.ones(self.width))
+        self.support = nn.Parameter(torch.zeros(0, self.width))
+        self.dual = nn.Parameter(torch.zeros(0, sizes.classes))
+        self.bias = nn.Parameter(torch.zeros(sizes.classes))
+
+    def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
+        """Logits from the kernel between posts and support vectors."""
+        x = (self.inputs(batch) - self.get_buffer("mean")) / self.get_buffer("std")
+        return gaussian_kernel(x, self.support, self.gamma) @ self.dual + self.bias
+
+    def solve(
+        self,
+        train: FeatureBatch,
+        train_labels: Int[Tensor, " B"],
+        strength: float,
+        class_weights: Float[Tensor, " C"] | None,
+    ) -> None:
+        """Sets the weights from all training posts at once.
+
+        Args:
+            train: The training posts.
+            train_labels: Their classes.
+            strength: What a post on the wrong side costs, scikit-learn's ``C``.
+            class_weights: How much a post of each class counts.
+
+        Raises:
+            DataError: All training posts have the same class.
+        """
+        # only a run that asks for this head pays for the import
+        from sklearn.svm import SVC
+        from threadpoolctl import threadpool_limits
+
+        labels = train_labels.cpu().numpy()
+        present = present_classes(labels, "A support vector machine")
+        weights = weight_a_class(present, class_weights)
+        inputs = self.inputs(train).detach().cpu()
+        mean, std = spread(inputs.double().numpy())
+        x = ((inputs - torch.from_numpy(mean)) / torch.from_numpy(std)).float()
+        # BLAS threads gain nothing at this size, and lose much on a busy machine
+        with threadpool_limits(1):
+            kernel = gaussian_kernel(x, x, self.gamma).double().numpy()
+            model = SVC(
+                C=strength,
+                kernel="precomputed",
+                class_weight=weights,
+                decision_function_shape="ovo",
+            )
+            scale = _scale(model, kernel, labels, weights)
+            model.fit(kernel, labels)
+        dual, bias = _folded(model, len(present))
+        self.assign("mean", mean)
+        self.assign("std", std)
+        self.assign("support", x[torch.from_numpy(model.support_).long()])
+        every = np.zeros((len(dual), self.sizes.classes))
+        every[:, present] = scale * dual
+        self.assign("dual", every)
+        shift = np.full(self.sizes.classes, ABSENT)
+        shift[present] = scale * bias
+        self.assign("bias", shift)
+
+
+def gaussian_kernel(
+    x: Float[Tensor, "B D"], support: Float[Tensor, "S D"], gamma: float
+) -> Float[Tensor, "B S"]:
+    """``exp(-γ |x - s|²)`` for every pair."""
+    # not torch.cdist, which computes otherwise for few rows than for many
+    squares = (x * x).sum(1)[:, None] + (support * support).sum(1) - 2.0 * (x @ support.T)
+    return torch.exp(-gamma * squares.clamp(min=0.0))
+
+
+def _pair_signs(classes: int) -> Float[np.ndarray, "Q K"]:
+    """How the margin of each pair counts for each class: 1/K for its first, -1/K for its second."""
+    pairs = list(combinations(range(classes), 2))
+    signs = np.zeros((len(pairs), classes))
+    for row, (first, second) in enumerate(pairs):
+        signs[row, first], signs[row, second] = 1.0 / classes, -1.0 / classes
+    return signs
+
+
+def _folded(
+    model: Any,  # noqa: ANN401  # scikit-learn has no types
+    classes: int,
+) -> tuple[Float[np.ndarray, "S K"], Float[np.ndarray, " K"]]:
+    """One weight a support vector and class, and one bias a class, from those of the pairs."""
+    signs = _pair_signs(classes)
+    if classes == 2:  # scikit-learn turns the margin of a single pair around
+        return -model.dual_coef_.T @ signs, -model.intercept_ @ signs
+    owner = np.repeat(np.arange(classes), model.n_support_)
+    pairs = np.zeros((len(owner), len(signs)))
+    for row, (first, second) in enumerate(combinations(range(classes), 2)):
+        # a class's row against another skips itself
+        pairs[owner == first, row] = model.dual_coef_[second - 1, owner == first]
+        pairs[owner == second, row] = model.dual_coef_[first, owner == second]
+    return pairs @ signs, model.intercept_ @ signs
+
+
+def _scale(
+    model: Any,  # noqa: ANN401
+    kernel: Float[np.ndarray, "B B"],
+    labels: Int[np.ndarray, " B"],
+    weights: dict[int, float] | None,
+) -> float:
+    """The factor under which margins of posts that were left out tell their classes best."""
+    present, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if counts.min() < _FOLDS:
+        return 1.0  # some part could not be judged by the others
+    fold = np.empty(len(labels), np.int64)
+    for place in range(len(present)):  # every part gets its share of every class
+        fold[places == place] = np.arange(counts[place]) % _FOLDS
+    logits = np.empty((len(labels), len(present)))
+    for left_out in range(_FOLDS):
+        inside, outside = fold != left_out, fold == left_out
+        model.fit(kernel[np.ix_(inside, inside)], labels[inside])
+        margins = model.decision_function(kernel[np.ix_(outside, inside)])
+        margins = -margins[:, None] if margins.ndim == 1 else margins
+        logits[outside] = margins @ _pair_signs(len(present))
+    counting = np.ones(len(labels)) if weights is None else np.array([weights[c] for c in labels])
+    return _likeliest_scale(logits, places, counting)
+
+
+def _likeliest_scale(
+    logits: Float[np.ndarray, "B K"],
+    places: Int[np.ndarray, " B"],
+    counting: Float[np.ndarray, " B"],
+) -> float:
+    """The factor of least cross-entropy, which is convex in it: where its slope changes sign."""
+    low, high = _SCALES
+    right = np.take_along_axis(logits, places[:, None], axis=1)[:, 0]
+    for _ in range(_HALVINGS):
+        middle = float(np.sqrt(low * high))
+        shares = torch.from_numpy(middle * logits).softmax(dim=1).numpy()
+        slope = counting @ ((shares * logits).sum(axis=1) - right)
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return float(np.sqrt(low * high))

@@ -41,11 +41,12 @@ def test_dropout_keeps_the_mean():
 @pytest.mark.parametrize("count", [1, 3, 4, 1001])
 def test_masks_of_any_length_are_unbiased(probability, count):
     generator = torch.Generator().manual_seed(0)
-    rounds = -(-200_000 // count)
+    rounds = 400
     masks = torch.stack(
         [draw_mask(torch.ones(count), probability, generator) for _ in range(rounds)]
     )
-    assert masks.mean().item() == pytest.approx(1.0, abs=0.03)
+    spread = (probability / (1 - probability) / masks.numel()) ** 0.5
+    assert masks.mean().item() == pytest.approx(1.0, abs=5 * spread)
     each_place = (masks == 0).float().mean(dim=0)
     assert (each_place - probability).abs().max() < 6 * (probability / rounds) ** 0.5
 

@@ -27,7 +27,7 @@ from mvsa_pipe.posts.synthetic_art import picture, tweet
 
 TRUTH = "truth.json"
 # Bumped when the same configuration would write other posts.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

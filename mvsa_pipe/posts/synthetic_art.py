@@ -31,10 +31,10 @@ _Pixels = NDArray[np.float64]
 
 
 def tweet(cue: str, generator: np.random.Generator) -> str:
-    """A short text of plain words, one or two polar ones among them unless the cue is neutral."""
-    words = _draw(_PLAIN, int(generator.integers(5, 10)), generator)
+    """A short text of plain words, two or three polar ones among them unless the cue is neutral."""
+    words = _draw(_PLAIN, int(generator.integers(4, 9)), generator)
     if cue in _POLAR:
-        words += _draw(_POLAR[cue], int(generator.integers(1, 3)), generator)
+        words += _draw(_POLAR[cue], int(generator.integers(2, 4)), generator)
     generator.shuffle(words)
     words.append(f"#{_draw(_TOPICS, 1, generator)[0]}")
     if generator.random() < 0.3:

@@ -129,7 +129,7 @@ def test_a_head_that_reads_one_half_asks_for_no_other(mvsa):
     assert model.predict_proba(texts=[]).shape == (0, 3)
 
 
-@pytest.mark.parametrize("head", ["logistic", "cmac"])
+@pytest.mark.parametrize("head", ["logistic", "boosting", "cmac"])
 def test_heads_that_are_solved_and_heads_that_read_a_grid(mvsa, head):
     words = ["fit", "--head", head, "--image-grid", "1", "--epochs", "1", "--name", head]
     assert mvsa(*words).exit_code == 0

@@ -134,7 +134,7 @@ def _row(
     return Compared(
         name=contender.name,
         path=str(contender.run.path),
-        head=str(config["head"]),
+        head=contender.run.title,
         fine_tuned="finetune" in config,
         batch_independent=bool(metrics.get("batch_independent", True)),
         scores=scores,

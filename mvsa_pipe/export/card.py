@@ -95,6 +95,14 @@ def _with_deviation(row: Mapping[str, Any], key: str) -> str:
     return f"{100 * row['values'][key]:.1f} %" + (f" ± {100 * deviation:.1f}" if deviation else "")
 
 
+def _seeds(config: Mapping[str, Any]) -> str:
+    """The seed, or those of an ensemble's members."""
+    if "seeds" not in config:
+        return f"seed {config['run']['seed']}"
+    seeds = ", ".join(map(str, config["seeds"]))
+    return f"an ensemble of seeds {seeds}, whose probabilities are averaged"
+
+
 def _making(config: Mapping[str, Any]) -> list[str]:
     run, training = config["run"], config["training"]
     posts = ", ".join(f"{count} {part}" for part, count in (run["posts"] or {}).items())
@@ -102,7 +110,7 @@ def _making(config: Mapping[str, Any]) -> list[str]:
         "## How it was made",
         "",
         f"- Posts: {posts}; split `{config['data']['split']}`, seed {config['data']['split_seed']}",
-        f"- Selected by {run['selected_by']}; seed {run['seed']}",
+        f"- Selected by {run['selected_by']}; {_seeds(config)}",
         f"- Training: {_pairs(training)}",
     ]
     if config["image_grid"]:

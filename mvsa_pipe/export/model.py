@@ -26,9 +26,9 @@ from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import Work
-from mvsa_pipe.features import FeatureSizes, Field
+from mvsa_pipe.features import Field
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.building import build_recorded
 from mvsa_pipe.images import decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import RaggedText, ResidentFeatures, to_grid
@@ -188,8 +188,7 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
     where = resolve_device(device)
     config = read_config(folder)
     try:
-        sizes = FeatureSizes(**config["sizes"])
-        head = build_head(config["head"], sizes, 0, config["head_options"])
+        head = build_recorded(config)
         head.load_state_dict(load_file(folder / HEAD))
         parts = {
             Modality(name): read_backbone(folder, Modality(name), record)

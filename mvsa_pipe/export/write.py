@@ -175,6 +175,7 @@ def _config(run: Run, model: ExportedModel) -> dict[str, Any]:
         "head": config["head"],
         "head_options": config["head_options"],
         "sizes": config["sizes"],
+        **({"seeds": config["seeds"]} if "seeds" in config else {}),
         "classes": list(model.classes),
         "image_grid": model.image_grid,
         "batch_independent": model.head.batch_independent,

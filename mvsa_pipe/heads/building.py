@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -67,3 +68,22 @@ def build_ensemble(
         ConfigError: An option is unknown or its value cannot be used.
     """
     return Ensemble([build_head(name, sizes, seed, options, device) for seed in seeds])
+
+
+def build_recorded(config: Mapping[str, Any], device: torch.device = _CPU) -> FusionHead:
+    """Builds the head, or the ensemble, that a run's configuration describes, without its weights.
+
+    Args:
+        config: ``head``, ``head_options``, ``sizes``, ``training`` and, of an ensemble, ``seeds``.
+        device: Where it shall live.
+
+    Raises:
+        UnknownNameError: No head has that name.
+        ConfigError: An option is unknown or its value cannot be used.
+        KeyError: An entry is missing.
+    """
+    name, sizes = config["head"], FeatureSizes(**config["sizes"])
+    options = config["head_options"]
+    if "seeds" in config:
+        return build_ensemble(name, sizes, config["seeds"], options, device)
+    return build_head(name, sizes, config["training"]["seed"], options, device)

@@ -17,9 +17,8 @@ from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.repair import backbone_from_record
-from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_ensemble, build_head
+from mvsa_pipe.heads.building import build_recorded
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.joined import load_features
 from mvsa_pipe.modality import Modality
@@ -36,13 +35,7 @@ def load_head(run: Run, device: str) -> FusionHead:
         RunError: The checkpoint is missing, damaged, or belongs to another head.
     """
     config = run.config
-    sizes = FeatureSizes(**config["sizes"])
-    built = (config["head_options"], resolve_device(device))
-    head: FusionHead
-    if "seeds" in config:
-        head = build_ensemble(config["head"], sizes, config["seeds"], *built)
-    else:
-        head = build_head(config["head"], sizes, config["training"]["seed"], *built)
+    head = build_recorded(config, resolve_device(device))
     try:
         head.load_state_dict(run.head_state())
     except RuntimeError as error:

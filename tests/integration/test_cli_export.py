@@ -129,7 +129,7 @@ def test_a_head_that_reads_one_half_asks_for_no_other(mvsa):
     assert model.predict_proba(texts=[]).shape == (0, 3)
 
 
-@pytest.mark.parametrize("head", ["logistic", "cmac"])
+@pytest.mark.parametrize("head", ["logistic", "boosting", "cmac"])
 def test_heads_that_are_solved_and_heads_that_read_a_grid(mvsa, head):
     words = ["fit", "--head", head, "--image-grid", "1", "--epochs", "1", "--name", head]
     assert mvsa(*words).exit_code == 0
@@ -140,6 +140,15 @@ def test_heads_that_are_solved_and_heads_that_read_a_grid(mvsa, head):
     assert np.abs(found - shares).max() < 1e-6
     if with_onnx:
         assert [file["fault"] for file in json.loads(result.stdout)["onnx"]] == ["", ""]
+
+
+def test_an_ensemble_is_exported_with_all_its_members(mvsa):
+    words = ["fit", "--head", "native-cat", "--epochs", "1", "--seeds", "2", "--ensemble"]
+    assert mvsa(*words, "--name", "pair").exit_code == 0
+    export(mvsa, run="pair")
+    ids, _, shares = answers(mvsa, "pair")
+    assert np.abs(load_exported("out").predict_proba(*posts_of(ids)) - shares).max() < 1e-6
+    assert "an ensemble of seeds 0, 1" in Path("out/README.md").read_text()
 
 
 def test_fine_tuned_weights_lie_over_those_of_the_backbone(mvsa):

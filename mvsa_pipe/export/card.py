@@ -102,7 +102,7 @@ def _making(config: Mapping[str, Any]) -> list[str]:
         "## How it was made",
         "",
         f"- Posts: {posts}; split `{config['data']['split']}`, seed {config['data']['split_seed']}",
-        f"- Selected by {run['selected_by']}; seed {run['seed']}",
+        f"- Selected by {run['selected_by']}; {_seeds(config)}",
         f"- Training: {_pairs(training)}",
     ]
     if config["image_grid"]:
@@ -116,6 +116,13 @@ def _making(config: Mapping[str, Any]) -> list[str]:
             f"  - preprocessing: {_pairs(part['preprocessing'])}",
         ]
     return [*lines, ""]
+
+
+def _seeds(config: Mapping[str, Any]) -> str:
+    if config["seeds"]:
+        listed = ", ".join(map(str, config["seeds"]))
+        return f"{len(config['seeds'])} heads of seeds {listed}, their probabilities averaged"
+    return f"seed {config['run']['seed']}"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

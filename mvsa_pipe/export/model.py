@@ -28,7 +28,8 @@ from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features import FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.building import build_ensemble, build_head
+from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.images import decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import RaggedText, ResidentFeatures, to_grid
@@ -189,7 +190,7 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
     config = read_config(folder)
     try:
         sizes = FeatureSizes(**config["sizes"])
-        head = build_head(config["head"], sizes, 0, config["head_options"])
+        head = _built(config["head"], sizes, config["head_options"], config["seeds"])
         head.load_state_dict(load_file(folder / HEAD))
         parts = {
             Modality(name): read_backbone(folder, Modality(name), record)
@@ -208,6 +209,15 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
     for part in parts.values():
         part.backbone.to(where)
     return ExportedModel(classes, head.eval().to(where), parts, grid, where)
+
+
+def _built(
+    name: str, sizes: FeatureSizes, options: Mapping[str, OptionValue], seeds: Sequence[int] | None
+) -> FusionHead:
+    """The head, or an ensemble of as many as there are seeds; their weights are read next."""
+    if seeds:
+        return build_ensemble(name, sizes, seeds, options)
+    return build_head(name, sizes, 0, options)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -142,6 +142,26 @@ def test_heads_that_are_solved_and_heads_that_read_a_grid(mvsa, head):
         assert [file["fault"] for file in json.loads(result.stdout)["onnx"]] == ["", ""]
 
 
+def test_an_ensemble_is_exported_whole(mvsa):
+    words = ["fit", "--head", "text", "--epochs", "1", "--seeds", "2", "--ensemble"]
+    assert mvsa(*words, "--name", "two").exit_code == 0
+    export(mvsa, run="two")
+    assert "2 heads of seeds 0, 1" in Path("out/README.md").read_text()
+    ids, _, shares = answers(mvsa, "two")
+    found = load_exported("out").predict_proba(posts_of(ids)[0])
+    assert np.abs(found - shares).max() < 1e-6
+
+
+def test_runs_of_several_backbones_are_refused(refused):
+    path = Path("runs/both/config.json")
+    config = json.loads(path.read_text())
+    caches = config["caches"]
+    caches["image"] = [caches["image"], caches["image"]]
+    path.write_text(json.dumps(config))
+    said = refused("export", "runs/both", "--output", "out", "--no-onnx")
+    assert "Only runs of one image backbone can be exported" in said
+
+
 def test_fine_tuned_weights_lie_over_those_of_the_backbone(mvsa):
     backbone = load_backbone(BackboneOptions("tiny-text"))
     state = {k: v.clone() for k, v in backbone.module.state_dict().items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
 from mvsa_pipe.backbones.base import Backbone, ImageBackbone, TextBackbone, weights_digest
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.backbones.weights import fill, read_state
@@ -154,7 +154,8 @@ def read_backbone(folder: Path, modality: Modality, record: Mapping[str, Any]) -
             found=error.paragraph(),
             hint="mvsa export writes it again",
         ) from error
-    part = RunBackbone(backbone, options, Precision(record["precision"]), _dtype(record))
+    precision, dtype = Precision(record["precision"]), StoredDtype(record["dtype"])
+    part = RunBackbone(backbone, options, precision, dtype)
     now = part.as_record()
     changed = [key for key in record if now[key] != record[key]]
     if changed:
@@ -168,19 +169,10 @@ def read_backbone(folder: Path, modality: Modality, record: Mapping[str, Any]) -
     return part
 
 
-def _dtype(record: Mapping[str, Any]) -> StoredDtype:
-    return StoredDtype(record["dtype"])
-
-
 def _built(options: BackboneOptions, file: Path) -> TextBackbone | ImageBackbone:
-    from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
-
     table = TEXT_BACKBONES if options.modality is Modality.TEXT else IMAGE_BACKBONES
     if table.load(options.family).takes_weights:
         return load_backbone(replace(options, weights=str(file)))
     backbone = load_backbone(options)
     _lay_over(backbone, file)
     return backbone
-
-
-__all__ = ["RunBackbone", "read_backbone", "run_backbone", "write_backbone"]

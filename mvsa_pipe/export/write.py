@@ -125,13 +125,9 @@ def _fill(
     onnx = tuple(_onnx(folder, model, progress)) if options.onnx else ()
     config["onnx"] = [file.as_record() for file in onnx]
     write_json(folder / CONFIG, config)
-    card = model_card(config, _licences(model))
-    write_bytes(folder / CARD, card.encode())
+    backbones = [part.options.name for part in model.parts.values()]
+    write_bytes(folder / CARD, model_card(config, backbones).encode())
     return onnx
-
-
-def _licences(model: ExportedModel) -> list[str]:
-    return [part.options.name for part in model.parts.values()]
 
 
 def _onnx(folder: Path, model: ExportedModel, progress: Progress) -> list[OnnxFile]:

@@ -66,14 +66,14 @@ class Boosting(JointHead):
         features, thresholds = self.get_buffer("features"), self.get_buffer("thresholds")
         rounds, classes, nodes = features.shape
         first = torch.arange(rounds * classes, device=x.device) * nodes  # of every tree
-        # x.shape[0], not len(x), which an exported graph would fix
-        node = first.new_zeros(x.shape[0], rounds * classes)
+        posts = x.shape[0]  # not len(): a traced graph would keep the number
+        node = first.new_zeros(posts, rounds * classes)
         for _ in range(self.trees.depth):
             asked = first + node
             right = x.gather(1, features.flatten()[asked]) > thresholds.flatten()[asked]
             node = 2 * node + 1 + right
         leaf = first // max(nodes, 1) * (nodes + 1) + node - nodes
-        answers = self.leaves.flatten()[leaf].view(x.shape[0], rounds, classes)
+        answers = self.leaves.flatten()[leaf].view(posts, rounds, classes)
         return answers.sum(dim=1) + self.bias
 
     def solve(

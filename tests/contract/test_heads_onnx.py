@@ -1,11 +1,15 @@
 """Every registered head as ONNX: the same probabilities as torch, whatever the batch is."""
 
-from heads_support import VARIANTS, every_head
+import pytest
+from heads_support import VARIANTS
 
 from mvsa_pipe.export.graphs import HeadGraph
 from mvsa_pipe.export.onnx_files import TOLERANCE, write_onnx
 from mvsa_pipe.export.samples import BATCHES, head_batches
 from mvsa_pipe.heads import HEADS
+
+# Runs of several backbones a modality are not exported.
+ALONE = [variant for variant in VARIANTS if not variant.joined]
 
 
 def test_batches_are_of_one_post_and_more_and_of_several_lengths():
@@ -13,9 +17,9 @@ def test_batches_are_of_one_post_and_more_and_of_several_lengths():
     assert len({tokens for _, tokens in BATCHES}) == len(BATCHES)
 
 
-@every_head
+@pytest.mark.parametrize("variant", ALONE, ids=str)
 def test_head_is_the_same_in_onnx(variant, tmp_path):
-    head = variant.build_small().eval()
+    head = variant.build_ready()
     done = write_onnx(HeadGraph(head), head_batches(head), tmp_path / "head.onnx")
     assert done.fault == ""
     assert done.largest_difference <= TOLERANCE
@@ -25,4 +29,4 @@ def test_head_is_the_same_in_onnx(variant, tmp_path):
 
 
 def test_every_head_is_tried():
-    assert {variant.name for variant in VARIANTS} == set(HEADS.names)
+    assert {variant.name for variant in ALONE} == set(HEADS.names)

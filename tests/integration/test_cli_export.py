@@ -151,6 +151,16 @@ def test_an_ensemble_is_exported_with_all_its_members(mvsa):
     assert "an ensemble of seeds 0, 1" in Path("out/README.md").read_text()
 
 
+def test_runs_of_several_backbones_are_refused(refused):
+    path = Path("runs/both/config.json")
+    config = json.loads(path.read_text())
+    caches = config["caches"]
+    caches["image"] = [caches["image"], caches["image"]]
+    path.write_text(json.dumps(config))
+    said = refused("export", "runs/both", "--output", "out", "--no-onnx")
+    assert "Only runs of one image backbone can be exported" in said
+
+
 def test_fine_tuned_weights_lie_over_those_of_the_backbone(mvsa):
     backbone = load_backbone(BackboneOptions("tiny-text"))
     state = {k: v.clone() for k, v in backbone.module.state_dict().items()}

@@ -12,7 +12,7 @@ from torchvision import models
 from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
 
 from mvsa_pipe.backbones.base import weights_digest
-from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.errors import BackboneError, RunError
@@ -42,8 +42,8 @@ def same_image(one, other):
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean", "pooler"])
-def test_text_encoders(bert_folder: Path, tmp_path: Path, pooling: str) -> None:
+@pytest.mark.parametrize("pooling", list(Pooling))
+def test_text_encoders(bert_folder: Path, tmp_path: Path, pooling: Pooling) -> None:
     source = shutil.copytree(bert_folder, tmp_path / "source")
     backbone = load_text(f"hf-text:{source}", pooling=pooling, max_tokens=9)
     kept = {"pooling": pooling, "max_tokens": 9}
@@ -54,8 +54,9 @@ def test_text_encoders(bert_folder: Path, tmp_path: Path, pooling: str) -> None:
 
 def test_bert_from_a_state_file(bert_folder: Path, tmp_path: Path) -> None:
     source = shutil.copytree(bert_folder, tmp_path / "source")
-    backbone = load_text("bert", weights=str(source))
-    back = there_and_back(backbone, "bert", tmp_path / "out", [source], pooling="cls")
+    backbone = load_text("bert", weights=str(source), max_tokens=64)
+    kept = {"pooling": Pooling.CLS, "max_tokens": 64}
+    back = there_and_back(backbone, "bert", tmp_path / "out", [source], **kept)
     assert same_text(back.backbone, backbone)
 
 
@@ -86,7 +87,7 @@ def test_one_half_of_a_two_legged_model(bert_folder: Path, tmp_path: Path) -> No
     for file in bert_folder.glob("tokenizer*"):
         shutil.copy(file, tmp_path / "c")
     backbone = load_text(f"hf-text:{tmp_path / 'c'}", max_tokens=16)
-    kept = {"pooling": "mean", "max_tokens": 16}
+    kept = {"pooling": Pooling.MEAN, "max_tokens": 16}
     back = there_and_back(backbone, "hf-text:c", tmp_path / "out", [tmp_path / "c"], **kept)
     assert same_text(back.backbone, backbone)
 
@@ -123,7 +124,7 @@ def test_drawn_weights_are_written_too(tmp_path: Path, name: str) -> None:
     with torch.no_grad():
         next(backbone.module.parameters()).add_(0.5)  # no longer what the seed draws
     backbone.identity = replace(backbone.identity, weights=weights_digest(backbone.module))
-    back = there_and_back(backbone, name, tmp_path, **({"pooling": "mean"} if text else {}))
+    back = there_and_back(backbone, name, tmp_path, **({"pooling": Pooling.MEAN} if text else {}))
     same = same_text if text else same_image
     assert same(back.backbone, backbone)
     assert not same(back.backbone, load_text(name) if text else load_image(name))
@@ -133,7 +134,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     backbone = load_text("tiny-text")
     part = RunBackbone(
         backbone,
-        BackboneOptions("tiny-text", pooling="mean"),
+        BackboneOptions("tiny-text", pooling=Pooling.MEAN),
         Precision.FLOAT32,
         StoredDtype.FLOAT16,
     )

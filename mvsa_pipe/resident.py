@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError, ConfigError, name_some
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.states import layers_for, read_states
 
 # Posts whose image tokens are averaged at a time, in float32.
 _GRID_BLOCK = 256
@@ -116,6 +118,7 @@ def load_resident(
     needs: Iterable[Field],
     classes: int,
     image_grid: int = 0,
+    mix: LayerMix = LayerMix.LAST,
 ) -> ResidentFeatures:
     """Reads the declared features of some posts from their caches, each row checked.
 
@@ -125,6 +128,8 @@ def load_resident(
         needs: The features to read.
         classes: How many classes heads tell apart.
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
+        mix: What becomes of several layers; those that heads shall mix stand in the tokens' place,
+            all of a token in turn.
 
     Raises:
         CacheError: A cache lacks posts, is missing for a declared modality, or was damaged.
@@ -140,6 +145,8 @@ def load_resident(
         image_width=image.header.width if image else 1,
         image_tokens=grid_tokens(image.header.tokens, image_grid) if image else 1,
         classes=classes,
+        text_layers=_layers_for_head(text, mix),
+        image_layers=_layers_for_head(image, mix),
     )
     tensors = {
         field: torch.from_numpy(files[field.modality].pooled(rows[field.modality]))
@@ -147,15 +154,14 @@ def load_resident(
     }
     hidden_text = None
     if text and Field.TEXT_HIDDEN in wanted:
-        states, bounds = text.hidden(rows[Modality.TEXT])
+        states, bounds = read_states(text, rows[Modality.TEXT], mix)
         hidden_text = RaggedText(
-            torch.from_numpy(states),
-            torch.from_numpy(bounds[:-1].copy()),
-            torch.from_numpy(np.diff(bounds)),
+            states, torch.from_numpy(bounds[:-1].copy()), torch.from_numpy(np.diff(bounds))
         )
     hidden_image = None
     if image and Field.IMAGE_HIDDEN in wanted:
-        hidden_image = to_grid(torch.from_numpy(image.hidden(rows[Modality.IMAGE])[0]), image_grid)
+        cells = to_grid(read_states(image, rows[Modality.IMAGE], mix)[0], image_grid)
+        hidden_image = cells.view(len(cells), -1, image.header.width)
     return ResidentFeatures(
         post_ids=tuple(post_ids),
         sizes=sizes,
@@ -164,6 +170,12 @@ def load_resident(
         image_hidden=hidden_image,
         image_pooled=tensors.get(Field.IMAGE_POOLED),
     )
+
+
+def _layers_for_head(file: FeatureFile | None, mix: LayerMix) -> tuple[tuple[int, int], ...]:
+    if file is None or layers_for(file, mix) == 1:
+        return ()
+    return ((layers_for(file, mix), file.header.width),)
 
 
 def _rows(file: FeatureFile, post_ids: Sequence[str]) -> np.ndarray:

@@ -60,6 +60,7 @@ def record_name(experiment: Experiment, head: str, training: TrainingOptions) ->
             m.value: "+".join(f.seal for f in files) for m, files in experiment.files.items()
         },
         "image_grid": experiment.caches.image_grid,
+        "layer_mix": experiment.caches.layer_mix.value,
         "head": head,
         "training": asdict(training),
         "device": str(experiment.material.labels.device),

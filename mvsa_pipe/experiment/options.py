@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 
@@ -45,6 +46,9 @@ class CacheChoice:
             several joined by ``+`` are read together; the newest unless named.
         image: The image backbone's, alike.
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
+        layer_mix: What heads read of caches of several layers: last takes the last, as of caches
+            of the last alone; mean averages all; learned weighs them by weights trained with the
+            head.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -54,6 +58,7 @@ class CacheChoice:
     text: str | None = None
     image: str | None = None
     image_grid: int = 0
+    layer_mix: LayerMix = LayerMix.LAST
 
     def __post_init__(self) -> None:
         if self.image_grid < 0:

@@ -7,6 +7,7 @@ import torch
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.mixing import put_in_front
 from mvsa_pipe.heads.options import OptionValue, parse_options
 
 _CPU = torch.device("cpu")
@@ -41,7 +42,9 @@ def build_head(
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the global generators of all accelerators
         torch.default_generator.manual_seed(seed)
-        head = kind(sizes, parsed).to(device)
+        head = kind(sizes, parsed)
+        put_in_front(head)
+        head.to(device)
         # a draw behind those of the weights: dropout must not replay the stream that they used
         dropout_seed = int(torch.randint(2**62, ()))
     head.use_generator(torch.Generator(device).manual_seed(dropout_seed))

@@ -22,6 +22,7 @@ from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.joined import load_features
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.progress import Progress
@@ -36,7 +37,7 @@ def load_head(run: Run, device: str) -> FusionHead:
         RunError: The checkpoint is missing, damaged, or belongs to another head.
     """
     config = run.config
-    sizes = FeatureSizes(**config["sizes"])
+    sizes = FeatureSizes.from_record(config["sizes"])
     head = build_head(
         config["head"],
         sizes,
@@ -66,7 +67,8 @@ def head_probabilities(
     """Probabilities of a head for some cached posts ``[N, C]``, in their order."""
     where = resolve_device(device)
     grid = int(run.config["image_grid"])
-    features = load_features(files, ids, head.needs, head.sizes.classes, grid).to(where)
+    mix = LayerMix(run.config.get("layer_mix", LayerMix.LAST))  # runs of 0.1 do not say
+    features = load_features(files, ids, head.needs, head.sizes.classes, grid, mix).to(where)
     return predict_probabilities(head, features, torch.arange(len(ids), device=where))
 
 

@@ -40,7 +40,7 @@ def vit_folder(tmp_path: Path) -> Path:
 def test_layers_of_a_text_encoder_equal_plain_transformers(
     bert_folder: Path, layers: Layers
 ) -> None:
-    backbone = load_text("bert", weights=str(bert_folder), layers=layers)
+    backbone = load_text("bert", weights=str(bert_folder), max_tokens=16, layers=layers)
     found = encode_text(backbone, "goodly a b!")
     (ids,) = backbone.tokenize(["goodly a b!"])
     model = BertModel.from_pretrained(bert_folder, dtype=torch.float32).eval()
@@ -75,7 +75,9 @@ def test_the_last_of_several_layers_is_what_is_kept_of_one(
     weights = {"bert": str(bert_folder)}
     for name in ("bert", "tiny-text"):
         one, all_of_them = (
-            encode_text(load_text(name, weights=weights.get(name), layers=layers), "good a")
+            encode_text(
+                load_text(name, weights=weights.get(name), max_tokens=16, layers=layers), "good a"
+            )
             for layers in (Layers.LAST, Layers.ALL)
         )
         assert torch.equal(one.hidden, all_of_them.hidden[:, :, -1])

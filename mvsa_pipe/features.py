@@ -4,8 +4,10 @@ Axes: ``B`` batch, ``N`` posts, ``T`` text tokens, ``P`` image tokens (patches o
 ``D`` width (``Dt`` of text, ``Di`` of image), ``C`` classes, ``S`` runs trained together.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,12 +43,27 @@ class FeatureSizes:
         image_width: ``Di``.
         image_tokens: ``P``, fixed for an image backbone.
         classes: ``C``.
+        text_layers: Layers and width of each text backbone, where the head shall mix several
+            layers; their states then come in the hidden states' place, all those of a token in
+            turn. Empty otherwise.
+        image_layers: Those of each image backbone.
     """
 
     text_width: int
     image_width: int
     image_tokens: int
     classes: int
+    text_layers: tuple[tuple[int, int], ...] = ()
+    image_layers: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "FeatureSizes":
+        """Sizes from the plain values of ``asdict``, as JSON hands them back."""
+        lists = {
+            name: tuple((int(layers), int(width)) for layers, width in record.get(name, ()))
+            for name in ("text_layers", "image_layers")
+        }
+        return cls(**{**record, **lists})
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import ResidentFeatures, load_resident
 
@@ -36,11 +37,29 @@ class JoinedFeatures(ResidentFeatures):
         """The declared features of some posts, by index."""
         wanted = set(needs)
         return join_batches(
-            source.batch(posts, own)
+            self._evened(source.batch(posts, own), modality, number)
             for modality, sources in self.sources.items()
             if (own := {need for need in wanted if need.modality is modality})
-            for source in sources
+            for number, source in enumerate(sources)
         )
+
+    def _evened(self, batch: FeatureBatch, modality: Modality, number: int) -> FeatureBatch:
+        """A source's batch with as many layers as the source that has most; zeros before its own.
+
+        Heads give those no weight.
+        """
+        text = modality is Modality.TEXT
+        layers = self.sizes.text_layers if text else self.sizes.image_layers
+        hidden = batch.text_hidden if text else batch.image_hidden
+        if not layers or hidden is None:
+            return batch
+        own, most = layers[number][0], max(count for count, _ in layers)
+        posts, _, width = hidden.shape
+        padded = F.pad(hidden.view(posts, -1, own, width), (0, 0, most - own, 0)).flatten(1, 2)
+        if batch.text_mask is None:
+            return replace(batch, image_hidden=padded)
+        mask = batch.text_mask[:, ::own].repeat_interleave(most, dim=1)
+        return replace(batch, text_hidden=padded, text_mask=mask)
 
     @property
     def token_counts(self) -> Int[Tensor, " N"] | None:
@@ -66,6 +85,7 @@ def load_features(
     needs: Iterable[Field],
     classes: int,
     image_grid: int = 0,
+    mix: LayerMix = LayerMix.LAST,
 ) -> ResidentFeatures:
     """Reads the declared features of some posts from one cache or several a modality.
 
@@ -75,6 +95,7 @@ def load_features(
         needs: The features to read.
         classes: How many classes heads tell apart.
         image_grid: As of ``load_resident``, for each image cache.
+        mix: As of ``load_resident``, for each cache.
 
     Raises:
         CacheError: As ``load_resident``.
@@ -82,7 +103,7 @@ def load_features(
     wanted = set(needs)
     if all(len(of_it) == 1 for of_it in files.values()):
         alone = {modality: of_it[0] for modality, of_it in files.items()}
-        return load_resident(alone, post_ids, wanted, classes, image_grid)
+        return load_resident(alone, post_ids, wanted, classes, image_grid, mix)
     sources = {
         modality: tuple(
             load_resident(
@@ -92,6 +113,7 @@ def load_features(
                 {need for need in wanted if need.modality not in files.keys() - {modality}},
                 classes,
                 image_grid,
+                mix,
             )
             for file in of_it
         )
@@ -110,7 +132,18 @@ def _joined_sizes(
         image_width=sum(sizes.image_width for sizes in image) or 1,
         image_tokens=sum(sizes.image_tokens for sizes in image) or 1,
         classes=classes,
+        text_layers=_layers([(sizes.text_layers, sizes.text_width) for sizes in text]),
+        image_layers=_layers([(sizes.image_layers, sizes.image_width) for sizes in image]),
     )
+
+
+def _layers(
+    sources: Sequence[tuple[tuple[tuple[int, int], ...], int]],
+) -> tuple[tuple[int, int], ...]:
+    """Layers and width of every backbone, if of any a head shall mix several."""
+    if not any(layers for layers, _ in sources):
+        return ()
+    return tuple(layers[0] if layers else (1, width) for layers, width in sources)
 
 
 def join_batches(batches: Iterable[FeatureBatch]) -> FeatureBatch:

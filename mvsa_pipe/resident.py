@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError, ConfigError, name_some
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.states import layers_for, read_states
 
 # Posts whose image tokens are read and averaged at a time.
 _GRID_BLOCK = 256
@@ -129,6 +131,7 @@ def load_resident(
     needs: Iterable[Field],
     classes: int,
     image_grid: int = 0,
+    mix: LayerMix = LayerMix.LAST,
 ) -> ResidentFeatures:
     """Reads the declared features of some posts from their caches, each row checked.
 
@@ -138,6 +141,8 @@ def load_resident(
         needs: The features to read.
         classes: How many classes heads tell apart.
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
+        mix: What becomes of several layers; those that heads shall mix stand in the tokens' place,
+            all of a token in turn.
 
     Raises:
         CacheError: A cache lacks posts, is missing for a declared modality, or was damaged.
@@ -153,6 +158,8 @@ def load_resident(
         image_width=image.header.width if image else 1,
         image_tokens=grid_tokens(image.header.tokens, image_grid) if image else 1,
         classes=classes,
+        text_layers=_layers_for_head(text, mix),
+        image_layers=_layers_for_head(image, mix),
     )
     tensors = {
         field: torch.from_numpy(files[field.modality].pooled(rows[field.modality]))
@@ -160,15 +167,13 @@ def load_resident(
     }
     hidden_text = None
     if text and Field.TEXT_HIDDEN in wanted:
-        states, bounds = text.hidden(rows[Modality.TEXT])
+        states, bounds = read_states(text, rows[Modality.TEXT], mix)
         hidden_text = RaggedText(
-            torch.from_numpy(states),
-            torch.from_numpy(bounds[:-1].copy()),
-            torch.from_numpy(np.diff(bounds)),
+            states, torch.from_numpy(bounds[:-1].copy()), torch.from_numpy(np.diff(bounds))
         )
     hidden_image = None
     if image and Field.IMAGE_HIDDEN in wanted:
-        hidden_image = _places(image, rows[Modality.IMAGE], image_grid)
+        hidden_image = _places(image, rows[Modality.IMAGE], image_grid, mix)
     return ResidentFeatures(
         post_ids=tuple(post_ids),
         sizes=sizes,
@@ -179,12 +184,20 @@ def load_resident(
     )
 
 
-def _places(file: FeatureFile, rows: NDArray[np.int64], grid: int) -> Float[Tensor, "N P D"]:
+def _places(
+    file: FeatureFile, rows: NDArray[np.int64], grid: int, mix: LayerMix
+) -> Float[Tensor, "N P D"]:
     """Image tokens of some posts, averaged block by block so that few are ever held in full."""
-    if grid_tokens(file.header.tokens, grid) == file.header.tokens:
-        return torch.from_numpy(file.hidden(rows)[0])
-    blocks = [rows[start : start + _GRID_BLOCK] for start in range(0, len(rows), _GRID_BLOCK)]
-    return torch.cat([to_grid(torch.from_numpy(file.hidden(block)[0]), grid) for block in blocks])
+    size = _GRID_BLOCK if grid_tokens(file.header.tokens, grid) < file.header.tokens else len(rows)
+    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    cells = torch.cat([to_grid(read_states(file, block, mix)[0], grid) for block in blocks])
+    return cells.view(len(cells), -1, file.header.width)
+
+
+def _layers_for_head(file: FeatureFile | None, mix: LayerMix) -> tuple[tuple[int, int], ...]:
+    if file is None or layers_for(file, mix) == 1:
+        return ()
+    return ((layers_for(file, mix), file.header.width),)
 
 
 def _rows(file: FeatureFile, post_ids: Sequence[str]) -> np.ndarray:

@@ -17,8 +17,10 @@ from torch import Tensor
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.features import HIDDEN, POOLED, FeatureBatch, Field
 from mvsa_pipe.joined import load_features
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import ResidentFeatures, grid_tokens
+from mvsa_pipe.states import layers_for
 
 # Blocks in memory at a time: one that the model works on, one that is read, one changing hands.
 BLOCKS = 3
@@ -108,6 +110,7 @@ def load_or_stream(
     classes: int,
     image_grid: int,
     limit_bytes: float,
+    mix: LayerMix = LayerMix.LAST,
 ) -> ResidentFeatures:
     """Reads the declared features of some posts, or streams them where they need more memory.
 
@@ -118,6 +121,7 @@ def load_or_stream(
         classes: How many classes heads tell apart.
         image_grid: As of ``load_resident``.
         limit_bytes: Memory that token states may take.
+        mix: As of ``load_resident``.
 
     Raises:
         CacheError: As ``load_features``.
@@ -125,21 +129,21 @@ def load_or_stream(
     wanted = set(needs)
     hidden = wanted & HIDDEN
     states = sum(
-        _state_bytes(file, post_ids, image_grid)
+        _state_bytes(file, post_ids, image_grid, mix)
         for modality, of_it in files.items()
         if any(need.modality is modality for need in hidden)
         for file in of_it
     )
     if states <= limit_bytes:
-        return load_features(files, post_ids, wanted, classes, image_grid)
+        return load_features(files, post_ids, wanted, classes, image_grid, mix)
     of_states = {m: of_it for m, of_it in files.items() if any(n.modality is m for n in hidden)}
     ids = tuple(post_ids)
 
     def read(posts: Sequence[int]) -> ResidentFeatures:
-        return load_features(of_states, [ids[i] for i in posts], hidden, classes, image_grid)
+        return load_features(of_states, [ids[i] for i in posts], hidden, classes, image_grid, mix)
 
-    vectors = load_features(files, post_ids, wanted & POOLED, classes, image_grid)
-    counts = [_counts(file, post_ids) for file in of_states.get(Modality.TEXT, ())]
+    vectors = load_features(files, post_ids, wanted & POOLED, classes, image_grid, mix)
+    counts = [_counts(file, post_ids, mix) for file in of_states.get(Modality.TEXT, ())]
     return StreamedFeatures(
         post_ids=ids,
         sizes=vectors.sizes,
@@ -150,21 +154,23 @@ def load_or_stream(
     )
 
 
-def _counts(file: FeatureFile, post_ids: Sequence[str]) -> Int[Tensor, " N"]:
+def _counts(file: FeatureFile, post_ids: Sequence[str], mix: LayerMix) -> Int[Tensor, " N"]:
+    """Text states of every post: one a token, or one a layer of it where heads mix them."""
     offsets = file.header.offsets
     assert offsets is not None  # noqa: S101 (a text cache)
     rows = [file.rows[post_id] for post_id in post_ids if post_id in file.rows]
-    return torch.from_numpy(np.diff(offsets)[rows])
+    return torch.from_numpy(np.diff(offsets)[rows]) * layers_for(file, mix)
 
 
-def _state_bytes(file: FeatureFile, post_ids: Sequence[str], grid: int) -> int:
+def _state_bytes(file: FeatureFile, post_ids: Sequence[str], grid: int, mix: LayerMix) -> int:
     """Bytes of some posts' token states in memory."""
     header = file.header
     if header.fingerprint.modality is Modality.TEXT:
-        tokens = int(_counts(file, post_ids).sum())
+        states = int(_counts(file, post_ids, mix).sum())
     else:
-        tokens = len(post_ids) * grid_tokens(header.tokens, grid)
-    return tokens * header.width * np.dtype(header.fingerprint.dtype.value).itemsize
+        places = grid_tokens(header.tokens, grid)
+        states = len(post_ids) * places * layers_for(file, mix)
+    return states * header.width * np.dtype(header.fingerprint.dtype.value).itemsize
 
 
 def _cut(chosen: Iterable[Tensor], posts: int) -> Iterator[list[Tensor]]:

@@ -38,12 +38,14 @@ def rows(
     *,
     version: str = "first",
     dtype: str = "float16",
+    layers: int = 1,
 ) -> Rows:
     """Features that follow from each post's id and version alone."""
+    state = (layers, WIDTH) if layers > 1 else (WIDTH,)
     draws = [np.random.default_rng(list(f"{i}/{version}".encode())) for i in ids]
     pooled = [draw.standard_normal(WIDTH) for draw in draws]
     lengths = [int(draw.integers(1, 6)) if modality is Modality.TEXT else TOKENS for draw in draws]
-    hidden = [draw.standard_normal((n, WIDTH)) for draw, n in zip(draws, lengths, strict=True)]
+    hidden = [draw.standard_normal((n, *state)) for draw, n in zip(draws, lengths, strict=True)]
     text = modality is Modality.TEXT
     return Rows(
         ids=list(ids),

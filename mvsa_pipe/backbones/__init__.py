@@ -81,6 +81,9 @@ _OPEN_DOORS = {
 # Families whose argument can be a folder on this machine.
 FROM_FOLDERS = ("bert", "hf-text", "hf-image")
 
+# Families whose layers differ in shape, so that none but the last can be kept.
+WITHOUT_LAYERS = ("resnet50", "torchvision", "tiny-image")
+
 
 def parse_backbone(name: str) -> tuple[Modality, str, str]:
     """Splits a backbone's name into modality, family and argument.

@@ -42,9 +42,12 @@ class BackboneIdentity:
 
 
 class Encoded(NamedTuple):
-    """Features of one batch: ``hidden [B, T or P, D]`` and ``pooled [B, D]``."""
+    """Features of one batch: ``hidden [B, T or P, D]`` and ``pooled [B, D]``.
 
-    hidden: Float[Tensor, "B L D"]
+    Of several layers ``hidden`` is ``[B, T or P, layers, D]``, the last layer last.
+    """
+
+    hidden: Float[Tensor, "B T *layers D"]
     pooled: Float[Tensor, "B D"]
 
 
@@ -56,6 +59,7 @@ class Backbone(ABC):
         takes_weights: Whether it is loaded from weights, or draws them from a seed.
         module: The network.
         width: ``D``.
+        layers: How many layers ``encode`` gives hidden states of.
         identity: What a cache's fingerprint is made from.
     """
 
@@ -63,6 +67,7 @@ class Backbone(ABC):
     takes_weights: ClassVar[bool] = True
     module: nn.Module
     width: int
+    layers: int = 1
     identity: BackboneIdentity
 
     def freeze(self) -> None:

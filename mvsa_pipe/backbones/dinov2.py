@@ -16,6 +16,7 @@ from mvsa_pipe.backbones.base import (
     describe,
     weights_digest,
 )
+from mvsa_pipe.backbones.depth import asked_of, kept
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model
@@ -34,7 +35,8 @@ _SIZES: dict[str, tuple[int, int, int, bool]] = {
 class DinoV2(ImageBackbone):
     """DINOv2 with 14-pixel patches: at 224 pixels one CLS token and 16 × 16 patches.
 
-    Hidden states are the last layer's after its norm, CLS first; the pooled vector is CLS.
+    Hidden states are the last layer's after its norm, CLS first, of further layers those before
+    it; the pooled vector is CLS.
     Preprocessing is the published one: shortest edge to 256 (bicubic), centre crop of 224,
     ImageNet mean and deviation.
 
@@ -57,14 +59,16 @@ class DinoV2(ImageBackbone):
         self._rule = replace(self._published_rule, decode=options.decode)
         self.module = hugging_face_model(source, options.name, config)
         self.freeze()
+        self._options = options
         self.width = int(config.hidden_size)
+        self.layers = options.layers.count_of(int(config.num_hidden_layers))
         self.tokens = (self._rule.crop_px // int(config.patch_size)) ** 2 + 1
         self.identity = BackboneIdentity(
             name=describe(options),
             modality=self.modality,
             weights=weights_digest(self.module),
             preprocessing=self._rule.as_fields(),
-            layers="last",
+            layers=options.layers.value,
             pooling="cls",
             witnesses=source.witnesses,
         )
@@ -92,6 +96,8 @@ class DinoV2(ImageBackbone):
         return self._rule.pixels(image)
 
     def encode(self, pixels: Tensor) -> Encoded:
-        """CLS and patches ``[B, 257, D]``, and CLS alone ``[B, D]``."""
-        hidden = self.module(pixel_values=self._rule.normalised(pixels)).last_hidden_state.float()
-        return Encoded(hidden, hidden[:, 0])
+        """CLS and patches ``[B, 257, D]``, or of each kept layer, and CLS alone ``[B, D]``."""
+        asked = asked_of(self._options.layers)
+        output = self.module(pixel_values=self._rule.normalised(pixels), **asked)
+        last = output.last_hidden_state.float()
+        return Encoded(kept(output, last, self._options), last[:, 0])

@@ -23,11 +23,13 @@ from mvsa_pipe.backbones.base import (
     describe,
     weights_digest,
 )
+from mvsa_pipe.backbones.depth import asked_of, kept, layers_in
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
 from mvsa_pipe.features import mean_over_tokens
+from mvsa_pipe.layers import Layers
 
 
 class HuggingFaceText(TextBackbone):
@@ -73,12 +75,17 @@ class HuggingFaceText(TextBackbone):
                 found=self.max_tokens,
             )
         self._load_tokenizer(source.model, options)
+        self._options = options
+        if options.layers is not Layers.LAST:
+            ids = torch.from_numpy(self.tokenize(["a"])[0])[None]
+            with torch.inference_mode():
+                self.layers = layers_in(self.encode(ids, torch.ones_like(ids).bool()).hidden)
         self.identity = BackboneIdentity(
             name=describe(options),
             modality=self.modality,
             weights=weights_digest(self.module),
             preprocessing={"max_tokens": self.max_tokens, "tokenizer": self._tokenizer_digest()},
-            layers="last",
+            layers=options.layers.value,
             pooling=self.pooling.value,
             witnesses=source.witnesses,
         )
@@ -130,12 +137,14 @@ class HuggingFaceText(TextBackbone):
         return np.concatenate([head, token_ids[len(token_ids) - self._closing :]])
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
-        """Last hidden states, and the pooled vector of the chosen kind."""
-        output = self.module(input_ids=token_ids.long(), attention_mask=mask.long())
-        hidden = output.last_hidden_state.float()
+        """Hidden states of the kept layers, and the last one's pooled vector of the chosen kind."""
+        asked = asked_of(self._options.layers)
+        output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
+        last = output.last_hidden_state.float()
+        hidden = kept(output, last, self._options)
         if self.pooling is Pooling.POOLER:
             return Encoded(hidden, output.pooler_output.float())
-        pooled = hidden[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(hidden, mask)
+        pooled = last[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(last, mask)
         return Encoded(hidden, pooled)
 
 
@@ -157,8 +166,8 @@ def _closing_tokens(special: Sequence[int]) -> int:
 class HuggingFaceImage(ImageBackbone):
     """An image encoder that ``AutoModel`` and ``AutoImageProcessor`` load.
 
-    Tokens are the last hidden states, or the cells of the last feature map; the pooled vector is
-    the model's own, or the mean of the tokens where it has none.
+    Tokens are the hidden states of the last layer or of several, or the cells of the last feature
+    map; the pooled vector is the model's own, or the mean of the tokens where it has none.
 
     Raises:
         BackboneError: It cannot be had, or yields no hidden states.
@@ -186,6 +195,7 @@ class HuggingFaceImage(ImageBackbone):
             backend="pil",
         )
         self._lock = threading.Lock()
+        self._options = options
         self._measure(options)
         rule = json.dumps(self._processor.to_dict(), sort_keys=True, default=str)
         self.identity = BackboneIdentity(
@@ -193,13 +203,13 @@ class HuggingFaceImage(ImageBackbone):
             modality=self.modality,
             weights=weights_digest(self.module),
             preprocessing={"processor": rule, "decoder": "pillow"},
-            layers="last",
+            layers=options.layers.value,
             pooling="own",
             witnesses=source.witnesses,
         )
 
     def _measure(self, options: BackboneOptions) -> None:
-        """Learns ``P`` and ``D`` from one grey picture."""
+        """Learns ``P``, ``D`` and the number of layers from one grey picture."""
         self._pixels_shape: tuple[int, ...] | None = None
         grey = self.prepare(Image.new("RGB", (320, 240), (128, 128, 128)))
         try:
@@ -211,7 +221,8 @@ class HuggingFaceImage(ImageBackbone):
                 found=error,
                 hint=local_hint(options.name),
             ) from error
-        self.tokens, self.width = int(hidden.shape[1]), int(hidden.shape[2])
+        self.tokens, self.width = int(hidden.shape[1]), int(hidden.shape[-1])
+        self.layers = layers_in(hidden)
         self._pixels_shape = grey.shape
 
     def describe_beside(self, folder: Path) -> None:
@@ -234,11 +245,12 @@ class HuggingFaceImage(ImageBackbone):
         return pixels
 
     def encode(self, pixels: Tensor) -> Encoded:
-        """Last hidden states or feature-map cells, and their pooled vector."""
-        output = self.module(pixel_values=pixels)
-        hidden = output.last_hidden_state.float()
-        hidden = cells(hidden) if hidden.dim() == 4 else hidden
+        """Hidden states of the kept layers or feature-map cells, and their pooled vector."""
+        output = self.module(pixel_values=pixels, **asked_of(self._options.layers))
+        last = output.last_hidden_state.float()
+        last = cells(last) if last.dim() == 4 else last
+        hidden = kept(output, last, self._options)
         pooled = getattr(output, "pooler_output", None)
         if pooled is None:
-            return Encoded(hidden, hidden.mean(dim=1))
+            return Encoded(hidden, last.mean(dim=1))
         return Encoded(hidden, pooled.float().flatten(start_dim=1))

@@ -5,8 +5,9 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
-from mvsa_pipe.backbones import FROM_FOLDERS, parse_backbone
+from mvsa_pipe.backbones import FROM_FOLDERS, WITHOUT_LAYERS, parse_backbone
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 
 
@@ -40,6 +41,7 @@ class BackboneOptions:
         pooling: For text; ``None`` takes the backbone's own (``cls`` for bert, else ``mean``).
         max_tokens: Texts are cut at this many tokens, special ones included.
         decode: How pictures become pixels.
+        layers: Of which layers hidden states are kept.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -50,9 +52,12 @@ class BackboneOptions:
     pooling: Pooling | None = None
     max_tokens: int = 128
     decode: Decode = Decode.EXACT
+    layers: Layers = Layers.LAST
 
     def __post_init__(self) -> None:
         parse_backbone(self.name)
+        if self.layers is not Layers.LAST and self.family in WITHOUT_LAYERS:
+            raise without_layers(self)
         if self.max_tokens < 3:
             raise ConfigError(
                 "--max-tokens leaves no room for a word between the special tokens",
@@ -95,5 +100,21 @@ class BackboneOptions:
         return replace(self, name=name, weights=weights)
 
     def as_record(self) -> dict[str, object]:
-        """Plain values for keys and records."""
-        return asdict(self)
+        """Plain values for keys and records; ``layers`` only where they are not the default.
+
+        Caches of the last layer thus stay what they were before others could be kept.
+        """
+        record = asdict(self)
+        if self.layers is Layers.LAST:
+            del record["layers"]
+        return record
+
+
+def without_layers(options: BackboneOptions) -> ConfigError:
+    """What to say of a backbone that has no layers of one shape."""
+    return ConfigError(
+        f"Backbone {options.name!r} has no layers of one shape, so that only its last can be kept",
+        expected="--layers last; text encoders and vision transformers such as dinov2 have more",
+        found=f"--layers {options.layers}",
+        hint="extract it by itself with --layers last: heads read it beside others",
+    )

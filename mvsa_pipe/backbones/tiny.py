@@ -26,12 +26,13 @@ from mvsa_pipe.backbones.base import (
     cells,
     weights_digest,
 )
+from mvsa_pipe.backbones.depth import asked_of, kept
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features import mean_over_tokens
 
-_SEED = 0
+_SEED, _DEPTH = 0, 2
 _PAD, _CLS, _SEP, _FIRST_WORD, _VOCABULARY = 0, 1, 2, 3, 4096
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -53,10 +54,12 @@ class TinyText(TextBackbone):
         self.pooling = options.pooling or Pooling.MEAN
         self.pad_id = _PAD
         self.width = 384
+        self._options = options
+        self.layers = options.layers.count_of(_DEPTH)
         config = BertConfig(
             vocab_size=_VOCABULARY,
             hidden_size=self.width,
-            num_hidden_layers=2,
+            num_hidden_layers=_DEPTH,
             num_attention_heads=6,
             intermediate_size=2 * self.width,
             max_position_embeddings=max(512, options.max_tokens),
@@ -70,7 +73,7 @@ class TinyText(TextBackbone):
             modality=self.modality,
             weights=weights_digest(self.module),
             preprocessing={"max_tokens": self.max_tokens, "tokenizer": "crc32 of words"},
-            layers="last",
+            layers=options.layers.value,
             pooling=self.pooling.value,
         )
 
@@ -88,11 +91,12 @@ class TinyText(TextBackbone):
         return np.append(token_ids[: self.max_tokens - 1], np.int32(_SEP))
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
-        """Last hidden states, and their first or mean."""
-        output = self.module(input_ids=token_ids.long(), attention_mask=mask.long())
-        hidden = output.last_hidden_state.float()
-        pooled = hidden[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(hidden, mask)
-        return Encoded(hidden, pooled)
+        """Hidden states of the kept layers, and the last one's first or mean."""
+        asked = asked_of(self._options.layers)
+        output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
+        last = output.last_hidden_state.float()
+        pooled = last[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(last, mask)
+        return Encoded(kept(output, last, self._options), pooled)
 
 
 class TinyImage(ImageBackbone):

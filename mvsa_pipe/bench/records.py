@@ -61,6 +61,7 @@ def experiment_digest(experiment: Experiment) -> str:
             m.value: "+".join(f.seal for f in files) for m, files in experiment.files.items()
         },
         "image_grid": experiment.caches.image_grid,
+        "layer_mix": experiment.caches.layer_mix.value,
         "device": str(experiment.material.labels.device),
         "versions": package_versions(),
     }

@@ -132,7 +132,7 @@ def _parquet(file: FeatureFile, target: Path) -> None:
     )
     with pq.ParquetWriter(target, schema) as writer:
         for block in _blocks(file):
-            bounds = block.bounds() * (header.tokens or 1)
+            bounds = block.bounds() * (header.tokens or 1) * header.layers
             columns = [
                 pa.array(block.ids, pa.string()),
                 _vectors(block.pooled, vector),

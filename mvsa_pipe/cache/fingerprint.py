@@ -108,6 +108,8 @@ class Fingerprint:
     def command(self) -> str:
         """What makes features of this fingerprint, given the same weights."""
         words = ["mvsa extract", "--backbone", self.backbone]
+        if self.layers != "last":
+            words += ["--layers", self.layers]
         if self.modality is Modality.TEXT:
             words += ["--pooling", self.pooling]
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]

@@ -78,7 +78,14 @@ class CacheFolder:
             )
         return found
 
-    def newest(self, dataset: str, modality: Modality, wanted: str | None = None) -> FeatureFile:
+    def newest(
+        self,
+        dataset: str,
+        modality: Modality,
+        wanted: str | None = None,
+        *,
+        several_layers: bool = False,
+    ) -> FeatureFile:
         """The newest cache of a data set and modality.
 
         Args:
@@ -86,6 +93,8 @@ class CacheFolder:
             modality: Text or image.
             wanted: A backbone's name as caches spell it, optionally followed by ``@`` and the
                 first digits of a fingerprint; ``None`` takes any.
+            several_layers: Whether caches of several layers go before those of the last alone; if
+                not, those of the last alone do.
 
         Raises:
             CacheError: None fits; names those that are there. Or the newest that fits is damaged.
@@ -105,7 +114,13 @@ class CacheFolder:
             and found.digest.startswith(digits)
         ]
         if fitting:
-            return max(fitting, key=lambda file: file.path.stat().st_mtime_ns)
+            return max(
+                fitting,
+                key=lambda file: (
+                    (file.header.layers > 1) is several_layers,
+                    file.path.stat().st_mtime_ns,
+                ),
+            )
         if faults:
             raise faults[0]
         there = sorted({_shown(f) for f in readable if f.header.fingerprint.modality is modality})

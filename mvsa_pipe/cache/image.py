@@ -125,6 +125,8 @@ def lay_out(header: Header, parts: str = "") -> tuple[SparseImage, dict[str, int
             # for ever over a damaged one, so that none is opened before the seal is checked.
             runs = [asdict(segment) for segment in header.segments]
             about = {"width": header.width, "tokens": header.tokens, "runs": runs}
+            if header.layers > 1:
+                about["layers"] = header.layers
             file["segments"] = _text(json.dumps(about))
     return image, places
 

@@ -45,7 +45,8 @@ class Place:
         """Bytes of its features."""
         header = self.file.header
         states = header.tokens if header.offsets is None else self.tokens
-        return (1 + states) * header.width * np.dtype(header.fingerprint.dtype.value).itemsize
+        vectors = 1 + states * header.layers
+        return vectors * header.width * np.dtype(header.fingerprint.dtype.value).itemsize
 
 
 def offsets_of(places: Sequence[Place]) -> NDArray[np.int64] | None:

@@ -29,7 +29,8 @@ class Rows:
         ids: Post ids.
         digests: Digest of each post's content.
         pooled: ``[N, D]``.
-        hidden: Text: ``[ΣT, D]``, all posts' tokens end to end; image: ``[N, P, D]``.
+        hidden: Text: ``[ΣT, D]``, all posts' tokens end to end; image: ``[N, P, D]``; of several
+            layers ``[ΣT, L, D]`` or ``[N, P, L, D]``.
         lengths: Text: tokens of each post ``[N]``; image: ``None``.
     """
 
@@ -47,6 +48,12 @@ class Rows:
             out[i, 0] = xxhash.xxh3_64_intdigest(self.pooled[i].data)
             out[i, 1] = xxhash.xxh3_64_intdigest(self.hidden[bounds[i] : bounds[i + 1]].data)
         return out
+
+    @property
+    def layers(self) -> int:
+        """How many layers' hidden states each token has."""
+        plain = 3 if self.lengths is None else 2
+        return int(self.hidden.shape[-2]) if self.hidden.ndim > plain else 1
 
     def bounds(self) -> NDArray[np.int64]:
         """Where each post's hidden rows begin and end in ``hidden``: ``[N + 1]``."""
@@ -113,6 +120,7 @@ class Header:
         offsets: Text: ``[N + 1]`` token offsets; image: ``None``.
         width: ``D``.
         tokens: ``P`` of images; 0 for text.
+        layers: How many layers' hidden states each token has.
         notes: Readable facts that decide no value (device, versions, tokens cut, deviation).
         quarantine: Posts that could not be read, and why.
         segments: Where the rows lie, in their order, when they were left in parts.
@@ -125,6 +133,7 @@ class Header:
     offsets: NDArray[np.int64] | None
     width: int
     tokens: int
+    layers: int = 1
     notes: dict[str, Any] = field(default_factory=dict)
     quarantine: tuple[Refusal, ...] = ()
     segments: tuple[Segment, ...] = ()
@@ -141,10 +150,15 @@ class Header:
 
     @property
     def hidden_shape(self) -> tuple[int, ...]:
-        """``[ΣT, D]`` or ``[N, P, D]``."""
-        if self.offsets is not None:
-            return (int(self.offsets[-1]), self.width)
-        return (len(self.ids), self.tokens, self.width)
+        """``[ΣT, D]`` or ``[N, P, D]``; of several layers ``[ΣT, L, D]`` or ``[N, P, L, D]``."""
+        entries = len(self.ids) if self.offsets is None else int(self.offsets[-1])
+        return (entries, *self.entry_shape)
+
+    @property
+    def entry_shape(self) -> tuple[int, ...]:
+        """What ``hidden`` holds of one picture, or of one text token."""
+        places = (self.tokens,) if self.offsets is None else ()
+        return (*places, *((self.layers,) if self.layers > 1 else ()), self.width)
 
     @property
     def payload_bytes(self) -> int:
@@ -156,7 +170,8 @@ class Header:
         """Checksum over everything but the features, which have their own."""
         seal = xxhash.xxh3_128()
         seal.update(json.dumps([self.dataset, self.fingerprint.to_json(), self.notes]).encode())
-        seal.update(json.dumps([self.ids, self.digests, self.width, self.tokens]).encode())
+        widths = [self.width, self.tokens, *([self.layers] if self.layers > 1 else [])]
+        seal.update(json.dumps([self.ids, self.digests, *widths]).encode())
         seal.update(json.dumps([list(vars(row).values()) for row in self.quarantine]).encode())
         seal.update(json.dumps([list(vars(row).values()) for row in self.segments]).encode())
         if self.offsets is not None:

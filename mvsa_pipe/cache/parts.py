@@ -41,6 +41,7 @@ def write_part(
         offsets=None if rows.lengths is None else rows.bounds(),
         width=rows.pooled.shape[1],
         tokens=rows.hidden.shape[1] if image else 0,
+        layers=rows.layers,
         quarantine=tuple(quarantine),
     )
     seal = write_feature_file(path, header, [rows])

@@ -137,8 +137,7 @@ class FeatureFile:
     ) -> NDArray[np.floating[Any]]:
         """Reads ranges of first-axis entries end to end, neighbours in one read, all checked."""
         dtype = np.dtype(self.header.fingerprint.dtype.value)
-        image = self.header.offsets is None and name == "hidden"
-        shape = (self.header.tokens, self.header.width) if image else (self.header.width,)
+        shape = self.header.entry_shape if name == "hidden" else (self.header.width,)
         whole = (int(lengths.sum()), *shape)
         out = np.empty(whole, dtype) if into is None else into
         if out.shape != whole or out.dtype != dtype or not out.flags.c_contiguous:
@@ -186,8 +185,11 @@ def _read_header(file: h5py.File, path: Path) -> tuple[Header, NDArray[np.uint64
     referring = json.loads(_text(file["segments"][()])) if "segments" in file else None
     if referring is not None:
         width, tokens = referring["width"], referring["tokens"]
+        layers = referring.get("layers", 1)
     else:
-        width, tokens = int(file["pooled"].shape[1]), int(file["hidden"].shape[1]) if image else 0
+        shape = file["hidden"].shape
+        width, tokens = int(file["pooled"].shape[1]), int(shape[1]) if image else 0
+        layers = int(shape[-2]) if len(shape) > (3 if image else 2) else 1
     quarantine = zip(*(_texts(file[f"quarantine/{name}"]) for name in QUARANTINE), strict=True)
     header = Header(
         dataset=_text(file.attrs["dataset"]),
@@ -197,6 +199,7 @@ def _read_header(file: h5py.File, path: Path) -> tuple[Header, NDArray[np.uint64
         offsets=None if image else file["offsets"][:],
         width=width,
         tokens=tokens,
+        layers=layers,
         notes=json.loads(_text(file["notes"][()])),
         quarantine=tuple(Refusal(*row) for row in quarantine),
         segments=tuple(Segment(**row) for row in referring["runs"]) if referring else (),
@@ -221,7 +224,7 @@ def _sources(
         if name == "pooled":
             place, count = segment.pooled + segment.row * vector, segment.rows
         else:
-            state = vector * (header.tokens or 1)
+            state = vector * (header.tokens or 1) * header.layers
             place, count = segment.hidden + segment.entry * state, segment.entries
         part = parts_folder(path) / segment.name
         found.append(Source(part, None, segment.size, place, first))

@@ -146,6 +146,11 @@ class CacheWriter:
         """Content digest of every post whose features are safe on disk."""
         return {post_id: place.digest for post_id, place in self._places.items()}
 
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of all features that are safe on disk."""
+        return sum(place.payload_bytes for place in self._places.values())
+
     def posts_with_tokens(self, count: int) -> set[str]:
         """Texts of which just so many tokens are kept."""
         return {post_id for post_id, place in self._places.items() if place.tokens == count}
@@ -226,7 +231,7 @@ class CacheWriter:
         position = {post_id: n for n, post_id in enumerate(order)}
         refused = sorted(quarantine, key=lambda row: (position.get(row.id, len(position)), row.id))
         facts = {**self._notes, **notes}, tuple(refused)
-        if sum(place.payload_bytes for place in self._places.values()) > join_below_bytes:
+        if self.payload_bytes > join_below_bytes:
             return self._refer(*facts)
         ids = [i for i in dict.fromkeys([*order, *self._places]) if i in self._places]
         places = [self._places[i] for i in ids]
@@ -264,6 +269,7 @@ class CacheWriter:
             offsets=offsets_of(places),
             width=like.width,
             tokens=like.tokens,
+            layers=like.layers,
             notes=notes,
             quarantine=quarantine,
             segments=segments,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 
@@ -47,6 +48,9 @@ class CacheChoice:
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
         memory_gib: Token states that need more memory are read from the disk again and again, in
             blocks: slower, with the same results; 0 takes half of what is free.
+        layer_mix: What heads read of caches of several layers: last takes the last, as of caches
+            of the last alone; mean averages all; learned weighs them by weights trained with the
+            head.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -57,6 +61,7 @@ class CacheChoice:
     image: str | None = None
     image_grid: int = 0
     memory_gib: float = 0.0
+    layer_mix: LayerMix = LayerMix.LAST
 
     def __post_init__(self) -> None:
         if self.image_grid < 0:

@@ -15,6 +15,7 @@ from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
 from mvsa_pipe.posts.split import PARTS
@@ -94,8 +95,22 @@ class Experiment:
         lines.append(f"{self.protocol}: {sizes}")
         if isinstance(self.material.features, StreamedFeatures):
             lines.append("token states are streamed from the disk: memory has no room for them")
+        lines += self._layer_remarks()
         if self.left_out:
             lines.append(f"left out, as their extraction skipped them: {len(self.left_out):,}")
+        return lines
+
+    def _layer_remarks(self) -> list[str]:
+        """What is read of caches that do not hold just the layers asked for."""
+        mix, lines = self.caches.layer_mix, []
+        for file in (file for files in self.files.values() for file in files):
+            name, layers = file.header.fingerprint.backbone, file.header.layers
+            if layers > 1 and mix is LayerMix.LAST:
+                lines.append(f"{name}: the last of its {layers} cached layers is read")
+            elif layers > 1:
+                lines.append(f"{name}: {layers} layers, mixed by {mix}")
+            elif mix is not LayerMix.LAST:
+                lines.append(f"{name}: its last layer alone is cached, and there is nothing to mix")
         return lines
 
 
@@ -116,7 +131,7 @@ def prepare(
         DataError: The posts cannot be read.
         SplitError: The split does not fit them.
         CacheError: A cache is missing, stale, damaged, or lacks posts.
-        ConfigError: The same cache is named twice.
+        ConfigError: The same cache is named twice, or no cache has layers to mix.
     """
     wanted = set(needs)
     posts = read_posts(data.path, data.read)
@@ -130,13 +145,14 @@ def prepare(
         for modality in Modality
         if modality in modalities
     }
+    _refuse_single_layers(files, caches.layer_mix)
     ids, left_out = _usable_ids(posts, split, files)
     for modality, of_it in files.items():
         for file in of_it:
             refuse_stale(posts, modality, file, set(ids))
     limit = caches.memory_gib * 2**30 or free_memory_bytes() / 2
     features = load_or_stream(
-        files, ids, wanted, len(posts.classes), caches.image_grid, limit_bytes=limit
+        files, ids, wanted, len(posts.classes), caches.image_grid, limit, caches.layer_mix
     )
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
     indices = _indices(split, ids)
@@ -164,7 +180,8 @@ def _chosen(
     folder: CacheFolder, dataset: str, modality: Modality, caches: CacheChoice
 ) -> tuple[FeatureFile, ...]:
     names = caches.names_of(modality)
-    files = tuple(folder.newest(dataset, modality, name) for name in names)
+    several = caches.layer_mix is not LayerMix.LAST
+    files = tuple(folder.newest(dataset, modality, name, several_layers=several) for name in names)
     if len({file.path for file in files}) < len(files):
         raise ConfigError(
             f"--{modality} names the same cache twice",
@@ -173,6 +190,18 @@ def _chosen(
             hint="mvsa cache list",
         )
     return files
+
+
+def _refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: LayerMix) -> None:
+    every = [file for of_it in files.values() for file in of_it]
+    if mix is LayerMix.LAST or any(file.header.layers > 1 for file in every):
+        return
+    raise ConfigError(
+        f"--layer-mix {mix} needs a cache of several layers",
+        expected="one that was extracted with --layers last4 or --layers all",
+        found=name_some(f"{file.path.name} with its last layer alone" for file in every),
+        hint="mvsa extract --layers last4 --backbone NAME",
+    )
 
 
 def _indices(split: Split, ids: Sequence[str]) -> dict[str, torch.Tensor]:

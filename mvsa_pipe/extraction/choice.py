@@ -8,6 +8,7 @@ from mvsa_pipe.backbones import parse_backbone
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.errors import CacheError, ConfigError
+from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 
 # What is extracted along when only the other modality was named and nothing of this one is cached.
@@ -32,6 +33,7 @@ class ExtractChoice:
         max_tokens: Texts are cut at this many tokens, special ones included.
         decode: How pictures become pixels: exact is the published preprocessing to the bit, fast is
             up to half as fast again and rarely more than one 8-bit level off.
+        layers: Of which layers hidden states are kept: last, last4 or all.
     """
 
     backbones: tuple[str, ...]
@@ -40,6 +42,7 @@ class ExtractChoice:
     pooling: Pooling | None = None
     max_tokens: int = BackboneOptions.max_tokens
     decode: Decode = BackboneOptions.decode
+    layers: Layers = BackboneOptions.layers
 
     def __post_init__(self) -> None:
         for name in self.backbones:
@@ -85,6 +88,7 @@ class ExtractChoice:
                 self.pooling if parse_backbone(name)[0] is Modality.TEXT else None,
                 self.max_tokens,
                 self.decode if parse_backbone(name)[0] is Modality.IMAGE else Decode.EXACT,
+                self.layers,
             )
             for name in dict.fromkeys(names)
         ]

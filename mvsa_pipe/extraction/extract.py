@@ -15,6 +15,7 @@ from mvsa_pipe.extraction.clock import Clock, Phase
 from mvsa_pipe.extraction.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.job import Extraction, Job, Surroundings
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.room import require_room
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
@@ -48,7 +49,8 @@ def extract_all(
         BackboneError: The weights cannot be had.
         CacheError: Another process writes a cache, what is there is damaged, or what was
             remembered of a backbone no longer holds.
-        StorageError: The disk refuses; what was committed stays.
+        StorageError: The disk refuses; what was committed stays. Or it has no room for the layers
+            asked for, which is found before anything is written.
     """
     done: dict[str, Extraction] = {}
     fault: MvsaError | None = None
@@ -86,6 +88,7 @@ def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
     sessions = [job.load() for job in jobs]
     from mvsa_pipe.extraction.session import make_work  # torch comes with it
 
+    require_room(jobs, around)
     options, clock, progress = around.options, around.clock, around.progress
     names = " + ".join(job.resolution.fingerprint.backbone for job in jobs)
     precision = sessions[0].forward.precision.value

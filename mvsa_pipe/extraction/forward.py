@@ -39,6 +39,11 @@ class Forward(Generic[BackboneT]):
         """Bytes of one stored vector."""
         return self.backbone.width * np.dtype(self.dtype.value).itemsize
 
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of what is stored of one token: a vector a layer."""
+        return self.backbone.layers * self.vector_bytes
+
     def launch(self, encode: Callable[..., Encoded], *inputs: Tensor) -> Encoded:
         """Hidden states and pooled vectors of a batch in the stored type, still on the device.
 

@@ -57,7 +57,7 @@ class ImageWork(Work):
         self, contents: Sequence[Content], lacking: Sequence[Set[str]], shares: int = 1
     ) -> Parts:
         """Cuts pictures in their order into parts of batches of equal size."""
-        post_bytes = max((f.backbone.tokens + 1) * f.vector_bytes for f in self._forwards)
+        post_bytes = max(f.backbone.tokens * f.token_bytes + f.vector_bytes for f in self._forwards)
         fitting = max(1, PART_BYTES // post_bytes)
         size = min(self._batch_size, fitting)
         order = [item for item in contents if any(item.id in wanted for wanted in lacking)]

@@ -10,6 +10,7 @@ from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.resolution import recall
+from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 
@@ -120,4 +121,7 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
         raise CacheError("This cache does not say which backbone made it", where=where)
     pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
     decode = Decode(fields["decode"])
-    return BackboneOptions(fields["name"], fields["weights"], pooling, fields["max_tokens"], decode)
+    layers = Layers(fields.get("layers", Layers.LAST))
+    return BackboneOptions(
+        fields["name"], fields["weights"], pooling, fields["max_tokens"], decode, layers
+    )

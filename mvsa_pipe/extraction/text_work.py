@@ -53,7 +53,7 @@ class TextWork(Work):
         part: list[Batch] = []
         posts = held = 0
         for batch in self._batches(order, lengths):
-            size = sum(lengths[i] for i in batch) * self._forward.vector_bytes
+            size = sum(lengths[i] for i in batch) * self._forward.token_bytes
             if part and (held + size > PART_BYTES or posts + len(batch) > most):
                 yield part
                 part, posts, held = [], 0, 0

@@ -10,6 +10,7 @@ from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.ensemble import Ensemble
+from mvsa_pipe.heads.mixing import put_in_front
 from mvsa_pipe.heads.options import OptionValue, parse_options
 
 _CPU = torch.device("cpu")
@@ -47,7 +48,9 @@ def build_head(
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the global generators of all accelerators
         torch.default_generator.manual_seed(seed)
-        head = kind(sizes, parsed).to(device)
+        head = kind(sizes, parsed)
+        put_in_front(head)
+        head.to(device)
         # a draw behind those of the weights: dropout must not replay the stream that they used
         dropout_seed = int(torch.randint(2**62, ()))
     head.use_generator(torch.Generator(device).manual_seed(dropout_seed))
@@ -82,7 +85,7 @@ def build_recorded(config: Mapping[str, Any], device: torch.device = _CPU) -> Fu
         ConfigError: An option is unknown or its value cannot be used.
         KeyError: An entry is missing.
     """
-    name, sizes = config["head"], FeatureSizes(**config["sizes"])
+    name, sizes = config["head"], FeatureSizes.from_record(config["sizes"])
     options = config["head_options"]
     if "seeds" in config:
         return build_ensemble(name, sizes, config["seeds"], options, device)

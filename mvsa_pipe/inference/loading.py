@@ -21,6 +21,7 @@ from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_recorded
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.joined import load_features
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.progress import Progress
@@ -58,7 +59,8 @@ def head_probabilities(
     """Probabilities of a head for some cached posts ``[N, C]``, in their order."""
     where = resolve_device(device)
     grid = int(run.config["image_grid"])
-    features = load_features(files, ids, head.needs, head.sizes.classes, grid).to(where)
+    mix = LayerMix(run.config.get("layer_mix", LayerMix.LAST))  # runs of 0.1 do not say
+    features = load_features(files, ids, head.needs, head.sizes.classes, grid, mix).to(where)
     return predict_probabilities(head, features, torch.arange(len(ids), device=where))
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.features import HIDDEN, FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
@@ -22,6 +22,7 @@ SMALL = {"width": 16, "hidden": 24, "n_attn": 2, "feedforward": 24}
 SIZES = FeatureSizes(text_width=24, image_width=20, image_tokens=5, classes=3)
 # of a second backbone a modality, where there is one
 SECOND = FeatureSizes(text_width=7, image_width=9, image_tokens=3, classes=0)
+LAYERS = 3
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,17 @@ class Variant:
         name: The head's name.
         choices: Options and their values.
         joined: Whether it reads two backbones a modality, the second of sizes ``SECOND``.
+        layered: Whether it mixes ``LAYERS`` layers of each.
     """
 
     name: str
     choices: tuple[tuple[str, str], ...]
     joined: bool = False
+    layered: bool = False
 
     def __str__(self) -> str:
-        joined = ["joined"] if self.joined else []
-        return "-".join([self.name, *(value for _, value in self.choices), *joined])
+        inputs = [name for name in ("joined", "layered") if getattr(self, name)]
+        return "-".join([self.name, *(value for _, value in self.choices), *inputs])
 
     @property
     def kind(self) -> type[FusionHead]:
@@ -50,13 +53,23 @@ class Variant:
     def build(self, sizes: FeatureSizes = SIZES, seed: int = 0, **options) -> FusionHead:
         """The head with its published or default figures."""
         if self.joined:
-            sizes = FeatureSizes(*map(sum, zip(astuple(sizes), astuple(SECOND), strict=True)))
+            sizes = FeatureSizes(
+                *(a + b for a, b in zip(astuple(sizes), astuple(SECOND), strict=True))
+            )
+        if self.layered:
+            sizes = replace(
+                sizes,
+                text_layers=((LAYERS, sizes.text_width),),
+                image_layers=((LAYERS, sizes.image_width),),
+            )
         return build_head(self.name, sizes, seed, dict(self.choices) | options)
 
     def batch(
         self, sizes: FeatureSizes = SIZES, posts: int = 6, tokens: int = 7, seed: int = 0
     ) -> FeatureBatch:
         """Features that the head reads; a second backbone cuts texts into tokens of its own."""
+        if self.layered:
+            return make_layered_batch(sizes, posts, tokens, seed)
         first = make_batch(sizes, posts, tokens, seed)
         if not self.joined:
             return first
@@ -92,7 +105,13 @@ def list_variants() -> Iterator[Variant]:
 VARIANTS = list(list_variants())
 every_head = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 every_head_and_input = pytest.mark.parametrize(
-    "variant", [*VARIANTS, *(replace(v, joined=True) for v in VARIANTS)], ids=str
+    "variant",
+    [
+        *VARIANTS,
+        *(replace(variant, joined=True) for variant in VARIANTS),
+        *(replace(v, layered=True) for v in VARIANTS if v.build().needs & HIDDEN),
+    ],
+    ids=str,
 )
 
 
@@ -114,6 +133,17 @@ def make_batch(
         image_hidden=draw(posts, sizes.image_tokens, sizes.image_width),
         image_pooled=draw(posts, sizes.image_width),
     )
+
+
+def make_layered_batch(sizes: FeatureSizes, posts: int, tokens: int, seed: int) -> FeatureBatch:
+    """Features of which all layers of a token stand in turn."""
+    batch = make_batch(
+        replace(sizes, image_tokens=LAYERS * sizes.image_tokens), posts, tokens, seed
+    )
+    draws = torch.Generator().manual_seed(seed)
+    states = torch.randn(posts, LAYERS * tokens, sizes.text_width, generator=draws)
+    mask = batch.text_mask.repeat_interleave(LAYERS, dim=1)
+    return replace(batch, text_hidden=states, text_mask=mask)
 
 
 def make_labels(posts: int, classes: int = SIZES.classes) -> Tensor:

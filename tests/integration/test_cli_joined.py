@@ -1,9 +1,10 @@
-"""Several backbones a modality, from the command line: fit, evaluate, predict, bench."""
+"""Several backbones a modality, and several layers, from the command line."""
 
 import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 
 @pytest.fixture
@@ -53,3 +54,45 @@ def test_names_that_cannot_be_joined_lose_nothing(refused, joined):
     assert "tiny-image twice" in refused(*words, "--image", "tiny-image+tiny-image")
     assert "the same cache twice" in refused(*words, *joined[:1], f"{joined[1]}+tiny-text")
     assert "Expected resnet50" in refused(*words, "--image", "tiny-image+resnet50")
+
+
+@pytest.fixture
+def layered(mvsa, workplace):
+    assert Path.cwd() == workplace
+    result = mvsa("extract", "--backbone", "tiny-text", "--layers", "last4")
+    assert result.exit_code == 0, result.output
+    assert "tiny-text: 2 layers of 100 posts will take" in " ".join(result.stderr.split())
+
+
+@pytest.mark.usefixtures("layered")
+def test_learned_layers_are_part_of_the_run(mvsa):
+    words = ["--head", "hstec", "--epochs", "1", "--device", "cpu", "--layer-mix", "learned"]
+    made = mvsa("fit", *words, "--json")
+    assert made.exit_code == 0, made.output
+    record = json.loads(made.stdout)
+    assert record["layer_mix"] == "learned"
+    run = Path(record["run"])
+    scores = load_file(run / "head.safetensors")["mixing.text.scores.0"]
+    assert scores.shape == (2,)
+    assert scores.any()
+    again = mvsa("evaluate", run, "--json")
+    assert json.loads(again.stdout)["scores"] == record["scores"]["test"]
+    answer = mvsa("predict", run, "--text", "I love it", "--image", "data/data/1.jpg", "--json")
+    assert answer.exit_code == 0, answer.output
+
+
+@pytest.mark.usefixtures("layered")
+def test_a_bench_tells_mixes_apart(mvsa):
+    words = ["bench", "--head", "basic", "--seeds", "1", "--epochs", "1", "--layer-mix"]
+    for mix in ("mean", "last", "mean"):
+        made = mvsa(*words, mix)
+        assert made.exit_code == 0, made.output
+    assert "1 runs were recorded before" in made.output
+
+
+@pytest.mark.usefixtures("workplace")
+def test_layers_that_are_not_there_lose_nothing(refused):
+    mix = refused("fit", "--head", "cmac", "--layer-mix", "mean")
+    assert "--layer-mix mean needs a cache of several layers" in mix
+    layers = refused("extract", "--backbone", "tiny-image", "--layers", "all", "--partner", "none")
+    assert "only its last can be kept" in layers

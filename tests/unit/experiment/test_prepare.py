@@ -14,6 +14,7 @@ from mvsa_pipe.experiment.prepare import needs_of, prepare
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.features import Field
+from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Silence
@@ -218,6 +219,48 @@ def test_posts_changed_since_one_of_the_extractions_are_refused(workplace, secon
     names = f"{named(second_text)}+tiny-text@{other.stem[-8:]}"
     with pytest.raises(CacheError, match=rf"text of 1 posts.*{other.name}.*Found 7\."):
         prepare(DATA, replace(CACHES, text=names), BOTH)
+
+
+@pytest.fixture
+def layered_text(posts):
+    """The file of a cache of both layers of the text backbone, newer than that of the last."""
+    backbone = BackboneOptions("tiny-text", layers=Layers.ALL)
+    return extract(posts, backbone, ExtractOptions(cache=Path("cache")), Silence()).file
+
+
+TOKENS = needs_of(["cmac"])
+
+
+def test_the_last_layer_comes_from_a_cache_of_it_alone_if_there_is_one(layered_text):
+    made = prepare(DATA, CACHES, TOKENS)
+    (file,) = made.files[Modality.TEXT]
+    assert file.header.fingerprint.layers == "last"
+    assert not any("layer" in line for line in made.remarks())
+    states = made.material.features.text_hidden.states
+    file.path.unlink()
+    again = prepare(DATA, CACHES, TOKENS)
+    assert again.files[Modality.TEXT][0].path.name == layered_text.path.name
+    assert "tiny-text: the last of its 2 cached layers is read" in again.remarks()
+    assert torch.equal(again.material.features.text_hidden.states, states)
+
+
+@pytest.mark.parametrize("mix", [LayerMix.MEAN, LayerMix.LEARNED])
+def test_layers_are_mixed_where_they_are_cached_and_said(layered_text, mix):
+    made = prepare(DATA, replace(CACHES, layer_mix=mix), TOKENS)
+    assert made.files[Modality.TEXT][0].path.name == layered_text.path.name
+    remarks = made.remarks()
+    assert f"tiny-text: 2 layers, mixed by {mix}" in remarks
+    assert any(line.startswith("tiny-image: its last layer alone is cached") for line in remarks)
+    learned = mix is LayerMix.LEARNED
+    assert made.material.features.sizes.text_layers == (((2, 384),) if learned else ())
+    assert made.material.features.sizes.image_layers == ()
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("mix", [LayerMix.MEAN, LayerMix.LEARNED])
+def test_caches_of_the_last_layer_alone_are_not_mixed(mix):
+    with pytest.raises(ConfigError, match=rf"--layer-mix {mix} needs.*--layers last4.*tiny-text-"):
+        prepare(DATA, replace(CACHES, layer_mix=mix), TOKENS)
 
 
 def test_a_negative_grid_is_refused():

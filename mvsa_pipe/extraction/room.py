@@ -1,0 +1,68 @@
+"""What several layers will take of the disk: said, and refused, before anything is written."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.errors import StorageError
+from mvsa_pipe.extraction.job import Job, Surroundings
+from mvsa_pipe.layers import Layers
+
+
+def require_room(jobs: Sequence[Job], around: Surroundings) -> None:
+    """Says how many bytes the layers asked for take, and refuses what the disk has no room for.
+
+    Parts and the cache that they are joined to lie side by side for a moment.
+
+    Raises:
+        StorageError: There is not that much room.
+    """
+    layered = [job for job in jobs if job.backbone.layers is not Layers.LAST]
+    if not layered:
+        return
+    new = [_bytes_of(job, around) for job in layered]
+    for job, size in zip(layered, new, strict=True):
+        session = job.load()
+        count = session.forward.backbone.layers
+        around.progress.say(
+            f"{job.resolution.fingerprint.backbone}: {count} layers of {len(job.missing):,} posts "
+            f"will take {_shown(size)}"
+        )
+    joined = [size + job.writer.payload_bytes for job, size in zip(layered, new, strict=True)]
+    limit = around.options.join_below_bytes
+    needed = sum(new) + max((size for size in joined if size <= limit), default=0)
+    with storage_errors(around.options.cache):
+        free = shutil.disk_usage(_existing(around.options.cache)).free
+    if needed > free:
+        raise StorageError(
+            "The disk has no room for these layers",
+            where=around.options.cache,
+            expected=f"{_shown(needed)} free, parts and the cache joined of them side by side",
+            found=_shown(free),
+            hint="--layers last4 takes less than all; --join-gib 0 leaves parts as they are",
+        )
+
+
+def _bytes_of(job: Job, around: Surroundings) -> int:
+    """Bytes of the features that this share of the posts lacks."""
+    session = job.load()
+    forward = session.forward
+    items = [item for item in around.contents if item.id in job.missing]
+    lengths = session.tokens_of(items)
+    if lengths:
+        tokens = sum(min(length, job.backbone.max_tokens) for length in lengths)
+    else:
+        tokens = len(items) * int(getattr(forward.backbone, "tokens", 0))
+    return (tokens * forward.token_bytes + len(items) * forward.vector_bytes) // (
+        around.options.share[1]
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

@@ -9,6 +9,9 @@ from mvsa_pipe.backbones import FROM_FOLDERS, parse_backbone
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.modality import Modality
 
+# Ends the names of backbones whose weights were fine-tuned.
+TUNED_MARK = "~tuned"
+
 
 class Pooling(StrEnum):
     """How the hidden states of a text become one vector."""
@@ -40,6 +43,7 @@ class BackboneOptions:
         pooling: For text; ``None`` takes the backbone's own (``cls`` for bert, else ``mean``).
         max_tokens: Texts are cut at this many tokens, special ones included.
         decode: How pictures become pixels.
+        tuned: A safetensors file of weights that fine-tuning left, whole, laid over those.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -50,6 +54,7 @@ class BackboneOptions:
     pooling: Pooling | None = None
     max_tokens: int = 128
     decode: Decode = Decode.EXACT
+    tuned: str | None = None
 
     def __post_init__(self) -> None:
         parse_backbone(self.name)
@@ -92,7 +97,8 @@ class BackboneOptions:
             name = f"{self.family}:{self.folder}"
         if weights is not None and Path(weights).exists():
             weights = str(Path(weights).resolve())
-        return replace(self, name=name, weights=weights)
+        tuned = None if self.tuned is None else str(Path(self.tuned).resolve())
+        return replace(self, name=name, weights=weights, tuned=tuned)
 
     def as_record(self) -> dict[str, object]:
         """Plain values for keys and records."""

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvsa_pipe.backbones.options import TUNED_MARK
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.layout import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.lock import exclusive, lock_file
@@ -79,7 +80,7 @@ class CacheFolder:
         return found
 
     def newest(self, dataset: str, modality: Modality, wanted: str | None = None) -> FeatureFile:
-        """The newest cache of a data set and modality.
+        """The newest cache of a data set and modality; of fine-tuned backbones only if named.
 
         Args:
             dataset: The data set's name.
@@ -90,7 +91,6 @@ class CacheFolder:
         Raises:
             CacheError: None fits; names those that are there. Or the newest that fits is damaged.
         """
-        backbone, _, digits = (wanted or "").partition("@")
         readable, faults = [], []
         for path in (self.root / dataset).glob("*.h5"):
             try:
@@ -100,9 +100,8 @@ class CacheFolder:
         fitting = [
             file
             for file in readable
-            if (found := file.header.fingerprint).modality is modality
-            and backbone in ("", found.backbone)
-            and found.digest.startswith(digits)
+            if file.header.fingerprint.modality is modality
+            and _answers(file.header.fingerprint, wanted)
         ]
         if fitting:
             return max(fitting, key=lambda file: file.path.stat().st_mtime_ns)
@@ -168,6 +167,13 @@ class CacheFolder:
             if parts_folder(cache).is_dir():
                 shutil.rmtree(parts_folder(cache))
             lock_file(cache).unlink(missing_ok=True)
+
+
+def _answers(found: Fingerprint, wanted: str | None) -> bool:
+    if not wanted:
+        return not found.backbone.endswith(TUNED_MARK)
+    backbone, _, digits = wanted.partition("@")
+    return backbone in ("", found.backbone) and found.digest.startswith(digits)
 
 
 def _shown(file: FeatureFile) -> str:

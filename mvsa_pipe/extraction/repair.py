@@ -119,5 +119,7 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
     if not isinstance(fields, dict):
         raise CacheError("This cache does not say which backbone made it", where=where)
     pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
-    decode = Decode(fields["decode"])
-    return BackboneOptions(fields["name"], fields["weights"], pooling, fields["max_tokens"], decode)
+    decode, tuned = Decode(fields["decode"]), fields.get("tuned")
+    return BackboneOptions(
+        fields["name"], fields["weights"], pooling, fields["max_tokens"], decode, tuned
+    )

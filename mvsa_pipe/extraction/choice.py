@@ -34,7 +34,7 @@ class ExtractChoice:
             up to half as fast again and rarely more than one 8-bit level off.
     """
 
-    backbones: tuple[str, ...]
+    backbones: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     partner: str = "auto"
     pooling: Pooling | None = None

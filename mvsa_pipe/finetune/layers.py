@@ -1,6 +1,6 @@
 """A backbone's layers, from its input up: which are trained, and how fast."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,15 @@ class Layers:
 
     Attributes:
         modules: The layers, the one that reads the input first.
-        depths: Of each parameter by name: 0 below the first layer (embeddings), ``k`` in the k-th;
-            what follows the last layer (a norm, a pooler) counts to it.
+        depths: Of each used parameter by name: 0 below the first layer (embeddings), ``k`` in the
+            k-th; what follows the last layer (a norm, a pooler) counts to it.
     """
 
     modules: tuple[nn.Module, ...]
     depths: dict[str, int]
 
     def above(self, count: int | None) -> set[str]:
-        """Names of the parameters in the last ``count`` layers; all of them for ``None``."""
+        """Names of the used parameters in the last ``count`` layers; all of them for ``None``."""
         if count is None:
             return set(self.depths)
         return {name for name, depth in self.depths.items() if depth > len(self.modules) - count}
@@ -39,13 +39,24 @@ class Layers:
         return float(decay ** (len(self.modules) - depth))
 
 
-def layers_of(network: nn.Module) -> Layers:
-    """Finds the layers: a transformer's blocks, or the stages of a convolutional network."""
-    modules = _blocks(network) or _stages(network)
+def layers_of(network: nn.Module, used: Set[str]) -> Layers:
+    """Finds the layers: a transformer's blocks, or the stages of a convolutional network.
+
+    Args:
+        network: The network.
+        used: Names of its parameters that decide what is read of it; layers have some of them.
+    """
+    named = {name: p for name, p in network.named_parameters() if name in used}
+    known = {id(p) for p in named.values()}
+    modules = [
+        layer
+        for layer in _blocks(network) or _stages(network)
+        if any(id(p) in known for p in layer.parameters())
+    ]
     owner = {id(p): k + 1 for k, layer in enumerate(modules) for p in layer.parameters()}
     depths: dict[str, int] = {}
     reached = 0
-    for name, parameter in network.named_parameters():
+    for name, parameter in named.items():
         if id(parameter) in owner:
             depths[name], reached = owner[id(parameter)], len(modules)
         else:
@@ -64,8 +75,7 @@ def _stages(network: nn.Module) -> list[nn.Module]:
     chain = next((c for c in chains if isinstance(c, nn.Sequential)), network)
     children = list(network.children())
     before = [] if chain is network else children[: children.index(chain)]
-    stages = [*before, *chain.children()]
-    return [stage for stage in stages if next(stage.parameters(), None) is not None]
+    return [*before, *chain.children()]
 
 
 def used_parameters(

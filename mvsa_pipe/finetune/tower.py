@@ -70,11 +70,10 @@ class Tower:
         rate = self.tuning.learning_rate_of(self.modality)
         if not rate or self.tuning.layers == 0:
             return
-        layers = layers_of(self.network)
         own = {need for need in needs if need.modality is self.modality}
         used = used_parameters(self.network, self.backbone.encode, self.read([0]), own)
-        chosen = layers.above(self.tuning.layers) & used
-        self._choose(layers, chosen, seed)
+        layers = layers_of(self.network, used)
+        self._choose(layers, layers.above(self.tuning.layers), seed)
         if self.modality is Modality.TEXT:
             for module in self.network.modules():
                 if isinstance(module, nn.Dropout):

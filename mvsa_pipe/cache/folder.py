@@ -107,13 +107,14 @@ class CacheFolder:
             return max(fitting, key=lambda file: file.path.stat().st_mtime_ns)
         if faults:
             raise faults[0]
+        named = (wanted or "").partition("@")[0]
         there = sorted({_shown(f) for f in readable if f.header.fingerprint.modality is modality})
         raise CacheError(
             f"No {modality} features of data set {dataset!r} are cached",
             where=self.root,
             expected=wanted or f"a cache of any {modality} backbone",
             found=name_some(there) if there else "none",
-            hint=f"mvsa extract --data PATH --backbone {backbone or 'NAME'}",
+            hint=f"mvsa extract --data PATH --backbone {named or 'NAME'}",
         )
 
     def locate(self, text: str) -> Path:

@@ -17,7 +17,6 @@ from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Progress
 
@@ -61,11 +60,10 @@ def extract(
 
 
 def _backbones_of(run: Path) -> list[BackboneOptions]:
-    from mvsa_pipe.extraction.tuned import backbone_options  # torch comes with runs
+    from mvsa_pipe.extraction.tuned import every_backbone  # torch comes with runs
     from mvsa_pipe.runs import open_run
 
-    opened = open_run(run)
-    return [backbone_options(opened, Modality(name)) for name in opened.config["caches"]]
+    return every_backbone(open_run(run))
 
 
 def _named(

@@ -19,6 +19,7 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
 from mvsa_pipe.posts.split import PARTS
+from mvsa_pipe.resident import ResidentFeatures
 from mvsa_pipe.streamed import StreamedFeatures, load_or_stream
 from mvsa_pipe.training.material import Material
 

@@ -7,7 +7,7 @@ from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.errors import BackboneError, CacheError, MvsaError, UnknownNameError
+from mvsa_pipe.errors import BackboneError, CacheError, ConfigError, MvsaError, UnknownNameError
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.repair import recorded_backbone
 from mvsa_pipe.finetune.options import LiveChoice
@@ -26,7 +26,7 @@ def load_chosen(choice: LiveChoice, dataset: str, modality: Modality) -> Loaded:
         CacheError: There is no cache, and none is named.
         BackboneError: Its weights cannot be had, or are others than the cache was made with.
     """
-    named = choice.caches.of(modality)
+    named = named_backbone(choice, modality)
     own = _weights_of(named, choice.weights)
     if named is None or not own:
         try:
@@ -41,6 +41,22 @@ def load_chosen(choice: LiveChoice, dataset: str, modality: Modality) -> Loaded:
     )
     (options,) = extraction.options_for((named,))
     return options.located(), load_backbone(options)
+
+
+def named_backbone(choice: LiveChoice, modality: Modality) -> str | None:
+    """What ``--text`` or ``--image`` names.
+
+    Raises:
+        ConfigError: Several backbones.
+    """
+    names = choice.caches.names_of(modality)
+    if len(names) > 1:
+        raise ConfigError(
+            f"--{modality} names several backbones, and one a modality can be tuned",
+            expected="one name; of a cache with a + in its own, @ and its digits alone",
+            found=" + ".join(map(str, names)),
+        )
+    return names[0]
 
 
 def _weights_of(named: str | None, weights: Iterable[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from mvsa_pipe.experiment.prepare import Experiment, material_of, read_and_split
 from mvsa_pipe.extraction.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.features import FeatureSizes, Field
-from mvsa_pipe.finetune.choice import Loaded, load_chosen
+from mvsa_pipe.finetune.choice import Loaded, load_chosen, named_backbone
 from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
 from mvsa_pipe.finetune.live import LiveFeatures
 from mvsa_pipe.finetune.options import LiveChoice, TuningOptions
@@ -142,7 +142,7 @@ def prepare_live(
 
 
 def _loaded(modality: Modality, choice: LiveChoice, posts: PostSet, start: Start | None) -> Loaded:
-    if start is not None and choice.caches.of(modality) is None:
+    if start is not None and named_backbone(choice, modality) is None:
         return start.backbone(modality)
     return load_chosen(choice, posts.name, modality)
 

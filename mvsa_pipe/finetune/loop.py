@@ -12,13 +12,13 @@ from torch import Tensor
 
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.finetune.checkpoint import Workplace
-from mvsa_pipe.finetune.course import Course
 from mvsa_pipe.finetune.live import LiveFeatures
 from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.finetune.tower import Tower
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
+from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.step import Trainer
 
 

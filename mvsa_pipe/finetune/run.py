@@ -1,5 +1,6 @@
 """One fine-tuning from end to end: prepared, trained, scored once, written as a run folder."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +27,6 @@ from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.features import POOLED
 from mvsa_pipe.finetune.checkpoint import Workplace
-from mvsa_pipe.finetune.course import Course
 from mvsa_pipe.finetune.experiment import LiveExperiment, prepare_live
 from mvsa_pipe.finetune.loop import Tuning
 from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
@@ -42,7 +42,8 @@ from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.runs.layout import HEAD, tuned_file
-from mvsa_pipe.training.fitting import Fitted, training_precision
+from mvsa_pipe.training.course import Course, Fitted
+from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.step import make_trainer
 
@@ -219,11 +220,12 @@ def _saved(
     )
     more_config = {"finetune": _record(wanted, tuning, experiment)}
     unsaved = Run(best, config_record(scored, name, head, training) | more_config, {})
+    began = time.perf_counter()
     probabilities = {
         part: _probabilities(unsaved, head, scored, part, wanted, progress)
         for part in scored_parts(scored)
     }
-    result = result_of(scored, name, training, fitted, probabilities)
+    result = result_of(scored, name, training, fitted, probabilities, began)
     result.record["parameters_trained"] = {
         "head": sum(p.numel() for p in head.parameters()),
         **{m.value: tower.parameters_trained for m, tower in tuning.towers.items()},

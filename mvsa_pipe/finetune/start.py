@@ -81,6 +81,7 @@ class Start:
         Raises:
             RunError: Its weights, preprocessing or pooling are others.
         """
+        backbone_options(self.run, modality)  # refuses joined ones
         record = self.run.config["caches"][modality.value]["fingerprint"]
         known, own = Fingerprint.from_json(record), backbone.identity
         pairs = {

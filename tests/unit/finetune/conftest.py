@@ -51,7 +51,8 @@ def fit(small: Path, data: DataChoice, tmp_path: Path) -> Callable[..., Run]:
     """``mvsa fit`` over those features."""
 
     def run(head: str = "native-cat", training: TrainingOptions = TRAINING, **how: Any) -> Run:
-        experiment = prepare(how.pop("data", data), CacheChoice(small / "cache"), needs_of([head]))
+        caches = CacheChoice(how.get("cache", small / "cache"))
+        experiment = prepare(how.get("data", data), caches, needs_of([head]))
         result = run_head(experiment, head, {}, training)
         return save_run(experiment, result, training, tmp_path / "fitted")
 

@@ -96,11 +96,4 @@ def test_real_backbones_on_real_posts_too(fit, tune, tmp_path):
     extract_all(read_posts(table), backbones, how, Silence())
     where = DataChoice(path=table, split="random-6:2:2")
     tuned = tune("cmac", data=where, choice=LiveChoice(CacheChoice(cache)))
-    from mvsa_pipe.experiment.prepare import needs_of, prepare
-    from mvsa_pipe.experiment.run import run_head, save_run
-    from mvsa_pipe.training.options import TrainingOptions
-
-    training = TrainingOptions(epochs=2, batch_size=16, device="cpu")
-    experiment = prepare(where, CacheChoice(cache), needs_of(["cmac"]))
-    result = run_head(experiment, "cmac", {}, training)
-    assert_alike(tuned, save_run(experiment, result, training, tmp_path / "fitted"))
+    assert_alike(tuned, fit("cmac", data=where, cache=cache))

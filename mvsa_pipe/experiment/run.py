@@ -233,7 +233,7 @@ def save_run(
         StorageError: The disk refuses.
     """
     contents = (
-        config_record(experiment, result.head, result.fitted.head, training)
+        config_record(experiment, result.head, result.fitted.head, training, result.seeds)
         | dict(more_config or {}),
         result.record,
         result.fitted.history,
@@ -253,16 +253,20 @@ def save_run(
 
 
 def config_record(
-    experiment: Experiment, name: str, head: FusionHead, training: TrainingOptions
+    experiment: Experiment,
+    name: str,
+    head: FusionHead,
+    training: TrainingOptions,
+    seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Everything that ``config.json`` says of a run of a head."""
+    """Everything that ``config.json`` says of a run of a head, or of an ensemble of ``seeds``."""
     return {
         "head": name,
         "head_options": asdict(head.options),
         "sizes": asdict(experiment.material.features.sizes),
         "training": asdict(training),
         # of an ensemble: one a member, whose weights stand under members.<k> in the checkpoint
-        **({"seeds": list(result.seeds)} if result.seeds else {}),
+        **({"seeds": list(seeds)} if seeds else {}),
         "protocol": experiment.protocol,
         "data": {
             "path": str(experiment.data.path.resolve()),

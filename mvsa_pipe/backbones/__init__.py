@@ -115,6 +115,10 @@ def load_backbone(options: "BackboneOptions") -> "TextBackbone | ImageBackbone":
         BackboneError: Its weights cannot be had.
         ConfigError: An option does not fit it.
     """
-    if options.modality is Modality.TEXT:
-        return TEXT_BACKBONES.load(options.family)(options)
-    return IMAGE_BACKBONES.load(options.family)(options)
+    table = TEXT_BACKBONES if options.modality is Modality.TEXT else IMAGE_BACKBONES
+    backbone: TextBackbone | ImageBackbone = table.load(options.family)(options)
+    if options.tuned is not None:
+        from mvsa_pipe.backbones.tuned import lay_over  # torch comes with it
+
+        lay_over(backbone, options.tuned)
+    return backbone

@@ -10,6 +10,9 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 
+# Ends the names of backbones whose weights were fine-tuned.
+TUNED_MARK = "~tuned"
+
 
 class Pooling(StrEnum):
     """How the hidden states of a text become one vector."""
@@ -42,6 +45,7 @@ class BackboneOptions:
         max_tokens: Texts are cut at this many tokens, special ones included.
         decode: How pictures become pixels.
         layers: Of which layers hidden states are kept.
+        tuned: A safetensors file of weights that fine-tuning left, whole, laid over those.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -53,6 +57,7 @@ class BackboneOptions:
     max_tokens: int = 128
     decode: Decode = Decode.EXACT
     layers: Layers = Layers.LAST
+    tuned: str | None = None
 
     def __post_init__(self) -> None:
         parse_backbone(self.name)
@@ -97,7 +102,8 @@ class BackboneOptions:
             name = f"{self.family}:{self.folder}"
         if weights is not None and Path(weights).exists():
             weights = str(Path(weights).resolve())
-        return replace(self, name=name, weights=weights)
+        tuned = None if self.tuned is None else str(Path(self.tuned).resolve())
+        return replace(self, name=name, weights=weights, tuned=tuned)
 
     def as_record(self) -> dict[str, object]:
         """Plain values for keys and records; ``layers`` only where they are not the default.

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvsa_pipe.backbones.options import TUNED_MARK
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.layout import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.lock import exclusive, lock_file
@@ -86,7 +87,7 @@ class CacheFolder:
         *,
         several_layers: bool = False,
     ) -> FeatureFile:
-        """The newest cache of a data set and modality.
+        """The newest cache of a data set and modality; of fine-tuned backbones only if named.
 
         Args:
             dataset: The data set's name.
@@ -99,7 +100,6 @@ class CacheFolder:
         Raises:
             CacheError: None fits; names those that are there. Or the newest that fits is damaged.
         """
-        backbone, _, digits = (wanted or "").partition("@")
         readable, faults = [], []
         for path in (self.root / dataset).glob("*.h5"):
             try:
@@ -109,9 +109,8 @@ class CacheFolder:
         fitting = [
             file
             for file in readable
-            if (found := file.header.fingerprint).modality is modality
-            and backbone in ("", found.backbone)
-            and found.digest.startswith(digits)
+            if file.header.fingerprint.modality is modality
+            and _answers(file.header.fingerprint, wanted)
         ]
         if fitting:
             return max(
@@ -123,13 +122,14 @@ class CacheFolder:
             )
         if faults:
             raise faults[0]
+        named = (wanted or "").partition("@")[0]
         there = sorted({_shown(f) for f in readable if f.header.fingerprint.modality is modality})
         raise CacheError(
             f"No {modality} features of data set {dataset!r} are cached",
             where=self.root,
             expected=wanted or f"a cache of any {modality} backbone",
             found=name_some(there) if there else "none",
-            hint=f"mvsa extract --data PATH --backbone {backbone or 'NAME'}",
+            hint=f"mvsa extract --data PATH --backbone {named or 'NAME'}",
         )
 
     def locate(self, text: str) -> Path:
@@ -183,6 +183,13 @@ class CacheFolder:
             if parts_folder(cache).is_dir():
                 shutil.rmtree(parts_folder(cache))
             lock_file(cache).unlink(missing_ok=True)
+
+
+def _answers(found: Fingerprint, wanted: str | None) -> bool:
+    if not wanted:
+        return not found.backbone.endswith(TUNED_MARK)
+    backbone, _, digits = wanted.partition("@")
+    return backbone in ("", found.backbone) and found.digest.startswith(digits)
 
 
 def _shown(file: FeatureFile) -> str:

@@ -16,6 +16,7 @@ from mvsa_pipe.cli.console import report_error, report_interrupt, report_surpris
 from mvsa_pipe.cli.evaluate import evaluate
 from mvsa_pipe.cli.export import export
 from mvsa_pipe.cli.extract import extract
+from mvsa_pipe.cli.finetune import finetune
 from mvsa_pipe.cli.fit import fit
 from mvsa_pipe.cli.heads import heads
 from mvsa_pipe.cli.predict import predict
@@ -73,7 +74,7 @@ app.command()(quickstart)
 app.add_typer(data.app, name="data")
 app.command()(extract)
 app.add_typer(cache.app, name="cache")
-for _verb in (fit, evaluate, predict, bench, compare, export, heads, backbones):
+for _verb in (fit, finetune, evaluate, predict, bench, compare, export, heads, backbones):
     app.command()(_verb)
 
 

@@ -29,6 +29,8 @@ _NAMES: dict[tuple[str, str], tuple[str, ...]] = {
     ("ExtractChoice", "backbones"): ("--backbone",),
     ("ExtractOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
     ("InferenceOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
+    ("LiveChoice", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
+    ("PlaceOptions", "start"): ("--from",),
     ("InferenceOptions", "part"): ("--split",),
     ("BenchOptions", "heads"): ("--head",),
 }
@@ -39,8 +41,10 @@ _PANELS = {
     "DataChoice": "Posts",
     "ReadOptions": "Posts",
     "CacheChoice": "Caches",
+    "LiveChoice": "Backbones",
     "TrainingOptions": "Training",
     "SeedChoice": "Training",
+    "TuningOptions": "Fine-tuning",
     "ExtractOptions": "Computing",
 }
 

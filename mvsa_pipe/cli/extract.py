@@ -7,15 +7,18 @@ from typing import Annotated
 import typer
 
 from mvsa_pipe.backbones import parse_backbone
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cli.console import line, progress, show_json, size
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.durable import write_json
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import PostsChoice
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.progress import Progress
 
 
 @expand
@@ -23,6 +26,10 @@ def extract(
     choice: ExtractChoice,
     data: PostsChoice,
     options: ExtractOptions,
+    run: Annotated[
+        Path | None,
+        typer.Option("--from", help="A run: its backbones, with the weights that tuning left."),
+    ] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Write where the time went to this JSON file.")
     ] = None,
@@ -32,18 +39,17 @@ def extract(
 
     Only posts that are new or changed are computed; an interrupted extraction goes on where it was.
     """
+    if (run is None) == (not choice.backbones):
+        raise ConfigError(
+            "No backbone was named" if run is None else "Backbones were named, and a run's too",
+            expected="either --backbone NAME, or --from RUN",
+            hint="mvsa backbones lists them",
+        )
+    own = [] if run is None else _backbones_of(run)
     posts = read_posts(data.path, replace(data.read, require_labels=False))
-    names = choice.backbones
     with progress() as screen:
-        partner = choice.partner_for(posts.name, options.cache)
-        if partner is not None:
-            half = parse_backbone(partner)[0]
-            screen.say(
-                f"{partner} is extracted along, as no {half} backbone was named and heads read "
-                "both (--partner none leaves it out)"
-            )
-            names = (*names, partner)
-        done = extract_all(posts, choice.options_for(names), options, screen)
+        backbones = own or _named(choice, posts.name, options.cache, screen)
+        done = extract_all(posts, backbones, options, screen)
     if profile is not None:
         write_json(profile, {d.file.header.fingerprint.backbone: d.profile for d in done})
     if json:
@@ -51,6 +57,27 @@ def extract(
         return
     for extraction in done:
         _show(extraction)
+
+
+def _backbones_of(run: Path) -> list[BackboneOptions]:
+    from mvsa_pipe.extraction.tuned import every_backbone  # torch comes with runs
+    from mvsa_pipe.runs import open_run
+
+    return every_backbone(open_run(run))
+
+
+def _named(
+    choice: ExtractChoice, dataset: str, cache: Path, screen: Progress
+) -> list[BackboneOptions]:
+    partner = choice.partner_for(dataset, cache)
+    if partner is None:
+        return choice.options_for(choice.backbones)
+    half = parse_backbone(partner)[0]
+    screen.say(
+        f"{partner} is extracted along, as no {half} backbone was named and heads read both "
+        "(--partner none leaves it out)"
+    )
+    return choice.options_for((*choice.backbones, partner))
 
 
 def _show(done: Extraction) -> None:

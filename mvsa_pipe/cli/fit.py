@@ -42,7 +42,7 @@ def fit(
 ) -> None:
     """Train one head over cached features; select on validation, score the test part once."""
     HEADS.row(head)
-    head_options = _pairs(options or [])
+    head_options = head_pairs(options or [])
     from mvsa_pipe.experiment.ensemble import refuse_copies, run_seeds
     from mvsa_pipe.experiment.prepare import needs_of, prepare
     from mvsa_pipe.experiment.run import refuse_early, save_run
@@ -73,10 +73,15 @@ def fit(
         show_json(records[0] if len(records) == 1 else {"runs": records})
     else:
         for run in done:
-            _show(run)
+            show_run(run)
 
 
-def _pairs(options: list[str]) -> dict[str, str | int | float | bool]:
+def head_pairs(options: list[str]) -> dict[str, str | int | float | bool]:
+    """Options of a head as ``--set`` names them.
+
+    Raises:
+        ConfigError: One has no name or no value.
+    """
     pairs = [option.partition("=") for option in options]
     for option, (key, equals, _) in zip(options, pairs, strict=True):
         if not equals or not key:
@@ -84,7 +89,8 @@ def _pairs(options: list[str]) -> dict[str, str | int | float | bool]:
     return {key: value for key, _, value in pairs}
 
 
-def _show(run: "Run") -> None:
+def show_run(run: "Run") -> None:
+    """The scores of a run that was just made, and where it lies."""
     metrics = run.metrics
     table = score_table(f"{run.title} on {metrics['protocol']}", "scored")
     name = ""

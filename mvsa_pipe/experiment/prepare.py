@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
 from mvsa_pipe.posts.split import PARTS
+from mvsa_pipe.resident import ResidentFeatures
 from mvsa_pipe.streamed import StreamedFeatures, load_or_stream
 from mvsa_pipe.training.material import Material
 
@@ -56,6 +58,10 @@ class Experiment:
             modality.value: "+".join(file.header.fingerprint.backbone for file in files)
             for modality, files in self.files.items()
         }
+
+    def feature_records(self) -> dict[str, Any]:
+        """Where the features of each modality came from, for a run's record."""
+        return {m.value: _cache_records(files) for m, files in self.files.items()}
 
     def labels_of(self, part: str) -> NDArray[np.int64]:
         """True class of every post of a part."""
@@ -134,10 +140,7 @@ def prepare(
         ConfigError: The same cache is named twice, or no cache has layers to mix.
     """
     wanted = set(needs)
-    posts = read_posts(data.path, data.read)
-    seed = data.split_seed if split_seed is None else split_seed
-    split = parse_split(data.split, posts, seed=seed)
-    _refuse_unlabelled(posts, split)
+    posts, split = read_and_split(data, split_seed)
     folder = CacheFolder(caches.folder)
     modalities = {need.modality for need in wanted}
     files = {
@@ -154,15 +157,7 @@ def prepare(
     features = load_or_stream(
         files, ids, wanted, len(posts.classes), caches.image_grid, limit, caches.layer_mix
     )
-    labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
-    indices = _indices(split, ids)
-    material = Material(
-        features=features,
-        labels=torch.tensor([labels[i] for i in ids], dtype=torch.int64),
-        train=indices["train"],
-        val=indices["val"],
-        classes=posts.classes,
-    )
+    material, indices = material_of(posts, split, features)
     return Experiment(
         data=data,
         caches=caches,
@@ -202,6 +197,45 @@ def _refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: 
         found=name_some(f"{file.path.name} with its last layer alone" for file in every),
         hint="mvsa extract --layers last4 --backbone NAME",
     )
+
+
+def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[PostSet, Split]:
+    """The posts and their split; its seed may be another than the choice's own.
+
+    Raises:
+        DataError: The posts cannot be read.
+        SplitError: The split does not fit them, or names posts without a label.
+    """
+    posts = read_posts(data.path, data.read)
+    seed = data.split_seed if split_seed is None else split_seed
+    split = parse_split(data.split, posts, seed=seed)
+    _refuse_unlabelled(posts, split)
+    return posts, split
+
+
+def material_of(
+    posts: PostSet, split: Split, features: ResidentFeatures
+) -> tuple[Material, dict[str, torch.Tensor]]:
+    """Features with their labels, and the indices of each part's posts among them."""
+    labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
+    indices = _indices(split, features.post_ids)
+    known = torch.tensor([labels[i] for i in features.post_ids], dtype=torch.int64)
+    return Material(features, known, indices["train"], indices["val"], posts.classes), indices
+
+
+def _cache_records(files: Sequence[FeatureFile]) -> dict[str, Any] | list[dict[str, Any]]:
+    """One record, or a list of them where backbones are joined."""
+    records = [_cache_record(file) for file in files]
+    return records[0] if len(records) == 1 else records
+
+
+def _cache_record(file: FeatureFile) -> dict[str, Any]:
+    return {
+        "path": str(file.path.resolve()),
+        "digest": file.header.fingerprint.digest,
+        "fingerprint": file.header.fingerprint.to_json(),
+        "backbone": file.header.notes.get("backbone"),
+    }
 
 
 def _indices(split: Split, ids: Sequence[str]) -> dict[str, torch.Tensor]:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import describe_device, resolve_device
 from mvsa_pipe.energy import counted_joules, spent_joules
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics import Scores, chance, majority, score
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
@@ -123,18 +123,38 @@ def score_fitted(assignment: Assignment, head: str, fitted: Fitted) -> Result:
     """Scores a trained head on validation and, once, on test."""
     experiment, training = assignment.experiment, assignment.training
     material, began = experiment.material, time.perf_counter()
-    probabilities, labels, predicted, scores = {}, {}, {}, {}
-    for part in _SCORED_PARTS:
-        index = experiment.indices[part]
-        if not len(index):
-            continue
-        here = index.to(material.train.device)
-        probabilities[part] = predict_probabilities(fitted.head, material.features, here)
-        labels[part] = experiment.labels_of(part)
-        predicted[part] = probabilities[part].argmax(axis=1)
-        scores[part] = score(labels[part], predicted[part], experiment.posts.classes)
+    probabilities = {
+        part: predict_probabilities(
+            fitted.head, material.features, experiment.indices[part].to(material.train.device)
+        )
+        for part in scored_parts(experiment)
+    }
+    return result_of(experiment, head, training, fitted, probabilities, began)
+
+
+def scored_parts(experiment: Experiment) -> list[str]:
+    """The parts that a run is scored on, as far as they have posts."""
+    return [part for part in _SCORED_PARTS if len(experiment.indices[part])]
+
+
+def result_of(
+    experiment: Experiment,
+    head: str,
+    training: TrainingOptions,
+    fitted: Fitted,
+    probabilities: dict[str, NDArray[np.float32]],
+    scoring_since: float,
+) -> Result:
+    """A trained head with the scores of what it said of each part.
+
+    ``scoring_since`` is when scoring began, by ``time.perf_counter``.
+    """
+    labels = {part: experiment.labels_of(part) for part in probabilities}
+    predicted = {part: values.argmax(axis=1) for part, values in probabilities.items()}
+    classes = experiment.posts.classes
+    scores = {part: score(labels[part], predicted[part], classes) for part in probabilities}
     record = _metrics_record(experiment, head, training, fitted, scores)
-    record["scoring_seconds"] = round(time.perf_counter() - began, 4)
+    record["scoring_seconds"] = round(time.perf_counter() - scoring_since, 4)
     return Result(head, training.seed, record, scores, labels, predicted, probabilities, fitted)
 
 
@@ -195,6 +215,8 @@ def save_run(
     training: TrainingOptions,
     folder: Path,
     name: str | None = None,
+    more_config: Mapping[str, Any] | None = None,
+    more: Mapping[str, Path] | None = None,
 ) -> Run:
     """Writes a result as a run folder.
 
@@ -204,18 +226,22 @@ def save_run(
         training: How it was trained.
         folder: The folder of all runs.
         name: The run's name; one that is free, made of its parts, unless given.
+        more_config: What else the run was made from.
+        more: Files that are copied into the folder, by their names there.
 
     Raises:
         RunError: A run of the given name is there already.
         StorageError: The disk refuses.
     """
     contents = (
-        _config_record(experiment, result, training),
+        config_record(experiment, result.head, result.fitted.head, training, result.seeds)
+        | dict(more_config or {}),
         result.record,
         result.fitted.history,
         result.fitted.head.state_dict(),
         _predictions(experiment, result),
         _members(experiment),
+        more,
     )
     if name is not None:
         return write_run(folder / name, *contents)
@@ -227,16 +253,21 @@ def save_run(
             continue  # another process took the name in between
 
 
-def _config_record(
-    experiment: Experiment, result: Result, training: TrainingOptions
+def config_record(
+    experiment: Experiment,
+    name: str,
+    head: FusionHead,
+    training: TrainingOptions,
+    seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
+    """Everything that ``config.json`` says of a run of a head, or of an ensemble of ``seeds``."""
     return {
-        "head": result.head,
-        "head_options": asdict(result.fitted.head.options),
+        "head": name,
+        "head_options": asdict(head.options),
         "sizes": asdict(experiment.material.features.sizes),
         "training": asdict(training),
         # of an ensemble: one a member, whose weights stand under members.<k> in the checkpoint
-        **({"seeds": list(result.seeds)} if result.seeds else {}),
+        **({"seeds": list(seeds)} if seeds else {}),
         "protocol": experiment.protocol,
         "data": {
             "path": str(experiment.data.path.resolve()),
@@ -248,24 +279,9 @@ def _config_record(
         },
         "image_grid": experiment.caches.image_grid,
         "layer_mix": experiment.caches.layer_mix.value,
-        "caches": {m.value: _cache_records(files) for m, files in experiment.files.items()},
+        "caches": experiment.feature_records(),
         "versions": package_versions(),
         "written": now(),
-    }
-
-
-def _cache_records(files: Sequence[FeatureFile]) -> dict[str, Any] | list[dict[str, Any]]:
-    """One record, or a list of them where backbones are joined."""
-    records = [_cache_record(file) for file in files]
-    return records[0] if len(records) == 1 else records
-
-
-def _cache_record(file: FeatureFile) -> dict[str, Any]:
-    return {
-        "path": str(file.path.resolve()),
-        "digest": file.header.fingerprint.digest,
-        "fingerprint": file.header.fingerprint.to_json(),
-        "backbone": file.header.notes.get("backbone"),
     }
 
 

@@ -36,7 +36,7 @@ class ExtractChoice:
         layers: Of which layers hidden states are kept: last, last4 or all.
     """
 
-    backbones: tuple[str, ...]
+    backbones: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     partner: str = "auto"
     pooling: Pooling | None = None

@@ -120,8 +120,12 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
     if not isinstance(fields, dict):
         raise CacheError("This cache does not say which backbone made it", where=where)
     pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
-    decode = Decode(fields["decode"])
-    layers = Layers(fields.get("layers", Layers.LAST))
     return BackboneOptions(
-        fields["name"], fields["weights"], pooling, fields["max_tokens"], decode, layers
+        fields["name"],
+        weights=fields["weights"],
+        pooling=pooling,
+        max_tokens=fields["max_tokens"],
+        decode=Decode(fields["decode"]),
+        layers=Layers(fields.get("layers", Layers.LAST)),
+        tuned=fields.get("tuned"),
     )

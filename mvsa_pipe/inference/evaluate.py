@@ -8,7 +8,12 @@ import numpy as np
 
 from mvsa_pipe.errors import RunError, SplitError, name_some
 from mvsa_pipe.extraction.contents import UnreadablePostsError
-from mvsa_pipe.inference.loading import features_for, head_probabilities, load_head
+from mvsa_pipe.inference.loading import (
+    features_for,
+    head_probabilities,
+    kept_features,
+    load_head,
+)
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.metrics import Scores, score
 from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
@@ -75,11 +80,12 @@ def evaluate(
             found=", ".join(posts.classes),
         )
     chosen = _chosen(run, posts, options.part)
-    features = features_for(run, posts, chosen.ids, options, progress)
-    usable = [i for i in chosen.ids if i not in features.faults]
-    if not usable:
-        raise UnreadablePostsError(features.faults, posts.storage.root)
-    probabilities = head_probabilities(run, head, features.files, usable, options.device)
+    with kept_features(run, options) as where:
+        features = features_for(run, posts, chosen.ids, where, progress)
+        usable = [i for i in chosen.ids if i not in features.faults]
+        if not usable:
+            raise UnreadablePostsError(features.faults, posts.storage.root)
+        probabilities = head_probabilities(run, head, features.files, usable, options.device)
     labels = {post.id: post.label or "" for post in posts.posts}
     truth = [labels[i] for i in usable]
     classes = list(posts.classes)

@@ -1,13 +1,18 @@
 """A run's head with its weights, and the features that it reads of any posts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
@@ -16,7 +21,7 @@ from mvsa_pipe.errors import RunError
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.extraction.repair import backbone_from_record
+from mvsa_pipe.extraction.tuned import is_tuned, options_of
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_recorded
 from mvsa_pipe.inference.options import InferenceOptions
@@ -77,12 +82,27 @@ class Features:
     faults: dict[str, str]
 
 
+@contextmanager
+def kept_features(run: Run, options: InferenceOptions) -> Iterator[InferenceOptions]:
+    """Options under which features stay in the cache, or of a fine-tuned run go again.
+
+    Backbones of its own would fill the disk with features that no other run reads; ``mvsa extract
+    --from RUN`` keeps them for whoever wants them.
+    """
+    if not is_tuned(run):
+        yield options
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        yield replace(options, cache=Path(scratch))
+
+
 def features_for(
     run: Run, posts: PostSet, ids: Iterable[str], options: InferenceOptions, progress: Progress
 ) -> Features:
     """The features that a run's head reads of some posts, with the run's own fingerprints.
 
-    What the caches lack of these posts is extracted first, along with the rest of the data set.
+    What the caches lack of these posts is extracted first, along with the rest of the data set; of
+    a fine-tuned run these posts alone, which so share their batches whenever they are asked for.
 
     Raises:
         CacheError: The backbone's weights are no longer those that the run was trained on.
@@ -90,11 +110,13 @@ def features_for(
     """
     wanted = set(ids)
     asked = replace(posts, posts=tuple(post for post in posts.posts if post.id in wanted))
+    posts = asked if is_tuned(run) else posts
     files: dict[Modality, tuple[FeatureFile, ...]] = {}
     faults: dict[str, str] = {}
     for name, records in run.config["caches"].items():
         for record in records if isinstance(records, list) else [records]:  # a list where joined
-            file, found = _file_for(record, posts, asked, options, progress)
+            backbone = partial(options_of, run, Modality(name), record)
+            file, found = _file_for(record, backbone, posts, asked, options, progress)
             files[Modality(name)] = (*files.get(Modality(name), ()), file)
             faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
     return Features(files, faults)
@@ -102,6 +124,7 @@ def features_for(
 
 def _file_for(
     record: Mapping[str, Any],
+    backbone: Callable[[], BackboneOptions],
     posts: PostSet,
     asked: PostSet,
     options: InferenceOptions,
@@ -120,7 +143,7 @@ def _file_for(
             return file, faults
     extraction = extract(
         posts,
-        backbone_from_record(record.get("backbone"), record.get("path")),
+        backbone(),
         ExtractOptions(
             cache=options.cache,
             device=options.device,

@@ -8,7 +8,12 @@ from typing import Any
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.options import BadPostPolicy
-from mvsa_pipe.inference.loading import features_for, head_probabilities, load_head
+from mvsa_pipe.inference.loading import (
+    features_for,
+    head_probabilities,
+    kept_features,
+    load_head,
+)
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Post, PostSet, ReadOptions, read_posts
@@ -91,15 +96,16 @@ def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progr
     if not readable.posts:
         return Answer([], faults, classes)
     options = replace(options, on_bad_post=BadPostPolicy.SKIP)
-    try:
-        features = features_for(run, readable, _ids(readable), options, progress)
-    except UnreadablePostsError as error:  # not one of them can be read
-        return Answer([], faults | error.faults, classes)
-    faults |= features.faults
-    ids = [post_id for post_id in _ids(readable) if post_id not in faults]
-    if not ids:
-        return Answer([], faults, classes)
-    probabilities = head_probabilities(run, head, features.files, ids, options.device)
+    with kept_features(run, options) as where:
+        try:
+            features = features_for(run, readable, _ids(readable), where, progress)
+        except UnreadablePostsError as error:  # not one of them can be read
+            return Answer([], faults | error.faults, classes)
+        faults |= features.faults
+        ids = [post_id for post_id in _ids(readable) if post_id not in faults]
+        if not ids:
+            return Answer([], faults, classes)
+        probabilities = head_probabilities(run, head, features.files, ids, options.device)
     labels = {post.id: post.label or "" for post in posts.posts}
     rows = predictions_of(ids, [""] * len(ids), [labels[i] for i in ids], probabilities, classes)
     return Answer(rows, faults, classes)

@@ -1,5 +1,12 @@
 """Names of a run folder's files, and the version of their layout."""
 
+from mvsa_pipe.modality import Modality
+
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.jsonl"
 HEAD, PREDICTIONS, SPLIT = "head.safetensors", "predictions.csv", "split.csv"
 SCHEMA = 1
+
+
+def tuned_file(modality: Modality) -> str:
+    """The file of a fine-tuned run that holds a backbone's weights, whole."""
+    return f"{modality}.safetensors"

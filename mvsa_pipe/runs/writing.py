@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from mvsa_pipe.durable import make_folder, storage_errors, write_bytes, write_json
+from mvsa_pipe.durable import make_folder, replacing, storage_errors, write_bytes, write_json
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.runs.layout import CONFIG, HEAD, HISTORY, METRICS, PREDICTIONS, SCHEMA, SPLIT
 from mvsa_pipe.runs.predictions import Prediction, write_csv, write_predictions
@@ -26,8 +26,19 @@ def write_run(
     head_state: Mapping[str, Tensor],
     predictions: Sequence[Prediction],
     members: Sequence[Member],
+    more: Mapping[str, Path] | None = None,
 ) -> Run:
     """Writes a run folder; it appears under its name only when all its files are there.
+
+    Args:
+        path: The folder.
+        config: Everything that the run was made from.
+        metrics: Its scores.
+        history: One entry an epoch.
+        head_state: The head's weights.
+        predictions: What it says of posts.
+        members: Its posts, and their parts.
+        more: Files that are copied into it, by their names there.
 
     Raises:
         RunError: A run of that name is there already.
@@ -48,6 +59,9 @@ def write_run(
             write_predictions(folder / PREDICTIONS, predictions, config["data"]["classes"])
             rows = [[member.post_id, member.split, member.label] for member in members]
             write_csv(folder / SPLIT, ["id", "split", "label"], rows)
+            for name, file in (more or {}).items():
+                with replacing(folder / name) as temporary:
+                    shutil.copyfile(file, temporary)
             folder.chmod(0o755)  # mkdtemp makes folders for the owner alone
             _put(folder, path)
         finally:

@@ -1,0 +1,28 @@
+"""Backbones that fine-tuning has changed: the published architecture, other weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mvsa_pipe.backbones.base import Backbone, weights_digest
+from mvsa_pipe.backbones.options import TUNED_MARK
+from mvsa_pipe.backbones.weights import fill, read_state
+
+
+def lay_over(backbone: Backbone, path: str) -> None:
+    """Replaces all weights of a loaded backbone; its identity says so.
+
+    The name gets a mark, so that tuned features never pass for published ones; which tuning they
+    come from is told by the digest of the weights alone, wherever the file lies.
+
+    Raises:
+        BackboneError: The file cannot be read, or belongs to another architecture.
+    """
+    file = Path(path)
+    fill(backbone.module, read_state(file), file)
+    backbone.freeze()
+    backbone.identity = replace(
+        backbone.identity,
+        name=f"{backbone.identity.name}{TUNED_MARK}",
+        weights=weights_digest(backbone.module),
+        witnesses=(*backbone.identity.witnesses, file.resolve()),
+    )

@@ -1,0 +1,88 @@
+"""``mvsa finetune``: backbones and head trained together."""
+
+from dataclasses import fields, replace
+from typing import Annotated, Any, TypeVar
+
+import typer
+from click.core import ParameterSource
+
+from mvsa_pipe.cli.console import line, progress, show_json
+from mvsa_pipe.cli.expand import completion, expand
+from mvsa_pipe.cli.fit import head_pairs, show_run
+from mvsa_pipe.experiment.options import DataChoice
+from mvsa_pipe.finetune.options import PRESETS, LiveChoice, PlaceOptions, TuningOptions, preset
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.training.options import TrainingOptions
+
+OptionsT = TypeVar("OptionsT", TrainingOptions, TuningOptions)
+
+
+@expand
+def finetune(
+    context: typer.Context,
+    data: DataChoice,
+    choice: LiveChoice,
+    training: TrainingOptions,
+    tuning: TuningOptions,
+    place: PlaceOptions,
+    head: Annotated[
+        str | None,
+        typer.Option("--head", help="A fusion head: mvsa heads.", autocompletion=completion(HEADS)),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the head, as name=value; repeat for several."),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help=f"Settings of a source: {', '.join(PRESETS)}. What is named beside them counts.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Train backbones and head together on the posts themselves, to tell what freezing costs.
+
+    The same head, step, selection and scores as mvsa fit; only features come from live backbones.
+    An interrupted run goes on behind its last epoch when the same command is given again.
+    """
+    if head is not None:
+        HEADS.row(head)
+    head_options = head_pairs(options or [])
+    if like is not None:
+        settings = preset(like)
+        training = _preset(training, settings, context)
+        tuning = _preset(tuning, settings, context)
+    from mvsa_pipe.devices import resolve_device
+    from mvsa_pipe.finetune.processes import processes
+    from mvsa_pipe.finetune.run import Wanted
+    from mvsa_pipe.finetune.run import finetune as train
+    from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
+
+    if place.name is not None:
+        refuse_taken(place.runs / checked_run_name(place.name))
+    require_writable(place.runs)
+    wanted = Wanted(head, head_options, data, choice, training, tuning, place)
+    with processes(resolve_device(training.device)) as team, progress() as screen:
+        run = train(wanted, team, screen)
+    if run is None:
+        return
+    if json:
+        show_json({"run": str(run.path), **run.metrics})
+        return
+    show_run(run)
+    trained = run.metrics["parameters_trained"]
+    line("trained: " + ", ".join(f"{count:,} of {name}" for name, count in trained.items()))
+
+
+def _preset(chosen: OptionsT, settings: Any, context: typer.Context) -> OptionsT:  # noqa: ANN401
+    """Settings of a source, but for what the user named."""
+    named = {
+        parameter
+        for parameter in context.params
+        if context.get_parameter_source(parameter) is not ParameterSource.DEFAULT
+    }
+    owner = type(chosen).__name__.lower()
+    known = {f.name for f in fields(chosen) if f"{f.name}_of_{owner}" not in named}
+    return replace(chosen, **{name: value for name, value in settings.items() if name in known})

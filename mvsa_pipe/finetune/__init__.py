@@ -1,0 +1,1 @@
+"""End to end: backbones and head trained together, through the step that heads are trained with."""

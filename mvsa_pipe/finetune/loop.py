@@ -1,0 +1,196 @@
+"""Trains a head and its backbones, epoch by epoch, from wherever an interruption left them."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.finetune.checkpoint import Workplace
+from mvsa_pipe.finetune.live import LiveFeatures
+from mvsa_pipe.finetune.processes import Processes
+from mvsa_pipe.finetune.tower import Tower
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.training.course import Course
+from mvsa_pipe.training.step import Trainer
+
+
+@dataclass
+class Tuning:
+    """One fine-tuning under way.
+
+    Attributes:
+        course: The head, its history, its order of batches.
+        features: What the backbones say of posts.
+        towers: The backbones, in place.
+        trainer: Takes the steps.
+        workplace: Where it can be taken up again.
+        processes: Who computes beside this process.
+        micro_batch: Posts computed at a time; 0 computes batches whole.
+        progress: Listens.
+        resumed: Epochs that were done before an interruption.
+    """
+
+    course: Course
+    features: LiveFeatures
+    towers: dict[Modality, Tower]
+    trainer: Trainer
+    workplace: Workplace
+    processes: Processes
+    micro_batch: int
+    progress: Progress
+    resumed: int = 0
+
+    @property
+    def head(self) -> FusionHead:
+        """The head, in place."""
+        return self.course.head
+
+    @property
+    def trained(self) -> dict[Modality, Tower]:
+        """The backbones of which something is trained."""
+        return {m: tower for m, tower in self.towers.items() if tower.trained}
+
+    def run(self) -> None:
+        """Trains to the end; the best epoch's weights lie in the workplace.
+
+        Raises:
+            RunError: What an interrupted run left is damaged.
+            MvsaError: Training diverged, or memory does not suffice.
+            StorageError: The disk refuses.
+        """
+        self._take_up()
+        course = self.course
+        while course.goes_on:
+            epoch, began = len(course.history), time.perf_counter()
+            self.progress.start(f"epoch {epoch}", len(course.material.train))
+            with _memory_told(self.trainer.device):
+                loss = self._epoch(epoch)
+                course.close_epoch(loss, time.perf_counter() - began)
+            entry = course.history[-1]
+            self.progress.say(
+                f"epoch {epoch}: loss {loss:.4f}, on validation {entry['val_loss']:.4f}, "
+                f"{course.options.select.value} "
+                f"{100 * entry[f'val_{course.options.select.value}']:.1f} %"
+            )
+            self._save()
+
+    def _epoch(self, epoch: int) -> float:
+        """One pass over the training posts; returns the mean loss over posts."""
+        self.head.train()
+        for tower in self.towers.values():
+            tower.epoch = epoch
+        material, device = self.course.material, self.trainer.device
+        whole = self.course.next_batches()
+        parts = [self._parts(posts) for posts in whole]
+        total = torch.zeros((), device=device)
+        # Dropout inside backbones draws from the global generators; an epoch's draws are its own.
+        own = (self.course.options.seed * 1_000_003 + epoch) * self.processes.count
+        seed = (own + self.processes.rank) % 2**63
+        with _own_draws(seed, device):
+            flat = (posts for batch in parts for posts, _ in batch)
+            features = self.features.batches(flat, self.head.needs)
+            for posts, batch in zip(whole, parts, strict=True):
+                for part, share in batch:
+                    labels = material.labels[part].to(device)
+                    loss = self.trainer.accumulate(next(features).to(device), labels, share)
+                    total += loss * share * len(posts)
+                self.processes.add_up_gradients(self.trainer.parameters())
+                self.trainer.move()
+                self.progress.advance(len(posts))
+        return float(self.processes.added_up(total)) / len(material.train)
+
+    def _parts(self, posts: Int[Tensor, " b"]) -> list[tuple[Int[Tensor, " p"], float]]:
+        """This process's share of a batch, cut to what is computed at a time.
+
+        Each part comes with how much it counts in the batch: its posts' class weights over all.
+        """
+        weights = self.trainer.class_weights.cpu()[self.course.material.labels[posts].cpu()]
+        own = torch.arange(len(posts))[self.processes.rank :: self.processes.count]
+        cut = torch.split(own, self.micro_batch or len(posts)) if len(own) else ()
+        if len(cut) == 1 and len(own) == len(posts):
+            return [(posts, 1.0)]
+        return [(posts[c], float(weights[c].sum() / weights.sum())) for c in cut]
+
+    def _take_up(self) -> None:
+        last = self.workplace.last()
+        if last is None:
+            return
+        course = self.course
+        course.history, course.best = list(last["history"]), int(last["best"])
+        course.seconds = float(last["seconds"])
+        self.resumed = len(course.history)
+        for _ in course.history:
+            course.next_batches()  # brings the order of batches to where it was
+        self.head.load_state_dict(last["head"])
+        for modality, tower in self.trained.items():
+            tower.network.load_state_dict(last["backbones"][modality.value])
+        self.trainer.optimizer.load_state_dict(last["optimizer"])
+        self.trainer.schedule.load_state_dict(last["schedule"])
+        for generator, state in zip(self._generators(), last["draws"], strict=True):
+            generator.set_state(state[self.processes.rank])
+        self.progress.say(f"goes on after epoch {self.resumed - 1}, where it was interrupted")
+
+    def _save(self) -> None:
+        """Keeps everything that the next epoch depends on."""
+        draws = [self.processes.gathered(g.get_state()) for g in self._generators()]
+        if self.processes.rank:
+            return
+        course = self.course
+        if course.best == len(course.history) - 1:
+            states = {m: tower.state() for m, tower in self.trained.items()}
+            self.workplace.save_best(course.best, self.head.state_dict(), states)
+        state: dict[str, Any] = {
+            "history": course.history,
+            "best": course.best,
+            "seconds": course.seconds,
+            "head": self.head.state_dict(),
+            "backbones": {m.value: t.network.state_dict() for m, t in self.trained.items()},
+            "optimizer": self.trainer.optimizer.state_dict(),
+            "schedule": self.trainer.schedule.state_dict(),
+            "draws": draws,
+        }
+        self.workplace.save(state, course.best)
+
+    def _generators(self) -> list[torch.Generator]:
+        """The generators of the head's dropout, each once."""
+        own = {id(g): g for m in self.head.modules() if (g := getattr(m, "generator", None))}
+        return list(own.values())
+
+
+@contextmanager
+def _own_draws(seed: int, device: torch.device) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _memory_told(device: torch.device) -> Iterator[None]:
+    """Says what to lower where memory does not suffice.
+
+    Raises:
+        MvsaError: It does not.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # what torch raises for want of the host's memory has no class of its own
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        raise MvsaError(
+            "Training needs more memory than the device has free",
+            where=device,
+            found=next(iter(str(error).splitlines()), type(error).__name__),
+            hint="lower --micro-batch (1 holds least; a batch stays a batch), or --max-tokens; "
+            "add --checkpointing; or train less: --unfreeze last-2, or --lora",
+        ) from error

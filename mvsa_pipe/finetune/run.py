@@ -1,0 +1,280 @@
+"""One fine-tuning from end to end: prepared, trained, scored once, written as a run folder."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
+from mvsa_pipe.devices import resolve_device
+from mvsa_pipe.errors import ConfigError, SplitError
+from mvsa_pipe.experiment.options import DataChoice
+from mvsa_pipe.experiment.prepare import needs_of
+from mvsa_pipe.experiment.run import (
+    config_record,
+    refuse_early,
+    result_of,
+    save_run,
+    scored_parts,
+)
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.session import Session
+from mvsa_pipe.features import POOLED
+from mvsa_pipe.finetune.checkpoint import Workplace
+from mvsa_pipe.finetune.experiment import LiveExperiment, prepare_live
+from mvsa_pipe.finetune.loop import Tuning
+from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
+from mvsa_pipe.finetune.processes import Processes
+from mvsa_pipe.finetune.start import Start
+from mvsa_pipe.heads.base import FusionHead, SolvableHead
+from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.inference.loading import features_for, head_probabilities, kept_features
+from mvsa_pipe.inference.options import InferenceOptions
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.provenance import package_versions
+from mvsa_pipe.runs import Run, open_run
+from mvsa_pipe.runs.layout import HEAD, tuned_file
+from mvsa_pipe.training.course import Course, Fitted
+from mvsa_pipe.training.fitting import training_precision
+from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.step import make_trainer
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that a fine-tuning was asked for.
+
+    Attributes:
+        head: The head's name; of the run that it starts from unless named.
+        head_options: Options of the head that differ from their defaults.
+        data: Which posts, split how.
+        choice: Which backbones.
+        training: How the head is trained.
+        tuning: How backbones are.
+        place: Where it starts from, and where it goes.
+    """
+
+    head: str | None
+    head_options: Mapping[str, OptionValue]
+    data: DataChoice
+    choice: LiveChoice
+    training: TrainingOptions
+    tuning: TuningOptions
+    place: PlaceOptions
+
+
+def finetune(wanted: Wanted, processes: Processes, progress: Progress) -> Run | None:
+    """Trains backbones and head together, picks the epoch on validation, scores the test part once.
+
+    An interrupted one goes on behind its last whole epoch when the same is asked for again. Of
+    several processes the first writes the run; the others return ``None``.
+
+    Raises:
+        ConfigError: What was asked for cannot be done.
+        MvsaError: As ``prepare_live``; or training diverged, or memory does not suffice.
+    """
+    start = Start(open_run(wanted.place.start)) if wanted.place.start is not None else None
+    name, head_options = _head_of(wanted, start)
+    refuse_early(name, head_options, wanted.training)
+    device = resolve_device(wanted.training.device)
+    precision = training_precision(wanted.training, device)
+    experiment = prepare_live(
+        wanted.data, wanted.choice, wanted.tuning, needs_of([name]), start, device, precision,
+        wanted.training.seed,
+    )  # fmt: skip
+    for remark in experiment.remarks():
+        progress.say(remark)
+    head = _built(name, head_options, experiment, wanted.training, start, device)
+    workplace = Workplace.of(wanted.place.runs, _question(wanted, name, experiment, processes))
+    with workplace.held(restart=wanted.place.restart, watch=processes.rank == 0):
+        tuning = _tuning(head, experiment, wanted, workplace, processes, progress)
+        tuning.run()
+        run = None if processes.rank else _saved(name, tuning, experiment, wanted, progress)
+        processes.wait()
+    return run
+
+
+def _head_of(wanted: Wanted, start: Start | None) -> tuple[str, Mapping[str, OptionValue]]:
+    if start is not None:
+        start.require_head(wanted.head, wanted.head_options)
+        return start.head, start.head_options
+    if wanted.head is None:
+        raise ConfigError(
+            "No head was named", expected="--head NAME, or --from RUN", hint="mvsa heads lists them"
+        )
+    return wanted.head, wanted.head_options
+
+
+def _built(
+    name: str,
+    options: Mapping[str, OptionValue],
+    experiment: LiveExperiment,
+    training: TrainingOptions,
+    start: Start | None,
+    device: torch.device,
+) -> FusionHead:
+    """The head as ``mvsa fit`` would build it, or as it was fitted."""
+    material = experiment.material
+    if not len(material.train) or not len(material.val):
+        raise SplitError(
+            "A head needs training posts, and validation posts to select its epoch by",
+            found=f"{len(material.train)} train, {len(material.val)} val",
+            hint="--split random-8:1:1, or a split with both parts",
+        )
+    head = build_head(name, material.features.sizes, training.seed, options, device)
+    if isinstance(head, SolvableHead):
+        raise ConfigError(
+            f"Head {name!r} is solved for at once, so that no gradient reaches a backbone",
+            hint="mvsa heads lists the others",
+        )
+    if start is not None:
+        start.require_split(experiment.split, experiment.posts.classes)
+        for modality, tower in experiment.towers.items():
+            start.require_backbone(modality, tower.backbone)
+        start.fill(head, material.features.sizes)
+    elif training.centre and head.centres and head.needs & POOLED:
+        with torch.no_grad():
+            head.centre(material.features.batch(material.train, head.needs & POOLED).to(device))
+    return head
+
+
+def _question(
+    wanted: Wanted, name: str, experiment: LiveExperiment, processes: Processes
+) -> dict[str, Any]:
+    """Everything that decides the result, by which an interrupted run is found again."""
+    return {
+        "head": name,
+        "head_options": dict(wanted.head_options),
+        "protocol": experiment.protocol,
+        "training": asdict(wanted.training),
+        "tuning": asdict(wanted.tuning),
+        "image_grid": wanted.choice.caches.image_grid,
+        "start": None if wanted.place.start is None else str(wanted.place.start.resolve()),
+        "backbones": {m.value: str(t.backbone.identity) for m, t in experiment.towers.items()},
+        "posts": list(experiment.material.features.post_ids),
+        "contents": {m.value: digests for m, digests in experiment.digests.items()},
+        "labels": experiment.material.labels.tolist(),
+        "parts": {part: index.tolist() for part, index in experiment.indices.items()},
+        "processes": processes.count,
+        "versions": package_versions(),
+    }
+
+
+def _tuning(
+    head: FusionHead,
+    experiment: LiveExperiment,
+    wanted: Wanted,
+    workplace: Workplace,
+    processes: Processes,
+    progress: Progress,
+) -> Tuning:
+    training = wanted.training
+    device = resolve_device(training.device)
+    course = Course(head, experiment.material, training)
+    groups: list[dict[str, Any]] = [{"params": list(head.parameters())}]
+    for tower in experiment.towers.values():
+        groups += tower.groups()
+    trainer = make_trainer(
+        head,
+        training,
+        course.class_weights(),
+        course.steps_an_epoch * training.epochs,
+        training_precision(training, device),
+        device,
+        groups,
+    )
+    micro_batch = wanted.tuning.micro_batch
+    return Tuning(
+        course,
+        experiment.features,
+        experiment.towers,
+        trainer,
+        workplace,
+        processes,
+        micro_batch,
+        progress,
+    )
+
+
+def _saved(
+    name: str, tuning: Tuning, experiment: LiveExperiment, wanted: Wanted, progress: Progress
+) -> Run:
+    """Scores the best epoch's weights as ``mvsa evaluate`` will, and writes the run."""
+    training, course = wanted.training, tuning.course
+    best = tuning.workplace.best(course.best)
+    head = tuning.head
+    head.load_state_dict(load_file(best / HEAD))
+    steps = len(course.history) * course.steps_an_epoch
+    fitted = Fitted(head.eval(), course.history, course.best, course.seconds, steps)
+    precision = tuning.trainer.precision.value
+    scored = replace(
+        experiment, fingerprints=_fingerprints(tuning, best, training.device, precision)
+    )
+    more_config = {"finetune": _record(wanted, tuning, experiment)}
+    unsaved = Run(best, config_record(scored, name, head, training) | more_config, {})
+    began = time.perf_counter()
+    probabilities = {
+        part: _probabilities(unsaved, head, scored, part, wanted, progress)
+        for part in scored_parts(scored)
+    }
+    result = result_of(scored, name, training, fitted, probabilities, began)
+    result.record["parameters_trained"] = {
+        "head": sum(p.numel() for p in head.parameters()),
+        **{m.value: tower.parameters_trained for m, tower in tuning.towers.items()},
+    }
+    result.record["resumed_after_epochs"] = tuning.resumed
+    more = {tuned_file(m): best / tuned_file(m) for m in tuning.trained}
+    return save_run(
+        scored, result, training, wanted.place.runs, wanted.place.name, more_config, more
+    )
+
+
+def _fingerprints(
+    tuning: Tuning, best: Path, device: str, precision: str
+) -> dict[Modality, Fingerprint]:
+    """The identity of what the tuned backbones say, learned from the files that hold them."""
+    found = {}
+    for modality, tower in tuning.towers.items():
+        options = tower.options
+        if tower.trained:
+            options = replace(options, tuned=str(best / tuned_file(modality)))
+        how = ExtractOptions(
+            cache=best, device=device, precision=precision, dtype=StoredDtype.FLOAT32
+        )
+        found[modality] = Session.load(options, how).resolution.fingerprint
+    return found
+
+
+def _record(wanted: Wanted, tuning: Tuning, experiment: LiveExperiment) -> dict[str, Any]:
+    return {
+        **asdict(wanted.tuning),
+        "trained": [modality.value for modality in tuning.trained],
+        "from": None if wanted.place.start is None else str(wanted.place.start.resolve()),
+        "processes": tuning.processes.count,
+        "on_bad_post": wanted.choice.on_bad_post.value,
+        "backbones": {m.value: t.options.as_record() for m, t in experiment.towers.items()},
+    }
+
+
+def _probabilities(
+    run: Run,
+    head: FusionHead,
+    experiment: LiveExperiment,
+    part: str,
+    wanted: Wanted,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """What head and tuned backbones say of a part, by the very path of ``mvsa evaluate``."""
+    ids = [experiment.material.features.post_ids[i] for i in experiment.indices[part].tolist()]
+    options = InferenceOptions(device=wanted.training.device)
+    with kept_features(run, options) as where:
+        features = features_for(run, experiment.posts, ids, where, progress)
+        return head_probabilities(run, head, features.files, ids, wanted.training.device)

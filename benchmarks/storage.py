@@ -36,11 +36,11 @@ def _image_cache(folder: Path) -> dict[str, object]:
     rows, own = _rows(), _fingerprint()
     path, plain = folder / "cache.h5", folder / "plain"
     payload = rows.hidden.nbytes + rows.pooled.nbytes
-    write_part(path, "set", own, rows)
+    write_part(path, "set", own, [rows])
     _plain_write(plain, rows)
 
     def write() -> None:
-        write_part(path, "set", own, rows)
+        write_part(path, "set", own, [rows])
 
     writes = [
         (seconds_of(write), seconds_of(lambda: _plain_write(plain, rows))) for _ in range(REPEATS)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
-from mvsa_pipe.cache.layout import Header, Refusal, Rows
+from mvsa_pipe.cache.layout import Header, Refusal, Rows, bounds_of
 from mvsa_pipe.cache.manifest import Part
 from mvsa_pipe.cache.writing import write_feature_file
 from mvsa_pipe.errors import CacheError
@@ -22,30 +22,34 @@ def write_part(
     path: Path,
     dataset: str,
     fingerprint: Fingerprint,
-    rows: Rows,
+    blocks: Sequence[Rows],
     quarantine: Sequence[Refusal] = (),
 ) -> Part:
     """Writes one part of a cache, whole or not at all; whoever holds the cache may adopt it.
+
+    Its rows come in blocks, such as batches, so that memory need not hold them a second time.
 
     Raises:
         CacheError: A number is not finite in the stored type.
         StorageError: The disk refuses.
     """
-    _refuse_overflow(rows, fingerprint, path)
+    for block in blocks:
+        _refuse_overflow(block, fingerprint, path)
+    lengths = [block.lengths for block in blocks if block.lengths is not None]
     image = fingerprint.modality is Modality.IMAGE
     header = Header(
         dataset=dataset,
         fingerprint=fingerprint,
-        ids=tuple(rows.ids),
-        digests=tuple(rows.digests),
-        offsets=None if rows.lengths is None else rows.bounds(),
-        width=rows.pooled.shape[1],
-        tokens=rows.hidden.shape[1] if image else 0,
-        layers=rows.layers,
+        ids=tuple(post_id for block in blocks for post_id in block.ids),
+        digests=tuple(digest for block in blocks for digest in block.digests),
+        offsets=bounds_of(np.concatenate(lengths)) if lengths else None,
+        width=blocks[0].pooled.shape[1],
+        tokens=blocks[0].hidden.shape[1] if image else 0,
+        layers=blocks[0].layers,
         quarantine=tuple(quarantine),
     )
-    seal = write_feature_file(path, header, [rows])
-    return Part(path.name, len(rows.ids), path.stat().st_size, seal)
+    seal = write_feature_file(path, header, blocks)
+    return Part(path.name, len(header.ids), path.stat().st_size, seal)
 
 
 def _refuse_overflow(rows: Rows, fingerprint: Fingerprint, path: Path) -> None:

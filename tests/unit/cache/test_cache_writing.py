@@ -83,7 +83,7 @@ def test_posts_that_left_the_data_set_stay(tmp_path: Path) -> None:
 def test_joining_in_small_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: Modality
 ) -> None:
-    monkeypatch.setattr(joining, "PART_BYTES", 40)
+    monkeypatch.setattr(joining, "JOIN_BYTES", 40)
     ids = [str(n) for n in range(30)]
     with open_writer(CacheFolder(tmp_path), "set", fingerprint(modality)) as writer:
         for start in range(0, 30, 7):
@@ -119,8 +119,8 @@ def test_notes_of_any_length(tmp_path: Path) -> None:
 def test_the_quarantines_of_parts_are_joined_by_post(tmp_path: Path) -> None:
     x, old, new = Refusal("x", "1", "why"), Refusal("y", "2", "why"), Refusal("y", "3", "ünï")
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
-        writer.commit(rows(["a"]), [x, old])
-        writer.commit(rows(["b"]), [new])
+        writer.commit(rows(["a"]), quarantine=[x, old])
+        writer.commit(rows(["b"]), quarantine=[new])
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
         assert writer.quarantine == {"x": x, "y": new}
         writer.commit(rows(["x"]))
@@ -160,7 +160,7 @@ def test_a_part_that_was_never_entered_was_never_committed(tmp_path: Path) -> No
     """Killed between the rename of a part and its line in the manifest."""
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
         writer.commit(rows(["a"]))
-        writer.write_part("part-000001.h5", rows(["b"]))
+        writer.write_part("part-000001.h5", [rows(["b"])])
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
         assert list(writer.committed) == ["a"]
         assert [p.name for p in parts_folder(writer.path).glob("part*")] == ["part-000000.h5"]

@@ -1,6 +1,7 @@
-"""Writes one part of a cache: a small feature file of its own."""
+"""Parts of a cache, each a small feature file of its own: written, and found again."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.cache.layout import Header, Refusal, Rows, bounds_of
 from mvsa_pipe.cache.manifest import Part
+from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
@@ -50,6 +52,18 @@ def write_part(
     )
     seal = write_feature_file(path, header, blocks)
     return Part(path.name, len(header.ids), path.stat().st_size, seal)
+
+
+def whole_parts(folder: Path, dataset: str, fingerprint: Fingerprint) -> list[Part]:
+    """The parts of a cache whose list was lost: every file that is whole, by its own checksums."""
+    found = []
+    for path in sorted(folder.glob("part-*.h5")):
+        with suppress(CacheError):  # a file that is damaged, cut short or none of ours is no part
+            file = FeatureFile(path)
+            own = file.header.dataset == dataset and file.header.fingerprint == fingerprint
+            if own and not file.damaged_posts():
+                found.append(Part(path.name, len(file.header.ids), path.stat().st_size, file.seal))
+    return found
 
 
 def _refuse_overflow(rows: Rows, fingerprint: Fingerprint, path: Path) -> None:

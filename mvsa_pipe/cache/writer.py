@@ -19,7 +19,7 @@ from mvsa_pipe.cache.joining import Place, blocks, checksums_of, offsets_of, seg
 from mvsa_pipe.cache.layout import PART_BYTES, Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest, Part
-from mvsa_pipe.cache.parts import write_part
+from mvsa_pipe.cache.parts import whole_parts, write_part
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file, write_referring_file
 from mvsa_pipe.durable import leftovers
@@ -63,7 +63,7 @@ class CacheWriter:
         self.path = path
         self._dataset = dataset
         self._fingerprint = fingerprint
-        self._manifest = Manifest(parts_folder(path))
+        self._manifest = self._listed(parts_folder(path))
         self._places: dict[str, Place] = {}
         self._notes: dict[str, Any] = {}
         self.quarantine: dict[str, Refusal] = {}
@@ -90,6 +90,14 @@ class CacheWriter:
             self._manifest = Manifest(self._manifest.folder)
             self._places = {}
             self._add(old)
+
+    def _listed(self, folder: Path) -> Manifest:
+        """The list of parts; one that was lost is made anew from the parts that are whole."""
+        manifest = Manifest(folder)
+        if not manifest.parts:
+            for part in whole_parts(folder, self._dataset, self._fingerprint):
+                manifest.append(part)
+        return manifest
 
     def _require_own(self, file: FeatureFile) -> None:
         self._fingerprint.require(file.header.fingerprint, file.path)

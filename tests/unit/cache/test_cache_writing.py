@@ -201,10 +201,53 @@ def test_a_manifest_changed_in_the_middle(tmp_path: Path) -> None:
     data[12] ^= 1
     manifest.write_bytes(data)
     with (
-        pytest.raises(CacheError, match=r"list of this cache's parts was changed.*line 1"),
+        pytest.raises(
+            CacheError, match=r"(?s)list of this cache.s parts was changed.*line 1.*made anew"
+        ),
         open_writer(CacheFolder(tmp_path), "set", fingerprint()),
     ):
         pass
+
+
+@pytest.mark.parametrize("join_below", [0, float("inf")])
+@pytest.mark.parametrize("left", [None, b"", b"half a line"])
+def test_a_lost_manifest_costs_no_part(
+    tmp_path: Path, left: bytes | None, join_below: float
+) -> None:
+    """Neither of an extraction that was interrupted, nor of a cache that refers to its parts."""
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["a", "b"]))
+        if not join_below:
+            writer.finish(["a", "b"], {}, join_below_bytes=0)
+        writer.commit(rows(["c"]))
+        folder = parts_folder(writer.path)
+    manifest = folder / "manifest.jsonl"
+    manifest.unlink()
+    if left is not None:
+        manifest.write_bytes(left)
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert sorted(writer.committed) == ["a", "b", "c"]
+        assert len(manifest.read_bytes().splitlines()) == 2
+        file = writer.finish(list("abc"), {}, join_below_bytes=join_below)
+    assert features(file) == expected(rows(list("abc")))
+
+
+def test_a_lost_manifest_brings_back_no_part_that_is_damaged_or_of_another(tmp_path: Path) -> None:
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        for post_id in "abc":
+            writer.commit(rows([post_id]))
+        folder = parts_folder(writer.path)
+    with open_writer(CacheFolder(tmp_path / "other"), "another", fingerprint()) as writer:
+        writer.commit(rows(["z"]))
+        stranger = parts_folder(writer.path) / "part-000000.h5"
+    (folder / "manifest.jsonl").unlink()
+    (folder / "part-000000.h5").write_bytes(stranger.read_bytes())
+    damaged = bytearray((folder / "part-000001.h5").read_bytes())
+    place = FeatureFile(folder / "part-000001.h5").place_of("hidden")
+    damaged[place] ^= 1
+    (folder / "part-000001.h5").write_bytes(damaged)
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert list(writer.committed) == ["c"]
 
 
 def test_a_part_in_the_place_of_another(tmp_path: Path) -> None:

@@ -124,9 +124,8 @@ def _trainer(name: str, sizes: FeatureSizes) -> Trainer:
 
 def _rows(work: Work, items: list[Content]) -> Rows:
     (part,) = work.parts(items, [{item.id for item in items}])
-    (rows,) = work.compute(part).rows
-    assert rows is not None
-    return rows
+    (blocks,) = work.compute(part).rows
+    return Rows.joined(blocks)
 
 
 def _batch(rows: dict[Modality, Rows], ids: list[str], needs: frozenset[Field]) -> FeatureBatch:

@@ -14,7 +14,7 @@ from pathlib import Path
 import material
 import numpy as np
 import torch
-from record import seconds_of, summary, write_record
+from record import earlier_results, seconds_of, summary, write_record
 
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
@@ -40,7 +40,7 @@ def main() -> None:
         chosen |= {"resnet50": (material.full_size("resnet50"), 64)}
         chosen |= {"dinov2-base": (material.full_size("dinov2"), 32)}
     wanted = sys.argv[1:] or list(chosen)
-    results = {}
+    results = earlier_results("extraction") if sys.argv[1:] else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted:
             backbone, count = chosen[name]

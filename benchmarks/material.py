@@ -10,7 +10,14 @@ from tempfile import mkdtemp
 
 import torch
 from torchvision import models
-from transformers import AutoTokenizer, BertConfig, BertModel, Dinov2Config, Dinov2Model
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BitImageProcessor,
+    Dinov2Config,
+    Dinov2Model,
+)
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.images import decode_image
@@ -50,6 +57,7 @@ def many_posts(count: int, scratch: Path) -> Path:
     (folder / "data").mkdir(parents=True)
     lines = ["ID\ttext,image"]
     for number in range(1, count + 1):
+        # Written, not linked: a digest is remembered by the file's own time stamps.
         (folder / "data" / f"{number}.jpg").write_bytes(pictures[number % len(pictures)])
         (folder / "data" / f"{number}.txt").write_text(f"post {number} says little")
         lines.append(f"{number}\tpositive,positive")
@@ -70,9 +78,10 @@ def enlarged(posts: PostSet, scale: int, scratch: Path) -> PostSet:
 
 
 def write_synthetic_folder(scratch: Path) -> Path:
-    """A few hundred synthetic posts."""
+    """A few hundred synthetic posts with small pictures."""
     folder = scratch / "few"
-    write_synthetic(folder, SyntheticConfig(posts=300))
+    if not folder.is_dir():
+        write_synthetic(folder, SyntheticConfig(posts=300))
     return folder
 
 
@@ -107,6 +116,20 @@ def full_size(name: str) -> BackboneOptions:
     BertModel(BertConfig()).save_pretrained(folder)
     AutoTokenizer.from_pretrained(str(_TEXT)).save_pretrained(folder)
     return BackboneOptions("bert", weights=str(folder))
+
+
+def light_image(scratch: Path) -> Path:
+    """A vision transformer of one layer over 64 pixels, as wide as a large one: 35 kB a post."""
+    folder = scratch / "light"
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=1024, num_hidden_layers=1, mlp_ratio=1, image_size=64, patch_size=16,
+        num_attention_heads=16,
+    )  # fmt: skip
+    Dinov2Model(config).save_pretrained(folder)
+    size = {"height": 64, "width": 64}
+    BitImageProcessor(size={"shortest_edge": 64}, crop_size=size).save_pretrained(folder)
+    return folder
 
 
 def convolutional(name: str) -> BackboneOptions:

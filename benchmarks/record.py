@@ -34,6 +34,15 @@ def summary(values: list[float]) -> dict[str, Any]:
     }
 
 
+def earlier_results(name: str) -> dict[str, Any]:
+    """What the last record of a benchmark holds, for one that measures only a part anew."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return found
+
+
 def write_record(name: str, configuration: dict[str, Any], results: dict[str, Any]) -> Path:
     """Writes ``results/<name>.json``; ratios mean something, absolute times only on one machine."""
     commit = subprocess.run(

@@ -36,11 +36,11 @@ def _image_cache(folder: Path) -> dict[str, object]:
     rows, own = _rows(), _fingerprint()
     path, plain = folder / "cache.h5", folder / "plain"
     payload = rows.hidden.nbytes + rows.pooled.nbytes
-    write_part(path, "set", own, rows)
+    write_part(path, "set", own, [rows])
     _plain_write(plain, rows)
 
     def write() -> None:
-        write_part(path, "set", own, rows)
+        write_part(path, "set", own, [rows])
 
     writes = [
         (seconds_of(write), seconds_of(lambda: _plain_write(plain, rows))) for _ in range(REPEATS)
@@ -88,8 +88,9 @@ def _text_cache(folder: Path) -> dict[str, object]:
     tokens = int(header.offsets[-1])
     wanted = tokens * header.width * 2
     return {
-        "text_hidden_bytes_over_tokens": header.hidden_shape[0] * header.width * 2 / wanted,
         "text_file_bytes_over_tokens": file.path.stat().st_size / wanted,
+        "text_pooled_bytes_over_tokens": len(header.ids) * header.width * 2 / wanted,
+        "text_file_bytes_over_features": file.path.stat().st_size / header.payload_bytes,
         "mean_tokens": tokens / len(header.ids),
     }
 

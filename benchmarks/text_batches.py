@@ -1,7 +1,7 @@
 """One text backbone over the same tweets, batched in three ways; only the forward passes count.
 
-Padded to 128 tokens as most scripts do; in the posts' order, padded to the batch's longest; sorted
-by length and batched by tokens, as an extraction does.
+Padded to 128 tokens as most scripts do; in the posts' order, padded to the batch's longest; and the
+very batches of an extraction, sorted by length and of so many tokens each.
 """
 
 import tempfile
@@ -13,12 +13,16 @@ import numpy as np
 import torch
 from record import seconds_of, summary, write_record
 
+from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.forward import padded
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session
+from mvsa_pipe.extraction.session import Session, make_work
 
-POSTS, BATCH, REPEATS, LONGEST = 96, 32, 3, 128
+POSTS, BATCH, REPEATS, LONGEST = 480, 32, 2, 128
+
+# Batches padded to one length take one time: every so many-th is measured, and counted so often.
+EVERY = 5
 
 
 def main() -> None:
@@ -30,30 +34,31 @@ def main() -> None:
         session = Session.load(text, ExtractOptions(precision="float32"))
         backbone = session.forward.backbone
         items, _ = contents_of(posts, text.modality)
+        work = make_work([session], Clock())
+        parts = work.parts(items, [{item.id for item in items}])
+        in_batches = [work.read(batch)[1] for part in parts for batch in part]
         tokens = [backbone.cut(ids) for ids in backbone.tokenize([item.text for item in items])]
         in_order = [tokens[i : i + BATCH] for i in range(0, len(tokens), BATCH)]
+        some = in_order[::EVERY]
         ways = {
-            "padded_to_128": [_filled(*padded(b, backbone.pad_id)) for b in in_order],
+            "padded_to_128": [_filled(*padded(b, backbone.pad_id)) for b in some],
             "unsorted": [padded(b, backbone.pad_id) for b in in_order],
-            "sorted": [padded(b, backbone.pad_id) for b in _sorted(tokens)],
+            "sorted": [padded(b, backbone.pad_id) for b in in_batches],
         }
+        counted = {"padded_to_128": len(tokens) / sum(map(len, some))}
         loops = {name: partial(_forward, backbone, batches) for name, batches in ways.items()}
-        loops["sorted"]()  # warm
-        rounds = [{name: seconds_of(loop) for name, loop in loops.items()} for _ in range(REPEATS)]
+        _forward(backbone, ways["sorted"][:2])  # warm
+        rounds = [
+            {name: seconds_of(loop) * counted.get(name, 1.0) for name, loop in loops.items()}
+            for _ in range(REPEATS)
+        ]
         for name in ("padded_to_128", "unsorted"):
             results[f"{name}_over_sorted"] = summary([r[name] / r["sorted"] for r in rounds])
+        slots = sum(mask.size for _, mask in ways["sorted"])
         results["mean_tokens"] = float(np.mean([len(row) for row in tokens]))
-    write_record("text_batches", {"posts": POSTS, "batch": BATCH, "repeats": REPEATS}, results)
-
-
-def _sorted(tokens: list) -> list[list]:
-    order = sorted(tokens, key=len, reverse=True)
-    batches, start = [], 0
-    while start < len(order):
-        rows = order[start : start + max(1, 8 * LONGEST // len(order[start]))]
-        batches.append(rows)
-        start += len(rows)
-    return batches
+        results["padding_of_sorted"] = slots / sum(map(len, tokens)) - 1
+    configuration = {"posts": POSTS, "batch": BATCH, "repeats": REPEATS, "every": EVERY}
+    write_record("text_batches", configuration, results)
 
 
 def _filled(ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

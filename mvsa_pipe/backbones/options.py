@@ -26,7 +26,7 @@ class Decode(StrEnum):
     """How pictures become pixels.
 
     ``exact`` gives the published preprocessing to the bit. ``fast`` decodes JPEG by simplejpeg and
-    resizes only what the crop keeps: rarely more than one 8-bit level off.
+    resizes only what the crop keeps, where that is at most one 8-bit level off.
     """
 
     EXACT = "exact"

@@ -16,7 +16,11 @@ from torch import Tensor
 from mvsa_pipe.backbones.options import Decode
 
 # How many source pixels bicubic interpolation reaches to each side.
-_REACH = 2.0
+_REACH = 2
+
+# Up to this ratio of its sides Pillow surely resizes a picture's columns first; from 13.0 on it
+# takes the rows of taller ones first.
+_COLUMNS_FIRST = 2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -60,7 +64,8 @@ class ImagePreprocessing:
         size = (self.resize_px, long_px) if width <= height else (long_px, self.resize_px)
         left, top = self._margin(size[0]), self._margin(size[1])
         resample = Image.Resampling[self.interpolation.value.upper()]
-        if self.decode is Decode.FAST and min(left, top) >= 0:
+        ordered = long <= _COLUMNS_FIRST * short
+        if self.decode is Decode.FAST and min(left, top) >= 0 and ordered:
             return self._only_the_crop(image, size, (left, top), resample)
         if size != image.size:
             image = image.resize(size, resample)
@@ -74,25 +79,28 @@ class ImagePreprocessing:
         corner: tuple[int, int],
         resample: Image.Resampling,
     ) -> NDArray[np.uint8]:
-        """Resizes what the crop keeps.
+        """Resizes what the crop keeps: columns, then rows, as Pillow does with a whole picture.
 
-        In one call Pillow may resize rows first where it resizes columns first of the whole, or the
-        other way round. Bicubic overshoots are cut off in between, so it is told the usual order.
+        Never more than one 8-bit level off. Pillow takes the corners of a box as float32, which may
+        round a pixel to the neighbouring level. After the rows that is the end. Rounded so after
+        the columns, the rows can only pass one level on where their weights are exact, all positive
+        and add up to one; everywhere else the columns of the whole picture are resized, exactly.
         """
-        (width, height), crop = image.size, self.crop_px
-        x, y = width / size[0], height / size[1]
-        if self.interpolation is Interpolation.BILINEAR:
-            kept = (corner[0] * x, corner[1] * y, (corner[0] + crop) * x, (corner[1] + crop) * y)
-            return np.asarray(image.resize((crop, crop), resample, box=kept))
+        (width, height), crop, (left, top) = image.size, self.crop_px, corner
+        columns = _Span(left, crop, width, size[0])
+        rows = _Span(top, crop, height, size[1])
         # The rows that the crop's rows are made of, and those that the filter reaches beyond them.
-        reach = _REACH * max(y, 1.0) + 1.0
-        above = max(0, math.floor(corner[1] * y - reach))
-        below = min(height, math.ceil((corner[1] + crop) * y + reach))
-        image = image.crop((0, above, width, below))
-        columns = (corner[0] * x, 0, (corner[0] + crop) * x, below - above)
-        rows = (0, corner[1] * y - above, crop, (corner[1] + crop) * y - above)
-        narrow = image.resize((crop, below - above), resample, box=columns)
-        return np.asarray(narrow.resize((crop, crop), resample, box=rows))
+        reach = _REACH * max(height / size[1], 1.0) + 1.0
+        above = max(0, math.floor(rows.first - reach))
+        tall = min(height, math.ceil(rows.last + reach)) - above
+        image = image.crop((0, above, width, above + tall))
+        passes_on = self.interpolation is Interpolation.BILINEAR and rows.exact
+        if columns.exact or passes_on:
+            narrow = image.resize((crop, tall), resample, (columns.first, 0, columns.last, tall))
+        else:
+            narrow = image.resize((size[0], tall), resample).crop((left, 0, left + crop, tall))
+        box = (0, rows.first - above, crop, rows.last - above)
+        return np.asarray(narrow.resize((crop, crop), resample, box))
 
     def _margin(self, length: int) -> int:
         spare = length - self.crop_px
@@ -110,7 +118,7 @@ class ImagePreprocessing:
         exact = fields.pop("decode") is Decode.EXACT
         fields["mean"] = " ".join(map(str, self.mean))
         fields["std"] = " ".join(map(str, self.std))
-        decoder = "pillow" if exact else "simplejpeg, and only the crop resized"
+        decoder = "pillow" if exact else "simplejpeg, and only the crop resized, within one level"
         return {"decoder": decoder, **{k: _plain(v) for k, v in fields.items()}}
 
     @classmethod
@@ -135,6 +143,15 @@ class ImagePreprocessing:
 def _three(text: str) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in text.split())
     return red, green, blue
+
+
+class _Span:
+    """The source pixels that some pixels of a resized side are made of."""
+
+    def __init__(self, start: int, count: int, length: int, resized: int) -> None:
+        self.first, self.last = start * length / resized, (start + count) * length / resized
+        ends = ((self.first, start), (self.last, start + count))
+        self.exact = all(float(np.float32(e)) * resized == n * length for e, n in ends)
 
 
 def _plain(value: object) -> str | int | float:

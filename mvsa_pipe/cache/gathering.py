@@ -1,14 +1,16 @@
 """Reads ranges of bytes out of one or several files into one buffer, checking every row.
 
 Neighbours come in one read. Reads go in blocks that a processor's cache holds, and each row is
-checked while it lies there; large reads are shared among threads.
+checked while it lies there. Threads share large reads block by block: while one checks, another
+reads, and one that is held up by other work on the machine holds up nobody else.
 """
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +25,8 @@ from mvsa_pipe.errors import CacheError
 
 _BLOCK_BYTES = 2**20
 
-# Below this many bytes a thread costs more than it saves.
-_THREADED_BYTES = 64 * 2**20
+# Below this many bytes another thread costs more than it saves.
+_THREADED_BYTES = 4 * 2**20
 _MOST_THREADS = 4
 
 Stamp = tuple[int, int, int]
@@ -117,20 +119,32 @@ def gather(sources: Sequence[Source], ranges: Ranges, into: memoryview) -> list[
                 begin = end
             return hit
 
-        blocks = _blocks(ranges, of_source, ends)
         threads = min(_MOST_THREADS, os.cpu_count() or 1) if len(into) > _THREADED_BYTES else 1
-        if threads == 1:
-            return [row for block in blocks for row in read(block)]
-        shares = [
-            blocks[len(blocks) * k // threads : len(blocks) * (k + 1) // threads]
-            for k in range(threads)
-        ]
+        return _shared(read, _blocks(ranges, of_source, ends), threads)
 
-        def read_all(share: list[tuple[int, int]]) -> list[int]:
-            return [row for block in share for row in read(block)]
 
-        with ThreadPoolExecutor(threads) as pool:
-            return [row for rows in pool.map(read_all, shares) for row in rows]
+def _shared(
+    read: Callable[[tuple[int, int]], list[int]], blocks: Sequence[tuple[int, int]], threads: int
+) -> list[int]:
+    """What reading all blocks found, this thread and its helpers taking the next in turn."""
+    waiting = iter(blocks)
+
+    def read_some() -> list[int]:
+        return [row for block in waiting for row in read(block)]
+
+    others = [_helpers(os.getpid()).submit(read_some) for _ in range(threads - 1)]
+    try:
+        hit = read_some()
+    finally:
+        begun = [other for other in others if not other.cancel()]
+        wait(begun)  # they read into the caller's buffer, from its files
+    return sorted([*hit, *(row for other in begun for row in other.result())])
+
+
+@cache
+def _helpers(_: int) -> ThreadPoolExecutor:
+    """The threads of one process, by its number: a fork has none of its parent's."""
+    return ThreadPoolExecutor(_MOST_THREADS - 1, "gather")
 
 
 def _blocks(

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.layout import PART_BYTES, Rows, Segment
+from mvsa_pipe.cache.layout import Rows, Segment, bounds_of
 from mvsa_pipe.cache.reading import FeatureFile
+
+# What is copied at a time while rows of many files are joined; it is in memory twice.
+JOIN_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +57,14 @@ def offsets_of(places: Sequence[Place]) -> NDArray[np.int64] | None:
     if not places or places[0].file.header.offsets is None:
         return None
     lengths = np.fromiter((place.tokens for place in places), np.int64, len(places))
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return bounds_of(lengths)
 
 
-def blocks(places: Sequence[Place]) -> Iterator[Rows]:
+def blocks(places: Sequence[Place], most_bytes: int = 0) -> Iterator[Rows]:
     """The rows at some places in their order, a memory-bounded block at a time."""
     start, held = 0, 0
     for stop, place in enumerate(places):
-        if held and held + place.payload_bytes > PART_BYTES:
+        if held and held + place.payload_bytes > (most_bytes or JOIN_BYTES):
             yield gathered(places[start:stop])
             start, held = stop, 0
         held += place.payload_bytes

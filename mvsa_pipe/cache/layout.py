@@ -17,7 +17,7 @@ PARTS = ("pooled", "hidden")  # columns of /checksums
 QUARANTINE = ("id", "digest", "reason")  # columns of /quarantine
 SEAL_LENGTH = 32
 
-# What one part, and one block while joining, holds in memory.
+# What one part holds in memory until it is written.
 PART_BYTES = 32 * 2**20
 
 
@@ -59,7 +59,26 @@ class Rows:
         """Where each post's hidden rows begin and end in ``hidden``: ``[N + 1]``."""
         if self.lengths is None:
             return np.arange(len(self.ids) + 1, dtype=np.int64)
-        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+        return bounds_of(self.lengths)
+
+    @classmethod
+    def joined(cls, blocks: Sequence["Rows"]) -> "Rows":
+        """Blocks of rows, one after the other, as one; copies them."""
+        lengths = [block.lengths for block in blocks if block.lengths is not None]
+        return cls(
+            ids=[post_id for block in blocks for post_id in block.ids],
+            digests=[digest for block in blocks for digest in block.digests],
+            pooled=np.concatenate([block.pooled for block in blocks]),
+            hidden=np.concatenate([block.hidden for block in blocks]),
+            lengths=np.concatenate(lengths) if lengths else None,
+        )
+
+
+def bounds_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of such lengths begin and end when they lie end to end: ``[N + 1]``."""
+    bounds = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=bounds[1:])
+    return bounds
 
 
 @dataclass(frozen=True)

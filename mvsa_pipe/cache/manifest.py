@@ -68,7 +68,8 @@ class Manifest:
                     "The list of this cache's parts was changed on disk",
                     where=self.path,
                     found=f"line {number + 1} does not match its checksum",
-                    hint=f"remove {self.folder}, then extract again",
+                    hint="remove that file alone, then extract again: the list is made anew from "
+                    "the parts that are whole",
                 )
 
     def append(self, part: Part) -> None:

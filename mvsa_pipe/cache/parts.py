@@ -1,6 +1,7 @@
-"""Writes one part of a cache: a small feature file of its own."""
+"""Parts of a cache, each a small feature file of its own: written, and found again."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
-from mvsa_pipe.cache.layout import Header, Refusal, Rows
+from mvsa_pipe.cache.layout import Header, Refusal, Rows, bounds_of
 from mvsa_pipe.cache.manifest import Part
+from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
@@ -22,30 +24,46 @@ def write_part(
     path: Path,
     dataset: str,
     fingerprint: Fingerprint,
-    rows: Rows,
+    blocks: Sequence[Rows],
     quarantine: Sequence[Refusal] = (),
 ) -> Part:
     """Writes one part of a cache, whole or not at all; whoever holds the cache may adopt it.
+
+    Its rows come in blocks, such as batches, so that memory need not hold them a second time.
 
     Raises:
         CacheError: A number is not finite in the stored type.
         StorageError: The disk refuses.
     """
-    _refuse_overflow(rows, fingerprint, path)
+    for block in blocks:
+        _refuse_overflow(block, fingerprint, path)
+    lengths = [block.lengths for block in blocks if block.lengths is not None]
     image = fingerprint.modality is Modality.IMAGE
     header = Header(
         dataset=dataset,
         fingerprint=fingerprint,
-        ids=tuple(rows.ids),
-        digests=tuple(rows.digests),
-        offsets=None if rows.lengths is None else rows.bounds(),
-        width=rows.pooled.shape[1],
-        tokens=rows.hidden.shape[1] if image else 0,
-        layers=rows.layers,
+        ids=tuple(post_id for block in blocks for post_id in block.ids),
+        digests=tuple(digest for block in blocks for digest in block.digests),
+        offsets=bounds_of(np.concatenate(lengths)) if lengths else None,
+        width=blocks[0].pooled.shape[1],
+        tokens=blocks[0].hidden.shape[1] if image else 0,
+        layers=blocks[0].layers,
         quarantine=tuple(quarantine),
     )
-    seal = write_feature_file(path, header, [rows])
-    return Part(path.name, len(rows.ids), path.stat().st_size, seal)
+    seal = write_feature_file(path, header, blocks)
+    return Part(path.name, len(header.ids), path.stat().st_size, seal)
+
+
+def whole_parts(folder: Path, dataset: str, fingerprint: Fingerprint) -> list[Part]:
+    """The parts of a cache whose list was lost: every file that is whole, by its own checksums."""
+    found = []
+    for path in sorted(folder.glob("part-*.h5")):
+        with suppress(CacheError):  # a file that is damaged, cut short or none of ours is no part
+            file = FeatureFile(path)
+            own = file.header.dataset == dataset and file.header.fingerprint == fingerprint
+            if own and not file.damaged_posts():
+                found.append(Part(path.name, len(file.header.ids), path.stat().st_size, file.seal))
+    return found
 
 
 def _refuse_overflow(rows: Rows, fingerprint: Fingerprint, path: Path) -> None:

@@ -5,6 +5,7 @@ a file that was cut short gives a short read where a memory map would crash.
 """
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from mvsa_pipe.cache.layout import (
     Header,
     Refusal,
     Segment,
+    bounds_of,
     parts_folder,
 )
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
@@ -48,7 +50,6 @@ class FeatureFile:
         header: Everything in it but the features.
         checksums: Of each post's pooled vector and hidden states ``[N, 2]``.
         seal: Checksum over both.
-        rows: The row of every post, by id.
 
     Raises:
         CacheError: It is missing, cut short, damaged, or of another schema.
@@ -73,7 +74,11 @@ class FeatureFile:
             raise
         except Exception as error:  # damaged metadata surfaces as nearly any of them inside h5py
             raise damaged(path, error) from error
-        self.rows = {post_id: row for row, post_id in enumerate(self.header.ids)}
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of every post, by id."""
+        return {post_id: row for row, post_id in enumerate(self.header.ids)}
 
     def place_of(self, name: str) -> int:
         """Where ``pooled`` or ``hidden`` begins in this file, in bytes.
@@ -112,8 +117,7 @@ class FeatureFile:
             starts, lengths = rows, np.ones_like(rows)
         else:
             starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
-        bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return self._gather("hidden", rows, starts, lengths, into), bounds
+        return self._gather("hidden", rows, starts, lengths, into), bounds_of(lengths)
 
     def damaged_posts(self, rows_a_time: int = 256) -> list[str]:
         """Ids of all posts whose bytes no longer match their checksums."""

@@ -16,10 +16,10 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.gathering import damaged
 from mvsa_pipe.cache.joining import Place, blocks, checksums_of, offsets_of, segments_of
-from mvsa_pipe.cache.layout import Header, Refusal, Rows, Segment, parts_folder
+from mvsa_pipe.cache.layout import PART_BYTES, Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest, Part
-from mvsa_pipe.cache.parts import write_part
+from mvsa_pipe.cache.parts import whole_parts, write_part
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file, write_referring_file
 from mvsa_pipe.durable import leftovers
@@ -63,7 +63,7 @@ class CacheWriter:
         self.path = path
         self._dataset = dataset
         self._fingerprint = fingerprint
-        self._manifest = Manifest(parts_folder(path))
+        self._manifest = self._listed(parts_folder(path))
         self._places: dict[str, Place] = {}
         self._notes: dict[str, Any] = {}
         self.quarantine: dict[str, Refusal] = {}
@@ -90,6 +90,14 @@ class CacheWriter:
             self._manifest = Manifest(self._manifest.folder)
             self._places = {}
             self._add(old)
+
+    def _listed(self, folder: Path) -> Manifest:
+        """The list of parts; one that was lost is made anew from the parts that are whole."""
+        manifest = Manifest(folder)
+        if not manifest.parts:
+            for part in whole_parts(folder, self._dataset, self._fingerprint):
+                manifest.append(part)
+        return manifest
 
     def _require_own(self, file: FeatureFile) -> None:
         self._fingerprint.require(file.header.fingerprint, file.path)
@@ -173,20 +181,22 @@ class CacheWriter:
         """
         self._add(other)
 
-    def commit(self, rows: Rows, quarantine: Sequence[Refusal] = ()) -> None:
+    def commit(self, *blocks: Rows, quarantine: Sequence[Refusal] = ()) -> None:
         """Makes the features of some posts safe; after this returns they are never lost.
 
         Args:
-            rows: The features.
+            *blocks: The features, written one after the other into one part.
             quarantine: Posts that could not be read, for the next extraction to know.
 
         Raises:
             CacheError: A number is not finite in the stored type.
             StorageError: The disk refuses; everything committed before stays.
         """
-        self.adopt(self.write_part(self._manifest.next_name(), rows, quarantine))
+        self.adopt(self.write_part(self._manifest.next_name(), blocks, quarantine))
 
-    def write_part(self, name: str, rows: Rows, quarantine: Sequence[Refusal] = ()) -> Part:
+    def write_part(
+        self, name: str, blocks: Sequence[Rows], quarantine: Sequence[Refusal] = ()
+    ) -> Part:
         """Puts a part into place beside the committed ones; ``adopt`` commits it.
 
         Raises:
@@ -194,7 +204,7 @@ class CacheWriter:
             StorageError: The disk refuses.
         """
         return write_part(
-            self._manifest.folder / name, self._dataset, self._fingerprint, rows, quarantine
+            self._manifest.folder / name, self._dataset, self._fingerprint, blocks, quarantine
         )
 
     def adopt(self, part: Part) -> None:
@@ -242,7 +252,7 @@ class CacheWriter:
     def _refer(self, notes: dict[str, Any], quarantine: tuple[Refusal, ...]) -> FeatureFile:
         folder = self._manifest.folder
         elsewhere = [p for p in self._places.values() if p.file.path.parent != folder]
-        for rows in blocks(elsewhere):
+        for rows in blocks(elsewhere, PART_BYTES):
             self.commit(rows)
         places = sorted(self._places.values(), key=lambda place: (place.file.path.name, place.row))
         segments = tuple(segments_of(places))

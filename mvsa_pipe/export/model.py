@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ class ExportedModel:
                 f"{len(refused):,} of these pictures cannot be read",
                 found=name_some(f"images[{r.id}]: {r.reason}" for r in refused),
             )
-        rows = [part.rows[0] for part in done if part.rows[0] is not None]
+        rows = [block for part in done for block in part.rows[0]]
         places = {post_id: n for n, post_id in enumerate(i for r in rows for i in r.ids)}
         order = torch.tensor([places[item.id] for item in items])
         pooled = torch.from_numpy(np.concatenate([r.pooled for r in rows]))[order]
@@ -164,18 +163,29 @@ def _text(place: int, text: str) -> Content:
     return Content(str(place), "", text=text.replace("\0", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class _Given(Content):
+    """A picture that the caller has, or names by its path."""
+
+    picture: Picture = b""
+
+    def open_image(self, decode: Decode) -> Image.Image:
+        """Decodes it.
+
+        Raises:
+            DataError: There is no such file, or it cannot be decoded.
+        """
+        decoder = decode_image if decode is Decode.EXACT else decode_image_fast
+        if isinstance(self.picture, bytes):
+            return decoder(self.picture, f"{len(self.picture):,} bytes")
+        try:
+            return decoder(Path(self.picture).read_bytes(), str(self.picture))
+        except OSError as error:
+            raise DataError(f"There is no such picture: {self.picture}", found=error) from error
+
+
 def _picture(place: int, picture: Picture) -> Content:
-    return Content(str(place), "", open_image=partial(_decoded, picture))
-
-
-def _decoded(picture: Picture, decode: Decode) -> Image.Image:
-    decoder = decode_image if decode is Decode.EXACT else decode_image_fast
-    if isinstance(picture, bytes):
-        return decoder(picture, f"{len(picture):,} bytes")
-    try:
-        return decoder(Path(picture).read_bytes(), str(picture))
-    except OSError as error:
-        raise DataError(f"There is no such picture: {picture}", found=error) from error
+    return _Given(str(place), "", picture=picture)
 
 
 def open_exported(folder: Path, device: str) -> ExportedModel:

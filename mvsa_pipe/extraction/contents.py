@@ -1,7 +1,6 @@
 """What of every post a backbone reads, with the digest that the cache knows it by."""
 
 import hashlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +16,8 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.storage import Storage
 
-
-def _no_image(_: Decode) -> Image.Image:
-    raise DataError("This is the text of a post, not its picture")
+# Files looked at before any of them is waited for: each costs memory until it is.
+_FILES_A_TIME = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +28,30 @@ class Content:
         id: The post's id.
         digest: Digest of the text, or of the picture file's bytes.
         text: The text; empty for pictures.
-        open_image: Decodes the picture.
+        image: Path of the picture's file in ``storage``; empty for texts.
+        storage: Where the picture lies.
     """
 
     id: str
     digest: str
     text: str = ""
-    open_image: Callable[[Decode], Image.Image] = _no_image
+    image: str = ""
+    storage: Storage | None = None
+
+    def open_image(self, decode: Decode) -> Image.Image:
+        """Decodes the picture.
+
+        Raises:
+            DataError: It cannot be decoded, or is not the one that the digest is of any more.
+        """
+        if self.storage is None:
+            raise DataError("This is the text of a post, not its picture", where=self.id)
+        data = self.storage.read(self.image)
+        where = self.storage.where(self.image)
+        if _digest(data) != self.digest:
+            raise DataError("A picture was changed during the extraction", where=where)
+        decoder = decode_image if decode is Decode.EXACT else decode_image_fast
+        return decoder(data, where)
 
 
 class UnreadablePostsError(DataError):
@@ -73,19 +88,20 @@ def contents_of(
     faults = {p.id: "it has no image" for p in posts.posts if p.image is None}
     digests = DigestMemory(posts.storage, memory)
     names = [(post.id, post.image) for post in posts.posts if post.image is not None]
-    known = {name: digests.recall(name) for _, name in names}
-    unknown = [name for name, digest in known.items() if digest is None]
-    with ThreadPoolExecutor(4) as pool:  # reading waits on the disk, and hashing frees the lock
-        learned = dict(zip(unknown, pool.map(partial(_learned, digests), unknown), strict=True))
-    digests.keep()
     images: list[Content] = []
-    for post_id, name in names:
-        digest = known[name] or learned[name]
-        if isinstance(digest, DataError):
-            faults[post_id] = digest.what
-        else:
-            opened = partial(_decoded, posts.storage, name, digest)
-            images.append(Content(post_id, digest, open_image=opened))
+    with ThreadPoolExecutor(4) as pool:  # reading waits on the disk, and hashing frees the lock
+        for start in range(0, len(names), _FILES_A_TIME):
+            some = names[start : start + _FILES_A_TIME]
+            known = {name: digests.recall(name) for _, name in some}
+            unknown = [name for name, digest in known.items() if digest is None]
+            found = dict(zip(unknown, pool.map(partial(_learned, digests), unknown), strict=True))
+            for post_id, name in some:
+                digest = known[name] or found[name]
+                if isinstance(digest, DataError):
+                    faults[post_id] = digest.what
+                else:
+                    images.append(Content(post_id, digest, image=name, storage=posts.storage))
+    digests.keep()
     return images, faults
 
 
@@ -98,14 +114,6 @@ def _learned(digests: DigestMemory, name: str) -> str | DataError:
         return digests.learn(name, _digest)
     except DataError as error:
         return error
-
-
-def _decoded(storage: Storage, name: str, digest: str, decode: Decode) -> Image.Image:
-    data = storage.read(name)
-    if _digest(data) != digest:
-        raise DataError("A picture was changed during the extraction", where=storage.where(name))
-    decoder = decode_image if decode is Decode.EXACT else decode_image_fast
-    return decoder(data, storage.where(name))
 
 
 def _digest(data: bytes) -> str:

@@ -112,7 +112,7 @@ def _computed(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterat
     with Background(around.clock) as disk:
         for result in flow(work, parts, around.options.workers, around.progress.advance):
             disk.call(partial(_commit, jobs, result))
-            yield sum(rows.hidden.nbytes for rows in result.rows if rows is not None)
+            yield result.hidden_bytes
 
 
 def _spread(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterator[int]:
@@ -145,8 +145,8 @@ def unfinished_parts(
 
 
 def _commit(jobs: Sequence[Job], result: "PartResult") -> None:
-    for job, rows, refused in zip(jobs, result.rows, result.refused, strict=True):
+    for job, blocks, refused in zip(jobs, result.rows, result.refused, strict=True):
         job.refused |= {refusal.id: refusal for refusal in refused}
-        if rows is not None:
-            job.writer.commit(rows, refused)
-            job.extracted += len(rows.ids)
+        if blocks:
+            job.writer.commit(*blocks, quarantine=refused)
+            job.extracted += sum(len(rows.ids) for rows in blocks)

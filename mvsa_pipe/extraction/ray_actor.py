@@ -142,19 +142,20 @@ class ExtractionActor:
                 (result,) = flow(work, [part], workers, lambda _: None, cores)
             with clock.stage(Stage.DISK):
                 parts = [
-                    None if rows is None else self._put(place, session, rows, refused)
-                    for place, session, rows, refused in zip(
+                    self._put(place, session, blocks, refused) if blocks else None
+                    for place, session, blocks, refused in zip(
                         places, self._sessions, result.rows, result.refused, strict=True
                     )
                 ]
         except MvsaError as error:
             return error
-        size = sum(rows.hidden.nbytes for rows in result.rows if rows is not None)
         refusals = tuple(map(tuple, result.refused))
-        return Delivery(tuple(parts), refusals, size, clock.as_record())
+        return Delivery(tuple(parts), refusals, result.hidden_bytes, clock.as_record())
 
-    def _put(self, place: str, session: Session, rows: Rows, refused: Sequence[Refusal]) -> Part:
-        facts = self._assignment.dataset, session.resolution.fingerprint, rows, refused
+    def _put(
+        self, place: str, session: Session, blocks: Sequence[Rows], refused: Sequence[Refusal]
+    ) -> Part:
+        facts = self._assignment.dataset, session.resolution.fingerprint, blocks, refused
         url = self._assignment.options.ray_parts
         if not url:
             return write_part(Path(place), *facts)

@@ -81,7 +81,8 @@ class Session:
     def _computed(self, items: Sequence[Content], forward: Forward[Any]) -> Rows | None:
         work = make_work([replace(self, forward=forward)], Clock())
         batches = [batch for part in work.parts(items, [{i.id for i in items}]) for batch in part]
-        return work.compute(batches).rows[0] if batches else None
+        blocks = work.compute(batches).rows[0] if batches else []
+        return Rows.joined(blocks) if blocks else None
 
     def tokens_of(self, items: Sequence[Content]) -> list[int]:
         """Tokens of every text before any are cut; nothing for pictures."""

@@ -16,6 +16,7 @@ from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
 # Texts are sorted by length within so many: enough for batches of one length, while memory does
 # not grow with the data set.
 TEXTS_SORTED_TOGETHER = 8192
+_TEXTS_TOKENIZED_TOGETHER = 512
 
 
 class TextWork(Work):
@@ -48,7 +49,7 @@ class TextWork(Work):
             yield from self._parts(items[start : start + TEXTS_SORTED_TOGETHER], most)
 
     def _parts(self, window: Sequence[Content], most: int) -> Parts:
-        lengths = [len(ids) for ids in self._tokens(window)]
+        lengths = self._lengths(window)
         order = sorted(range(len(window)), key=lambda i: -lengths[i])  # stable: ties keep order
         part: list[Batch] = []
         posts = held = 0
@@ -69,6 +70,12 @@ class TextWork(Work):
             stop = start + max(1, self._budget // lengths[order[start]])
             yield order[start:stop]
             start = stop
+
+    def _lengths(self, items: Sequence[Content]) -> list[int]:
+        """Tokens of every text; what else a tokenizer says of it is dropped soon, as it is long."""
+        cuts = range(0, len(items), _TEXTS_TOKENIZED_TOGETHER)
+        pieces = (items[start : start + _TEXTS_TOKENIZED_TOGETHER] for start in cuts)
+        return [len(ids) for piece in pieces for ids in self._tokens(piece)]
 
     def _tokens(self, items: Sequence[Content]) -> list[NDArray[np.int32]]:
         backbone = self._forward.backbone

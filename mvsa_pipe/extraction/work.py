@@ -58,12 +58,17 @@ class PartResult:
     """What came of one part, for each backbone.
 
     Attributes:
-        rows: Features, ``None`` where no post could be read.
+        rows: Features, a block a batch; none where no post could be read.
         refused: Posts that could not be read.
     """
 
-    rows: list[Rows | None]
+    rows: list[list[Rows]]
     refused: list[list[Refusal]]
+
+    @property
+    def hidden_bytes(self) -> int:
+        """Bytes of all hidden states."""
+        return sum(rows.hidden.nbytes for blocks in self.rows for rows in blocks)
 
 
 class Work(ABC):
@@ -114,7 +119,7 @@ def most_posts_a_part(posts: int, shares: int) -> int:
 
 
 def assembled(results: Sequence[BatchResult]) -> PartResult:
-    """The batches of one part put together, for each backbone."""
+    """The batches of one part, for each backbone; nothing is copied."""
     count = len(results[0].computed)
     refused: list[list[Refusal]] = [[] for _ in range(count)]
     for result in results:
@@ -122,21 +127,19 @@ def assembled(results: Sequence[BatchResult]) -> PartResult:
             for number in numbers:
                 refused[number].append(refusal)
     return PartResult(
-        rows=[_rows([r.computed[number] for r in results]) for number in range(count)],
+        rows=[
+            [_rows(done) for r in results if (done := r.computed[number]) is not None]
+            for number in range(count)
+        ],
         refused=refused,
     )
 
 
-def _rows(results: Sequence[Computed | None]) -> Rows | None:
-    found = [result for result in results if result is not None]
-    if not found:
-        return None
-    items = [item for result in found for item in result.items]
-    lengths = [result.lengths for result in found if result.lengths is not None]
+def _rows(done: Computed) -> Rows:
     return Rows(
-        ids=[item.id for item in items],
-        digests=[item.digest for item in items],
-        pooled=np.concatenate([result.pooled for result in found]),
-        hidden=np.concatenate([result.hidden for result in found]),
-        lengths=np.concatenate(lengths) if lengths else None,
+        ids=[item.id for item in done.items],
+        digests=[item.digest for item in done.items],
+        pooled=done.pooled,
+        hidden=done.hidden,
+        lengths=done.lengths,
     )

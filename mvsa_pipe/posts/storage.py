@@ -111,19 +111,21 @@ class FolderStorage(Storage):
     def stamp(self, name: str) -> tuple[int, ...]:
         """Size, latest of its times, both times, and inode."""
         try:
-            return _stamp(self.root / name)
+            return _stamp(self.where(name))
         except (OSError, ValueError) as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
 
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
         try:
-            return (self.root / name).read_bytes()
+            # Called for every text: without a path object it takes half the time.
+            with open(self.where(name), "rb", buffering=0) as file:  # noqa: PTH123
+                return file.read()
         except OSError as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def _stamp(path: Path | str) -> tuple[int, ...]:
     status = os.stat(path)  # noqa: PTH116  # twice as fast as Path.stat, and called for every post
     times = status.st_mtime_ns, status.st_ctime_ns
     return (status.st_size, max(times), *times, status.st_ino)

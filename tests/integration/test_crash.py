@@ -29,7 +29,7 @@ from mvsa_pipe.progress import Silence
 
 torch.set_num_threads(1)
 work.MOST_POSTS_A_PART = 8  # so that a stop falls between parts, and in the joining
-joining.PART_BYTES = 5000
+joining.JOIN_BYTES = 5000
 data, caches = Path(sys.argv[1]), Path(sys.argv[2])
 names, join_gib = sys.argv[3].split("+"), sys.argv[6]
 stop, stops = int(sys.argv[4]), int(sys.argv[5])

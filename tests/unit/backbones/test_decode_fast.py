@@ -61,23 +61,51 @@ def test_what_is_cut_is_refused_alike(keep):
     assert str(fast.value) == str(exact.value)
 
 
+SIZES = [(600, 450), (450, 600), (183, 275), (256, 256), (512, 256), (500, 251), (577, 1024)]
+
+
+def noise(size):
+    draw = np.random.default_rng(size[0])
+    coarse = draw.integers(0, 256, (size[1] // 3 + 1, size[0] // 3 + 1, 3), np.uint8)
+    return Image.fromarray(coarse.repeat(3, 0).repeat(3, 1)[: size[1], : size[0]])
+
+
 @pytest.mark.parametrize("interpolation", list(Interpolation))
-@pytest.mark.parametrize("size", [(600, 450), (450, 600), (183, 275), (256, 256), (1200, 300)])
-def test_pixels_of_the_crop_alone(interpolation, size):
-    rule = ImagePreprocessing(256, 224, interpolation, CropRounding.ROUND)
-    picture = decode_image(jpeg(size), "x")
-    exact = rule.pixels(picture).astype(int)
-    fast = replace(rule, decode=Decode.FAST).pixels(picture)
-    assert fast.shape == exact.shape
-    off = np.abs(exact - fast)
-    assert off.max() <= 2
-    assert (off > 1).mean() < 1e-4
+@pytest.mark.parametrize("size", [*SIZES, (1200, 300), (300, 1200)])
+@pytest.mark.parametrize(("resize_px", "rounding"), [(256, "round"), (232, "floor")])
+def test_pixels_of_the_crop_are_within_one_level(interpolation, size, resize_px, rounding):
+    rule = ImagePreprocessing(resize_px, 224, interpolation, CropRounding(rounding))
+    for picture in (noise(size), decode_image(jpeg(size), "x")):
+        exact = rule.pixels(picture).astype(int)
+        fast = replace(rule, decode=Decode.FAST).pixels(picture)
+        assert fast.shape == exact.shape
+        assert np.abs(exact - fast).max() <= 1
+
+
+@pytest.mark.parametrize("interpolation", list(Interpolation))
+@pytest.mark.parametrize("size", SIZES)
+def test_pillow_resizes_columns_first(interpolation, size):
+    """What the crop alone relies on; of pictures beyond 1:2 newer versions take rows first."""
+    picture, resample = noise(size), Image.Resampling[interpolation.value.upper()]
+    scale = 256 / min(size)
+    target = int(size[0] * scale), int(size[1] * scale)
+    narrow = picture.resize((target[0], size[1]), resample)
+    assert narrow.resize(target, resample).tobytes() == picture.resize(target, resample).tobytes()
+
+
+def test_exact_corners_give_the_exact_pixels():
+    """A short side of 256 makes every corner of it a float32; the rounding is the long side's."""
+    exact = ImagePreprocessing(256, 224, Interpolation.BICUBIC, CropRounding.ROUND)
+    for size in ((300, 300), (600, 450)):  # the columns of the second are resized whole
+        fast = replace(exact, decode=Decode.FAST)
+        assert fast.pixels(noise(size)).tobytes() == exact.pixels(noise(size)).tobytes()
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="the real posts are not beside the project")
-def test_pixels_of_real_pictures():
+@pytest.mark.parametrize("interpolation", list(Interpolation))
+def test_pixels_of_real_pictures(interpolation):
     posts = read_posts(REAL)
-    rule = ImagePreprocessing(256, 224, Interpolation.BILINEAR, CropRounding.ROUND)
+    rule = ImagePreprocessing(256, 224, interpolation, CropRounding.ROUND)
     fast_rule = replace(rule, decode=Decode.FAST)
     for post in posts.posts[:60]:
         data = posts.storage.read(post.image)

@@ -37,7 +37,7 @@ def file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> FeatureFile:
     """A cache that is read in several blocks."""
-    monkeypatch.setattr(joining, "PART_BYTES", 100)
+    monkeypatch.setattr(joining, "JOIN_BYTES", 100)
     dtype = StoredDtype(request.param)
     own = fingerprint(modality, dtype=dtype)
     with open_writer(CacheFolder(tmp_path / "cache"), "set", own) as writer:
@@ -138,7 +138,7 @@ def test_what_is_there_is_never_replaced(tmp_path: Path, form: ExportFormat, wha
 def test_a_damaged_cache_leaves_nothing(
     tmp_path: Path, form: ExportFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joining, "PART_BYTES", 10)  # found after some blocks were written
+    monkeypatch.setattr(joining, "JOIN_BYTES", 10)  # found after some blocks were written
     path = write_cache(tmp_path / "cache", ["a", "b", "c"]).path
     data = bytearray(path.read_bytes())
     data[FeatureFile(path).place_of("pooled") + 2 * 8] ^= 1

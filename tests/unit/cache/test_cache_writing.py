@@ -83,7 +83,7 @@ def test_posts_that_left_the_data_set_stay(tmp_path: Path) -> None:
 def test_joining_in_small_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: Modality
 ) -> None:
-    monkeypatch.setattr(joining, "PART_BYTES", 40)
+    monkeypatch.setattr(joining, "JOIN_BYTES", 40)
     ids = [str(n) for n in range(30)]
     with open_writer(CacheFolder(tmp_path), "set", fingerprint(modality)) as writer:
         for start in range(0, 30, 7):
@@ -119,8 +119,8 @@ def test_notes_of_any_length(tmp_path: Path) -> None:
 def test_the_quarantines_of_parts_are_joined_by_post(tmp_path: Path) -> None:
     x, old, new = Refusal("x", "1", "why"), Refusal("y", "2", "why"), Refusal("y", "3", "ünï")
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
-        writer.commit(rows(["a"]), [x, old])
-        writer.commit(rows(["b"]), [new])
+        writer.commit(rows(["a"]), quarantine=[x, old])
+        writer.commit(rows(["b"]), quarantine=[new])
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
         assert writer.quarantine == {"x": x, "y": new}
         writer.commit(rows(["x"]))
@@ -160,7 +160,7 @@ def test_a_part_that_was_never_entered_was_never_committed(tmp_path: Path) -> No
     """Killed between the rename of a part and its line in the manifest."""
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
         writer.commit(rows(["a"]))
-        writer.write_part("part-000001.h5", rows(["b"]))
+        writer.write_part("part-000001.h5", [rows(["b"])])
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
         assert list(writer.committed) == ["a"]
         assert [p.name for p in parts_folder(writer.path).glob("part*")] == ["part-000000.h5"]
@@ -201,10 +201,53 @@ def test_a_manifest_changed_in_the_middle(tmp_path: Path) -> None:
     data[12] ^= 1
     manifest.write_bytes(data)
     with (
-        pytest.raises(CacheError, match=r"list of this cache's parts was changed.*line 1"),
+        pytest.raises(
+            CacheError, match=r"(?s)list of this cache.s parts was changed.*line 1.*made anew"
+        ),
         open_writer(CacheFolder(tmp_path), "set", fingerprint()),
     ):
         pass
+
+
+@pytest.mark.parametrize("join_below", [0, float("inf")])
+@pytest.mark.parametrize("left", [None, b"", b"half a line"])
+def test_a_lost_manifest_costs_no_part(
+    tmp_path: Path, left: bytes | None, join_below: float
+) -> None:
+    """Neither of an extraction that was interrupted, nor of a cache that refers to its parts."""
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["a", "b"]))
+        if not join_below:
+            writer.finish(["a", "b"], {}, join_below_bytes=0)
+        writer.commit(rows(["c"]))
+        folder = parts_folder(writer.path)
+    manifest = folder / "manifest.jsonl"
+    manifest.unlink()
+    if left is not None:
+        manifest.write_bytes(left)
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert sorted(writer.committed) == ["a", "b", "c"]
+        assert len(manifest.read_bytes().splitlines()) == 2
+        file = writer.finish(list("abc"), {}, join_below_bytes=join_below)
+    assert features(file) == expected(rows(list("abc")))
+
+
+def test_a_lost_manifest_brings_back_no_part_that_is_damaged_or_of_another(tmp_path: Path) -> None:
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        for post_id in "abc":
+            writer.commit(rows([post_id]))
+        folder = parts_folder(writer.path)
+    with open_writer(CacheFolder(tmp_path / "other"), "another", fingerprint()) as writer:
+        writer.commit(rows(["z"]))
+        stranger = parts_folder(writer.path) / "part-000000.h5"
+    (folder / "manifest.jsonl").unlink()
+    (folder / "part-000000.h5").write_bytes(stranger.read_bytes())
+    damaged = bytearray((folder / "part-000001.h5").read_bytes())
+    place = FeatureFile(folder / "part-000001.h5").place_of("hidden")
+    damaged[place] ^= 1
+    (folder / "part-000001.h5").write_bytes(damaged)
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        assert list(writer.committed) == ["c"]
 
 
 def test_a_part_in_the_place_of_another(tmp_path: Path) -> None:

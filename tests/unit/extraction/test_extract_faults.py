@@ -192,9 +192,9 @@ def test_interrupted_among_bad_pictures_it_ends_as_if_nothing_had_happened(
     whole = run(folder, replace(options, cache=options.cache / "whole"))
     honest_commit, committed = CacheWriter.commit, []
 
-    def failing_commit(own: Any, *rows: Any) -> None:
-        honest_commit(own, *rows)
-        committed.append(rows)
+    def failing_commit(own: Any, *blocks: Any, **more: Any) -> None:
+        honest_commit(own, *blocks, **more)
+        committed.append(blocks)
         if len(committed) == after:
             raise InterruptedHereError
 

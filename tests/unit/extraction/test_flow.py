@@ -13,6 +13,7 @@ import torch
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.clock import Clock
@@ -50,9 +51,8 @@ def made(request: pytest.FixtureRequest, folder: Path) -> tuple[Work, list]:
 
 def same(found: PartResult, wanted: PartResult) -> None:
     assert found.refused == wanted.refused
-    for a, b in zip(found.rows, wanted.rows, strict=True):
-        assert a is not None
-        assert b is not None
+    for blocks, others in zip(found.rows, wanted.rows, strict=True):
+        a, b = Rows.joined(blocks), Rows.joined(others)
         assert (a.ids, a.digests) == (b.ids, b.digests)
         assert a.hidden.tobytes() == b.hidden.tobytes()
         assert a.pooled.tobytes() == b.pooled.tobytes()

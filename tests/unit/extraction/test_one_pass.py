@@ -133,11 +133,11 @@ def test_stopped_between_the_commits_of_two_backbones(
 
     honest, calls = CacheWriter.commit, []
 
-    def commit(own: CacheWriter, *arguments: Any) -> None:
+    def commit(own: CacheWriter, *blocks: Any, **more: Any) -> None:
         calls.append(own)
         if len(calls) == 4:  # the second part, the second backbone
             raise KeyboardInterrupt
-        honest(own, *arguments)
+        honest(own, *blocks, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(CacheWriter, "commit", commit)

@@ -80,9 +80,9 @@ def committed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids: list[str] = []
     honest = CacheWriter.commit
 
-    def commit(own: CacheWriter, rows: Any, *more: Any) -> None:
-        ids.extend(rows.ids)
-        honest(own, rows, *more)
+    def commit(own: CacheWriter, *blocks: Any, **more: Any) -> None:
+        ids.extend(post_id for rows in blocks for post_id in rows.ids)
+        honest(own, *blocks, **more)
 
     monkeypatch.setattr(CacheWriter, "commit", commit)
     return ids

@@ -20,11 +20,9 @@ from mvsa_pipe.devices import Precision
 from mvsa_pipe.durable import make_folder, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, RunError
 from mvsa_pipe.export.layout import weights_file
-from mvsa_pipe.extraction.repair import backbone_from_record
+from mvsa_pipe.extraction.tuned import options_of
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Run
-
-_TUNED_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -78,17 +76,13 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
         )
     (record,) = records
     fingerprint = Fingerprint.from_json(record["fingerprint"])
-    options = backbone_from_record(record.get("backbone"), record.get("path"))
+    options = options_of(run, modality, record)
     backbone = load_backbone(options)
-    tuned = run.path / f"{modality}{_TUNED_SUFFIX}"
-    if "finetune" in run.config and tuned.is_file():
-        _lay_over(backbone, tuned)
-    else:
-        _require_same(backbone, fingerprint, run)
+    _require_same(backbone, fingerprint, run)
     name = options.name if options.folder is None else f"{options.family}:{options.folder.name}"
     return RunBackbone(
         backbone,
-        replace(options, name=name, weights=None),
+        replace(options, name=name, weights=None, tuned=None),
         Precision(fingerprint.precision),
         fingerprint.dtype,
     )

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.base import weights_digest
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import ConfigError, DataError, RunError
 from mvsa_pipe.export import load_exported, onnx_files, options
@@ -168,7 +169,11 @@ def test_fine_tuned_weights_lie_over_those_of_the_backbone(mvsa):
         if values.is_floating_point():
             values += 0.05 * torch.randn(values.shape, generator=torch.Generator().manual_seed(1))
         state[name] = values
+    backbone.module.load_state_dict(state)
     config = json.loads(Path("runs/both/config.json").read_text())
+    text = config["caches"]["text"]
+    decided = json.loads(text["fingerprint"]) | {"weights": weights_digest(backbone.module)}
+    text["fingerprint"] = json.dumps(decided)
     plain, tuned = Path("runs/both"), Path("runs/tuned")
     shutil.copytree(plain, tuned)
     (tuned / "config.json").write_text(json.dumps(config | {"finetune": {"trained": ["text"]}}))

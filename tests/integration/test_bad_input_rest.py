@@ -81,7 +81,6 @@ def test_what_cannot_be_used_is_named(refused, words, expected):
     "words",
     [
         ["fit"],
-        ["extract"],
         ["frobnicate"],
         ["fit", "--head", "text", "--select", "taste"],
         ["fit", "--head", "text", "--epochs", "many"],
@@ -94,6 +93,12 @@ def test_what_no_verb_takes_is_shown_with_its_usage(mvsa, words):
     assert result.exit_code == 2
     assert "Usage: mvsa" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_extraction_needs_a_backbone_or_a_run(refused):
+    assert "No backbone was named. Expected either --backbone NAME, or --from RUN" in refused(
+        "extract"
+    )
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
@@ -203,7 +208,7 @@ def test_a_disk_that_refuses_runs_is_found_out_before_training(refused, monkeypa
         raise AssertionError("trained before the disk was asked")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    monkeypatch.setattr("mvsa_pipe.experiment.run.fit_head", never)
+    monkeypatch.setattr("mvsa_pipe.experiment.run.fit_heads", never)
     text = refused(*FIT)
     assert "--runs folder" in text
     assert "(runs)" in text

@@ -127,11 +127,12 @@ def test_json_is_one_document(capsys):
 
 
 def summary(head, **changed):
-    from mvsa_pipe.bench.run import HeadSummary
+    from mvsa_pipe.bench.summary import HeadSummary
 
     shown = dict.fromkeys(tables.SHOWN, 0.7654)
     fields = {
         "head": head,
+        "setting": "",
         "part": "test",
         "mean": shown,
         "deviation": dict.fromkeys(shown, 0.123),
@@ -146,11 +147,11 @@ def summary(head, **changed):
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("width", [100, 140])
 def test_the_table_of_a_bench_fits(printed, width, seeds):
-    from mvsa_pipe.bench.run import Bench
+    from mvsa_pipe.bench.summary import Bench
 
     rows = [summary("dual-attention"), summary("native-combine-faithful", batch_independent=False)]
     reference = {"name": "chance", "values": rows[0].mean, "deviations": rows[0].deviation}
-    done = Bench("p/10/s", "test", {"text": "bert"}, rows, [reference], [{}] * 2 * seeds)
+    done = Bench("p/10/s", "test", {"text": "bert"}, rows, [reference], [{}] * 2 * seeds, {})
     buffer = printed(width)
     bench.show_bench(done)
     text = buffer.getvalue()

@@ -96,8 +96,8 @@ def test_an_interrupted_share_goes_on(
     whole = run(posts, BACKBONES[0], options, shard="2/4", cache=options.cache / "whole").file
     honest = CacheWriter.commit
 
-    def interrupted(own: CacheWriter, *arguments: Any) -> None:
-        honest(own, *arguments)
+    def interrupted(own: CacheWriter, *arguments: Any, **named: Any) -> None:
+        honest(own, *arguments, **named)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -87,7 +87,7 @@ def _of_cache(file: FeatureFile) -> Loaded:
             f"The features of backbone {fingerprint.backbone!r} are cached, but the backbone "
             "itself is not at hand, and fine-tuning trains the backbone",
             where=file.path,
-            found=error.what,
+            found=error.what if error.where is None else f"{error.what} ({error.where})",
             hint=f"name it with its weights: --{fingerprint.modality} NAME --weights NAME=PATH",
         ) from error
     if backbone.identity.weights != fingerprint.weights:

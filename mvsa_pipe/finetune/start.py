@@ -142,11 +142,12 @@ class Start:
         Raises:
             RunError: They belong to other sizes.
         """
-        if asdict(sizes) != self.run.config["sizes"]:
+        known = FeatureSizes.from_record(self.run.config["sizes"])
+        if sizes != known:
             raise RunError(
                 "This run's head was fitted to features of other sizes",
                 where=self.run.path,
-                expected=str(self.run.config["sizes"]),
+                expected=str(asdict(known)),
                 found=str(asdict(sizes)),
                 hint="the same --image-grid as then",
             )

@@ -12,6 +12,7 @@ from mvsa_pipe.cli.fit import head_pairs, show_run
 from mvsa_pipe.experiment.options import DataChoice
 from mvsa_pipe.finetune.options import PRESETS, LiveChoice, PlaceOptions, TuningOptions, preset
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.progress import Silence
 from mvsa_pipe.training.options import TrainingOptions
 
 OptionsT = TypeVar("OptionsT", TrainingOptions, TuningOptions)
@@ -65,7 +66,7 @@ def finetune(
     require_writable(place.runs)
     wanted = Wanted(head, head_options, data, choice, training, tuning, place)
     with processes(resolve_device(training.device)) as team, progress() as screen:
-        run = train(wanted, team, screen)
+        run = train(wanted, team, Silence() if team.rank else screen)
     if run is None:
         return
     if json:

@@ -1,6 +1,7 @@
 """Which backbones are tuned: those that cached features came from, or named ones."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from mvsa_pipe.backbones import load_backbone, parse_backbone
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
@@ -11,6 +12,7 @@ from mvsa_pipe.errors import BackboneError, CacheError, ConfigError, MvsaError, 
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.repair import recorded_backbone
 from mvsa_pipe.finetune.options import LiveChoice
+from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 
 Loaded = tuple[BackboneOptions, TextBackbone | ImageBackbone]
@@ -78,14 +80,14 @@ def _is_backbone(name: str, modality: Modality) -> bool:
 def _of_cache(file: FeatureFile) -> Loaded:
     fingerprint = file.header.fingerprint
     try:
-        options = recorded_backbone(file)
+        options = replace(recorded_backbone(file), layers=Layers.LAST)
         backbone = load_backbone(options)
     except (CacheError, BackboneError, UnknownNameError) as error:
         raise BackboneError(
             f"The features of backbone {fingerprint.backbone!r} are cached, but the backbone "
             "itself is not at hand, and fine-tuning trains the backbone",
             where=file.path,
-            found=error.what,
+            found=error.what if error.where is None else f"{error.what} ({error.where})",
             hint=f"name it with its weights: --{fingerprint.modality} NAME --weights NAME=PATH",
         ) from error
     if backbone.identity.weights != fingerprint.weights:

@@ -66,6 +66,9 @@ class Tuning:
             MvsaError: Training diverged, or memory does not suffice.
             StorageError: The disk refuses.
         """
+        for generator in self._generators() if self.processes.rank else ():
+            # or all processes would draw the same masks for different posts
+            generator.manual_seed(generator.initial_seed() + self.processes.rank)
         self._take_up()
         course = self.course
         while course.goes_on:

@@ -9,6 +9,7 @@ from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.experiment.options import CacheChoice
 from mvsa_pipe.extraction.options import BadPostPolicy
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 
 # Settings of published fine-tunings: fields of TrainingOptions and of TuningOptions.
@@ -38,6 +39,9 @@ class LiveChoice:
         max_tokens: Of a named text backbone.
         decode: Of a named image backbone.
         on_bad_post: Whether posts that cannot be read end the run or are left out.
+
+    Raises:
+        ConfigError: Layers are to be mixed.
     """
 
     caches: CacheChoice = field(default_factory=CacheChoice)
@@ -46,6 +50,14 @@ class LiveChoice:
     max_tokens: int = BackboneOptions.max_tokens
     decode: Decode = BackboneOptions.decode
     on_bad_post: BadPostPolicy = BadPostPolicy.ERROR
+
+    def __post_init__(self) -> None:
+        if self.caches.layer_mix is not LayerMix.LAST:
+            raise ConfigError(
+                "--layer-mix cannot be used: of live backbones the last layer alone is read",
+                expected=f"--layer-mix {LayerMix.LAST}, or none",
+                found=self.caches.layer_mix,
+            )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,11 @@ class Processes:
         """Every process ends with the gradients of the whole batch."""
         if self.count == 1:
             return
-        for parameter in parameters:
+        every = list(parameters)
+        reached = torch.tensor([float(p.grad is not None) for p in every], device=every[0].device)
+        for parameter, somewhere in zip(every, self.added_up(reached).tolist(), strict=True):
+            if not somewhere:
+                continue  # zeros would let AdamW decay what one process alone leaves
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
@@ -60,6 +64,8 @@ def processes(device: torch.device) -> Iterator[Processes]:
     if count == 1:
         yield Processes()
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Processes(distributed.get_rank(), count)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import resolve_device
+from mvsa_pipe.energy import counted_joules, spent_joules
 from mvsa_pipe.errors import ConfigError, SplitError
 from mvsa_pipe.experiment.options import DataChoice
 from mvsa_pipe.experiment.prepare import needs_of
@@ -81,6 +82,12 @@ def finetune(wanted: Wanted, processes: Processes, progress: Progress) -> Run | 
         ConfigError: What was asked for cannot be done.
         MvsaError: As ``prepare_live``; or training diverged, or memory does not suffice.
     """
+    if processes.count > 1 and wanted.tuning.update_batch_norm:
+        raise ConfigError(
+            "--update-batch-norm would let every process follow batches of its own",
+            found=f"{processes.count} processes",
+            hint="leave it out, or train in one process",
+        )
     start = Start(open_run(wanted.place.start)) if wanted.place.start is not None else None
     name, head_options = _head_of(wanted, start)
     refuse_early(name, head_options, wanted.training)
@@ -95,9 +102,14 @@ def finetune(wanted: Wanted, processes: Processes, progress: Progress) -> Run | 
     head = _built(name, head_options, experiment, wanted.training, start, device)
     workplace = Workplace.of(wanted.place.runs, _question(wanted, name, experiment, processes))
     with workplace.held(restart=wanted.place.restart, watch=processes.rank == 0):
+        processes.wait()  # until the first has cleared what --restart throws away
         tuning = _tuning(head, experiment, wanted, workplace, processes, progress)
+        before = counted_joules(device)
         tuning.run()
-        run = None if processes.rank else _saved(name, tuning, experiment, wanted, progress)
+        # counted on one card, since the last interruption
+        whole = processes.count == 1 and not tuning.resumed
+        joules = spent_joules(before, counted_joules(device)) if whole else None
+        run = None if processes.rank else _saved(name, tuning, experiment, wanted, joules, progress)
         processes.wait()
     return run
 
@@ -205,7 +217,12 @@ def _tuning(
 
 
 def _saved(
-    name: str, tuning: Tuning, experiment: LiveExperiment, wanted: Wanted, progress: Progress
+    name: str,
+    tuning: Tuning,
+    experiment: LiveExperiment,
+    wanted: Wanted,
+    joules: float | None,
+    progress: Progress,
 ) -> Run:
     """Scores the best epoch's weights as ``mvsa evaluate`` will, and writes the run."""
     training, course = wanted.training, tuning.course
@@ -231,6 +248,7 @@ def _saved(
         **{m.value: tower.parameters_trained for m, tower in tuning.towers.items()},
     }
     result.record["resumed_after_epochs"] = tuning.resumed
+    result.record["energy_joules"] = joules
     more = {tuned_file(m): best / tuned_file(m) for m in tuning.trained}
     return save_run(
         scored, result, training, wanted.place.runs, wanted.place.name, more_config, more

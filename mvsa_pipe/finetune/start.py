@@ -1,7 +1,7 @@
 """A run whose fitted head fine-tuning starts from: linear probe, then fine-tune."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mvsa_pipe.backbones import load_backbone
@@ -12,6 +12,7 @@ from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.extraction.tuned import backbone_options, is_tuned
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Split
 from mvsa_pipe.posts.split import TEST, VAL
@@ -26,7 +27,7 @@ class Start:
         run: The run.
 
     Raises:
-        RunError: It is no run of a fitted head.
+        RunError: It is no run of one fitted head over backbones' last layers.
     """
 
     run: Run
@@ -38,6 +39,16 @@ class Start:
                 where=self.run.path,
                 expected="a run of mvsa fit",
                 hint="mvsa fit --head NAME, then --from that run",
+            )
+        mix = LayerMix(self.run.config.get("layer_mix", LayerMix.LAST))
+        if "seeds" in self.run.config or mix is not LayerMix.LAST:
+            raise RunError(
+                "Fine-tuning starts from one head that reads backbones' last layers",
+                where=self.run.path,
+                expected="a run of mvsa fit without --ensemble and --layer-mix",
+                found=f"an ensemble, {self.run.title}"
+                if "seeds" in self.run.config
+                else f"--layer-mix {mix}",
             )
         self.run.head_state()  # before minutes of work depend on it
 
@@ -72,7 +83,7 @@ class Start:
         Raises:
             BackboneError: Its weights cannot be had.
         """
-        options = backbone_options(self.run, modality)
+        options = replace(backbone_options(self.run, modality), layers=Layers.LAST)
         return options, load_backbone(options)
 
     def require_backbone(self, modality: Modality, backbone: TextBackbone | ImageBackbone) -> None:
@@ -131,11 +142,12 @@ class Start:
         Raises:
             RunError: They belong to other sizes.
         """
-        if asdict(sizes) != self.run.config["sizes"]:
+        known = FeatureSizes.from_record(self.run.config["sizes"])
+        if sizes != known:
             raise RunError(
                 "This run's head was fitted to features of other sizes",
                 where=self.run.path,
-                expected=str(self.run.config["sizes"]),
+                expected=str(asdict(known)),
                 found=str(asdict(sizes)),
                 hint="the same --image-grid as then",
             )

@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 from typing import Annotated, Any, TypeVar
 
 import typer
-from click.core import ParameterSource
 
 from mvsa_pipe.cli.console import line, progress, show_json
 from mvsa_pipe.cli.expand import completion, expand
@@ -82,7 +81,8 @@ def _preset(chosen: OptionsT, settings: Any, context: typer.Context) -> OptionsT
     named = {
         parameter
         for parameter in context.params
-        if context.get_parameter_source(parameter) is not ParameterSource.DEFAULT
+        # by name: typer may bring a click of its own, with an enumeration of its own
+        if getattr(context.get_parameter_source(parameter), "name", None) != "DEFAULT"
     }
     owner = type(chosen).__name__.lower()
     known = {f.name for f in fields(chosen) if f"{f.name}_of_{owner}" not in named}

@@ -6,9 +6,26 @@ import extraction
 import idle
 import memory
 import one_pass
+import stacking
+import step
 import storage
+import sweep
 import text_batches
 
+BENCHMARKS = (
+    decode,
+    storage,
+    text_batches,
+    one_pass,
+    extraction,
+    epoch,
+    memory,
+    idle,
+    step,
+    stacking,
+    sweep,
+)
+
 if __name__ == "__main__":
-    for benchmark in (decode, storage, text_batches, one_pass, extraction, epoch, memory, idle):
+    for benchmark in BENCHMARKS:
         benchmark.main()

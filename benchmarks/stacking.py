@@ -20,7 +20,7 @@ from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 
 REPEATS, SEEDS, TOKEN_SEEDS = 3, 10, 4
-POSTS, TOKEN_POSTS = 4000, 160
+POSTS, TOKEN_POSTS = 1500, 160
 OPTIONS = TrainingOptions(epochs=1, device="cpu", patience=0)
 
 

@@ -21,6 +21,7 @@ from mvsa_pipe.durable import make_folder, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, RunError
 from mvsa_pipe.export.layout import weights_file
 from mvsa_pipe.extraction.tuned import options_of
+from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Run
 
@@ -76,6 +77,13 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
         )
     (record,) = records
     fingerprint = Fingerprint.from_json(record["fingerprint"])
+    if fingerprint.layers != Layers.LAST:
+        raise RunError(
+            "Only runs over the last layer of a backbone can be exported",
+            where=run.path,
+            found=f"a cache of {modality} layers {fingerprint.layers!r}",
+            hint="mvsa fit over a cache of --layers last makes such a run",
+        )
     options = options_of(run, modality, record)
     backbone = load_backbone(options)
     _require_same(backbone, fingerprint, run)

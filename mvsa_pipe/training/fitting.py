@@ -148,14 +148,17 @@ def _alike(courses: Sequence[Course]) -> list[tuple[StackShape | None, list[int]
 def stack_shape(course: Course) -> StackShape | None:
     """The shape of stacks that a run can be part of; ``None`` for a run that must train alone.
 
-    Alone train: heads that a solver sets; heads whose predictions depend on padding; heads that
-    draw masks of the length of a text, as a stack pads texts to the longest of all its runs. On a
+    Alone train: heads that a solver sets; heads whose predictions depend on padding; heads behind a
+    mixing of layers; heads that draw masks of the length of a text, as a stack pads texts to the
+    longest of all its runs. On a
     CPU all heads that read tokens do, too: their operations are large enough to fill a core, and
     a stack of them gains nothing (``benchmarks/stacking.py``).
     """
     head, material = course.head, course.material
     device = next(head.parameters()).device
     if isinstance(head, SolvableHead) or not head.batch_independent:
+        return None
+    if head.sizes.text_layers or head.sizes.image_layers:
         return None
     if device.type == "cpu" and head.needs & HIDDEN:
         return None

@@ -162,6 +162,16 @@ def test_runs_of_several_backbones_are_refused(refused):
     assert "Only runs of one image backbone can be exported" in said
 
 
+def test_runs_over_several_layers_are_refused(refused):
+    path = Path("runs/both/config.json")
+    config = json.loads(path.read_text())
+    text = config["caches"]["text"]
+    text["fingerprint"] = json.dumps(json.loads(text["fingerprint"]) | {"layers": "last4"})
+    path.write_text(json.dumps(config))
+    said = refused("export", "runs/both", "--output", "out", "--no-onnx")
+    assert "Only runs over the last layer of a backbone can be exported" in said
+
+
 def test_fine_tuned_weights_lie_over_those_of_the_backbone(mvsa):
     backbone = load_backbone(BackboneOptions("tiny-text"))
     state = {k: v.clone() for k, v in backbone.module.state_dict().items()}

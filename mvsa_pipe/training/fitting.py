@@ -150,9 +150,8 @@ def stack_shape(course: Course) -> StackShape | None:
 
     Alone train: heads that a solver sets; heads whose predictions depend on padding; heads behind a
     mixing of layers; heads that draw masks of the length of a text, as a stack pads texts to the
-    longest of all its runs. On a
-    CPU all heads that read tokens do, too: their operations are large enough to fill a core, and
-    a stack of them gains nothing (``benchmarks/stacking.py``).
+    longest of all its runs. On a CPU all heads that read tokens do, too: their operations are large
+    enough to fill a core, and a stack of them gains nothing (``benchmarks/stacking.py``).
     """
     head, material = course.head, course.material
     device = next(head.parameters()).device

@@ -21,6 +21,11 @@ IDS = [f"post {n}" for n in range(7)]
 TEXT, IMAGE = Modality.TEXT, Modality.IMAGE
 
 
+@pytest.fixture(autouse=True)
+def _drawn_alike():
+    torch.manual_seed(0)
+
+
 def narrower(values, modality):
     """Features of another width, and of fewer tokens a post."""
     if modality is IMAGE:

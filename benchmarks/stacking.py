@@ -19,8 +19,8 @@ from mvsa_pipe.training.fitting import Plan, fit_heads
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 
-REPEATS, SEEDS, TOKEN_SEEDS = 3, 10, 4
-POSTS, TOKEN_POSTS = 1500, 160
+REPEATS, SEEDS, TOKEN_SEEDS = 1, 10, 4
+POSTS, TOKEN_POSTS = 600, 64
 OPTIONS = TrainingOptions(epochs=1, device="cpu", patience=0)
 
 

@@ -26,8 +26,8 @@ from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.step import make_trainer
 
-REPEATS, BATCH = 7, 32
-POSTS = {"native-cat": 3200, "basic": 3200, "ote": 3200, "dual-attention": 320, "cmac": 320}
+REPEATS, BATCH = 3, 32
+POSTS = {"native-cat": 800, "basic": 800, "ote": 800, "dual-attention": 160}
 CPU = torch.device("cpu")
 
 

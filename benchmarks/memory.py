@@ -29,14 +29,9 @@ OVER_MODEL = 128
 
 def main() -> None:
     """Runs the children and records their peaks."""
-    growth, over_model = {}, {}
+    over_model = {}
     with tempfile.TemporaryDirectory() as scratch:
-        folders = {n: material.many_posts(n, Path(scratch)) for n in COUNTS}
-        for name in ("tiny-text", f"hf-image:{material.light_image(Path(scratch))}"):
-            peaks = {n: _child(str(folder), name, "", str(n)) for n, folder in folders.items()}
-            least, most = peaks[COUNTS[0]], peaks[COUNTS[-1]]
-            label = material.label(BackboneOptions(name))
-            growth[label] = {"peaks": peaks, "bytes": most - least}
+        growth, folders = grown(COUNTS, Path(scratch))
         chosen = list(material.backbones())
         if material.real():
             chosen += [material.full_size(name) for name in ("bert", "resnet50", "dinov2")]
@@ -47,6 +42,25 @@ def main() -> None:
             over_model[material.label(backbone)] = {**peaks, "bytes": excess}
     results = {"growth": growth, "over_model": over_model}
     write_record("memory", {"counts": list(COUNTS), "posts_over_model": OVER_MODEL}, results)
+
+
+def record_growth(counts: tuple[int, ...]) -> None:
+    """Records growth alone, between other numbers of posts."""
+    with tempfile.TemporaryDirectory() as scratch:
+        growth, _ = grown(counts, Path(scratch))
+    name = "_".join(["memory", *map(str, counts)])
+    write_record(name, {"counts": list(counts)}, {"growth": growth})
+
+
+def grown(counts: tuple[int, ...], scratch: Path) -> tuple[dict[str, object], dict[int, Path]]:
+    """Peaks of small backbones at each number of posts, and the folders of those posts."""
+    growth: dict[str, object] = {}
+    folders = {n: material.many_posts(n, scratch / f"of-{n}") for n in counts}
+    for name in ("tiny-text", f"hf-image:{material.light_image(scratch)}"):
+        peaks = {n: _child(str(folder), name, "", str(n)) for n, folder in folders.items()}
+        label = material.label(BackboneOptions(name))
+        growth[label] = {"peaks": peaks, "bytes": peaks[counts[-1]] - peaks[counts[0]]}
+    return growth, folders
 
 
 def _child(*words: str) -> int:
@@ -71,7 +85,9 @@ def child(folder: str, name: str, weights: str, count: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:2] == ["growth"]:
+        record_growth(tuple(map(int, sys.argv[2:])))
+    elif len(sys.argv) > 1:
         child(*sys.argv[1:])
     else:
         main()

@@ -19,11 +19,12 @@ from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.training.course import Course, Fitted
+from mvsa_pipe.training.masks import Mask, masks_of
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.solving import solve_head
-from mvsa_pipe.training.stack import Mask, Stack, masks_of
+from mvsa_pipe.training.stack import Stack
 from mvsa_pipe.training.step import Trainer, make_trainer
 
 

@@ -11,8 +11,8 @@ Axes beyond the common legend: ``W`` all parameters of a head, end to end.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -23,43 +23,14 @@ from torch.nn import functional as F
 
 from mvsa_pipe.devices import Precision, arithmetic
 from mvsa_pipe.features import FeatureBatch
-from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import bits_to_mask, draw_bits
 from mvsa_pipe.training.course import Course
+from mvsa_pipe.training.masks import Mask
 from mvsa_pipe.training.pulse import Pulse
 from mvsa_pipe.training.step import learning_rate_factor
 
 # Keeps a norm of zero from dividing by itself, as torch's own clipping does.
 _CLIP_EPSILON = 1e-6
-
-
-@dataclass(frozen=True)
-class Mask:
-    """One dropout of a forward pass: which layer draws it, and its shape for a batch of one."""
-
-    layer: str
-    shape: tuple[int, ...]
-
-
-def masks_of(head: FusionHead, batch: FeatureBatch) -> tuple[Mask, ...]:
-    """The dropout masks that a forward pass over a batch of one draws, in order."""
-    drawn: list[Mask] = []
-    layers = head.dropouts()
-
-    def recorder(name: str) -> Callable[[Tensor], Tensor]:
-        def record(like: Tensor) -> Tensor:
-            drawn.append(Mask(name, tuple(like.shape)))
-            return torch.ones_like(like)
-
-        return record
-
-    for name, layer in layers.items():
-        layer.given = recorder(name)
-    with torch.no_grad():
-        head.train()(batch)
-    for layer in layers.values():
-        layer.given = None
-    return tuple(drawn)
 
 
 class Stack:

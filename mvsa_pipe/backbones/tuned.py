@@ -18,11 +18,20 @@ def lay_over(backbone: Backbone, path: str) -> None:
         BackboneError: The file cannot be read, or belongs to another architecture.
     """
     file = Path(path)
-    fill(backbone.module, read_state(file), file)
-    backbone.freeze()
+    replace_weights(backbone, file)
     backbone.identity = replace(
         backbone.identity,
         name=f"{backbone.identity.name}{TUNED_MARK}",
-        weights=weights_digest(backbone.module),
         witnesses=(*backbone.identity.witnesses, file.resolve()),
     )
+
+
+def replace_weights(backbone: Backbone, file: Path) -> None:
+    """Replaces all weights of a loaded backbone, which keeps its name.
+
+    Raises:
+        BackboneError: As ``lay_over``.
+    """
+    fill(backbone.module, read_state(file), file)
+    backbone.freeze()
+    backbone.identity = replace(backbone.identity, weights=weights_digest(backbone.module))

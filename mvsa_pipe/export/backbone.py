@@ -12,9 +12,9 @@ from typing import Any
 from safetensors.torch import save_file
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
-from mvsa_pipe.backbones.base import Backbone, ImageBackbone, TextBackbone, weights_digest
+from mvsa_pipe.backbones.base import Backbone, ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
-from mvsa_pipe.backbones.weights import fill, read_state
+from mvsa_pipe.backbones.tuned import replace_weights
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.durable import make_folder, storage_errors
@@ -96,13 +96,6 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
     )
 
 
-def _lay_over(backbone: Backbone, file: Path) -> None:
-    """Replaces all weights of a loaded backbone."""
-    fill(backbone.module, read_state(file), file)
-    backbone.freeze()
-    backbone.identity = replace(backbone.identity, weights=weights_digest(backbone.module))
-
-
 def _require_same(backbone: Backbone, fingerprint: Fingerprint, run: Run) -> None:
     identity = backbone.identity
     pairs = {
@@ -176,5 +169,5 @@ def _built(options: BackboneOptions, file: Path) -> TextBackbone | ImageBackbone
     if table.load(options.family).takes_weights:
         return load_backbone(replace(options, weights=str(file)))
     backbone = load_backbone(options)
-    _lay_over(backbone, file)
+    replace_weights(backbone, file)
     return backbone

@@ -1,14 +1,17 @@
 """What of a backbone is trained, how fast, and what adapters leave behind."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torchvision.models import resnet50
+from transformers import Dinov2Config, Dinov2Model
 
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features import Field
-from mvsa_pipe.finetune.inputs import TextInputs
+from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
 from mvsa_pipe.finetune.layers import layers_of, used_parameters
 from mvsa_pipe.finetune.lora import adapt, merged_state
 from mvsa_pipe.finetune.options import TuningOptions
@@ -108,6 +111,34 @@ def test_adapters_start_as_nothing_and_merge_into_the_weights():
         assert not torch.allclose(adapted, plain.encode(inputs).pooled, atol=1e-2)
         plain.network.load_state_dict(merged_state(tower.network), strict=True)
         torch.testing.assert_close(plain.encode(inputs).pooled, adapted, atol=1e-5, rtol=1e-5)
+
+
+def test_adapters_of_a_vision_transformer(tmp_path: Path):
+    pytest.importorskip("peft")
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    Dinov2Model(config).save_pretrained(tmp_path)
+    options = BackboneOptions("dinov2", weights=str(tmp_path))
+    noise = torch.randint(0, 255, (2, 28, 28, 3), dtype=torch.uint8)
+    backbone, plain = load_backbone(options), load_backbone(options)
+    tuning = TuningOptions(lora=True, lora_rank=2, unfreeze="last-1")
+    tower = Tower(options, backbone, ImageInputs(backbone, [], 0), torch.device("cpu"), tuning)
+    tower.read = lambda _posts, **_: [noise]  # a picture, whatever post is asked for
+    tower.thaw({Field.IMAGE_HIDDEN, Field.IMAGE_POOLED}, seed=0)
+    maps = {name.partition(".lora_")[0] for name in tower.trained}
+    assert len(maps) == 2  # queries and values, whatever transformers calls them
+    assert all(name.startswith("encoder.layer.1.") for name in maps)
+    tower.encode([noise]).hidden.square().sum().backward()
+    named = dict(tower.network.named_parameters())
+    assert {name for name, p in named.items() if p.grad is not None} == set(tower.trained)
+    with torch.no_grad():
+        for name in tower.trained:
+            named[name].add_(0.05)
+        adapted = tower.encode([noise])
+        assert not torch.allclose(plain.encode(noise)[0], adapted.hidden, atol=1e-2)
+        plain.module.load_state_dict(tower.state(), strict=True)
+        torch.testing.assert_close(plain.encode(noise)[0], adapted.hidden, atol=1e-5, rtol=1e-5)
 
 
 def test_a_convolutional_network_takes_no_adapters():

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -86,6 +88,46 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside ``path``; a clean exit gives it that name, files and all.
+
+    Others may read what is in it, as in any new folder. Whatever goes wrong inside, nothing of it
+    is left.
+
+    Raises:
+        StorageError: The disk refuses.
+        FileExistsError: Something of that name is there by now.
+    """
+    parent = path.resolve().parent
+    make_folder(parent)
+    with storage_errors(path):
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+    try:
+        with storage_errors(path):
+            yield folder
+            for item in (folder, *folder.rglob("*")):
+                # mkdtemp and safetensors write for the owner alone
+                item.chmod(0o755 if item.is_dir() else 0o644)
+            free = _moved(folder, path)
+            _sync(parent)
+        if not free:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _moved(folder: Path, path: Path) -> bool:
+    """Renames a folder unless a folder with something in it has that name."""
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
 
 
 def leftovers(path: Path) -> list[Path]:

@@ -1,7 +1,5 @@
 """Writes a run as a folder that needs nothing else, whole or not at all."""
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
-from mvsa_pipe.durable import make_folder, storage_errors, write_bytes, write_json
+from mvsa_pipe.durable import storage_errors, whole_folder, write_bytes, write_json
 from mvsa_pipe.errors import MvsaError, StorageError
 from mvsa_pipe.export.backbone import run_backbone, write_backbone
 from mvsa_pipe.export.card import model_card
@@ -70,34 +68,27 @@ def export_run(run: Run, options: ExportOptions, progress: Progress) -> Exported
     target = options.output
     with storage_errors(target):
         if target.exists():
-            raise StorageError(
-                "Something lies where the export shall go",
-                where=target,
-                hint="name another --output FOLDER, or move that away",
-            )
+            raise _taken(target)
     model = _model_of(run, progress)
-    make_folder(target.resolve().parent)
-    with storage_errors(target):
-        parent = target.resolve().parent
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
-        try:
+    try:
+        with whole_folder(target) as folder:
             onnx = _fill(folder, run, model, options, progress)
             files = {
                 str(path.relative_to(folder)): path.stat().st_size
                 for path in sorted(folder.rglob("*"))
                 if path.is_file()
             }
-            _open_to_others(folder)
-            folder.rename(target)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    except FileExistsError as error:
+        raise _taken(target) from error
     return Exported(target, files, onnx)
 
 
-def _open_to_others(folder: Path) -> None:
-    """Permissions as of any new file: mkdtemp and safetensors write for the owner alone."""
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+def _taken(target: Path) -> StorageError:
+    return StorageError(
+        "Something lies where the export shall go",
+        where=target,
+        hint="name another --output FOLDER, or move that away",
+    )
 
 
 def _model_of(run: Run, progress: Progress) -> ExportedModel:

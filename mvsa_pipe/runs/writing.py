@@ -1,6 +1,5 @@
 """Writes run folders under names that are free."""
 
-import errno
 import json
 import shutil
 import tempfile
@@ -11,7 +10,14 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from mvsa_pipe.durable import make_folder, replacing, storage_errors, write_bytes, write_json
+from mvsa_pipe.durable import (
+    make_folder,
+    replacing,
+    storage_errors,
+    whole_folder,
+    write_bytes,
+    write_json,
+)
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.runs.layout import CONFIG, HEAD, HISTORY, METRICS, PREDICTIONS, SCHEMA, SPLIT
 from mvsa_pipe.runs.predictions import Prediction, write_csv, write_predictions
@@ -45,11 +51,9 @@ def write_run(
         StorageError: The disk refuses.
     """
     refuse_taken(path)
-    make_folder(path.parent)
-    with storage_errors(path):
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            config = {"schema": SCHEMA, **config}
+    config = {"schema": SCHEMA, **config}
+    try:
+        with whole_folder(path) as folder:
             write_json(folder / CONFIG, config)
             write_json(folder / METRICS, metrics)
             lines = "".join(json.dumps(entry) + "\n" for entry in history)
@@ -62,20 +66,9 @@ def write_run(
             for name, file in (more or {}).items():
                 with replacing(folder / name) as temporary:
                     shutil.copyfile(file, temporary)
-            folder.chmod(0o755)  # mkdtemp makes folders for the owner alone
-            _put(folder, path)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    except FileExistsError as error:
+        raise _taken(path) from error  # another process was faster
     return Run(path, dict(config), dict(metrics))
-
-
-def _put(folder: Path, path: Path) -> None:
-    try:
-        folder.rename(path)
-    except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            raise _taken(path) from error  # another process was faster
-        raise
 
 
 def refuse_taken(path: Path) -> None:

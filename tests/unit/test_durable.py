@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe import durable
-from mvsa_pipe.durable import leftovers, make_folder, replacing, write_bytes, write_json
+from mvsa_pipe.durable import (
+    leftovers,
+    make_folder,
+    replacing,
+    whole_folder,
+    write_bytes,
+    write_json,
+)
 from mvsa_pipe.errors import DataError, StorageError
 
 
@@ -107,3 +114,41 @@ def test_leftovers(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert leftovers(tmp_path / "value.h5") == [stale]
     assert leftovers(tmp_path / "nowhere" / "value.h5") == []
+
+
+def test_a_folder_appears_whole_and_open_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder"
+    with whole_folder(path) as folder:
+        (folder / "part").mkdir()
+        (folder / "part" / "file").write_bytes(b"some")
+        (folder / "part" / "file").chmod(0o600)
+        assert not path.exists()
+    assert (path / "part" / "file").read_bytes() == b"some"
+    assert [p.stat().st_mode & 0o777 for p in (path, path / "part" / "file")] == [0o755, 0o644]
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [DataError("no"), KeyboardInterrupt(), RuntimeError("no")])
+def test_of_a_folder_that_goes_wrong_nothing_is_left(tmp_path: Path, error: BaseException) -> None:
+    def spoil() -> None:
+        with whole_folder(tmp_path / "folder") as folder:
+            (folder / "file").write_bytes(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        spoil()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_takes_the_place_of_none(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+
+    def too_late() -> None:
+        with whole_folder(path) as folder:
+            (folder / "mine").write_bytes(b"mine")
+            path.mkdir()
+            (path / "theirs").write_bytes(b"theirs")
+
+    with pytest.raises(FileExistsError):
+        too_late()
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder", "theirs"]

@@ -157,6 +157,7 @@ def prepare(
     features = load_or_stream(
         files, ids, wanted, len(posts.classes), caches.image_grid, limit, caches.layer_mix
     )
+    features = features.with_texts({post.id: post.text for post in posts.posts})
     material, indices = material_of(posts, split, features)
     return Experiment(
         data=data,

@@ -120,6 +120,8 @@ class FeatureBatch:
     def to(self, device: torch.device) -> "FeatureBatch":
         """The same features on another device."""
         present = {name: value for name in _AXES if (value := getattr(self, name)) is not None}
+        if all(value.device == device for value in present.values()):
+            return self  # as on a CPU at every step
         return replace(self, **{name: value.to(device) for name, value in present.items()})
 
 

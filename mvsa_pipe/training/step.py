@@ -124,7 +124,10 @@ def scale_down(parameters: Iterable[nn.Parameter], norm: float) -> None:
         return
     norms = torch._foreach_norm(gradients)  # noqa: SLF001  # public but for its name
     total = torch.linalg.vector_norm(torch.stack(norms))
-    torch._foreach_mul_(gradients, (norm / (total + 1e-6)).clamp(max=1.0))
+    factor = (norm / (total + 1e-6)).clamp(max=1.0)
+    # times 1 is what is there; on a GPU, asking would wait for all that was not computed yet
+    if factor.device.type != "cpu" or float(factor) != 1.0:
+        torch._foreach_mul_(gradients, factor)
 
 
 def make_trainer(

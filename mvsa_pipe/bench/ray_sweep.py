@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +53,15 @@ class Order:
         )
 
 
-@lru_cache(maxsize=1)
+_loaded: dict[Order, Workshop] = {}
+
+
 def _workshop(order: Order) -> Workshop:
-    """Loaded once by a worker, which does many tasks."""
-    return order.load()
+    """Loaded once by a worker, which does many tasks; one order's features at a time."""
+    if order not in _loaded:
+        _loaded.clear()
+        _loaded[order] = order.load()
+    return _loaded[order]
 
 
 def _do(order: Order, task: tuple[Trial, ...]) -> list[dict[str, Any]] | MvsaError:

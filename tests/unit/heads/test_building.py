@@ -57,7 +57,7 @@ def test_unknown_option_names_the_near_ones():
 
 def test_head_without_options_says_so():
     with pytest.raises(ConfigError, match="it has no options"):
-        build_head("logistic", SIZES, 0, {"width": 3})
+        parse_options("text", HeadOptions, {"width": 3})
 
 
 @pytest.mark.parametrize(

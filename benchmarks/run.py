@@ -4,6 +4,7 @@ import decode
 import epoch
 import extraction
 import idle
+import independence
 import memory
 import one_pass
 import stacking
@@ -23,6 +24,7 @@ BENCHMARKS = (
     idle,
     step,
     stacking,
+    independence,
     sweep,
 )
 

@@ -17,12 +17,13 @@ from mvsa_pipe.modality import Modality
 
 
 class Field(StrEnum):
-    """The four features that a head can declare in its ``needs``."""
+    """What a head can declare in its ``needs``: features of backbones, and the texts themselves."""
 
     TEXT_HIDDEN = "text_hidden"
     TEXT_POOLED = "text_pooled"
     IMAGE_HIDDEN = "image_hidden"
     IMAGE_POOLED = "image_pooled"
+    TEXTS = "texts"
 
     @property
     def modality(self) -> Modality:
@@ -32,6 +33,7 @@ class Field(StrEnum):
 
 POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
 HIDDEN = frozenset({Field.TEXT_HIDDEN, Field.IMAGE_HIDDEN})
+ENCODED = POOLED | HIDDEN
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class FeatureBatch:
         text_pooled: ``[B, Dt]``.
         image_hidden: ``[B, P, Di]`` hidden states of patches or cells.
         image_pooled: ``[B, Di]``.
+        texts: The texts as they were written, ``B`` of them.
 
     Raises:
         ValueError: Shapes disagree, or a mask is missing.
@@ -86,6 +89,7 @@ class FeatureBatch:
     text_pooled: Float[Tensor, "B Dt"] | None = None
     image_hidden: Float[Tensor, "B P Di"] | None = None
     image_pooled: Float[Tensor, "B Di"] | None = None
+    texts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, axes in _AXES.items():
@@ -105,6 +109,8 @@ class FeatureBatch:
                     raise ValueError(f"axis {axis}: {known} in {owner}, {length} in {name}")
         if not lengths:
             raise ValueError("a feature batch needs at least one feature")
+        if self.texts is not None and len(self.texts) != len(self):
+            raise ValueError(f"axis B: {len(self)} in features, {len(self.texts)} in texts")
 
     def __len__(self) -> int:
         return next(
@@ -113,8 +119,10 @@ class FeatureBatch:
 
     def to(self, device: torch.device) -> "FeatureBatch":
         """The same features on another device."""
-        present = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: None if v is None else v.to(device) for k, v in present.items()})
+        present = {name: value for name in _AXES if (value := getattr(self, name)) is not None}
+        if all(value.device == device for value in present.values()):
+            return self  # as on a CPU at every step
+        return replace(self, **{name: value.to(device) for name, value in present.items()})
 
 
 _AXES: dict[str, tuple[str, ...]] = {

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import ResidentFeatures, load_resident
@@ -36,12 +36,13 @@ class JoinedFeatures(ResidentFeatures):
     def batch(self, posts: Int[Tensor, " B"], needs: Iterable[Field]) -> FeatureBatch:
         """The declared features of some posts, by index."""
         wanted = set(needs)
-        return join_batches(
+        joined = join_batches(
             self._evened(source.batch(posts, own), modality, number)
             for modality, sources in self.sources.items()
-            if (own := {need for need in wanted if need.modality is modality})
+            if (own := {need for need in wanted & ENCODED if need.modality is modality})
             for number, source in enumerate(sources)
         )
+        return replace(joined, texts=self.texts_of(posts)) if Field.TEXTS in wanted else joined
 
     def _evened(self, batch: FeatureBatch, modality: Modality, number: int) -> FeatureBatch:
         """A source's batch with as many layers as the source that has most; zeros before its own.

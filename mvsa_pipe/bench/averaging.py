@@ -16,6 +16,7 @@ class EnsembleSummary:
 
     Attributes:
         head: Its name.
+        pair: Its backbones, where several pairs are compared; else empty.
         setting: What was varied; empty where nothing was.
         part: ``test``, or ``val`` where the split has no test part.
         seeds: The seeds that are averaged.
@@ -24,6 +25,7 @@ class EnsembleSummary:
     """
 
     head: str
+    pair: str
     setting: str
     part: str
     seeds: tuple[int, ...]
@@ -32,7 +34,7 @@ class EnsembleSummary:
 
 
 def average_runs(
-    runs: Sequence[dict[str, Any]], part: str, classes: Sequence[str]
+    runs: Sequence[dict[str, Any]], part: str, classes: Sequence[str], pair: str = ""
 ) -> EnsembleSummary | None:
     """What a head's runs say together; ``None`` where there is nothing to average.
 
@@ -43,6 +45,7 @@ def average_runs(
         runs: The records of one head in one setting, one a seed.
         part: The part to score.
         classes: Names of the classes.
+        pair: Their backbones, as the summary shall name them.
     """
     first = runs[0]
     alike = all(
@@ -55,6 +58,7 @@ def average_runs(
     scores = score(np.array(first["labels"][part]), shares.argmax(axis=1), classes)
     return EnsembleSummary(
         head=first["head"],
+        pair=pair,
         setting=first["setting"],
         part=part,
         seeds=tuple(run["seed"] for run in runs),

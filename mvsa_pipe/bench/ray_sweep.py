@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,22 @@ class Order:
         caches: Their features.
         heads: The heads of the bench.
         split_seed: Seed of the first split, if not the one that ``data`` names.
+        without: Posts that are left out.
     """
 
     data: DataChoice
     caches: CacheChoice
     heads: tuple[str, ...]
     split_seed: int | None
+    without: frozenset[str] = frozenset()
+
+    def load(self) -> Workshop:
+        """The posts and features, ready for tasks.
+
+        Raises:
+            MvsaError: As ``prepare``.
+        """
+        return Workshop(self.data, self.caches, self.heads, self.split_seed, self.without)
 
     def anywhere(self) -> "Order":
         """The same order with absolute paths, for processes that began elsewhere."""
@@ -44,10 +53,15 @@ class Order:
         )
 
 
-@lru_cache(maxsize=1)
+_loaded: dict[Order, Workshop] = {}
+
+
 def _workshop(order: Order) -> Workshop:
-    """Loaded once by a worker, which does many tasks."""
-    return Workshop(order.data, order.caches, order.heads, order.split_seed)
+    """Loaded once by a worker, which does many tasks; one order's features at a time."""
+    if order not in _loaded:
+        _loaded.clear()
+        _loaded[order] = order.load()
+    return _loaded[order]
 
 
 def _do(order: Order, task: tuple[Trial, ...]) -> list[dict[str, Any]] | MvsaError:

@@ -57,6 +57,7 @@ def experiment_digest(experiment: Experiment) -> str:
         "protocol": experiment.protocol,
         "split": [[i, part, labels[i]] for i, part in experiment.split.parts.items()],
         "classes": experiment.posts.classes,
+        "left_out": experiment.left_out,
         "caches": {
             m.value: "+".join(f.seal for f in files) for m, files in experiment.files.items()
         },

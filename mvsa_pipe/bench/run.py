@@ -1,16 +1,19 @@
-"""Heads × settings × seeds over one cache: what is not recorded is trained, then all summed up."""
+"""Pairs of backbones × heads × settings × seeds: what is not recorded is trained, all summed up."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from mvsa_pipe.bench.alone import alone_remarks
 from mvsa_pipe.bench.crew import Records, Task, do_side_by_side
 from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.bench.pairs import chosen_pairs, label_of, skipped_by_any
 from mvsa_pipe.bench.ray_sweep import Order, do_on_ray
 from mvsa_pipe.bench.records import RunRecords, experiment_digest, record_name
 from mvsa_pipe.bench.settings import Setting, settings_of
-from mvsa_pipe.bench.summary import Bench, summarise
+from mvsa_pipe.bench.summary import Bench, Ground, Group, summarise
 from mvsa_pipe.bench.tasks import Trial, Workshop, cut
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import write_json
@@ -30,11 +33,14 @@ def run_bench(
     progress: Progress,
     runs: Path | None = None,
 ) -> Bench:
-    """Trains every head in every setting with every seed; posts and features are loaded once.
+    """Trains every head in every setting with every seed, over one pair of backbones or several.
+
+    The features of a pair are loaded once, and let go before those of the next: memory holds one
+    pair at a time. All pairs are trained and tested on the same posts.
 
     Args:
         data: The posts and their split.
-        caches: Their features.
+        caches: Their features; backbones that commas part are compared.
         options: Heads, settings and seeds.
         training: How every head is trained.
         progress: Listens.
@@ -42,36 +48,61 @@ def run_bench(
             there is not trained again.
 
     Raises:
-        ConfigError: A split that lies in files shall be drawn anew, or a setting cannot be used.
+        ConfigError: A split that lies in files shall be drawn anew, or a setting cannot be used, or
+            backbones are named that no head reads.
         MvsaError: As ``prepare`` and ``run_heads``.
     """
-    began = time.perf_counter()
+    began, loading = time.perf_counter(), 0.0
     heads, settings = options.chosen_heads(), settings_of(options.vary, training)
+    pairs = chosen_pairs(caches, heads)
     _refuse_early(data, options, settings)
+    without = skipped_by_any(data, pairs, heads)
+    progress.start("bench", len(pairs) * len(heads) * len(settings) * options.seeds)
     first_split = training.seed if options.resplit else None
-    workshop = Workshop(data, caches, heads, first_split)
-    workshop.first = workshop.first.placed(resolve_device(training.device))
-    loaded = time.perf_counter() - began
-    for remark in workshop.first.remarks():
-        progress.say(remark)
-    trials = _every_trial(workshop, settings, options)
-    progress.start("bench", len(trials))
-    kept = RunRecords(runs)
+    kept, grounds, names, groups = RunRecords(runs), [], [], []
+    for pair in pairs:
+        since = time.perf_counter()
+        order = Order(data, pair, heads, first_split, without)
+        workshop = order.load()
+        workshop.first = workshop.first.placed(resolve_device(training.device))
+        loading += time.perf_counter() - since
+        trials = _every_trial(workshop, settings, options)
+        for remark in workshop.first.remarks() + alone_remarks(workshop.first, trials):
+            progress.say(remark)
+        records = _records(workshop, trials, order, options, kept, progress)
+        label = label_of(pair, caches)
+        groups += [
+            Group(label, [records[trial.record] for trial in row])
+            for row in _rows(trials, options.seeds)
+        ]
+        grounds.append(Ground.of(workshop.first))
+        names.append(workshop.first.backbones)
+        del workshop  # before the features of the next pair are read
+    seconds = {"loading": loading, "wall": time.perf_counter() - began}
+    return summarise(grounds[0], names, groups, seconds, resplit=options.resplit)
+
+
+def _records(
+    workshop: Workshop,
+    trials: Sequence[Trial],
+    order: Order,
+    options: BenchOptions,
+    kept: RunRecords,
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """The record of every trial by its name; those that are not kept are made, and kept."""
     found = {} if options.force else {t.record: kept.find(t.record) for t in trials}
     records = {name: record for name, record in found.items() if record is not None}
     if records:
         progress.say(f"{len(records):,} runs were recorded before; --force trains them again")
         progress.advance(len(records))
     missing = [trial for trial in trials if trial.record not in records]
-    order = Order(data, caches, heads, first_split)
-    for task, answers in _done(workshop, missing, order, options, training):
+    for task, answers in _done(workshop, missing, order, options):
         for trial, record in zip(task, answers, strict=True):
             kept.keep(trial.record, record)
             records[trial.record] = record
         progress.advance(len(task))
-    seconds = {"loading": loaded, "wall": time.perf_counter() - began}
-    groups = [[records[trial.record] for trial in row] for row in _rows(trials, options.seeds)]
-    return summarise(workshop.first, groups, seconds, resplit=options.resplit)
+    return records
 
 
 def _refuse_early(data: DataChoice, options: BenchOptions, settings: Sequence[Setting]) -> None:
@@ -117,10 +148,11 @@ def _done(
     trials: Sequence[Trial],
     order: Order,
     options: BenchOptions,
-    training: TrainingOptions,
 ) -> Iterator[tuple[Task, Records]]:
     """Trains trials wherever they shall be: on a cluster, on all cores, or on a GPU."""
-    on_cpu = resolve_device(training.device).type == "cpu"
+    if not trials:
+        return iter(())
+    on_cpu = resolve_device(trials[0].training.device).type == "cpu"
     tasks = cut(trials, on_cpu=on_cpu)
     if options.ray:
         return do_on_ray(options.ray, order.anywhere(), tasks)

@@ -1,6 +1,6 @@
 """A bench summed up: one row a head and setting, from the records of its runs alone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ class HeadSummary:
 
     Attributes:
         head: Its name.
+        pair: Its backbones, where several pairs are compared; else empty.
         setting: What was varied; empty where nothing was.
         part: ``test``, or ``val`` where the split has no test part.
         mean: Mean of each score over seeds.
@@ -30,6 +31,7 @@ class HeadSummary:
     """
 
     head: str
+    pair: str
     setting: str
     part: str
     mean: dict[str, float]
@@ -47,8 +49,8 @@ class Bench:
     Attributes:
         protocol: The protocol tag; with ``resplit`` the seed's place says so.
         part: The part that the table shows.
-        backbones: Backbone of each modality.
-        rows: One summary a head and setting, in the order asked for.
+        pairs: The backbone of each modality, of every pair that is compared.
+        rows: One summary a pair, head and setting, in the order asked for.
         references: Majority and chance rows of the first split.
         records: Every run's record, with its predictions.
         seconds: Where the time went: ``loading`` and ``wall`` by the clock; ``training`` and
@@ -59,12 +61,18 @@ class Bench:
 
     protocol: str
     part: str
-    backbones: dict[str, str]
+    pairs: list[dict[str, str]]
     rows: list[HeadSummary]
     references: list[dict[str, Any]]
     records: list[dict[str, Any]]
     seconds: dict[str, float]
     ensembles: list[EnsembleSummary] = field(default_factory=list)
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """All backbones of each modality, each once, with commas between them."""
+        names = {modality: [pair[modality] for pair in self.pairs] for modality in self.pairs[0]}
+        return {modality: ", ".join(dict.fromkeys(every)) for modality, every in names.items()}
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -72,6 +80,7 @@ class Bench:
             "protocol": self.protocol,
             "part": self.part,
             "backbones": self.backbones,
+            "pairs": self.pairs,
             "written": now(),
             "versions": package_versions(),
             "rows": [vars(row) for row in self.rows],
@@ -82,27 +91,64 @@ class Bench:
         }
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What all runs of a bench share, without their features.
+
+    Attributes:
+        protocol: The protocol tag of the first split.
+        part: The part that is summed up: test where there is one.
+        classes: Names of the classes.
+        references: Majority and chance rows of the first split.
+    """
+
+    protocol: str
+    part: str
+    classes: tuple[str, ...]
+    references: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Ground":
+        """That of an experiment under the first split."""
+        part = "test" if len(experiment.indices["test"]) else "val"
+        return cls(
+            experiment.protocol, part, experiment.posts.classes, references(experiment, part)
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one row.
+
+    Attributes:
+        pair: Their backbones, where several pairs are compared; else empty.
+        runs: Their records, one a seed.
+    """
+
+    pair: str
+    runs: list[dict[str, Any]]
+
+
 def summarise(
-    experiment: Experiment,
-    runs: Iterable[Sequence[dict[str, Any]]],
+    ground: Ground,
+    pairs: list[dict[str, str]],
+    groups: Sequence[Group],
     seconds: dict[str, float],
     *,
     resplit: bool = False,
 ) -> Bench:
-    """Sums up runs a head and setting at a time, on the test part where there is one.
+    """Sums up runs a pair, head and setting at a time, on the test part where there is one.
 
     Args:
-        experiment: What they were trained on, under the first split.
-        runs: The records of each head and setting, one a seed.
+        ground: What they share.
+        pairs: The backbone of each modality, of every pair.
+        groups: The runs of each row.
         seconds: ``loading`` and ``wall``.
         resplit: Whether every seed had a split of its own.
     """
-    part = "test" if len(experiment.indices["test"]) else "val"
-    classes = experiment.posts.classes
-    protocol = experiment.protocol
-    groups = [list(group) for group in runs]
-    records = [record for group in groups for record in group]
-    averaged = [average_runs(group, part, classes) for group in groups]
+    part, protocol = ground.part, ground.protocol
+    records = [record for group in groups for record in group.runs]
+    averaged = [average_runs(group.runs, part, ground.classes, group.pair) for group in groups]
     spent = {
         "training": sum(record["seconds"] for record in records),
         "scoring": sum(record["scoring_seconds"] for record in records),
@@ -110,21 +156,23 @@ def summarise(
     return Bench(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
-        backbones=experiment.backbones,
-        rows=[_row(group, part, len(classes)) for group in groups],
-        references=references(experiment, part),
+        pairs=pairs,
+        rows=[_row(group, part, len(ground.classes)) for group in groups],
+        references=ground.references,
         records=records,
         seconds={name: round(value, 3) for name, value in (seconds | spent).items()},
         ensembles=[] if resplit else [row for row in averaged if row is not None],
     )
 
 
-def _row(runs: Sequence[dict[str, Any]], part: str, classes: int) -> HeadSummary:
+def _row(group: Group, part: str, classes: int) -> HeadSummary:
+    runs = group.runs
     scores = [run["scores"][part]["values"] for run in runs]
     values = {name: [row[name] for row in scores] for name in scores[0]}
     pairs = [(np.array(run["labels"][part]), np.array(run["predicted"][part])) for run in runs]
     return HeadSummary(
         head=runs[0]["head"],
+        pair=group.pair,
         setting=runs[0]["setting"],
         part=part,
         mean=_each(values, lambda v: float(np.mean(v))),

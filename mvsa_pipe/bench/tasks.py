@@ -67,6 +67,7 @@ class Workshop:
         caches: Their features.
         heads: The heads that will be trained.
         split_seed: Seed of the first split; ``None`` takes the one that ``data`` names.
+        without: Posts that are left out, as another pair of backbones lacks them.
 
     Attributes:
         first: The experiment under the first split.
@@ -76,9 +77,14 @@ class Workshop:
     """
 
     def __init__(
-        self, data: DataChoice, caches: CacheChoice, heads: Iterable[str], split_seed: int | None
+        self,
+        data: DataChoice,
+        caches: CacheChoice,
+        heads: Iterable[str],
+        split_seed: int | None,
+        without: frozenset[str] = frozenset(),
     ) -> None:
-        self.first = prepare(data, caches, needs_of(heads), split_seed)
+        self.first = prepare(data, caches, needs_of(heads), split_seed, without)
         self._split_seed = split_seed
         self._others: dict[int, Experiment] = {}
 

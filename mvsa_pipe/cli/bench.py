@@ -29,7 +29,7 @@ def bench(
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
-    """Train heads with several seeds over the same cache and compare them."""
+    """Train heads with several seeds over one pair of backbones or several and compare them."""
     from mvsa_pipe.bench.run import run_bench, save_bench
     from mvsa_pipe.runs import require_writable
 
@@ -52,16 +52,20 @@ def show_bench(done: "Bench") -> None:
     add_numbers(table, "parameters", "s a run")
     leaders = {k: max(row.mean[k] for row in done.rows) for k in SHOWN}
     seeds = len(done.records) // len(done.rows)
-    ensembles = {(row.head, row.setting): row for row in done.ensembles}
+    ensembles = {(row.head, row.pair, row.setting): row for row in done.ensembles}
     best = {k: max((row.values[k] for row in done.ensembles), default=0.0) for k in SHOWN}
+    pair = done.rows[0].pair
     for row in done.rows:
+        if row.pair != pair:
+            table.add_section()
+            pair = row.pair
         cells = [_cell(row, k, seeds, best=row.mean[k] == leaders[k]) for k in SHOWN]
         mark = "" if row.batch_independent else " †"
         name = Text.assemble(row.head, (mark, "yellow"))
-        if row.setting:
-            name.append(f"\n{row.setting}", "dim")
+        for detail in filter(None, (row.pair, row.setting)):
+            name.append(f"\n{detail}", "dim")
         table.add_row(name, *cells, f"{row.parameters:,}", f"{row.seconds:.1f}")
-        if ensemble := ensembles.get((row.head, row.setting)):
+        if ensemble := ensembles.get((row.head, row.pair, row.setting)):
             own = [_shown(ensemble.values[k], ensemble.interval[k], best[k]) for k in SHOWN]
             averaged = Text(f"  {seeds} averaged", "italic")
             table.add_row(

@@ -1,6 +1,7 @@
 """Which posts, split how, and which caches; torch-free, so that help screens stay fast."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError
@@ -43,7 +44,8 @@ class CacheChoice:
     Attributes:
         folder: The folder of all caches.
         text: The text backbone's name, ``@`` and digits of a fingerprint behind it if wanted;
-            several joined by ``+`` are read together; the newest unless named.
+            several joined by ``+`` are read together; a bench compares several that stand behind
+            commas; the newest unless named.
         image: The image backbone's, alike.
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
         memory_gib: Token states that need more memory are read from the disk again and again, in
@@ -73,22 +75,44 @@ class CacheChoice:
                 "--memory-gib cannot be used", expected="at least 0", found=self.memory_gib
             )
         for modality in Modality:
-            names = self.names_of(modality)
-            twice = sorted({name for name in names if name and names.count(name) > 1})
-            if "" in names or twice:
-                raise ConfigError(
-                    f"--{modality} cannot be used",
-                    expected="NAME, or different ones as NAME+NAME",
-                    found=f"{twice[0]} twice" if twice else repr("+".join(map(str, names))),
-                )
+            every = self.alternatives(modality)
+            for names in (every, *(name.split("+") for name in every if name is not None)):
+                twice = sorted({name for name in names if name and names.count(name) > 1})
+                if "" in names or twice:
+                    raise ConfigError(
+                        f"--{modality} cannot be used",
+                        expected="NAME, or different ones as NAME+NAME",
+                        found=f"{twice[0]} twice" if twice else repr(",".join(map(str, every))),
+                    )
+
+    def alternatives(self, modality: Modality) -> tuple[str | None, ...]:
+        """What is to be compared for one modality; one ``None`` for the newest alone."""
+        chosen = self.text if modality is Modality.TEXT else self.image
+        return (None,) if chosen is None else tuple(chosen.split(","))
+
+    def pairs(self) -> "tuple[CacheChoice, ...]":
+        """Every text with every image that is to be compared, in the order typed."""
+        every = product(self.alternatives(Modality.TEXT), self.alternatives(Modality.IMAGE))
+        return tuple(replace(self, text=text, image=image) for text, image in every)
 
     def names_of(self, modality: Modality) -> tuple[str | None, ...]:
         """The backbones chosen for one modality; one ``None`` for the newest.
 
-        A ``+`` always stands between two: a cache whose own name holds one is chosen by ``@`` and
-        digits alone.
+        A ``+`` or ``,`` always stands between two: a cache whose own name holds one is chosen by
+        ``@`` and digits alone.
+
+        Raises:
+            ConfigError: Several are named to be compared.
         """
-        chosen = self.text if modality is Modality.TEXT else self.image
+        every = self.alternatives(modality)
+        if len(every) > 1:
+            raise ConfigError(
+                f"--{modality} names several backbones to compare",
+                expected="NAME, or NAME+NAME to read both together",
+                found=",".join(map(str, every)),
+                hint="mvsa bench compares them",
+            )
+        (chosen,) = every
         return (None,) if chosen is None else tuple(chosen.split("+"))
 
 

@@ -1,6 +1,6 @@
 """Posts, split and caches joined into what heads are trained and scored on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import free_memory_bytes
-from mvsa_pipe.errors import CacheError, ConfigError, SplitError, name_some
+from mvsa_pipe.errors import CacheError, SplitError, name_some
+from mvsa_pipe.experiment.choosing import chosen_files, refuse_single_layers
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.features import Field
@@ -130,8 +130,16 @@ def prepare(
     caches: CacheChoice,
     needs: Iterable[Field],
     split_seed: int | None = None,
+    without: Collection[str] = (),
 ) -> Experiment:
     """Reads and splits the posts and loads the declared features from the newest fitting caches.
+
+    Args:
+        data: The posts and their split.
+        caches: Their features.
+        needs: The features to load.
+        split_seed: Seed of a random split, if not the one that ``data`` names.
+        without: Posts that shall be left out, as those are that an extraction skipped.
 
     Raises:
         DataError: The posts cannot be read.
@@ -141,15 +149,9 @@ def prepare(
     """
     wanted = set(needs)
     posts, split = read_and_split(data, split_seed)
-    folder = CacheFolder(caches.folder)
-    modalities = {need.modality for need in wanted}
-    files = {
-        modality: _chosen(folder, posts.name, modality, caches)
-        for modality in Modality
-        if modality in modalities
-    }
-    _refuse_single_layers(files, caches.layer_mix)
-    ids, left_out = _usable_ids(posts, split, files)
+    files = chosen_files(caches, posts.name, wanted)
+    refuse_single_layers(files, caches.layer_mix)
+    ids, left_out = _usable_ids(posts, split, files, without)
     for modality, of_it in files.items():
         for file in of_it:
             refuse_stale(posts, modality, file, set(ids))
@@ -157,6 +159,7 @@ def prepare(
     features = load_or_stream(
         files, ids, wanted, len(posts.classes), caches.image_grid, limit, caches.layer_mix
     )
+    features = features.with_texts({post.id: post.text for post in posts.posts})
     material, indices = material_of(posts, split, features)
     return Experiment(
         data=data,
@@ -168,34 +171,6 @@ def prepare(
         material=material,
         indices=indices,
         left_out=left_out,
-    )
-
-
-def _chosen(
-    folder: CacheFolder, dataset: str, modality: Modality, caches: CacheChoice
-) -> tuple[FeatureFile, ...]:
-    names = caches.names_of(modality)
-    several = caches.layer_mix is not LayerMix.LAST
-    files = tuple(folder.newest(dataset, modality, name, several_layers=several) for name in names)
-    if len({file.path for file in files}) < len(files):
-        raise ConfigError(
-            f"--{modality} names the same cache twice",
-            expected="different ones; NAME@DIGITS tells two of one backbone apart",
-            found=" + ".join(f"{n}: {f.path.name}" for n, f in zip(names, files, strict=True)),
-            hint="mvsa cache list",
-        )
-    return files
-
-
-def _refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: LayerMix) -> None:
-    every = [file for of_it in files.values() for file in of_it]
-    if mix is LayerMix.LAST or any(file.header.layers > 1 for file in every):
-        return
-    raise ConfigError(
-        f"--layer-mix {mix} needs a cache of several layers",
-        expected="one that was extracted with --layers last4 or --layers all",
-        found=name_some(f"{file.path.name} with its last layer alone" for file in every),
-        hint="mvsa extract --layers last4 --backbone NAME",
     )
 
 
@@ -259,10 +234,14 @@ def _refuse_unlabelled(posts: PostSet, split: Split) -> None:
 
 
 def _usable_ids(
-    posts: PostSet, split: Split, files: Mapping[Modality, Sequence[FeatureFile]]
+    posts: PostSet,
+    split: Split,
+    files: Mapping[Modality, Sequence[FeatureFile]],
+    without: Collection[str],
 ) -> tuple[list[str], tuple[str, ...]]:
     """Posts of the split, in the data set's order, but those that an extraction skipped."""
     skipped = {i for of_it in files.values() for file in of_it for i in file.header.refused}
+    skipped |= set(without)
     in_split = [post.id for post in posts.posts if post.id in split.parts]
     return [i for i in in_split if i not in skipped], tuple(i for i in in_split if i in skipped)
 

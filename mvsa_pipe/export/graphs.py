@@ -1,6 +1,7 @@
 """What ONNX holds: the head alone, and backbones with head, from plain tensors to probabilities."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +47,8 @@ class HeadGraph(Graph):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Probabilities of every class."""
-        batch = FeatureBatch(**dict(zip(self.axes, inputs, strict=True)))
-        probabilities: Tensor = self.head(batch).softmax(dim=-1)
+        given: dict[str, Any] = dict(zip(self.axes, inputs, strict=True))
+        probabilities: Tensor = self.head(FeatureBatch(**given)).softmax(dim=-1)
         return probabilities
 
 
@@ -104,7 +105,7 @@ def _named(modality: Modality, encoded: Encoded) -> dict[str, Tensor]:
     return {f"{modality}_hidden": encoded.hidden, f"{modality}_pooled": encoded.pooled}
 
 
-def _read_by(head: FusionHead, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _read_by(head: FusionHead, features: Mapping[str, Tensor]) -> dict[str, Any]:
     """The features that a head declares, without which the graph would compute in vain."""
     names = {field.value for field in head.needs}
     names |= {MASK} if Field.TEXT_HIDDEN.value in names else set()

@@ -118,6 +118,7 @@ class ExportedModel:
             pooled, hidden, bounds = self._encoded(modality, items)
             if modality is Modality.TEXT:
                 made["text_pooled"] = pooled
+                made["texts"] = tuple(item.text for item in items)
                 lengths = bounds[:, 1] - bounds[:, 0]
                 made["text_hidden"] = RaggedText(hidden, bounds[:, 0], lengths)
             else:

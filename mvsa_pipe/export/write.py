@@ -19,6 +19,7 @@ from mvsa_pipe.export.model import ExportedModel, needed, open_exported
 from mvsa_pipe.export.onnx_files import OnnxFile, write_onnx
 from mvsa_pipe.export.options import ExportOptions
 from mvsa_pipe.export.samples import TEXTS, head_batches, model_batches, pictures
+from mvsa_pipe.features import Field
 from mvsa_pipe.inference.loading import load_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
@@ -122,6 +123,9 @@ def _fill(
 
 
 def _onnx(folder: Path, model: ExportedModel, progress: Progress) -> list[OnnxFile]:
+    if Field.TEXTS in model.head.needs:
+        fault = "the head counts words of the text, and these graphs read numbers alone"
+        return [OnnxFile(name, {}, None, fault) for name in (HEAD_ONNX, MODEL_ONNX)]
     progress.say(f"writing {HEAD_ONNX}")
     head = write_onnx(HeadGraph(model.head), head_batches(model.head), folder / HEAD_ONNX)
     progress.say(f"writing {MODEL_ONNX}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -95,7 +96,9 @@ class LiveFeatures(ResidentFeatures):
         if image is not None:
             values["image_hidden"] = to_grid(image.hidden, self.image_grid)
             values["image_pooled"] = image.pooled
-        declared = {name: value for name, value in values.items() if Field(name) in wanted}
+        declared: dict[str, Any] = {
+            name: value for name, value in values.items() if Field(name) in wanted
+        }
         mask = text.mask if text is not None and Field.TEXT_HIDDEN in wanted else None
         return FeatureBatch(**declared, text_mask=mask)
 

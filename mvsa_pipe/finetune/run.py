@@ -295,4 +295,6 @@ def _probabilities(
     options = InferenceOptions(device=wanted.training.device)
     with kept_features(run, options) as where:
         features = features_for(run, experiment.posts, ids, where, progress)
-        return head_probabilities(run, head, features.files, ids, wanted.training.device)
+        return head_probabilities(
+            run, head, features.files, experiment.posts, ids, wanted.training.device
+        )

@@ -1,14 +1,14 @@
 """What every fusion head is: a module that maps one ``FeatureBatch`` to logits ``[B, C]``."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvsa_pipe.features import POOLED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.heads.growing import Growing
 from mvsa_pipe.heads.layers import Dropout
 from mvsa_pipe.heads.options import HeadOptions
 
@@ -103,17 +103,15 @@ def _mean_of(field: Field) -> str:
     return f"{field.value}_mean"
 
 
-class SolvableHead(FusionHead):
+class SolvableHead(Growing, FusionHead):
     """A head whose weights are solved for in closed form or by its own solver, without epochs.
 
     Attributes:
         strengths: What ``solve`` is tried with, from the stiffest fit to the closest; the best on
             validation is kept.
-        grows: Names of its tensors whose first axis is known only once it is solved.
     """
 
     strengths: ClassVar[tuple[float, ...]]
-    grows: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def solve(
@@ -134,29 +132,3 @@ class SolvableHead(FusionHead):
         Raises:
             DataError: All training posts have the same class.
         """
-
-    @torch.no_grad()
-    def assign(self, name: str, values: np.ndarray | Tensor) -> None:
-        """Sets a tensor in place, as an optimiser or a graph may hold it; one that grows, grows."""
-        tensor: Tensor = getattr(self, name)
-        new = torch.as_tensor(values, dtype=tensor.dtype, device=tensor.device)
-        if name in self.grows:
-            self._fit_length(tensor, new)
-        tensor.copy_(new)
-
-    @staticmethod
-    def _fit_length(tensor: Tensor, like: Tensor) -> None:
-        if like.dim() == tensor.dim():
-            tensor.data = tensor.new_empty((len(like), *tensor.shape[1:]))
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        *args: Any,  # noqa: ANN401  # as torch has it
-    ) -> None:
-        """Makes room for tensors that grow; torch then checks all their other axes."""
-        for name in self.grows:
-            if f"{prefix}{name}" in state_dict:
-                self._fit_length(getattr(self, name), state_dict[f"{prefix}{name}"])
-        super()._load_from_state_dict(state_dict, prefix, *args)

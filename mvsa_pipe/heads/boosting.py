@@ -9,12 +9,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvsa_pipe.features import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.options import HeadOptions, Range
-from mvsa_pipe.heads.solving import ABSENT, JointHead, present_classes, weight_a_class
+from mvsa_pipe.heads.options import Range
+from mvsa_pipe.heads.solving import (
+    ABSENT,
+    JointHead,
+    SolvingOptions,
+    beside,
+    present_classes,
+    weight_a_class,
+)
 
 
 @dataclass(frozen=True)
-class BoostingOptions(HeadOptions):
+class BoostingOptions(SolvingOptions):
     """Options of the trees.
 
     Attributes:
@@ -33,7 +40,8 @@ class Boosting(JointHead):
 
     The logits of class ``c`` are ``b_c + Σ_r tree_rc(x)``. Every tree is kept as a full one of
     ``depth`` levels, whose node ``n`` asks ``x[feature] > threshold`` and goes on to node
-    ``2n + 1`` or ``2n + 2``; branches that ended earlier answer alike on both sides.
+    ``2n + 1`` or ``2n + 2``; branches that ended earlier answer alike on both sides. With ``terms``
+    the tf-idf of each is a feature like any other.
 
     Source:
         scikit-learn's ``GradientBoostingClassifier`` (Friedman 2001), each tree on a share of the
@@ -63,6 +71,8 @@ class Boosting(JointHead):
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits from the leaves that each post falls into."""
         x = self.inputs(batch)
+        if self.terms is not None:
+            x = torch.cat([x, self.terms(batch)], dim=1)
         features, thresholds = self.get_buffer("features"), self.get_buffer("thresholds")
         rounds, classes, nodes = features.shape
         first = torch.arange(rounds * classes, device=x.device) * nodes  # of every tree
@@ -92,7 +102,7 @@ class Boosting(JointHead):
             class_weights: How much a post of each class counts.
 
         Raises:
-            DataError: All training posts have the same class.
+            DataError: All training posts have the same class, or terms are asked of no words.
         """
         # only a run that asks for this head pays for the import
         from sklearn.ensemble import GradientBoostingClassifier
@@ -109,8 +119,11 @@ class Boosting(JointHead):
             max_features="sqrt",
             random_state=int(self.get_buffer("draw")),
         )
+        x = self.inputs(train).detach().cpu().float().numpy()
+        if self.terms is not None:
+            x = beside(x, self.terms.learn(train, variance=float(self.width)))
         model.fit(
-            self.inputs(train).detach().cpu().float().numpy(),
+            x,
             labels,
             sample_weight=None if weights is None else np.array([weights[c] for c in labels]),
         )

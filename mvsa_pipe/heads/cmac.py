@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Classifier, join
@@ -76,7 +76,7 @@ class CmacFaithful(FusionHead):
     """
 
     centres = False
-    needs = frozenset(Field)
+    needs = ENCODED
     Options = PublishedAttentionOptions
     batch_independent = False
     loss_floor = pair_loss_floor(classes=3)

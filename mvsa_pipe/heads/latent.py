@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field, mean_over_tokens
+from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field, mean_over_tokens
 from mvsa_pipe.heads.attention import (
     Attention,
     AttentionBlock,
@@ -111,7 +111,7 @@ class Latent(nn.Module):
 class LatentHead(FusionHead):
     """What ``self-attention`` and ``dual-attention`` share: two latents at the chosen level."""
 
-    needs = frozenset(Field)
+    needs = ENCODED
     Options = LevelOptions
 
     def __init__(self, sizes: FeatureSizes, options: LevelOptions) -> None:

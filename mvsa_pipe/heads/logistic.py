@@ -6,8 +6,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvsa_pipe.features import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.base import HeadOptions
-from mvsa_pipe.heads.solving import ABSENT, JointHead, present_classes, spread, weight_a_class
+from mvsa_pipe.heads.solving import (
+    ABSENT,
+    JointHead,
+    SolvingOptions,
+    beside,
+    present_classes,
+    spread,
+    weight_a_class,
+)
 
 # lbfgs stops by its tolerance long before; a warning of no convergence would be an error
 _MAX_ITERATIONS = 20_000
@@ -18,7 +25,8 @@ class Logistic(JointHead):
 
     ``solve`` fits it on standardised features and folds the standardisation into the map: with
     ``W'`` and ``b'`` fitted on ``(x - mean) / std``, ``W = W' / std`` and ``b = b' - W mean``.
-    Trained by gradient steps it is the same map without standardisation.
+    Trained by gradient steps it is the same map without standardisation. With ``terms`` their
+    tf-idf ``t`` has a map of its own, ``softmax(W [F_T; F_I] + U t + b)``; it is not standardised.
 
     Source:
         scikit-learn's ``LogisticRegression`` with L2 penalty.
@@ -28,16 +36,19 @@ class Logistic(JointHead):
     """
 
     strengths = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0)
+    grows = ("of_terms",)
     seeded = False
 
-    def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
+    def __init__(self, sizes: FeatureSizes, options: SolvingOptions) -> None:
         super().__init__(sizes, options)
         self.linear = nn.Linear(self.width, sizes.classes)
+        if self.terms is not None:
+            self.of_terms = nn.Parameter(torch.zeros(0, sizes.classes))
 
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
-        """Logits from both pooled vectors."""
+        """Logits from both pooled vectors, and from terms where there are any."""
         logits: Tensor = self.linear(self.inputs(batch))
-        return logits
+        return logits if self.terms is None else logits + self.terms(batch) @ self.of_terms
 
     def solve(
         self,
@@ -55,7 +66,7 @@ class Logistic(JointHead):
             class_weights: How much a post of each class counts.
 
         Raises:
-            DataError: All training posts have the same class.
+            DataError: All training posts have the same class, or terms are asked of no words.
         """
         # only a run that asks for this head pays for the import
         from sklearn.linear_model import LogisticRegression
@@ -65,6 +76,9 @@ class Logistic(JointHead):
         present = present_classes(labels, "Logistic regression")
         inputs = self.inputs(train).detach().cpu().double().numpy()
         mean, std = spread(inputs)
+        x = (inputs - mean) / std
+        if self.terms is not None:
+            x = beside(x, self.terms.learn(train, variance=float(self.width)))
         model = LogisticRegression(
             C=strength,
             class_weight=weight_a_class(present, class_weights),
@@ -72,9 +86,13 @@ class Logistic(JointHead):
         )
         # BLAS threads gain nothing at this size, and lose much on a busy machine
         with threadpool_limits(1):
-            model.fit((inputs - mean) / std, labels)
+            model.fit(x, labels)
         weight, bias = _one_row_a_class(model.coef_, model.intercept_)
-        weight = weight / std
+        if self.terms is not None:
+            of_terms = np.zeros((x.shape[1] - self.width, self.sizes.classes))
+            of_terms[:, present] = weight[:, self.width :].T
+            self.assign("of_terms", of_terms)
+        weight = weight[:, : self.width] / std
         self._assign(present, weight, bias - weight @ mean)
 
     @torch.no_grad()

@@ -1,23 +1,52 @@
 """What heads with a solver of scikit-learn share: their inputs, classes and weights."""
 
+from dataclasses import dataclass
+from typing import Annotated, Any
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.features import FeatureBatch, Field
+from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import SolvableHead
+from mvsa_pipe.heads.options import HeadOptions, Range
+from mvsa_pipe.heads.terms import Terms
 
 # A class that no training post has shall get no probability to speak of, yet a finite logit. The
 # logits of the others are centred, so that the largest is at least 0.
 ABSENT = -30.0
 
 
+@dataclass(frozen=True)
+class SolvingOptions(HeadOptions):
+    """Options of heads that a solver sets.
+
+    Attributes:
+        terms: The most frequent words and pairs of words that are read too, as tf-idf; 0 for none.
+    """
+
+    terms: Annotated[int, Range(least=0.0, below=100_001.0)] = 0
+
+
 class JointHead(SolvableHead):
-    """A solved head over both pooled vectors side by side, ``x = [F_T; F_I]``."""
+    """A solved head over both pooled vectors side by side, ``x = [F_T; F_I]``.
+
+    With ``terms`` it reads tf-idf of the text too.
+
+    Attributes:
+        terms: Where the words are counted; ``None`` for a head that reads none.
+    """
 
     needs = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
+    Options = SolvingOptions
+
+    def __init__(self, sizes: FeatureSizes, options: SolvingOptions) -> None:
+        super().__init__(sizes, options)
+        self.terms = Terms(options.terms) if options.terms else None
+        if self.terms is not None:
+            self.needs = self.needs | {Field.TEXTS}
 
     def inputs(self, batch: FeatureBatch) -> Float[Tensor, "B D"]:
         """Both pooled vectors side by side."""
@@ -27,8 +56,15 @@ class JointHead(SolvableHead):
 
     @property
     def width(self) -> int:
-        """``D``, the width of the inputs."""
+        """``D``, the width of the pooled vectors."""
         return self.sizes.text_width + self.sizes.image_width
+
+
+def beside(dense: Float[np.ndarray, "B D"], rows: Any) -> Any:  # noqa: ANN401  # scipy has no types
+    """A sparse matrix ``[B, D + V]`` of pooled vectors and terms."""
+    from scipy import sparse
+
+    return sparse.hstack([sparse.csr_matrix(dense), rows], format="csr")
 
 
 def present_classes(labels: Int[np.ndarray, " B"], what: str) -> Int[np.ndarray, " K"]:

@@ -10,8 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvsa_pipe.features import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.options import HeadOptions, Range
-from mvsa_pipe.heads.solving import ABSENT, JointHead, present_classes, spread, weight_a_class
+from mvsa_pipe.heads.options import Range
+from mvsa_pipe.heads.solving import (
+    ABSENT,
+    JointHead,
+    SolvingOptions,
+    present_classes,
+    spread,
+    weight_a_class,
+)
 
 # Parts that the training posts are cut into to see margins of posts that were not trained on.
 _FOLDS = 3
@@ -21,12 +28,13 @@ _HALVINGS = 30
 
 
 @dataclass(frozen=True)
-class SvmOptions(HeadOptions):
+class SvmOptions(SolvingOptions):
     """Options of the support vector machines.
 
     Attributes:
         gamma: How fast the kernel falls, in units of one over the number of features, which is
-            scikit-learn's ``scale``; less was better on validation posts of MVSA-Single.
+            scikit-learn's ``scale``; less was better on validation posts of MVSA-Single. Terms
+            count as another such number of features, as they vary as much.
     """
 
     gamma: Annotated[float, Range(least=1e-4)] = 0.3
@@ -40,7 +48,9 @@ class Svm(JointHead):
     ``t/K Σ_b f_ab(x)``: as if every margin were the log-odds of its pair, up to one factor ``t``.
     ``t`` makes probabilities of margins; it is the most likely one for margins of training posts
     that were left out in turn. Sums over pairs are folded into one weight a support vector and
-    class, which with the support vectors themselves is all that is kept.
+    class, which with the support vectors themselves is all that is kept. With ``terms`` the square
+    of the distance is the sum of two: between pooled vectors and between tf-idf, which is kept of
+    support vectors as its entries alone.
 
     Source:
         scikit-learn's ``SVC`` with an RBF kernel.
@@ -52,22 +62,40 @@ class Svm(JointHead):
 
     Options = SvmOptions
     strengths = (1.0, 3.0, 10.0, 30.0)
-    grows = ("support", "dual")
+    grows = ("support", "dual", "term_posts", "term_places", "term_values")
     seeded = False
 
     def __init__(self, sizes: FeatureSizes, options: SvmOptions) -> None:
         super().__init__(sizes, options)
-        self.gamma = options.gamma / self.width
+        self.gamma = options.gamma / (self.width * (1 if self.terms is None else 2))
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("std", torch.ones(self.width))
         self.support = nn.Parameter(torch.zeros(0, self.width))
         self.dual = nn.Parameter(torch.zeros(0, sizes.classes))
         self.bias = nn.Parameter(torch.zeros(sizes.classes))
+        if self.terms is not None:
+            self.register_buffer("term_posts", torch.zeros(0, dtype=torch.int64))
+            self.register_buffer("term_places", torch.zeros(0, dtype=torch.int64))
+            self.register_buffer("term_values", torch.zeros(0))
 
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits from the kernel between posts and support vectors."""
         x = (self.inputs(batch) - self.get_buffer("mean")) / self.get_buffer("std")
-        return gaussian_kernel(x, self.support, self.gamma) @ self.dual + self.bias
+        squares = squared_distances(x, self.support)
+        if self.terms is not None:
+            squares = squares + self._apart(self.terms(batch))
+        return torch.exp(-self.gamma * squares) @ self.dual + self.bias
+
+    def _apart(self, terms: Float[Tensor, "B V"]) -> Float[Tensor, "B S"]:
+        """Squared distances between the terms of posts and of support vectors."""
+        posts, places = self.get_buffer("term_posts"), self.get_buffer("term_places")
+        values, count = self.get_buffer("term_values"), len(self.support)
+        sparse = torch.sparse_coo_tensor(
+            torch.stack([posts, places]), values, (count, terms.shape[1]), check_invariants=True
+        )
+        squares = values.new_zeros(count).index_add(0, posts, values * values)
+        products = torch.sparse.mm(sparse, terms.T).T
+        return _squares(terms, squares, products)
 
     def solve(
         self,
@@ -85,7 +113,7 @@ class Svm(JointHead):
             class_weights: How much a post of each class counts.
 
         Raises:
-            DataError: All training posts have the same class.
+            DataError: All training posts have the same class, or terms are asked of no words.
         """
         # only a run that asks for this head pays for the import
         from sklearn.svm import SVC
@@ -99,7 +127,11 @@ class Svm(JointHead):
         x = ((inputs - torch.from_numpy(mean)) / torch.from_numpy(std)).float()
         # BLAS threads gain nothing at this size, and lose much on a busy machine
         with threadpool_limits(1):
-            kernel = gaussian_kernel(x, x, self.gamma).double().numpy()
+            squares = squared_distances(x, x)
+            if self.terms is not None:
+                rows = self.terms.learn(train, variance=float(self.width))
+                squares += _sparse_squares(rows)
+            kernel = torch.exp(-self.gamma * squares).double().numpy()
             model = SVC(
                 C=strength,
                 kernel="precomputed",
@@ -112,6 +144,11 @@ class Svm(JointHead):
         self.assign("mean", mean)
         self.assign("std", std)
         self.assign("support", x[torch.from_numpy(model.support_).long()])
+        if self.terms is not None:
+            kept = rows[model.support_].tocoo()
+            self.assign("term_posts", kept.row)
+            self.assign("term_places", kept.col)
+            self.assign("term_values", kept.data)
         every = np.zeros((len(dual), self.sizes.classes))
         every[:, present] = scale * dual
         self.assign("dual", every)
@@ -120,13 +157,25 @@ class Svm(JointHead):
         self.assign("bias", shift)
 
 
-def gaussian_kernel(
-    x: Float[Tensor, "B D"], support: Float[Tensor, "S D"], gamma: float
+def squared_distances(
+    x: Float[Tensor, "B D"], support: Float[Tensor, "S D"]
 ) -> Float[Tensor, "B S"]:
-    """``exp(-γ |x - s|²)`` for every pair."""
+    """``|x - s|²`` for every pair."""
     # not torch.cdist, which computes otherwise for few rows than for many
-    squares = (x * x).sum(1)[:, None] + (support * support).sum(1) - 2.0 * (x @ support.T)
-    return torch.exp(-gamma * squares.clamp(min=0.0))
+    return _squares(x, (support * support).sum(1), x @ support.T)
+
+
+def _squares(
+    x: Float[Tensor, "B D"], squares: Float[Tensor, " S"], products: Float[Tensor, "B S"]
+) -> Float[Tensor, "B S"]:
+    return ((x * x).sum(1)[:, None] + squares - 2.0 * products).clamp(min=0.0)
+
+
+def _sparse_squares(rows: Any) -> Float[Tensor, "B B"]:  # noqa: ANN401  # scipy has no types
+    """``|t - s|²`` for every pair of rows of a sparse matrix."""
+    lengths = torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    products = torch.from_numpy((rows @ rows.T).toarray())
+    return (lengths[:, None] + lengths - 2.0 * products).clamp(min=0.0)
 
 
 def _pair_signs(classes: int) -> Float[np.ndarray, "Q K"]:

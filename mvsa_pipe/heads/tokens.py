@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Projection
 from mvsa_pipe.heads.options import ProjectionOptions
@@ -33,7 +33,7 @@ class Projected:
 class TokenHead(FusionHead):
     """Base of heads that read all four features, each through a projection of its own."""
 
-    needs = frozenset(Field)
+    needs = ENCODED
     Options = ProjectionOptions
 
     def __init__(self, sizes: FeatureSizes, options: ProjectionOptions) -> None:

@@ -85,7 +85,7 @@ def evaluate(
         usable = [i for i in chosen.ids if i not in features.faults]
         if not usable:
             raise UnreadablePostsError(features.faults, posts.storage.root)
-        probabilities = head_probabilities(run, head, features.files, usable, options.device)
+        probabilities = head_probabilities(run, head, features.files, posts, usable, options.device)
     labels = {post.id: post.label or "" for post in posts.posts}
     truth = [labels[i] for i in usable]
     classes = list(posts.classes)

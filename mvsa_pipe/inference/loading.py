@@ -58,14 +58,25 @@ def head_probabilities(
     run: Run,
     head: FusionHead,
     files: Mapping[Modality, Sequence[FeatureFile]],
+    posts: PostSet,
     ids: Sequence[str],
     device: str,
 ) -> NDArray[np.float32]:
-    """Probabilities of a head for some cached posts ``[N, C]``, in their order."""
+    """Probabilities of a head for some cached posts ``[N, C]``, in their order.
+
+    Args:
+        run: The run.
+        head: Its head.
+        files: Caches of the posts as they are now.
+        posts: The posts, among others.
+        ids: Which of them.
+        device: Where to compute.
+    """
     where = resolve_device(device)
     grid = int(run.config["image_grid"])
     mix = LayerMix(run.config.get("layer_mix", LayerMix.LAST))  # runs of 0.1 do not say
     features = load_features(files, ids, head.needs, head.sizes.classes, grid, mix).to(where)
+    features = features.with_texts({post.id: post.text for post in posts.posts})
     return predict_probabilities(head, features, torch.arange(len(ids), device=where))
 
 

@@ -105,7 +105,7 @@ def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progr
         ids = [post_id for post_id in _ids(readable) if post_id not in faults]
         if not ids:
             return Answer([], faults, classes)
-        probabilities = head_probabilities(run, head, features.files, ids, options.device)
+        probabilities = head_probabilities(run, head, features.files, posts, ids, options.device)
     labels = {post.id: post.label or "" for post in posts.posts}
     rows = predictions_of(ids, [""] * len(ids), [labels[i] for i in ids], probabilities, classes)
     return Answer(rows, faults, classes)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 import torch
 
@@ -146,23 +147,40 @@ def _alike(courses: Sequence[Course]) -> list[tuple[StackShape | None, list[int]
     return list(groups.items())
 
 
-def stack_shape(course: Course) -> StackShape | None:
-    """The shape of stacks that a run can be part of; ``None`` for a run that must train alone.
+class Alone(StrEnum):
+    """Why a run cannot share a stack, as a sentence about its head goes on."""
 
-    Alone train: heads that a solver sets; heads whose predictions depend on padding; heads behind a
-    mixing of layers; heads that draw masks of the length of a text, as a stack pads texts to the
-    longest of all its runs. On a CPU all heads that read tokens do, too: their operations are large
-    enough to fill a core, and a stack of them gains nothing (``benchmarks/stacking.py``).
+    SOLVED = "set by a solver"
+    PADDING = "whose predictions depend on their batch"
+    LAYERS = "behind a mixing of layers"
+    TOKENS = "that read tokens, of which each fills a core of a CPU"
+    MASKS = "with dropout as long as a text"
+
+
+def why_alone(head: FusionHead, material: Material) -> Alone | None:
+    """Why runs of a head train one by one; ``None`` for those that can share a stack.
+
+    A stack pads texts to the longest of all its runs, which would change what a head computes whose
+    predictions depend on padding, or whose masks are as long as a text. Heads that read tokens are
+    kept out on a CPU alone: their operations are large enough to fill a core, and a stack of them
+    gains nothing (``benchmarks/stacking.py``).
     """
+    if isinstance(head, SolvableHead):
+        return Alone.SOLVED
+    if not head.batch_independent:
+        return Alone.PADDING
+    if head.sizes.text_layers or head.sizes.image_layers:
+        return Alone.LAYERS
+    if next(head.parameters()).device.type == "cpu" and head.needs & HIDDEN:
+        return Alone.TOKENS
+    return Alone.MASKS if _masks(head, material) is None else None
+
+
+def stack_shape(course: Course) -> StackShape | None:
+    """The shape of stacks that a run can be part of; ``None`` for one that ``why_alone`` names."""
     head, material = course.head, course.material
     device = next(head.parameters()).device
-    if isinstance(head, SolvableHead) or not head.batch_independent:
-        return None
-    if head.sizes.text_layers or head.sizes.image_layers:
-        return None
-    if device.type == "cpu" and head.needs & HIDDEN:
-        return None
-    masks = _masks(course)
+    masks = None if why_alone(head, material) else _masks(head, material)
     if masks is None:
         return None
     shapes = tuple((name, tuple(value.shape)) for name, value in head.named_parameters())
@@ -170,10 +188,10 @@ def stack_shape(course: Course) -> StackShape | None:
     return StackShape(id(material.features), shapes, masks, precision, device)
 
 
-def _masks(course: Course) -> tuple[Mask, ...] | None:
+def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
     """The masks of one step; ``None`` if they depend on how long its texts are."""
-    head, features = course.head, course.material.features
-    ends = torch.zeros(2, dtype=torch.int64, device=course.material.train.device)
+    features = material.features
+    ends = torch.zeros(2, dtype=torch.int64, device=material.train.device)
     counts = features.token_counts
     if Field.TEXT_HIDDEN in head.needs and counts is not None:
         ends = torch.stack([counts.argmin(), counts.argmax()])

@@ -141,7 +141,7 @@ class Stack:
         def forward(
             weights: dict[str, Tensor],
             buffers: dict[str, Tensor],
-            features: dict[str, Tensor],
+            features: dict[str, Any],
             masks: list[Tensor],
         ) -> Tensor:
             handed = iter(masks)

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS, is_faithful
 from mvsa_pipe.heads.base import SolvableHead
 
@@ -62,7 +62,7 @@ def test_logits_are_finite_for_any_sizes(
 @every_head_and_input
 def test_half_precision_features_are_read_in_the_precision_of_the_weights(variant: Variant):
     batch = variant.batch()
-    halves = {field.value: getattr(batch, field.value).half() for field in Field}
+    halves = {field.value: getattr(batch, field.value).half() for field in ENCODED}
     logits = variant.build_ready()(replace(batch, **halves))
     assert logits.dtype == torch.float32
     assert logits.isfinite().all()
@@ -163,7 +163,7 @@ def test_reads_only_what_it_needs(variant: Variant, blank: str):
     head = variant.build_ready()
     batch = variant.batch()
     values = {}
-    for field in set(Field) - head.needs:
+    for field in ENCODED - head.needs:
         value = getattr(batch, field.value)
         values[field.value] = None if blank == "absent" else torch.full_like(value, math.nan)
     if blank == "absent" and Field.TEXT_HIDDEN not in head.needs:
@@ -249,7 +249,7 @@ def test_docstring_names_source_and_differences(variant: Variant):
     kind = HEADS.load(variant.name)
     assert "Source:" in kind.__doc__
     assert "Differs from source:" in kind.__doc__
-    assert kind.needs <= set(Field)
+    assert kind.needs <= set(ENCODED)
 
 
 def test_faithful_heads_are_told_apart():

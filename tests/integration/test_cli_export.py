@@ -143,6 +143,17 @@ def test_heads_that_are_solved_and_heads_that_read_a_grid(mvsa, head):
         assert [file["fault"] for file in json.loads(result.stdout)["onnx"]] == ["", ""]
 
 
+def test_a_head_that_counts_words_is_exported_without_graphs(mvsa):
+    words = ["fit", "--head", "logistic", "--set", "terms=300", "--name", "words"]
+    assert mvsa(*words).exit_code == 0
+    result = export(mvsa, "--json", run="words", onnx=True)
+    faults = [file["fault"] for file in json.loads(result.stdout)["onnx"]]
+    assert all("counts words" in fault for fault in faults)
+    ids, _, shares = answers(mvsa, "words")
+    found = load_exported("out").predict_proba(*posts_of(ids))
+    assert np.abs(found - shares).max() < 1e-6
+
+
 def test_an_ensemble_is_exported_with_all_its_members(mvsa):
     words = ["fit", "--head", "native-cat", "--epochs", "1", "--seeds", "2", "--ensemble"]
     assert mvsa(*words, "--name", "pair").exit_code == 0

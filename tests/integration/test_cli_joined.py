@@ -49,11 +49,27 @@ def test_a_bench_names_all_backbones_and_finds_its_records_again(mvsa, joined):
     assert "recorded before" not in mvsa("bench", *words).output
 
 
+def test_a_bench_compares_pairs_in_one_table(mvsa, joined):
+    names = joined[1].replace("+", ",")
+    words = ["bench", "--head", "text", "--head", "native-cat", "--seeds", "2", "--epochs", "1"]
+    made = mvsa(*words, "--text", names)
+    assert made.exit_code == 0, made.output
+    for name in names.split(","):
+        assert made.stdout.count(name) == 2  # one a head
+    record = json.loads(mvsa(*words, "--text", names, "--json").stdout)
+    assert [row["pair"] for row in record["rows"]] == [n for n in names.split(",") for _ in "12"]
+    assert len(record["pairs"]) == 2
+    assert "recorded before" in mvsa(*words, "--text", names.split(",")[0]).output
+
+
 def test_names_that_cannot_be_joined_lose_nothing(refused, joined):
     words = ["fit", "--head", "basic"]
     assert "tiny-image twice" in refused(*words, "--image", "tiny-image+tiny-image")
     assert "the same cache twice" in refused(*words, *joined[:1], f"{joined[1]}+tiny-text")
     assert "Expected resnet50" in refused(*words, "--image", "tiny-image+resnet50")
+    assert "mvsa bench compares them" in refused(*words, "--image", "tiny-image,resnet50")
+    words = ["bench", "--head", "basic"]
+    assert "Expected resnet50" in refused(*words, "--image", "tiny-image,resnet50")
 
 
 @pytest.fixture

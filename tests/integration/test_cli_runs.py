@@ -132,6 +132,30 @@ def test_solved_heads_are_runs_like_others(mvsa, head):
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("head", ["logistic", "svm", "boosting"])
+def test_runs_that_count_words_answer_again_as_they_did(mvsa, head):
+    result = mvsa("fit", "--head", head, "--set", "terms=300", "--name", "words")
+    assert result.exit_code == 0, result.output
+    metrics = json.loads(Path("runs/words/metrics.json").read_text())
+    for part in ("val", "test"):
+        record = json.loads(mvsa("evaluate", "runs/words", "--split", part, "--json").stdout)
+        assert record["scores"] == metrics["scores"][part]
+    assert mvsa("compare", "runs/words", "runs/both").exit_code == 0
+    result = mvsa("predict", "runs/words", "--text", "never seen", "--image", "data/data/1.jpg")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("place")
+def test_a_bench_compares_terms_on_splits_of_their_own(mvsa):
+    words = ["bench", "--head", "logistic", "--seeds", "2", "--resplit", "--json"]
+    record = json.loads(mvsa(*words, "--vary", "terms=0,300").stdout)
+    assert [row["setting"] for row in record["rows"]] == ["terms=0", "terms=300"]
+    sizes = [run["parameters"] for run in record["runs"]]
+    assert sizes[0] == sizes[1] < min(sizes[2:])
+    assert len({run["protocol"] for run in record["runs"]}) == 2
+
+
+@pytest.mark.usefixtures("place")
 def test_bench_prints_a_table_and_keeps_its_records(mvsa):
     words = ["--head", "text", "--head", "native-cat", "--seeds", "2", "--epochs", "1"]
     result = mvsa("bench", *words)

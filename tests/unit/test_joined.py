@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError, ConfigError
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.joined import JoinedFeatures, join_batches, load_features
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import load_resident
@@ -50,7 +50,7 @@ def files(tmp_path):
     return found
 
 
-def load(files, ids=IDS, needs=tuple(Field), grid=0):
+def load(files, ids=IDS, needs=tuple(ENCODED), grid=0):
     return load_features(files, ids, needs, 3, grid)
 
 
@@ -73,7 +73,7 @@ def test_one_backbone_a_modality_is_read_as_ever(files):
 
 def test_a_modality_of_one_backbone_is_untouched_beside_a_joined_one(files):
     posts = torch.tensor([4, 0])
-    batch = load({TEXT: files[TEXT], IMAGE: files[IMAGE][:1]}).batch(posts, list(Field))
+    batch = load({TEXT: files[TEXT], IMAGE: files[IMAGE][:1]}).batch(posts, list(ENCODED))
     own = alone(files, IMAGE, 0, posts)
     assert torch.equal(batch.image_pooled, own.image_pooled)
     assert torch.equal(batch.image_hidden, own.image_hidden)
@@ -95,7 +95,7 @@ def needs_of(modality):
 
 def test_every_number_stands_in_its_place(files):
     posts = torch.tensor([5, 2, 3])
-    batch = load(files).batch(posts, list(Field))
+    batch = load(files).batch(posts, list(ENCODED))
     for modality in Modality:
         first, second = (alone(files, modality, n, posts) for n in (0, 1))
         name = f"{modality}_pooled"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.errors import CacheError, ConfigError
-from mvsa_pipe.features import Field
+from mvsa_pipe.features import ENCODED, Field
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.resident import RaggedText, grid_tokens, load_resident, to_grid
@@ -41,11 +41,11 @@ def test_ragged_batches_are_naive_padding(lengths, chosen):
 
 def test_features_follow_the_order_of_ids(files):
     ids = list(files[Modality.TEXT].header.ids)[:9][::-1]
-    features = load_resident(files, ids, list(Field), 3)
+    features = load_resident(files, ids, list(ENCODED), 3)
     assert features.post_ids == tuple(ids)
     assert len(features) == 9
     for row, post_id in enumerate(ids):
-        batch = features.batch(torch.tensor([row]), list(Field))
+        batch = features.batch(torch.tensor([row]), list(ENCODED))
         for modality, name in ((Modality.TEXT, "text"), (Modality.IMAGE, "image")):
             at = np.array([files[modality].rows[post_id]])
             pooled = torch.from_numpy(files[modality].pooled(at))
@@ -66,7 +66,7 @@ def test_a_batch_holds_only_what_was_declared(files):
 
 
 def test_what_is_held_is_counted(files):
-    features = load_resident(files, files[Modality.TEXT].header.ids[:4], list(Field), 3)
+    features = load_resident(files, files[Modality.TEXT].header.ids[:4], list(ENCODED), 3)
     tensors = [
         features.text_hidden.states,
         features.text_pooled,

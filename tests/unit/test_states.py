@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mvsa_pipe import states
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
-from mvsa_pipe.features import FeatureSizes, Field
+from mvsa_pipe.features import ENCODED, FeatureSizes, Field
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.joined import load_features
 from mvsa_pipe.layers import LayerMix
@@ -63,10 +63,10 @@ def test_a_cache_of_the_last_layer_is_read_as_ever(tmp_path, mix):
 
 def test_heads_are_handed_all_layers_of_a_token_in_turn(tmp_path):
     files = {m: (cache(tmp_path, m, 3),) for m in Modality}
-    features = load_features(files, IDS, list(Field), 3, mix=LayerMix.LEARNED)
+    features = load_features(files, IDS, list(ENCODED), 3, mix=LayerMix.LEARNED)
     layers = ((3, WIDTH),)
     assert features.sizes == FeatureSizes(WIDTH, WIDTH, TOKENS, 3, layers, layers)
-    batch = features.batch(torch.tensor([2]), list(Field))
+    batch = features.batch(torch.tensor([2]), list(ENCODED))
     for modality, (file,) in files.items():
         hidden = getattr(batch, f"{modality}_hidden")[0]
         raw = torch.from_numpy(file.hidden(np.array([2]))[0]).reshape(-1, 3, WIDTH)
@@ -81,21 +81,21 @@ def raw_text(files):
 @pytest.mark.parametrize("mix", [LayerMix.LAST, LayerMix.MEAN])
 def test_mixed_layers_leave_heads_nothing_to_mix(tmp_path, mix):
     files = {m: (cache(tmp_path, m, 3),) for m in Modality}
-    sizes = load_features(files, IDS, list(Field), 3, mix=mix).sizes
+    sizes = load_features(files, IDS, list(ENCODED), 3, mix=mix).sizes
     assert sizes == FeatureSizes(WIDTH, WIDTH, TOKENS, 3)
 
 
 def test_joined_backbones_may_differ_in_layers(tmp_path):
     """A head over them sees the mean of each one's own layers, as scores are zero at first."""
     files = {m: tuple(cache(tmp_path, m, n, f"of {n}") for n in (1, 3)) for m in Modality}
-    features = load_features(files, IDS, list(Field), 3, mix=LayerMix.LEARNED)
+    features = load_features(files, IDS, list(ENCODED), 3, mix=LayerMix.LEARNED)
     assert features.sizes.text_layers == ((1, WIDTH), (3, WIDTH))
     assert features.sizes.image_tokens == 2 * TOKENS
     posts = torch.tensor([4, 1])
     head = build_head("hstec", features.sizes, 0)
-    mixed = head.mixing(features.batch(posts, list(Field)))
-    averaged = load_features(files, IDS, list(Field), 3, mix=LayerMix.MEAN)
-    plain = averaged.batch(posts, list(Field))
+    mixed = head.mixing(features.batch(posts, list(ENCODED)))
+    averaged = load_features(files, IDS, list(ENCODED), 3, mix=LayerMix.MEAN)
+    plain = averaged.batch(posts, list(ENCODED))
     assert torch.equal(mixed.text_mask, plain.text_mask)
     for name in ("text_hidden", "image_hidden"):
         found, wanted = getattr(mixed, name), getattr(plain, name).float()

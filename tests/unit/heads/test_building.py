@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mvsa_pipe.errors import ConfigError, UnknownNameError
-from mvsa_pipe.features import FeatureSizes, Field
+from mvsa_pipe.features import ENCODED, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.latent import Level, LevelOptions
@@ -57,7 +57,7 @@ def test_unknown_option_names_the_near_ones():
 
 def test_head_without_options_says_so():
     with pytest.raises(ConfigError, match="it has no options"):
-        build_head("logistic", SIZES, 0, {"width": 3})
+        parse_options("text", HeadOptions, {"width": 3})
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_pooled_level_needs_no_hidden_states():
     token, pooled = (
         build_head("dual-attention", SIZES, 0, {"level": level}) for level in ("token", "pooled")
     )
-    assert token.needs == set(Field)
+    assert token.needs == set(ENCODED)
     assert pooled.needs == {Field.TEXT_POOLED, Field.IMAGE_POOLED}
-    assert type(pooled).needs == set(Field)
+    assert type(pooled).needs == set(ENCODED)
 
 
 def test_dropout_replays_neither_the_weights_nor_another_seed():

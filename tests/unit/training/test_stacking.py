@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training_support import OPTIONS, make_material
+from training_support import CLASSES, OPTIONS, TOKENS, WIDTH, make_material, with_features
 
-from mvsa_pipe.features import HIDDEN
+from mvsa_pipe.features import HIDDEN, FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import SolvableHead
 from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.joined import JoinedFeatures
+from mvsa_pipe.modality import Modality
 from mvsa_pipe.training import fitting
 from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.fitting import Plan, fit_head, fit_heads, stack_shape
@@ -60,6 +62,38 @@ def test_a_run_in_a_stack_is_the_run_alone(name):
         assert torch.equal(one.argmax(1), other.argmax(1))
         assert stacked.best == alone.best
         assert stacked.steps == alone.steps
+
+
+@pytest.mark.usefixtures("stacked_everywhere")
+@pytest.mark.parametrize("name", ["native-cat", "dual-attention", "cmac", "bottleneck"])
+def test_runs_over_joined_backbones_are_stacked_alike(name):
+    """Two backbones a modality, of which each has tokens and widths of its own."""
+    first = make_material()
+    second = with_features(
+        first,
+        **{
+            field: 3.0 - 2.0 * getattr(first.features, field)[..., :5]
+            for field in ("text_pooled", "image_pooled", "image_hidden")
+        },
+    ).features
+    ragged = first.features.text_hidden
+    second = replace(
+        second,
+        sizes=replace(second.sizes, text_width=5, image_width=5),
+        text_hidden=replace(ragged, states=ragged.states[:, :5] ** 2),
+    )
+    sources = dict.fromkeys(Modality, (first.features, second))
+    sizes = FeatureSizes(WIDTH + 5, WIDTH + 5, 2 * TOKENS, len(CLASSES))
+    joined = JoinedFeatures(first.features.post_ids, sizes, sources=sources)
+    material = replace(first, features=joined)
+    plans = plans_of(name, material)
+    head = build_head(name, sizes, 0, small(name))
+    assert stack_shape(Course(head, material, OPTIONS)) is not None
+    for plan, stacked in zip(plans, fit_heads(name, plans), strict=True):
+        alone = fit_head(name, plan.head_options, material, plan.training)
+        one, other = (predict_logits(run.head, joined, material.val) for run in (alone, stacked))
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        assert stacked.best == alone.best
 
 
 @pytest.mark.usefixtures("stacked_everywhere")

@@ -8,7 +8,7 @@ from training_support import CLASSES, OPTIONS, make_material
 
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.training.step import make_trainer
+from mvsa_pipe.training.step import Rates, learning_rate_factor, make_trainer, scale_down
 
 CPU = torch.device("cpu")
 WEIGHTS = torch.tensor([3.0, 1.0, 0.5])
@@ -59,12 +59,51 @@ def test_every_group_moves_at_its_own_rate(material, head):
         ],
     )
     before = [first.detach().clone(), rest[-1].detach().clone()]
-    factor = trainer.schedule.get_last_lr()[0] / 1e-2
+    factor = trainer.optimizer.param_groups[0]["lr"] / 1e-2
     trainer.step(*batch_of(material, head, material.train))
     pairs = zip((first, rest[-1]), before, strict=True)
     moved = [float((now - then).detach().abs().max()) for now, then in pairs]
     assert moved[0] == pytest.approx(1e-2 * factor, rel=1e-2)
     assert moved[1] == pytest.approx(1e-4 * factor, rel=1e-2)
+
+
+@pytest.mark.parametrize("norm", [1e-3, 0.7, 1e3])
+def test_gradients_are_scaled_down_to_the_bits_of_torch(norm):
+    draws = torch.Generator().manual_seed(0)
+    shapes = [(64, 48), (64,), (3, 64), (3,)]
+    ours, theirs = ([torch.nn.Parameter(torch.zeros(shape)) for shape in shapes] for _ in "12")
+    for one, other in zip(ours, theirs, strict=True):
+        one.grad = torch.randn(one.shape, generator=draws)
+        other.grad = one.grad.clone()
+    without = torch.nn.Parameter(torch.zeros(2))
+    scale_down([*ours, without], norm)
+    torch.nn.utils.clip_grad_norm_([*theirs, without], norm)
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_rates_are_those_of_torch_and_go_on_from_a_checkpoint():
+    def optimizer():
+        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.3, 7e-4)]
+        return torch.optim.AdamW(groups)
+
+    def factor(step):
+        return learning_rate_factor(step, OPTIONS, 10)
+
+    def rates(of):
+        return [group["lr"] for group in of.param_groups]
+
+    ours, theirs = optimizer(), optimizer()
+    own, schedule = Rates(ours, factor), torch.optim.lr_scheduler.LambdaLR(theirs, factor)
+    for step in range(10):
+        assert rates(ours) == rates(theirs)
+        if step == 4:
+            later = optimizer()
+            again = Rates(later, factor)
+            again.load_state_dict(own.state_dict())
+            assert rates(later) == rates(ours)
+        theirs.step()
+        own.step()
+        schedule.step()
 
 
 def test_gradients_are_scaled_down_over_all_groups_together(material, head):

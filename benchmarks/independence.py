@@ -1,0 +1,83 @@
+"""How far a run in a stack is from the same run alone, for every head: logits and predictions.
+
+Seeds times learning rates of one head are trained together and one by one, on one thread. Heads
+that read tokens are stacked too, as on a GPU; those that no device stacks are trained one by one
+both times, and their record says why.
+"""
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import features
+import torch
+from record import write_record
+
+from mvsa_pipe.devices import cpu_threads
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.training import fitting
+from mvsa_pipe.training.fitting import Plan, fit_head, fit_heads, why_alone
+from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.scoring import predict_logits
+
+POSTS, TEXT, IMAGE, PLACES = 60, 96, 80, 10
+SEEDS, RATES = (0, 1), (5e-4, 2e-3)
+OPTIONS = TrainingOptions(epochs=3, batch_size=16, patience=0, device="cpu")
+
+
+def main() -> None:
+    """Measures a head at a time."""
+    material = features.draw(POSTS, text=TEXT, image=IMAGE, places=PLACES)
+    held, fitting.HIDDEN = fitting.HIDDEN, frozenset()  # lets token heads stack on a CPU
+    try:
+        with cpu_threads(1):
+            results = {row.name: _measure(row.name, material) for row in HEADS}
+    finally:
+        fitting.HIDDEN = held
+    configuration = {
+        "posts": POSTS,
+        "text_width": TEXT,
+        "image_width": IMAGE,
+        "image_tokens": PLACES,
+        "seeds": SEEDS,
+        "learning_rates": RATES,
+        "epochs": OPTIONS.epochs,
+        "batch": OPTIONS.batch_size,
+        "threads": 1,
+    }
+    write_record("independence", configuration, results)
+
+
+def _measure(name: str, material: Material) -> dict[str, Any]:
+    plans = [
+        Plan(material, replace(OPTIONS, seed=seed, learning_rate=rate))
+        for seed, rate in product(SEEDS, RATES)
+    ]
+    reason = why_alone(build_head(name, material.features.sizes, 0), material)
+    together = fit_heads(name, plans, threads=1)
+    alone = [fit_head(name, plan.head_options, material, plan.training) for plan in plans]
+    posts = torch.arange(POSTS)
+    pairs = [
+        tuple(predict_logits(run.head, material.features, posts) for run in both)
+        for both in zip(together, alone, strict=True)
+    ]
+    return {
+        "stacked": reason is None,
+        **({} if reason is None else {"alone_because": reason.value}),
+        "runs": len(plans),
+        "largest_logit_difference": max(float((one - other).abs().max()) for one, other in pairs),
+        "largest_logit": max(float(other.abs().max()) for _, other in pairs),
+        "different_predictions": sum(
+            int((one.argmax(1) != other.argmax(1)).sum()) for one, other in pairs
+        ),
+        "predictions": len(plans) * POSTS,
+        "different_epochs": sum(
+            one.best != other.best for one, other in zip(together, alone, strict=True)
+        ),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,9 @@ from mvsa_pipe.errors import DataError, name_some
 # No text, table or picture of a data set comes near this; an entry that claims more is a zip bomb.
 MAX_ENTRY_BYTES = 2**30
 
+# More than most pictures have.
+_READ_BYTES = 2**18
+
 
 class Storage(ABC):
     """Read-only files under one root, named by ``/``-separated relative paths.
@@ -118,11 +121,21 @@ class FolderStorage(Storage):
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
         try:
-            # Called for every text: without a path object it takes half the time.
-            with open(self.where(name), "rb", buffering=0) as file:  # noqa: PTH123
-                return file.read()
+            return _bytes_of(self.where(name))
         except OSError as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
+
+
+def _bytes_of(path: str) -> bytes:
+    """All of a file; called for every text, where a file object takes twice the time."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(descriptor, _READ_BYTES):
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    finally:
+        os.close(descriptor)
 
 
 def _stamp(path: Path | str) -> tuple[int, ...]:

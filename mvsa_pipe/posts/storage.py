@@ -14,8 +14,9 @@ from mvsa_pipe.errors import DataError, name_some
 # No text, table or picture of a data set comes near this; an entry that claims more is a zip bomb.
 MAX_ENTRY_BYTES = 2**30
 
-# More than most pictures have.
-_READ_BYTES = 2**18
+# What most texts fit into, and then what few pictures do: memory for more would be handed out and
+# taken back for every file.
+_FIRST_BYTES, _MORE_BYTES = 2**12, 2**20
 
 
 class Storage(ABC):
@@ -130,10 +131,10 @@ def _bytes_of(path: str) -> bytes:
     """All of a file; called for every text, where a file object takes twice the time."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pieces = []
-        while piece := os.read(descriptor, _READ_BYTES):
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = os.read(descriptor, _FIRST_BYTES)
+        while piece := os.read(descriptor, _MORE_BYTES if len(data) >= _FIRST_BYTES else 1):
+            data += piece
+        return data
     finally:
         os.close(descriptor)
 

@@ -26,7 +26,10 @@ from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import Silence
 
 BACKBONES = [BackboneOptions("tiny-text", max_tokens=8), BackboneOptions("tiny-image")]
-LAYERED = [BackboneOptions("tiny-text", layers=layers) for layers in (Layers.LAST4, Layers.ALL)]
+LAYERED = [
+    BackboneOptions("tiny-text", max_tokens=8, layers=layers)
+    for layers in (Layers.LAST4, Layers.ALL)
+]
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,26 @@ def test_repair(mvsa) -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("where", ["structure", "copy"])
+def test_repair_of_structure(mvsa, refused, where: str) -> None:
+    path = cache_of("tiny-text")
+    data = path.read_bytes()
+    at = 9 if where == "structure" else data.find(b"mvsa-pipe spare\n") + 200
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    if where == "structure":
+        assert f"mvsa cache repair {path}" in refused("cache", "info", "tiny-text")
+    verified = mvsa("cache", "verify")
+    assert verified.exit_code == 1
+    assert ("damaged" if where == "structure" else "the spare copy") in verified.stdout
+    mended = mvsa("cache", "repair", "tiny-text")
+    assert (mended.exit_code, mended.stdout) == (0, f"{path}: whole\n"), mended.stderr
+    assert "its structure was damaged, and is whole again" in mended.stderr
+    same = path.read_bytes() == data
+    assert same
+    assert mvsa("cache", "verify").exit_code == 0
+
+
+@pytest.mark.usefixtures("workplace")
 def test_repairs_that_cannot_be(refused) -> None:
     path = cache_of("tiny-text")
     assert "No cache is named" in refused("cache", "repair", "nothing")

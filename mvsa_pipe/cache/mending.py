@@ -25,6 +25,31 @@ from mvsa_pipe.errors import CacheError
 ASIDE = "damaged"
 
 
+def has_whole_structure(path: Path) -> bool:
+    """Whether there is nothing that ``restore`` would change.
+
+    Raises:
+        StorageError: A file may not be read.
+    """
+    parts = sorted(parts_folder(path).glob("part-*.h5"))
+    try:
+        listed = not parts or bool(Manifest(parts[0].parent).parts)
+    except CacheError:
+        return False
+    return listed and all(_is_whole(file) for file in (path, *parts) if file.is_file())
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file's structure and the copy agree, or there is no copy to mend it from."""
+    spare = find_spare(path)
+    if spare is not None:
+        return is_current(path, spare)
+    try:
+        return FeatureFile(path).spare_place is None  # it was made before files had one
+    except CacheError:
+        return True
+
+
 def restore(path: Path) -> list[Path]:
     """Gives a cache and its parts their structure back, in place; returns the files changed.
 
@@ -61,19 +86,14 @@ def _list(parts: Sequence[Path]) -> None:
 
 def _restored(path: Path) -> bool:
     """Mends one file's structure, or the copy of it; whether there was something to mend."""
+    if _is_whole(path):
+        return False
     spare = find_spare(path)
     if spare is not None:
-        if is_current(path, spare):
-            return False
         put_back(path, spare)
-        return True
-    try:
+    else:
         file = FeatureFile(path)
-    except CacheError:
-        return False
-    if file.spare_place is None:  # it was made before files had one
-        return False
-    _renew(file, file.spare_place)
+        _renew(file, file.spare_place or 0)
     return True
 
 

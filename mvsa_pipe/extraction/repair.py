@@ -44,8 +44,10 @@ def repair(
     """
     if not path.is_file() and not parts_folder(path).is_dir():
         FeatureFile(path)  # which says what is there instead
-    with exclusive(path):
-        restored = mending.restore(path)
+    restored: list[Path] = []
+    if not mending.has_whole_structure(path):
+        with exclusive(path):
+            restored = mending.restore(path)
     for changed in restored:
         progress.say(f"{changed}: its structure was damaged, and is whole again")
     lost = set(mending.unreadable_parts(path))

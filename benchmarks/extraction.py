@@ -58,7 +58,7 @@ def _measure(
     options = ExtractOptions(cache=cache, precision=precision)
     session = Session.load(backbone, options)
     items, _ = contents_of(posts, backbone.modality)
-    loops = [partial(_bare, session, _ready_batches(session, items, n)) for n in BARE_BATCHES]
+    loops = [partial(_bare, session, ready_batches(session, items, n)) for n in BARE_BATCHES]
     for loop in loops:  # warm
         loop()
     pairs = []
@@ -87,7 +87,7 @@ def _bare(session: Session, batches: list[tuple]) -> None:
             forward.backbone.encode(*batch)
 
 
-def _ready_batches(session: Session, items: list[Content], size: int) -> list[tuple]:
+def ready_batches(session: Session, items: list[Content], size: int) -> list[tuple]:
     """Batches as tensors in memory; texts sorted by length and batched by tokens."""
     backbone = session.forward.backbone
     if isinstance(backbone, ImageBackbone):

@@ -1,5 +1,6 @@
 """Runs every benchmark, one after the other."""
 
+import compiled
 import decode
 import epoch
 import extraction
@@ -19,6 +20,7 @@ BENCHMARKS = (
     text_batches,
     one_pass,
     extraction,
+    compiled,
     epoch,
     memory,
     idle,

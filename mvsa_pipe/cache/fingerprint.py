@@ -11,6 +11,9 @@ from mvsa_pipe.modality import Modality
 
 SCHEMA = 2
 
+# Ends the precision of features whose backbone was compiled: other kernels, other last digits.
+COMPILED_MARK = "+compiled"
+
 
 class StoredDtype(StrEnum):
     """Type of the stored numbers."""
@@ -30,7 +33,7 @@ class Fingerprint:
         preprocessing: What happened before its first layer.
         layers: Which hidden states are kept.
         pooling: How the pooled vector was made.
-        precision: Arithmetic of the forward pass.
+        precision: Arithmetic of the forward pass, and whether it was compiled.
         dtype: Type of the stored numbers.
         schema: Version of the file layout.
     """
@@ -113,4 +116,15 @@ class Fingerprint:
         if self.modality is Modality.TEXT:
             words += ["--pooling", self.pooling]
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]
-        return " ".join([*words, "--precision", self.precision, "--dtype", self.dtype])
+        words += ["--precision", self.arithmetic, "--dtype", self.dtype]
+        return " ".join([*words, "--compile"] if self.compiled else words)
+
+    @property
+    def arithmetic(self) -> str:
+        """The precision alone."""
+        return self.precision.removesuffix(COMPILED_MARK)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the backbone was compiled."""
+        return self.precision.endswith(COMPILED_MARK)

@@ -191,14 +191,17 @@ def stamp_of(file: FileIO) -> Stamp:
 
 def damaged(path: Path, cause: object) -> CacheError:
     """The error for a file that cannot be read as a feature file."""
-    cache, way_out = path, ""
+    cache, whole, way_out = path, path, ""
     if path.parent.suffix == PARTS_SUFFIX:
         whole = path.parent.with_suffix(".h5")
-        if whole.is_file() or not path.is_file():  # without this part, nothing else is left to do
-            cache, way_out = whole, "put that part back, or: "
+        if whole.is_file() or not path.is_file():  # no other part can stand without this one
+            cache = whole
+        if not path.is_file():
+            way_out = "put that part back, or: "
     return CacheError(
         "This cache file is damaged, cut short, or no feature cache",
         where=path,
         found=str(cause).splitlines()[0] if str(cause) else repr(cause),
-        hint=f"{way_out}mvsa cache remove {cache}, then extract again",
+        hint=f"{way_out}mvsa cache repair {whole}; or mvsa cache remove {cache}, then extract "
+        "again",
     )

@@ -1,9 +1,8 @@
 """Makes one cache of rows that lie in many files: copied together, or referred to."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,7 @@ from mvsa_pipe.cache.reading import FeatureFile
 JOIN_BYTES = 8 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where the features of one post lie.
 
     Attributes:

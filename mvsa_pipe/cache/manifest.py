@@ -16,7 +16,7 @@ import xxhash
 from mvsa_pipe.durable import storage_errors, write_bytes
 from mvsa_pipe.errors import CacheError
 
-_NAME = "manifest.jsonl"
+LIST_NAME = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / _NAME
+        self.path = folder / LIST_NAME
         self.parts: list[Part] = []
         self._whole_bytes = 0
         if self.path.is_file():
@@ -68,8 +68,7 @@ class Manifest:
                     "The list of this cache's parts was changed on disk",
                     where=self.path,
                     found=f"line {number + 1} does not match its checksum",
-                    hint="remove that file alone, then extract again: the list is made anew from "
-                    "the parts that are whole",
+                    hint=f"mvsa cache repair {self.folder.with_suffix('.h5')} makes the list anew",
                 )
 
     def append(self, part: Part) -> None:

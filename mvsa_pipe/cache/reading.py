@@ -50,6 +50,7 @@ class FeatureFile:
         header: Everything in it but the features.
         checksums: Of each post's pooled vector and hidden states ``[N, 2]``.
         seal: Checksum over both.
+        spare_place: Where the copy of its structure begins, in bytes; ``None`` without one.
 
     Raises:
         CacheError: It is missing, cut short, damaged, or of another schema.
@@ -67,6 +68,7 @@ class FeatureFile:
             with open_file(path) as raw, h5py.File(raw, "r") as file:
                 self.header, self.checksums = _read_header(file, path)
                 self.seal = self.header.seal(self.checksums)
+                self.spare_place = _spare_place(file)
                 self._sources = {
                     name: _sources(file, path, stamp_of(raw), self.header, name) for name in PARTS
                 }
@@ -119,11 +121,18 @@ class FeatureFile:
             starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
         return self._gather("hidden", rows, starts, lengths, into), bounds_of(lengths)
 
-    def damaged_posts(self, rows_a_time: int = 256) -> list[str]:
-        """Ids of all posts whose bytes no longer match their checksums."""
+    def damaged_posts(
+        self, rows_a_time: int = 256, within: NDArray[np.int64] | None = None
+    ) -> list[str]:
+        """Ids of all posts, or of those in some rows, whose bytes do not match their checksums.
+
+        Raises:
+            CacheError: A part that a row lies in is gone.
+        """
         hit: set[str] = set()
-        for start in range(0, len(self.header.ids), rows_a_time):
-            rows = np.arange(start, min(start + rows_a_time, len(self.header.ids)))
+        every = np.arange(len(self.header.ids)) if within is None else within
+        for start in range(0, len(every), rows_a_time):
+            rows = every[start : start + rows_a_time]
             for read in (self.pooled, self.hidden):
                 try:
                     read(rows)
@@ -236,8 +245,15 @@ def _sources(
     return tuple(found)
 
 
+def _spare_place(file: h5py.File) -> int | None:
+    return int(file["spare"].id.get_offset() or 0) if "spare" in file else None
+
+
 def _texts(values: h5py.Dataset) -> tuple[str, ...]:
-    return tuple(map(_text, values[:].tolist()))
+    found = values[:].tolist()
+    # All in one go, as there may be a million; no text that is filled up with NUL ends with one.
+    texts = b"\0".join(found).decode().split("\0")
+    return tuple(texts) if len(texts) == len(found) else tuple(map(_text, found))
 
 
 def _text(value: bytes) -> str:

@@ -9,6 +9,7 @@ other. Caches above a size limit leave their rows in the parts, behind a file th
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class CacheWriter:
     Attributes:
         path: The cache file.
         quarantine: Posts that could not be read when they were last tried, by id.
-        finished: Content digest of every post in the cache file itself.
+        file: The cache file as it was found, if there was one.
+        finished: Content digest of every post in it.
     """
 
     def __init__(self, path: Path, dataset: str, fingerprint: Fingerprint) -> None:
@@ -65,9 +67,10 @@ class CacheWriter:
         self._fingerprint = fingerprint
         self._manifest = self._listed(parts_folder(path))
         self._places: dict[str, Place] = {}
+        self._committed: dict[str, str] = {}
         self._notes: dict[str, Any] = {}
         self.quarantine: dict[str, Refusal] = {}
-        old = FeatureFile(path) if path.exists() else None
+        self.file = old = FeatureFile(path) if path.exists() else None
         referred: dict[str, list[Segment]] = {}
         for segment in old.header.segments if old is not None else ():
             referred.setdefault(segment.name, []).append(segment)
@@ -88,7 +91,7 @@ class CacheWriter:
         if old is not None and not referred and not self.unfinished:
             shutil.rmtree(self._manifest.folder, ignore_errors=True)  # a kill left them behind
             self._manifest = Manifest(self._manifest.folder)
-            self._places = {}
+            self._places, self._committed = {}, {}
             self._add(old)
 
     def _listed(self, folder: Path) -> Manifest:
@@ -117,7 +120,9 @@ class CacheWriter:
             return
         for segment in referred:
             for row in range(segment.row, segment.row + segment.rows):
-                self._places[source.header.ids[row]] = Place(source, row)
+                post_id = source.header.ids[row]
+                self._places[post_id] = Place(source, row)
+                self._committed[post_id] = source.header.digests[row]
 
     def _opened(self, part: Part) -> FeatureFile:
         path = self._manifest.folder / part.name
@@ -128,15 +133,17 @@ class CacheWriter:
             raise CacheError(
                 "A part of this cache is not the one that was committed",
                 where=source.path,
-                hint=f"mvsa cache remove {source.path}, then extract again",
+                hint=f"mvsa cache repair {self.path}",
             )
         return source
 
     def _add(self, source: FeatureFile) -> None:
         self._require_own(source)
-        for row, post_id in enumerate(source.header.ids):
-            self._places[post_id] = Place(source, row)
-            self.quarantine.pop(post_id, None)
+        ids = source.header.ids
+        self._places.update(zip(ids, map(Place, repeat(source), range(len(ids))), strict=False))
+        self._committed.update(zip(ids, source.header.digests, strict=True))
+        for post_id in self.quarantine.keys() & set(ids):
+            del self.quarantine[post_id]
         self.quarantine |= source.header.refused
 
     def _require_all(self, old: FeatureFile) -> None:
@@ -146,13 +153,13 @@ class CacheWriter:
                 f"This cache refers to {len(lacking):,} posts in parts that are gone",
                 where=parts_folder(self.path),
                 found=f"missing: {name_some(lacking)}",
-                hint=f"mvsa cache remove {self.path}, then extract again",
+                hint=f"mvsa cache repair {self.path}",
             )
 
     @property
     def committed(self) -> dict[str, str]:
         """Content digest of every post whose features are safe on disk."""
-        return {post_id: place.digest for post_id, place in self._places.items()}
+        return dict(self._committed)
 
     @property
     def payload_bytes(self) -> int:
@@ -166,12 +173,13 @@ class CacheWriter:
     @property
     def unfinished(self) -> bool:
         """Whether something waits to be joined into the cache file."""
-        return self.committed != self.finished
+        return self._committed != self.finished
 
     def forget(self, post_ids: Iterable[str]) -> None:
         """Takes some posts for never extracted; the disk changes only when finishing."""
         for post_id in post_ids:
             self._places.pop(post_id, None)
+            self._committed.pop(post_id, None)
 
     def take_in(self, other: FeatureFile) -> None:
         """Adds the posts of another cache of the same fingerprint; they are copied in finishing.

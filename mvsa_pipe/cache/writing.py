@@ -7,7 +7,7 @@ any HDF5 library can read the file.
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.image import SparseImage, lay_out
 from mvsa_pipe.cache.layout import PARTS, Header, Rows, parts_folder
+from mvsa_pipe.cache.spare import Run, runs_beside, spare_bytes, write_spare
 from mvsa_pipe.durable import replacing
 
 
@@ -30,7 +31,7 @@ def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> st
     """
     image, places = lay_out(header)
     checksums = np.zeros((len(header.ids), len(PARTS)), np.uint64)
-    with replacing(path) as temporary, temporary.open("wb", buffering=0) as file:
+    with replacing(path) as temporary, temporary.open("w+b", buffering=0) as file:
         _reserve(file.fileno(), image.size)
         _write_image(file.fileno(), image)
         row = token = 0
@@ -42,7 +43,26 @@ def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> st
             row, token = row + count, token + held
         if row != len(header.ids) or token != header.hidden_shape[0]:
             raise AssertionError("blocks do not add up to the header")
-        return _seal(file.fileno(), places, header, checksums)
+        seal = _seal(file.fileno(), places, header, checksums)
+        write_spare(file, places["spare"], structure_of(image.size, header, places))
+        return seal
+
+
+def structure_of(end: int, header: Header, places: Mapping[str, int]) -> tuple[Run, ...]:
+    """What of a feature file its spare copy holds: all but itself and the features.
+
+    Args:
+        end: The file's bytes.
+        header: What it holds.
+        places: Where ``spare``, ``pooled`` and ``hidden`` begin; of a file that refers to parts
+            ``spare`` alone.
+    """
+    vector = header.width * np.dtype(header.fingerprint.dtype.value).itemsize
+    pooled, features = len(header.ids) * vector, header.payload_bytes
+    lengths = {} if header.segments else {"pooled": pooled, "hidden": features - pooled}
+    # The rest is the structure, once as it is and once more behind the copy's head.
+    lengths["spare"] = (end - sum(lengths.values()) + spare_bytes(0)) // 2
+    return runs_beside(end, [(places[name], length) for name, length in lengths.items()])
 
 
 def write_referring_file(path: Path, header: Header, checksums: NDArray[np.uint64]) -> str:
@@ -52,10 +72,12 @@ def write_referring_file(path: Path, header: Header, checksums: NDArray[np.uint6
         StorageError: The disk refuses.
     """
     image, places = lay_out(header, parts_folder(path).name)
-    with replacing(path) as temporary, temporary.open("wb", buffering=0) as file:
+    with replacing(path) as temporary, temporary.open("w+b", buffering=0) as file:
         _reserve(file.fileno(), image.size)
         _write_image(file.fileno(), image)
-        return _seal(file.fileno(), places, header, checksums)
+        seal = _seal(file.fileno(), places, header, checksums)
+        write_spare(file, places["spare"], structure_of(image.size, header, places))
+        return seal
 
 
 def _write_image(descriptor: int, image: SparseImage) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
 from mvsa_pipe.cache.formats import ExportFormat
+from mvsa_pipe.cache.mending import spare_fault
 from mvsa_pipe.cache.merging import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, progress, show_json, size
@@ -138,7 +139,8 @@ def verify(
 def _faults(path: Path) -> list[str]:
     file = FeatureFile(path)
     try:
-        return [f"post {post_id}" for post_id in file.damaged_posts()]
+        found = [f"post {post_id}" for post_id in file.damaged_posts()]
+        return found or [fault for fault in [spare_fault(file)] if fault]
     except CacheError as error:  # a part of it is gone; others shall be heard of all the same
         return [error.paragraph()]
 
@@ -153,7 +155,10 @@ def repair(
     device: Annotated[str, typer.Option(help="Where to compute.")] = ExtractOptions.device,
     folder: Folder = _FOLDER,
 ) -> None:
-    """Extract again just those posts whose cached bytes were changed on disk."""
+    """Mend what was changed on disk: the file's structure from its copy, posts by extracting them.
+
+    A part or file of which nothing can be read is set aside beside the cache, and made anew.
+    """
     caches = CacheFolder(folder)
     path = caches.locate(name)
     posts = read_posts(data, ReadOptions(name=data_name, require_labels=False))

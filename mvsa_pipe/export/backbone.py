@@ -91,7 +91,7 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
     return RunBackbone(
         backbone,
         replace(options, name=name, weights=None, tuned=None),
-        Precision(fingerprint.precision),
+        Precision(fingerprint.arithmetic),
         fingerprint.dtype,
     )
 

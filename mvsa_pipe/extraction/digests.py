@@ -38,12 +38,12 @@ class DigestMemory:
         known = self._known.get(name)
         if known is None:
             return None
-        stamp, _, digest = known.rpartition(" ")
         try:
-            same = stamp == _line(self._storage.stamp(name))
+            line = _line(self._storage.stamp(name))
         except DataError:
             return None
-        return digest if same else None
+        stamp, _, digest = known.rpartition(" ")
+        return digest if stamp == line else None
 
     def learn(self, name: str, digest: Callable[[bytes], str]) -> str:
         """Reads a file for its digest; safe in several threads.

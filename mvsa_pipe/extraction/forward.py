@@ -27,12 +27,14 @@ class Forward(Generic[BackboneT]):
         device: Where it computes.
         precision: Arithmetic of the matrix products.
         dtype: Type of the numbers handed out.
+        compiled: The backbone's ``encode``, compiled; ``None`` runs it as it is.
     """
 
     backbone: BackboneT
     device: torch.device
     precision: Precision
     dtype: StoredDtype
+    compiled: Callable[..., Encoded] | None = None
 
     @property
     def vector_bytes(self) -> int:
@@ -43,6 +45,12 @@ class Forward(Generic[BackboneT]):
     def token_bytes(self) -> int:
         """Bytes of what is stored of one token: a vector a layer."""
         return self.backbone.layers * self.vector_bytes
+
+    @property
+    def encode(self) -> Callable[..., Encoded]:
+        """What ``launch`` runs on a batch."""
+        own: Callable[..., Encoded] = self.backbone.encode  # type: ignore[attr-defined]
+        return self.compiled or own
 
     def launch(self, encode: Callable[..., Encoded], *inputs: Tensor) -> Encoded:
         """Hidden states and pooled vectors of a batch in the stored type, still on the device.

@@ -110,7 +110,7 @@ class ImageWork(Work):
             encoded = [
                 None
                 if pixels is None
-                else forward.launch(forward.backbone.encode, pinned(pixels, forward.device))
+                else forward.launch(forward.encode, pinned(pixels, forward.device))
                 for forward, pixels in zip(self._forwards, ready.pixels, strict=True)
             ]
         ready.pixels = []

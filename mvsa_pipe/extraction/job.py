@@ -234,14 +234,14 @@ class Job:
                 limit = options.join_below_bytes
                 file = self.writer.finish(order, notes, quarantine.values(), limit)
         else:
-            file = FeatureFile(self.writer.path)
+            file = self.writer.file or FeatureFile(self.writer.path)
         return Extraction(
             file=file,
             extracted=self.extracted,
             reused=self.reused,
             skipped=skipped,
             device=self.resolution.device,
-            profile=self.around.clock.as_record(),
+            profile=self.around.clock.as_record() | {"compiled": options.compiled},
         )
 
     def _notes(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe import backbones
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.fingerprint import COMPILED_MARK, Fingerprint
 from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.digests import SETTLED_SECONDS
@@ -54,6 +55,14 @@ def recall(backbone: BackboneOptions, options: ExtractOptions) -> Resolution | N
         return None  # whatever is wrong with the memo, the backbone itself can still be asked
 
 
+def memos(cache: Path) -> Iterator[tuple[Fingerprint, object]]:
+    """What was resolved for a folder of caches: fingerprints, and records of their backbones."""
+    for path in sorted((cache / ".resolved").glob("*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            known = json.loads(path.read_text(encoding="utf-8"))
+            yield Fingerprint.from_json(known["fingerprint"]), known["question"]["backbone"]
+
+
 def remember(
     backbone: BackboneOptions,
     options: ExtractOptions,
@@ -74,7 +83,7 @@ def remember(
         preprocessing=identity.preprocessing,
         layers=identity.layers,
         pooling=identity.pooling,
-        precision=precision.value,
+        precision=precision.value + (COMPILED_MARK if options.compiled else ""),
         dtype=options.dtype,
     )
     # A memo only saves time; the extraction itself will say what the disk refuses.
@@ -106,6 +115,7 @@ def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, A
         "backbone": backbone.located().as_record(),
         "device": options.device,
         "precision": options.precision,
+        "compiled": options.compiled,
         "dtype": options.dtype.value,
         "versions": package_versions(),
         "code": _code_digest(),

@@ -14,6 +14,7 @@ from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, describe_device, resolve_device, resolve_precision
 from mvsa_pipe.extraction.clock import Clock
+from mvsa_pipe.extraction.compiling import compiled_encode
 from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
@@ -59,14 +60,22 @@ class Session:
             wanted, options, backbone.identity, precision, describe_device(device), started
         )
         backbone.to(device)
-        return cls(options, Forward(backbone, device, precision, options.dtype), resolution)
+        encode = compiled_encode(backbone) if options.compiled else None
+        forward = Forward(backbone, device, precision, options.dtype, encode)
+        return cls(options, forward, resolution)
 
     def deviation(self, items: Sequence[Content]) -> dict[str, Any] | None:
         """How far what is stored lies from float32 arithmetic and storage, on a few posts."""
         few = items[:_MEASURED_POSTS]
         stored = self._computed(few, self.forward)
         exact = self._computed(
-            few, replace(self.forward, precision=Precision.FLOAT32, dtype=StoredDtype.FLOAT32)
+            few,
+            replace(
+                self.forward,
+                precision=Precision.FLOAT32,
+                dtype=StoredDtype.FLOAT32,
+                compiled=None,
+            ),
         )
         if stored is None or exact is None:
             return None

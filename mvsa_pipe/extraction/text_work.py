@@ -96,7 +96,7 @@ class TextWork(Work):
             device, backbone = self._forward.device, self._forward.backbone
             inputs = [pinned(values, device) for values in padded(rows, backbone.pad_id)]
             lengths = np.array([len(row) for row in rows], np.int64)
-            return items, lengths, self._forward.launch(backbone.encode, *inputs)
+            return items, lengths, self._forward.launch(self._forward.encode, *inputs)
 
     def collect(self, launched: tuple[list[Content], NDArray[np.int64], Encoded]) -> BatchResult:
         """Hidden states without padding, end to end."""

@@ -10,7 +10,7 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import BackboneError, CacheError, ConfigError, MvsaError, UnknownNameError
 from mvsa_pipe.extraction.choice import ExtractChoice
-from mvsa_pipe.extraction.repair import recorded_backbone
+from mvsa_pipe.extraction.origin import recorded_backbone
 from mvsa_pipe.finetune.options import LiveChoice
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality

@@ -158,7 +158,8 @@ def _file_for(
         ExtractOptions(
             cache=options.cache,
             device=options.device,
-            precision=fingerprint.precision,
+            precision=fingerprint.arithmetic,
+            compiled=fingerprint.compiled,
             dtype=fingerprint.dtype,
             on_bad_post=options.on_bad_post,
         ),

@@ -5,7 +5,9 @@ Source:
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from mvsa_pipe.errors import DataError
@@ -47,9 +49,9 @@ class MvsaReader:
         name = _list_name(place)
         if name is None:
             return False
-        rows = _rows(place, name)
+        first = next(_rows(place, name), None)
         # A list with any other width is read as Single, whose message then names the line.
-        width = len(rows[0][1]) - 1 if rows else 1
+        width = 1 if first is None else len(first[1]) - 1
         return width == self.n_annotators or (self.n_annotators == 1 and width != 3)
 
     def read(self, place: Place, options: ReadOptions) -> PostSet:
@@ -103,39 +105,45 @@ class MvsaReader:
                     f"{self.n_annotators} text,image",
                 )
                 continue
-            pairs = [tuple(part.strip() for part in column.split(",")) for column in columns]
-            bad = [column for column, pair in zip(columns, pairs, strict=True) if not _known(pair)]
-            if bad:
+            pairs = tuple(map(_pair, columns))
+            if None in pairs:
+                bad = [column for column in columns if _pair(column) is None]
                 faults.add(
                     line,
                     f"{', '.join(map(repr, bad))}, where a pair of {', '.join(SENTIMENTS)} "
                     "(text,image) is expected",
                 )
             elif faults.new_id(line, post_id):
-                annotated[post_id] = tuple((pair[0], pair[1]) for pair in pairs)
+                annotated[post_id] = tuple(pair for pair in pairs if pair is not None)
         faults.raise_any()
         return annotated
 
 
-def _known(pair: tuple[str, ...]) -> bool:
-    return len(pair) == 2 and all(label in SENTIMENTS for label in pair)
+# Few pairs are possible, and lists are long: each is parsed, and each label told, once.
+@lru_cache
+def _pair(column: str) -> tuple[str, str] | None:
+    """The ``text,image`` labels in a column; ``None`` where there are none."""
+    text, _, image = (part.strip() for part in column.partition(","))
+    return (text, image) if text in SENTIMENTS and image in SENTIMENTS else None
 
 
 def _list_name(place: Place) -> str | None:
     return next((name for name in place.files() if name.lower() == LIST_NAME.lower()), None)
 
 
-def _rows(place: Place, name: str) -> list[tuple[int, list[str]]]:
+def _rows(place: Place, name: str) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and stripped cells of the list, without its header and blank lines."""
     text, _ = decode_text(place.read(name))
-    rows = [
-        (number, [cell.strip() for cell in line.rstrip().split("\t")])
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
-    return rows[1:] if rows and rows[0][1][0].lower() == "id" else rows
+    header = True
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            cells = [cell.strip() for cell in line.rstrip().split("\t")]
+            if not (header and cells[0].lower() == "id"):
+                yield number, cells
+            header = False
 
 
+@lru_cache(4096)
 def _label(annotations: Annotations, rule: LabelRule) -> tuple[str | None, str]:
     """The post's label, or ``None`` and why it is dropped."""
     pair = majority_pair(annotations)

@@ -35,6 +35,8 @@ class Place:
 
     def below(self) -> list[str]:
         """Paths of all files at this place and below, relative to it."""
+        if not self.prefix:
+            return list(self.storage.names())
         start = len(self.prefix)
         return [name[start:] for name in self.storage.names() if name.startswith(self.prefix)]
 

@@ -14,6 +14,10 @@ from mvsa_pipe.errors import DataError, name_some
 # No text, table or picture of a data set comes near this; an entry that claims more is a zip bomb.
 MAX_ENTRY_BYTES = 2**30
 
+# What most texts fit into, and then what few pictures do: memory for more would be handed out and
+# taken back for every file.
+_FIRST_BYTES, _MORE_BYTES = 2**12, 2**20
+
 
 class Storage(ABC):
     """Read-only files under one root, named by ``/``-separated relative paths.
@@ -118,11 +122,21 @@ class FolderStorage(Storage):
     def read(self, name: str) -> bytes:
         """The bytes of one file."""
         try:
-            # Called for every text: without a path object it takes half the time.
-            with open(self.where(name), "rb", buffering=0) as file:  # noqa: PTH123
-                return file.read()
+            return _bytes_of(self.where(name))
         except OSError as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
+
+
+def _bytes_of(path: str) -> bytes:
+    """All of a file; called for every text, where a file object takes twice the time."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(descriptor, _FIRST_BYTES)
+        while piece := os.read(descriptor, _MORE_BYTES if len(data) >= _FIRST_BYTES else 1):
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)
 
 
 def _stamp(path: Path | str) -> tuple[int, ...]:

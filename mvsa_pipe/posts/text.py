@@ -7,6 +7,7 @@ _BYTE_ORDER_MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_MARKS = tuple(mark for mark, _ in _BYTE_ORDER_MARKS)
 # A quarter of MVSA-Single's texts are GB18030 (its "…" is A1 AD); Latin-1 takes what is left.
 _ENCODINGS = ("utf-8", "gb18030", "latin-1")
 
@@ -19,8 +20,11 @@ def decode_text(data: bytes) -> tuple[str, str]:
     Tried in order: what a byte order mark says, UTF-8, GB18030, Latin-1, which takes any bytes.
     NUL characters are removed: no text means them, and tokenizers and CSV readers choke on them.
     """
-    marked = [name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)]
-    for encoding in (*marked, *_ENCODINGS):
+    encodings: tuple[str, ...] = _ENCODINGS
+    if data.startswith(_MARKS):
+        marked = (name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark))
+        encodings = (*marked, *_ENCODINGS)
+    for encoding in encodings:
         try:
             return data.decode(encoding).replace("\0", ""), encoding
         except UnicodeDecodeError:

@@ -43,6 +43,26 @@ def test_repair(mvsa) -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("where", ["structure", "copy"])
+def test_repair_of_structure(mvsa, refused, where: str) -> None:
+    path = cache_of("tiny-text")
+    data = path.read_bytes()
+    at = 9 if where == "structure" else data.find(b"mvsa-pipe spare\n") + 200
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    if where == "structure":
+        assert f"mvsa cache repair {path}" in refused("cache", "info", "tiny-text")
+    verified = mvsa("cache", "verify")
+    assert verified.exit_code == 1
+    assert ("damaged" if where == "structure" else "the spare copy") in verified.stdout
+    mended = mvsa("cache", "repair", "tiny-text")
+    assert (mended.exit_code, mended.stdout) == (0, f"{path}: whole\n"), mended.stderr
+    assert "its structure was damaged, and is whole again" in mended.stderr
+    same = path.read_bytes() == data
+    assert same
+    assert mvsa("cache", "verify").exit_code == 0
+
+
+@pytest.mark.usefixtures("workplace")
 def test_repairs_that_cannot_be(refused) -> None:
     path = cache_of("tiny-text")
     assert "No cache is named" in refused("cache", "repair", "nothing")
@@ -56,8 +76,11 @@ def test_repairs_that_cannot_be(refused) -> None:
         assert path.read_bytes() == before
     other = Path(shutil.copy(path, "elsewhere.h5"))
     assert "does not lie where" in refused("cache", "repair", other)
-    path.write_bytes(path.read_bytes()[:500])
-    assert "mvsa cache remove" in refused("cache", "repair", path)
+    shutil.rmtree("cache/.resolved")
+    path.write_bytes(path.read_bytes()[:300])
+    text = refused("cache", "repair", path)
+    assert "nothing else holds the fingerprint" in text
+    assert "then extract anew: mvsa extract --data PATH --backbone tiny-text" in text
 
 
 @pytest.fixture
@@ -117,11 +140,16 @@ def test_every_way_out_that_is_named_is_one(mvsa, refused) -> None:
     part.unlink()
     verified = mvsa("cache", "verify", "--cache", "new")
     assert verified.exit_code == 1
-    way_out = f"put that part back, or: mvsa cache remove {path}, then extract again"
+    way_out = f"put that part back, or: mvsa cache repair {path}"
     assert way_out in verified.stdout
     export = ("cache", "export", "tiny-text", "--cache", "new", "--to", "out")
     for words in (export, (*EXTRACT, "tiny-text", "--cache", "new")):
         assert way_out in refused(*words)
+    shutil.copytree("new", "mended")
+    other = Path("mended", path.relative_to("new"))
+    assert mvsa("cache", "repair", other, "--cache", "mended").exit_code == 0
+    assert FeatureFile(other).damaged_posts() == []
+    assert len(FeatureFile(other).header.ids) == 100
     assert mvsa("cache", "remove", path, "--cache", "new", "--yes").exit_code == 0
     assert mvsa(*EXTRACT, "tiny-text", "--cache", "new").exit_code == 0
 

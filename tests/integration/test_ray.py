@@ -18,6 +18,7 @@ from mvsa_pipe.errors import CacheError, ConfigError, MvsaError
 from mvsa_pipe.extraction import work
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import Silence
@@ -122,6 +123,20 @@ def test_parts_that_are_sent_make_the_same_cache(folder, options, tmp_path):
     assert everything(there.cache) == everything(options.cache)
     assert bucket.is_dir()  # it was used, and left empty
     assert not list(bucket.iterdir())
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("join_gib", [64.0, 0.0])
+@pytest.mark.parametrize("layers", [Layers.LAST4, Layers.ALL])
+def test_several_layers_make_the_same_cache(folder, options, layers, join_gib):
+    posts, here = read_posts(folder), replace(options, join_gib=join_gib)
+    layered = replace(TEXT, layers=layers)
+    extract_all(posts, [layered], here, Silence())
+    there = on_ray(here)
+    (done,) = extract_all(posts, [layered], there, Silence())
+    assert (done.extracted, done.file.header.layers) == (100, 2)
+    assert everything(there.cache) == everything(here.cache)
+    assert not stray(there.cache)
 
 
 @pytest.mark.usefixtures("cluster")

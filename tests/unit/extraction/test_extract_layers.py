@@ -13,7 +13,8 @@ from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction import room
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.repair import recorded_backbone, repair
+from mvsa_pipe.extraction.origin import recorded_backbone
+from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic

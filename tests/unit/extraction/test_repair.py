@@ -167,14 +167,6 @@ def refused(root: Path, path: Path, match: str, posts: PostSet | None = None) ->
     assert path.read_bytes() == before
 
 
-def test_a_damaged_header(root: Path) -> None:
-    path = cache_of(root, "tiny-text")
-    data = bytearray(path.read_bytes())
-    data[data.find(b"fingerprint") + 40] ^= 1
-    path.write_bytes(data)
-    refused(root, path, r"damaged, cut short.*mvsa cache remove")
-
-
 def test_another_data_set(root: Path) -> None:
     path = cache_of(root, "tiny-text")
     flip(path, "pooled", 1)

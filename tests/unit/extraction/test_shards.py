@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from feature_caches import features
+from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
@@ -17,11 +20,16 @@ from mvsa_pipe.extraction import job, work
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import Silence
 
 BACKBONES = [BackboneOptions("tiny-text", max_tokens=8), BackboneOptions("tiny-image")]
+LAYERED = [
+    BackboneOptions("tiny-text", max_tokens=8, layers=layers)
+    for layers in (Layers.LAST4, Layers.ALL)
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +55,7 @@ def run(
     return extract(posts, backbone, replace(options, **changes), Silence())
 
 
-@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda b: b.name)
+@pytest.mark.parametrize("backbone", [*BACKBONES, *LAYERED], ids=lambda b: f"{b.name}-{b.layers}")
 def test_four_merged_equal_the_unsharded_cache_byte_for_byte(
     folder: Path, options: ExtractOptions, backbone: BackboneOptions
 ) -> None:
@@ -59,10 +67,45 @@ def test_four_merged_equal_the_unsharded_cache_byte_for_byte(
     files = [FeatureFile(path) for path in caches.shards_named(backbone.name)]
     assert {file.path for file in files} == {share.file.path for share in shares}
     merged = merge(caches, files, [post.id for post in posts.posts])
+    assert merged.header.layers == whole.header.layers
     assert merged.path == caches.path_of(posts.name, whole.header.fingerprint)
     same = merged.path.read_bytes() == whole.path.read_bytes()
     assert same  # never the bytes themselves: pytest would look for the difference for long
     assert run(posts, backbone, options).extracted == 0
+
+
+def test_shares_of_several_layers_stay_in_their_parts(
+    folder: Path, options: ExtractOptions, tmp_path: Path
+) -> None:
+    """Merged behind one file, and of a vision transformer, whose layers have an axis of tokens."""
+    posts = read_posts(folder)
+    backbone = BackboneOptions(f"hf-image:{_vision_transformer(tmp_path)}", layers=Layers.ALL)
+    whole = run(posts, backbone, options, cache=options.cache / "whole").file
+    shares = [run(posts, backbone, options, shard=f"{n}/3").file for n in (1, 2, 3)]
+    assert whole.header.hidden_shape[2] == whole.header.layers == 3
+    order = [post.id for post in posts.posts]
+    caches = CacheFolder(options.cache)
+    parted = merge(caches, shares, order, join_below_bytes=0.0)
+    assert parted.header.segments
+    assert parted.header.hidden_shape == whole.header.hidden_shape
+    assert features(parted) == features(whole)
+    parted.path.unlink()
+    shutil.rmtree(parted.path.with_suffix(".parts"))
+    merged = merge(caches, shares, order)
+    same = merged.path.read_bytes() == whole.path.read_bytes()
+    assert same
+
+
+def _vision_transformer(root: Path) -> Path:
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=3, mlp_ratio=1, image_size=32, patch_size=16,
+        num_attention_heads=2,
+    )  # fmt: skip
+    Dinov2Model(config).save_pretrained(root / "vit")
+    size = {"height": 32, "width": 32}
+    BitImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(root / "vit")
+    return root / "vit"
 
 
 def test_pictures_that_cannot_be_read(

@@ -1,0 +1,173 @@
+"""What a damaged cache was made by, from whatever still says so."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.folder import SHARDS
+from mvsa_pipe.cache.layout import parts_folder
+from mvsa_pipe.cache.mending import ASIDE
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.errors import CacheError, MvsaError
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.resolution import memos, recall
+from mvsa_pipe.layers import Layers
+
+# Names and fingerprints stand at the front of a file, before the ids of posts.
+_FRONT_BYTES = 2**20
+
+_FINGERPRINT = b'{"backbone": '
+_RECORD = b'"backbone": {'
+
+
+def fingerprint_of(path: Path, root: Path) -> Fingerprint:
+    """The fingerprint of a cache that cannot be read: the only one that its name can stand for.
+
+    It is looked for in the file's own bytes, in its parts and shards, and among the backbones that
+    were resolved for this folder.
+
+    Raises:
+        CacheError: Nothing that can be read holds it.
+    """
+    for found, _ in _witnesses(path, root):
+        return found
+    raise CacheError(
+        "This cache is damaged, and nothing else holds the fingerprint that it was made by",
+        where=path,
+        expected=f"it in the file itself, its parts, its shards or {root / '.resolved'}",
+        hint=f"move the file away, then extract anew: mvsa extract --data PATH --backbone "
+        f"{path.stem.rpartition('-')[0] or 'NAME'}",
+    )
+
+
+def backbone_of(
+    path: Path, root: Path, wanted: Fingerprint, options: ExtractOptions
+) -> BackboneOptions:
+    """The backbone that gives a fingerprint here, with the weights that it was made with.
+
+    Raises:
+        CacheError: None that is known of gives it.
+    """
+    records = [record for _, record in _witnesses(path, root) if record is not None]
+    for backbone in dict.fromkeys([*records, *_published(wanted)]):
+        if _gives(backbone, wanted, options):
+            return backbone
+    raise CacheError(
+        f"Backbone {wanted.backbone!r} with the weights that this cache was made by is not found",
+        where=path,
+        expected=f"fingerprint {wanted.digest}",
+        hint=f"move the file away, then extract anew: {wanted.command}, and --weights as before",
+    )
+
+
+def _witnesses(path: Path, root: Path) -> Iterator[tuple[Fingerprint, BackboneOptions | None]]:
+    """What says how the cache was made, as far as its name agrees; the backbone where known."""
+    name = f"{path.stem}.h5"
+    if path.parent.name == SHARDS:  # ….i-of-n.h5
+        name = f"{path.stem.rpartition('.')[0]}.h5"
+    stem = name.removesuffix(".h5")
+    files = [path, *sorted(parts_folder(path).glob("*part-*"))]
+    files += sorted((path.parent / SHARDS).glob(f"{stem}.*.h5"))
+    files += sorted(path.parent.glob(f"{ASIDE}-*{path.name}.bak"))
+    for file in files:
+        yield from _in_bytes(file, name)
+    for fingerprint, record in memos(root):
+        backbone = _options(record)
+        if fingerprint.file_name == name and backbone is not None:
+            yield fingerprint, backbone
+
+
+def _in_bytes(file: Path, name: str) -> Iterator[tuple[Fingerprint, BackboneOptions | None]]:
+    """What a file says in plain text, whatever became of its structure."""
+    try:
+        with file.open("rb") as raw:
+            front = raw.read(_FRONT_BYTES)
+    except OSError:
+        return
+    records = [_options(found) for found in _objects(front, _RECORD, len(_RECORD) - 1)]
+    for fields in _objects(front, _FINGERPRINT, 0):
+        try:
+            fingerprint = Fingerprint.from_json(json.dumps(fields))
+        except ValueError:
+            continue
+        if fingerprint.file_name == name:
+            yield from ((fingerprint, record) for record in [*records, None])
+
+
+def _objects(data: bytes, mark: bytes, brace: int) -> Iterator[dict[str, Any]]:
+    """The JSON objects that begin with a mark, or so many bytes into it."""
+    at = -1
+    while (at := data.find(mark, at + 1)) >= 0:
+        text = data[at + brace : at + brace + 2**16].decode("utf-8", "replace")
+        try:
+            found, _ = json.JSONDecoder().raw_decode(text)
+        except (ValueError, RecursionError):
+            continue
+        yield found
+
+
+def _options(record: Any) -> BackboneOptions | None:  # noqa: ANN401  # whatever was in the bytes
+    try:
+        return backbone_from_record(record, None)
+    except (MvsaError, KeyError, ValueError, TypeError):
+        return None
+
+
+def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
+    """The backbone as its name says, with the weights that it has by itself."""
+    record: dict[str, Any] = {
+        "name": wanted.backbone,
+        "weights": None,
+        "pooling": wanted.pooling if wanted.pooling in set(Pooling) else None,
+        "max_tokens": wanted.preprocessing.get("max_tokens", BackboneOptions.max_tokens),
+        "decode": Decode.EXACT,
+        "layers": wanted.layers,
+    }
+    for changes in ({}, {"decode": Decode.FAST}, {"pooling": None}):
+        backbone = _options(record | changes)
+        if backbone is not None:
+            yield backbone
+
+
+def _gives(backbone: BackboneOptions, wanted: Fingerprint, options: ExtractOptions) -> bool:
+    resolution = recall(backbone, options)
+    if resolution is None:
+        from mvsa_pipe.extraction.session import Session  # torch comes with it
+
+        try:
+            resolution = Session.load(backbone, options).resolution
+        except MvsaError:
+            return False
+    return resolution.fingerprint == wanted
+
+
+def recorded_backbone(file: FeatureFile) -> BackboneOptions:
+    """The backbone that made a cache, as the cache notes it.
+
+    Raises:
+        CacheError: It does not say.
+    """
+    return backbone_from_record(file.header.notes.get("backbone"), file.path)
+
+
+def backbone_from_record(fields: object, where: object) -> BackboneOptions:
+    """A backbone's options from a record of them.
+
+    Raises:
+        CacheError: There is no such record.
+    """
+    if not isinstance(fields, dict):
+        raise CacheError("This cache does not say which backbone made it", where=where)
+    pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
+    return BackboneOptions(
+        fields["name"],
+        weights=fields["weights"],
+        pooling=pooling,
+        max_tokens=fields["max_tokens"],
+        decode=Decode(fields["decode"]),
+        layers=Layers(fields.get("layers", Layers.LAST)),
+        tuned=fields.get("tuned"),
+    )

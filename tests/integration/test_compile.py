@@ -1,0 +1,70 @@
+"""Compiled backbones, each in a process of its own: they agree with plain ones, and never mix."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from cli_support import paragraph, spawn
+
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+
+NAMES = ("tiny-text", "tiny-image")
+EXTRACT = ("extract", "--data", "data", "--precision", "float32", "--dtype", "float32", "--json")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Posts and the caches of both backbones as they are."""
+    root = tmp_path_factory.mktemp("compile")
+    write_synthetic(root / "data", SyntheticConfig(posts=30, image_px=32))
+    code, _, errors = run(root, *EXTRACT, *backbones(*NAMES))
+    assert code == 0, errors
+    return root
+
+
+def backbones(*names):
+    return [word for name in names for word in ("--backbone", name)]
+
+
+def run(root, *words, **environment):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        process = spawn(*words, cwd=root)
+    out, errors = process.communicate(timeout=500)
+    return process.returncode, out, errors
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_compiled_features_agree_and_lie_beside_the_others(root):
+    code, out, errors = run(root, *EXTRACT, *backbones(*NAMES), "--compile")
+    assert code == 0, errors
+    records = json.loads(out)
+    assert [record["precision"] for record in records] == ["float32+compiled"] * 2
+    assert [record["extracted"] for record in records] == [30, 30]  # nothing of the others is taken
+    assert all(record["profile"]["compiled"] for record in records)
+    for name in NAMES:
+        files = [entry.file for entry in CacheFolder(root / "cache").entries()]
+        both = [file for file in files if file.header.fingerprint.backbone == name]
+        plain, compiled = sorted(both, key=lambda file: file.header.fingerprint.compiled)
+        differing = plain.header.fingerprint.differences(compiled.header.fingerprint)
+        assert differing == {"precision": ("float32", "float32+compiled")}
+        rows = np.arange(30)
+        np.testing.assert_allclose(plain.pooled(rows), compiled.pooled(rows), atol=2e-5)
+        np.testing.assert_allclose(plain.hidden(rows)[0], compiled.hidden(rows)[0], atol=2e-5)
+        assert compiled.header.fingerprint.command.endswith("--compile")
+        assert compiled.header.notes["deviation_from_float32"]["largest"] < 2e-5
+    code, out, errors = run(root, *EXTRACT, *backbones(*NAMES), "--compile")
+    assert (code, [record["extracted"] for record in json.loads(out)]) == (0, [0, 0]), errors
+
+
+def test_without_a_compiler(root, tmp_path):
+    nowhere = {"CXX": "/no/such/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels")}
+    words = (*EXTRACT[:-1], *backbones("tiny-text"), "--partner", "none", "--compile")
+    code, _, errors = run(root, *words, "--cache", "none", **nowhere)
+    text = paragraph(code, errors)
+    assert "This backbone cannot be compiled here (tiny-text)" in text
+    assert "leave out --compile" in text
+    assert not list((root / "none").rglob("*.h5"))

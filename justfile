@@ -31,7 +31,7 @@ static: lint types floors
 
 # All tests, warnings as errors.
 test:
-    pytest -q -n auto
+    pytest -q -n auto --dist worksteal
 
 # Everything that CI checks.
 check: static test

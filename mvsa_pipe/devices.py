@@ -26,6 +26,11 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """Values in float32, in which losses and scores are computed; float64 stays what it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def resolve_device(choice: str) -> torch.device:
     """The device that a choice stands for; ``auto`` prefers cuda, then mps, then cpu.
 

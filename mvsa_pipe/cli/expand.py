@@ -49,8 +49,12 @@ _PANELS = {
     "ExtractOptions": "Computing",
 }
 
-# Fields that the verbs set themselves.
-_HIDDEN = {("ReadOptions", "require_labels")}
+# Fields that the verbs set themselves, or that say nothing where a dataclass holds another.
+_HIDDEN = {
+    ("ReadOptions", "require_labels"),
+    ("LiveChoice", "memory_gib"),
+    ("LiveChoice", "layer_mix"),
+}
 
 
 def completion(*tables: Registry[Any]) -> Callable[[str], list[str]]:
@@ -96,16 +100,16 @@ def expand(verb: VerbT) -> VerbT:
     return expanded  # type: ignore[return-value]
 
 
-def _leaves(kind: type[Any]) -> list[inspect.Parameter]:
+def _leaves(kind: type[Any], holder: str = "") -> list[inspect.Parameter]:
     """The options of a dataclass, those of nested ones included."""
     hints, help_texts = get_type_hints(kind), attribute_docs(kind)
     found: list[inspect.Parameter] = []
     for field in fields(kind):
-        if (kind.__name__, field.name) in _HIDDEN:
+        if {(kind.__name__, field.name), (holder, field.name)} & _HIDDEN:
             continue
         hint = hints[field.name]
         if isinstance(hint, type) and is_dataclass(hint):
-            found += _leaves(hint)
+            found += _leaves(hint, kind.__name__)
             continue
         found.append(_parameter(kind.__name__, field, hint, help_texts.get(field.name, "")))
     return found

@@ -127,4 +127,4 @@ def class_weights(material: Material, options: TrainingOptions) -> Float[Tensor,
     """
     counts = torch.bincount(material.labels[material.train], minlength=len(material.classes))
     weights = parse_class_weights(options.class_weights, material.classes, counts.tolist())
-    return torch.tensor(weights, dtype=torch.float32)
+    return torch.tensor(weights, dtype=torch.get_default_dtype())

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mvsa_pipe.devices import at_least_float32
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.metrics import Score, confusion_matrix, score_confusion
@@ -34,7 +35,7 @@ def text_lengths(head: FusionHead, features: ResidentFeatures) -> Int[Tensor, " 
 def predict_logits(
     head: FusionHead, features: ResidentFeatures, posts: Int[Tensor, " n"]
 ) -> Float[Tensor, "n C"]:
-    """Logits of some posts, in their order, in float32 on the head's device."""
+    """Logits of some posts, in their order, in float32 or better on the head's device."""
     head.eval()
     device = next(head.parameters()).device
     lengths = text_lengths(head, features)
@@ -43,7 +44,10 @@ def predict_logits(
         order = by_length(order, lengths[posts])
     batches = torch.split(posts[order], SCORING_BATCH)
     logits = torch.cat(
-        [head(batch.to(device)).float() for batch in features.batches(batches, head.needs)]
+        [
+            at_least_float32(head(batch.to(device)))
+            for batch in features.batches(batches, head.needs)
+        ]
     )
     return torch.empty_like(logits).index_copy_(0, order.to(device), logits)
 

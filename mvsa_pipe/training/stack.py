@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from mvsa_pipe.devices import Precision, arithmetic
+from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
 from mvsa_pipe.features import FeatureBatch
 from mvsa_pipe.heads.layers import bits_to_mask, draw_bits
 from mvsa_pipe.training.course import Course
@@ -122,7 +122,8 @@ class Stack:
         labels = material.labels[posts].to(self._device)
         weights = self._class_weights.gather(1, labels) * real.to(self._device)
         logits = self._forward(batch, [len(own) for own in chosen])
-        each = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
+        every = at_least_float32(logits).flatten(0, 1)
+        each = F.cross_entropy(every, labels.flatten(), reduction="none")
         whole = weights.sum(dim=1)
         losses = (each.view_as(weights) * weights).sum(dim=1) / torch.where(whole > 0, whole, 1.0)
         (gradient,) = torch.autograd.grad(losses.sum(), self._weights)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvsa_pipe.devices import Precision, arithmetic
+from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
 from mvsa_pipe.features import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training.options import Schedule, TrainingOptions
@@ -61,7 +61,7 @@ class Trainer:
         """
         with arithmetic(self.precision, self.device):
             logits = self.head(batch)
-        loss = F.cross_entropy(logits.float(), labels, weight=self.class_weights)
+        loss = F.cross_entropy(at_least_float32(logits), labels, weight=self.class_weights)
         (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

@@ -210,7 +210,6 @@ def test_a_cache_whose_backbone_is_gone_says_how_to_name_it(refused):
         (["--head", "native-cat", "--preset", "1"], "No preset is named '1'"),
         (["--head", "logistic"], "no gradient reaches a backbone"),
         (["--head", "native-cat", "--text", "tiny-text+bert"], "one a modality can be tuned"),
-        (["--head", "native-cat", "--layer-mix", "mean"], "--layer-mix cannot be used"),
         (["--from", "runs/tuned"], "fine-tuned already"),
         (["--from", "runs/fitted", "--head", "text"], "Expected --head native-cat or none"),
         (["--from", "runs/fitted", "--split-seed", "1"], "posts that shall select or test"),

@@ -171,3 +171,14 @@ def test_shells_complete_from_the_tables(verb, option, tables):
     context = command.make_context(verb, [], resilient_parsing=True)
     assert [item.value for item in parameter.shell_complete(context, "")] == names
     assert completion(*tables)(names[0][:2])[0] == names[0]
+
+
+def test_what_says_nothing_of_live_backbones_is_no_option():
+    options = {
+        parameter.name.partition("_of_")[0]
+        for path, command in commands()
+        if path == "finetune"
+        for parameter in command.params
+    }
+    assert {"folder", "image_grid"} <= options
+    assert not {"memory_gib", "layer_mix"} & options

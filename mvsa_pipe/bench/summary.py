@@ -8,7 +8,7 @@ import numpy as np
 
 from mvsa_pipe.bench.averaging import EnsembleSummary, average_runs
 from mvsa_pipe.experiment.prepare import Experiment
-from mvsa_pipe.experiment.run import references
+from mvsa_pipe.experiment.records import references
 from mvsa_pipe.metrics import mean_interval
 from mvsa_pipe.provenance import now, package_versions
 

@@ -45,7 +45,8 @@ def fit(
     head_options = head_pairs(options or [])
     from mvsa_pipe.experiment.ensemble import refuse_copies, run_seeds
     from mvsa_pipe.experiment.prepare import needs_of, prepare
-    from mvsa_pipe.experiment.run import refuse_early, save_run
+    from mvsa_pipe.experiment.run import refuse_early
+    from mvsa_pipe.experiment.saving import save_run
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
 
     refuse_early(head, head_options, training)

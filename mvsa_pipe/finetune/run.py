@@ -17,13 +17,9 @@ from mvsa_pipe.energy import counted_joules, spent_joules
 from mvsa_pipe.errors import ConfigError, SplitError
 from mvsa_pipe.experiment.options import DataChoice
 from mvsa_pipe.experiment.prepare import needs_of
-from mvsa_pipe.experiment.run import (
-    config_record,
-    refuse_early,
-    result_of,
-    save_run,
-    scored_parts,
-)
+from mvsa_pipe.experiment.records import config_record
+from mvsa_pipe.experiment.run import refuse_early, result_of, scored_parts
+from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.features import POOLED

@@ -12,7 +12,8 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.ensemble import refuse_copies, run_ensemble
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head, save_run
+from mvsa_pipe.experiment.run import run_head
+from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.training.options import TrainingOptions

@@ -12,7 +12,8 @@ import torch
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import default_run_name, refuse_early, run_head, save_run
+from mvsa_pipe.experiment.run import refuse_early, run_head
+from mvsa_pipe.experiment.saving import default_run_name, save_run
 from mvsa_pipe.metrics import majority
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.training.options import TrainingOptions
@@ -101,7 +102,7 @@ def test_runs_without_a_name_never_clash(experiment, monkeypatch):
     wanted = default_run_name(experiment, "native-cat", (0,))
     assert [path.name for path in paths] == [wanted, f"{wanted}-2"]
     names = iter([wanted, "other"])
-    monkeypatch.setattr("mvsa_pipe.experiment.run.free_name", lambda *_: next(names))
+    monkeypatch.setattr("mvsa_pipe.experiment.saving.free_name", lambda *_: next(names))
     assert save_run(experiment, result, TRAINING, Path("runs")).path.name == "other"
 
 

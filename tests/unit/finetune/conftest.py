@@ -9,7 +9,8 @@ import pytest
 
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head, save_run
+from mvsa_pipe.experiment.run import run_head
+from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
 from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.finetune.run import Wanted, finetune

@@ -6,7 +6,8 @@ import pytest
 
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head, save_run
+from mvsa_pipe.experiment.run import run_head
+from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.training.options import TrainingOptions
 

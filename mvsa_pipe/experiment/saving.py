@@ -1,0 +1,82 @@
+"""Writes what an experiment came to as a run folder."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mvsa_pipe.errors import RunError
+from mvsa_pipe.experiment.prepare import Experiment
+from mvsa_pipe.experiment.records import config_record
+from mvsa_pipe.experiment.run import Result
+from mvsa_pipe.runs import Member, Prediction, Run, free_name, predictions_of, write_run
+from mvsa_pipe.training.options import TrainingOptions
+
+
+def save_run(
+    experiment: Experiment,
+    result: Result,
+    training: TrainingOptions,
+    folder: Path,
+    name: str | None = None,
+    more_config: Mapping[str, Any] | None = None,
+    more: Mapping[str, Path] | None = None,
+) -> Run:
+    """Writes a result as a run folder.
+
+    Args:
+        experiment: What the head was trained on.
+        result: The trained head.
+        training: How it was trained.
+        folder: The folder of all runs.
+        name: The run's name; one that is free, made of its parts, unless given.
+        more_config: What else the run was made from.
+        more: Files that are copied into the folder, by their names there.
+
+    Raises:
+        RunError: A run of the given name is there already.
+        StorageError: The disk refuses.
+    """
+    contents = (
+        config_record(experiment, result.head, result.fitted.head, training, result.seeds)
+        | dict(more_config or {}),
+        result.record,
+        result.fitted.history,
+        result.fitted.head.state_dict(),
+        _predictions(experiment, result),
+        _members(experiment),
+        more,
+    )
+    if name is not None:
+        return write_run(folder / name, *contents)
+    wanted = default_run_name(experiment, result.head, result.seeds or (result.seed,))
+    while True:
+        try:
+            return write_run(folder / free_name(folder, wanted), *contents)
+        except RunError:
+            continue  # another process took the name in between
+
+
+def _predictions(experiment: Experiment, result: Result) -> list[Prediction]:
+    rows = []
+    classes = experiment.posts.classes
+    for part, probabilities in result.probabilities.items():
+        ids = [experiment.material.features.post_ids[i] for i in experiment.indices[part].tolist()]
+        labels = [classes[c] for c in result.labels[part].tolist()]
+        rows += predictions_of(ids, [part] * len(ids), labels, probabilities, classes)
+    return rows
+
+
+def _members(experiment: Experiment) -> list[Member]:
+    labels = {post.id: post.label or "" for post in experiment.posts.posts}
+    return [Member(i, part, labels[i]) for i, part in experiment.split.parts.items()]
+
+
+def default_run_name(experiment: Experiment, head: str, seeds: Sequence[int]) -> str:
+    """``<data set>-<head>-<text>-<image>-seed<k>``, in characters that any disk takes.
+
+    An ensemble's ends in ``-seeds<first>-<last>``.
+    """
+    seed = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
+    parts = [experiment.posts.name, head, *experiment.backbones.values(), seed]
+    return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "-", part).strip("-") for part in parts)

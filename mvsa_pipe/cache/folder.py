@@ -1,6 +1,5 @@
 """The folder of all caches: what is there, and which file answers a question."""
 
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from mvsa_pipe.backbones.options import TUNED_MARK
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.layout import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.lock import exclusive, lock_file
-from mvsa_pipe.cache.manifest import Manifest
+from mvsa_pipe.cache.manifest import Manifest, delete_parts
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.durable import leftovers, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
@@ -180,8 +179,7 @@ class CacheFolder:
                 file.unlink(missing_ok=True)
             if is_part:
                 return
-            if parts_folder(cache).is_dir():
-                shutil.rmtree(parts_folder(cache))
+            delete_parts(parts_folder(cache))
             lock_file(cache).unlink(missing_ok=True)
 
 

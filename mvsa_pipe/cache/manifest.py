@@ -7,6 +7,8 @@ in place. A line that a kill cut short says nothing; a part that no line names w
 import errno
 import json
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,12 @@ class Manifest:
         write_bytes(self.path, data)
         self.parts, self._whole_bytes = kept, len(data)
 
+    def discard(self) -> None:
+        """Deletes all parts, of which nothing is needed any more; what resists stays."""
+        with suppress(OSError):
+            delete_parts(self.folder)
+        self.parts, self._whole_bytes = [], 0
+
     def uncommitted(self) -> list[Path]:
         """What killed processes left in the folder: parts that are none, and halves of files."""
         known = {part.name for part in self.parts}
@@ -112,6 +120,17 @@ class Manifest:
         """A name that no committed part has."""
         numbers = [int(part.name[5:-3]) for part in self.parts]
         return part_name(max(numbers, default=-1) + 1)
+
+
+def delete_parts(folder: Path) -> None:
+    """Deletes a folder of parts, their list first: a kill in between leaves no part listed.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    (folder / LIST_NAME).unlink(missing_ok=True)
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def part_name(number: int) -> str:

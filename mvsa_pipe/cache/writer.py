@@ -6,7 +6,6 @@ all parts into one new file, which replaces the old one by a rename; a reader se
 other. Caches above a size limit leave their rows in the parts, behind a file that refers to them.
 """
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
@@ -89,8 +88,7 @@ class CacheWriter:
             self.quarantine = old.header.refused | self.quarantine
         self.finished = old.header.content_digests if old else {}
         if old is not None and not referred and not self.unfinished:
-            shutil.rmtree(self._manifest.folder, ignore_errors=True)  # a kill left them behind
-            self._manifest = Manifest(self._manifest.folder)
+            self._manifest.discard()  # a kill left them behind
             self._places, self._committed = {}, {}
             self._add(old)
 
@@ -254,7 +252,7 @@ class CacheWriter:
         ids = [i for i in dict.fromkeys([*order, *self._places]) if i in self._places]
         places = [self._places[i] for i in ids]
         write_feature_file(self.path, self._header(places, *facts), blocks(places))
-        shutil.rmtree(self._manifest.folder, ignore_errors=True)
+        self._manifest.discard()
         return FeatureFile(self.path)
 
     def _refer(self, notes: dict[str, Any], quarantine: tuple[Refusal, ...]) -> FeatureFile:

@@ -85,7 +85,8 @@ def one_by_one(head, batch: FeatureBatch) -> torch.Tensor:
 
 
 def select(batch: FeatureBatch, index) -> FeatureBatch:
-    return FeatureBatch(**{f.name: getattr(batch, f.name)[index] for f in fields(batch)})
+    held = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return FeatureBatch(**{k: value[index] for k, value in held.items() if value is not None})
 
 
 def pad(batch: FeatureBatch, extra: int) -> FeatureBatch:

@@ -1,6 +1,7 @@
 """What tests of the command line look at, and how they start it as a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,12 @@ def paragraph(exit_code: int, stderr: str) -> str:
 
 
 def spawn(*arguments: str, **how: object) -> subprocess.Popen[str]:
-    """``mvsa`` as a process of its own."""
+    """``mvsa`` as a process of its own, which Ctrl-C interrupts even where it was off for tests."""
     command = [sys.executable, "-m", "mvsa_pipe", *arguments]
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=alone, **how)  # type: ignore[call-overload,no-any-return]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # children take it over
+    try:
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=alone, **how)  # type: ignore[call-overload,no-any-return]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -262,7 +262,10 @@ def interrupt(process, line):
         raise AssertionError("".join(seen))
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    try:
+        _, rest = process.communicate(timeout=60)
+    finally:
+        process.kill()  # or a test that fails would leave it computing
     assert process.returncode == 130, "".join(seen) + rest
     assert "Traceback" not in rest
     assert "interrupted: " in rest

@@ -22,5 +22,5 @@ def test_first_two_shell_blocks_are_the_two_commands():
     blocks = re.findall(r"^```sh\n(.*?)\n```$", README, flags=re.MULTILINE | re.DOTALL)
     assert blocks == [
         "pip install -c constraints.txt . && mvsa quickstart",
-        'pip install -c constraints.txt -e ".[dev]" && pytest -q -n auto',
+        'pip install -c constraints.txt -e ".[dev]" && pytest -q -n auto --dist worksteal',
     ]

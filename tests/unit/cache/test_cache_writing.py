@@ -156,6 +156,37 @@ def test_a_finished_cache_whose_parts_were_not_yet_swept(
         assert features(writer.finish(list("abc"), {})) == expected(rows(list("abc")))
 
 
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_a_kill_while_parts_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    """Whichever parts went first, what is finished is found finished."""
+    for version in ("first", "second"):
+        with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+            writer.commit(rows(["a", "b"], version=version))
+
+    def killed(folder: Path) -> None:
+        for part in sorted(folder.glob("part-*"))[:removed]:
+            part.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with (
+            pytest.raises(KeyboardInterrupt),
+            open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer,
+        ):
+            writer.finish(["a", "b"], {})
+    assert len(list(tmp_path.rglob("part-*.h5"))) == 2 - removed
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        if writer.unfinished:
+            writer.commit(rows(["a", "b"], version="second"))
+            writer.finish(["a", "b"], {})
+    (entry,) = CacheFolder(tmp_path).entries()
+    assert entry.file is not None
+    assert features(entry.file) == expected(rows(["a", "b"], version="second"))
+
+
 def test_a_part_that_was_never_entered_was_never_committed(tmp_path: Path) -> None:
     """Killed between the rename of a part and its line in the manifest."""
     with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:

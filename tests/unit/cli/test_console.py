@@ -132,6 +132,7 @@ def summary(head, **changed):
     shown = dict.fromkeys(tables.SHOWN, 0.7654)
     fields = {
         "head": head,
+        "pair": "",
         "setting": "",
         "part": "test",
         "mean": shown,
@@ -151,7 +152,7 @@ def test_the_table_of_a_bench_fits(printed, width, seeds):
 
     rows = [summary("dual-attention"), summary("native-combine-faithful", batch_independent=False)]
     reference = {"name": "chance", "values": rows[0].mean, "deviations": rows[0].deviation}
-    done = Bench("p/10/s", "test", {"text": "bert"}, rows, [reference], [{}] * 2 * seeds, {})
+    done = Bench("p/10/s", "test", [{"text": "bert"}], rows, [reference], [{}] * 2 * seeds, {})
     buffer = printed(width)
     bench.show_bench(done)
     text = buffer.getvalue()

@@ -78,6 +78,10 @@ def show_bench(done: "Bench") -> None:
     line((f"{what}, [95 % bootstrap interval over posts]", "dim"))
     if done.ensembles:
         line(("averaged: one answer from the mean of all seeds' probabilities", "dim"))
+    if done.seconds:
+        spent = {name: f"{name} {seconds:,.1f} s" for name, seconds in done.seconds.items()}
+        summed = f"summed over runs {spent['training']}, {spent['scoring']}"
+        line((f"{spent['wall']}, {spent['loading']}; {summed}", "dim"))
     if not all(row.batch_independent for row in done.rows):
         line(("†", "yellow"), (" a post's prediction depends on its batch, as published", "dim"))
 

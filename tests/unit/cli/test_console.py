@@ -126,6 +126,9 @@ def test_json_is_one_document(capsys):
     assert capsys.readouterr().out == '{\n  "ü": [\n    1,\n    2\n  ]\n}\n'
 
 
+SPENT = {"loading": 1.0, "wall": 1234.5, "training": 2000.0, "scoring": 10.0}
+
+
 def summary(head, **changed):
     from mvsa_pipe.bench.summary import HeadSummary
 
@@ -152,7 +155,7 @@ def test_the_table_of_a_bench_fits(printed, width, seeds):
 
     rows = [summary("dual-attention"), summary("native-combine-faithful", batch_independent=False)]
     reference = {"name": "chance", "values": rows[0].mean, "deviations": rows[0].deviation}
-    done = Bench("p/10/s", "test", [{"text": "bert"}], rows, [reference], [{}] * 2 * seeds, {})
+    done = Bench("p/10/s", "test", [{"text": "bert"}], rows, [reference], [{}] * 2 * seeds, SPENT)
     buffer = printed(width)
     bench.show_bench(done)
     text = buffer.getvalue()
@@ -163,3 +166,4 @@ def test_the_table_of_a_bench_fits(printed, width, seeds):
     assert "native-combine-faithful †" in text
     assert "[95 % bootstrap interval over posts]" in text
     assert ("± standard deviation over 3 seeds" in text) == (seeds == 3)
+    assert "wall 1,234.5 s, loading 1.0 s; summed over runs training 2,000.0 s" in text

@@ -3,8 +3,8 @@
 import errno
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -103,14 +103,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     parent = path.resolve().parent
     make_folder(parent)
+    folder = parent / f".{path.name}.{secrets.token_hex(4)}"
     with storage_errors(path):
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+        folder.mkdir()  # with permissions as of any new folder
+        mode = folder.stat().st_mode
     try:
         with storage_errors(path):
             yield folder
-            for item in (folder, *folder.rglob("*")):
-                # mkdtemp and safetensors write for the owner alone
-                item.chmod(0o755 if item.is_dir() else 0o644)
+            for item in folder.rglob("*"):
+                if item.is_file():
+                    item.chmod(mode & 0o666)  # safetensors writes for the owner alone
+                    _sync(item)
             free = _moved(folder, path)
             _sync(parent)
         if not free:

@@ -102,7 +102,8 @@ def _records(
             kept.keep(trial.record, record)
             records[trial.record] = record
         progress.advance(len(task))
-    return records
+    # a run that was recorded in another bench may have been varied from other defaults
+    return {t.record: {**records[t.record], "setting": t.setting} for t in trials}
 
 
 def _refuse_early(data: DataChoice, options: BenchOptions, settings: Sequence[Setting]) -> None:

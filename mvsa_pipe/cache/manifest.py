@@ -123,12 +123,16 @@ class Manifest:
 
 
 def delete_parts(folder: Path) -> None:
-    """Deletes a folder of parts, their list first: a kill in between leaves no part listed.
+    """Deletes a folder of parts, their list first, then the oldest.
+
+    A kill in between leaves the newest, which say of their posts what the finished cache says.
 
     Raises:
         OSError: The disk refuses.
     """
     (folder / LIST_NAME).unlink(missing_ok=True)
+    for part in sorted(folder.glob("part-*")):
+        part.unlink(missing_ok=True)
     if folder.is_dir():
         shutil.rmtree(folder)
 

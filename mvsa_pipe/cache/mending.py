@@ -1,7 +1,7 @@
 """Mends what of a cache HDF5 or the list of parts cannot read; features are for others to make.
 
-Whoever calls holds the cache. Nothing is deleted: what cannot be mended gets another name beside
-the cache, where neither readers nor extractions look for it.
+Whoever changes something holds the cache. Nothing is deleted: what cannot be mended gets another
+name beside the cache, where neither readers nor extractions look for it.
 """
 
 from collections.abc import Sequence, Set
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.joining import Place, gathered
-from mvsa_pipe.cache.layout import Segment, bounds_of, parts_folder
+from mvsa_pipe.cache.layout import PARTS_SUFFIX, Segment, bounds_of, parts_folder
 from mvsa_pipe.cache.manifest import LIST_NAME, Manifest, Part
 from mvsa_pipe.cache.parts import write_part
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.spare import find_spare, is_current, put_back, write_spare
+from mvsa_pipe.cache.spare import find_spare, is_current, put_back, spare_bytes, write_spare
 from mvsa_pipe.cache.writing import structure_of, write_referring_file
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError
@@ -31,12 +31,27 @@ def has_whole_structure(path: Path) -> bool:
     Raises:
         StorageError: A file may not be read.
     """
-    parts = sorted(parts_folder(path).glob("part-*.h5"))
+    parts = _parts(path)
+    whole = all(_is_whole(file) for file in (path, *parts) if file.is_file())
+    return whole and _lists(path, parts)
+
+
+def _parts(path: Path) -> list[Path]:
+    return sorted(parts_folder(path).glob("part-*.h5"))
+
+
+def _lists(path: Path, parts: Sequence[Path]) -> bool:
+    """Whether the list of parts can be read, and names all that the cache file refers to.
+
+    A last line that was changed looks like one that a kill cut short.
+    """
+    if not parts:
+        return True
     try:
-        listed = not parts or bool(Manifest(parts[0].parent).parts)
+        names = {part.name for part in Manifest(parts_folder(path)).parts}
     except CacheError:
         return False
-    return listed and all(_is_whole(file) for file in (path, *parts) if file.is_file())
+    return bool(names) and {segment.name for segment in _segments(path)} <= names
 
 
 def _is_whole(path: Path) -> bool:
@@ -58,15 +73,12 @@ def restore(path: Path) -> list[Path]:
     Raises:
         StorageError: The disk refuses.
     """
-    parts = sorted(parts_folder(path).glob("part-*.h5"))
+    parts = _parts(path)
     changed = [file for file in (path, *parts) if file.is_file() and _restored(file)]
     listing = parts_folder(path) / LIST_NAME
-    try:
-        listed = not parts or bool(Manifest(listing.parent).parts)
-    except CacheError:
-        set_aside(listing)
-        listed = False
-    if not listed:
+    if not _lists(path, parts):
+        if listing.is_file():
+            set_aside(listing)
         _list(parts)
         changed.append(listing)
     return changed
@@ -89,34 +101,40 @@ def _restored(path: Path) -> bool:
     if _is_whole(path):
         return False
     spare = find_spare(path)
-    if spare is not None:
-        put_back(path, spare)
-    else:
-        file = FeatureFile(path)
-        _renew(file, file.spare_place or 0)
+    if spare is None:
+        return _renewed(FeatureFile(path))
+    put_back(path, spare)
     return True
 
 
-def _renew(file: FeatureFile, place: int) -> None:
-    places = {"spare": place}
+def _renewed(file: FeatureFile) -> bool:
+    """Makes the copy anew; not in a file that is longer than it was, where it would not fit."""
+    places = {"spare": file.spare_place or 0}
     if not file.header.segments:
         places |= {name: file.place_of(name) for name in ("pooled", "hidden")}
     with storage_errors(file.path), file.path.open("r+b", buffering=0) as raw:
-        end = file.path.stat().st_size
-        write_spare(raw, place, structure_of(end, file.header, places))
+        runs = structure_of(file.path.stat().st_size, file.header, places)
+        if spare_bytes(sum(length for _, length in runs)) != file.spare_length:
+            return False
+        write_spare(raw, places["spare"], runs)
+    return True
 
 
-def spare_fault(file: FeatureFile) -> str:
-    """What is wrong with the copy of a file's structure; empty where nothing is.
+def faults(path: Path) -> list[str]:
+    """What is wrong with a cache, its parts, their list, and the copies of their structure.
 
     Raises:
-        StorageError: The file may not be read.
+        CacheError: Something cannot be read at all.
+        StorageError: A file may not be read.
     """
-    if file.spare_place is None:
-        return ""
-    spare = find_spare(file.path)
-    whole = spare is not None and is_current(file.path, spare)
-    return "" if whole else "the spare copy of its structure, while all posts are whole"
+    found = [f"part {name}" for name in unreadable_parts(path)]
+    files = [FeatureFile(path)] if path.is_file() else []
+    files += [FeatureFile(part) for part in waiting_parts(path)]
+    lost = {name.removeprefix("part ") for name in found}
+    found += [f"post {post_id}" for file in files for post_id in damaged_beside(file, lost)]
+    if not found and not has_whole_structure(path):
+        found.append("the structure of its files or a copy of it, while all posts are whole")
+    return found
 
 
 def unreadable_parts(path: Path) -> list[str]:
@@ -168,7 +186,7 @@ def _rows_in(file: FeatureFile, parts: Set[str]) -> NDArray[np.bool_]:
 def leave_out(path: Path, parts: Set[str]) -> None:
     """Takes some parts out of a cache and its list, and sets their files aside.
 
-    Stopped in between, the cache still lacks no more than those parts.
+    Stopped in between, it lacks no more than those parts, and mending it again goes on.
 
     Raises:
         StorageError: The disk refuses.
@@ -178,10 +196,10 @@ def leave_out(path: Path, parts: Set[str]) -> None:
     if any(segment.name in parts for segment in _segments(path)):
         _refer_to_others(FeatureFile(path), parts)
     manifest = Manifest(parts_folder(path))
-    manifest.keep({part.name for part in manifest.parts} - parts)
-    for name in parts:
+    for name in parts:  # before they are listed no more, and so would be swept as nobody's
         if (manifest.folder / name).exists():
             set_aside(manifest.folder / name)
+    manifest.keep({part.name for part in manifest.parts} - parts)
 
 
 def _refer_to_others(file: FeatureFile, parts: Set[str]) -> None:
@@ -237,14 +255,17 @@ def waiting_parts(path: Path) -> list[Path]:
 
 
 def set_aside(path: Path) -> Path:
-    """Gives a file that cannot be mended a name that says so; returns it.
+    """Gives a file that cannot be mended a name that says so, beside the cache; returns it.
 
     Raises:
         StorageError: The disk refuses.
     """
+    folder, name = path.parent, path.name
+    if folder.suffix == PARTS_SUFFIX:  # which is deleted when the parts are joined
+        folder, name = folder.parent, f"{folder.stem}-{name}"
     with storage_errors(path):
-        number, new = 1, path.with_name(f"{ASIDE}-{path.name}.bak")
+        number, new = 1, folder / f"{ASIDE}-{name}.bak"
         while new.exists():
             number += 1
-            new = path.with_name(f"{ASIDE}-{number}-{path.name}.bak")
+            new = folder / f"{ASIDE}-{number}-{name}.bak"
         return path.rename(new)

@@ -51,6 +51,7 @@ class FeatureFile:
         checksums: Of each post's pooled vector and hidden states ``[N, 2]``.
         seal: Checksum over both.
         spare_place: Where the copy of its structure begins, in bytes; ``None`` without one.
+        spare_length: How many bytes it has.
 
     Raises:
         CacheError: It is missing, cut short, damaged, or of another schema.
@@ -69,6 +70,7 @@ class FeatureFile:
                 self.header, self.checksums = _read_header(file, path)
                 self.seal = self.header.seal(self.checksums)
                 self.spare_place = _spare_place(file)
+                self.spare_length = int(file["spare"].size) if "spare" in file else 0
                 self._sources = {
                     name: _sources(file, path, stamp_of(raw), self.header, name) for name in PARTS
                 }

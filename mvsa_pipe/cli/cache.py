@@ -8,7 +8,7 @@ import typer
 
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
 from mvsa_pipe.cache.formats import ExportFormat
-from mvsa_pipe.cache.mending import spare_fault
+from mvsa_pipe.cache.mending import faults
 from mvsa_pipe.cache.merging import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, progress, show_json, size
@@ -120,9 +120,10 @@ def verify(
         faults = {str(path): _faults(path) for path in [caches.locate(name)]}
     else:
         faults = {
-            str(entry.path): [entry.fault] if entry.file is None else _faults(entry.path)
+            str(entry.path): [entry.fault]
+            if entry.file is None and entry.fault
+            else _faults(entry.path)
             for entry in caches.entries()
-            if entry.path.is_file()
         }
     if json:
         show_json(faults)
@@ -137,11 +138,9 @@ def verify(
 
 
 def _faults(path: Path) -> list[str]:
-    file = FeatureFile(path)
     try:
-        found = [f"post {post_id}" for post_id in file.damaged_posts()]
-        return found or [fault for fault in [spare_fault(file)] if fault]
-    except CacheError as error:  # a part of it is gone; others shall be heard of all the same
+        return faults(path)
+    except CacheError as error:  # others shall be heard of all the same
         return [error.paragraph()]
 
 

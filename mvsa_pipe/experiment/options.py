@@ -81,7 +81,7 @@ class CacheChoice:
                 if "" in names or twice:
                     raise ConfigError(
                         f"--{modality} cannot be used",
-                        expected="NAME, or different ones as NAME+NAME",
+                        expected="NAME, or different ones as NAME+NAME; a bench compares NAME,NAME",
                         found=f"{twice[0]} twice" if twice else repr(",".join(map(str, every))),
                     )
 

@@ -103,7 +103,7 @@ class Experiment:
             lines.append("token states are streamed from the disk: memory has no room for them")
         lines += self._layer_remarks()
         if self.left_out:
-            lines.append(f"left out, as their extraction skipped them: {len(self.left_out):,}")
+            lines.append(f"left out, as an extraction skipped them: {len(self.left_out):,}")
         return lines
 
     def _layer_remarks(self) -> list[str]:

@@ -17,12 +17,14 @@ _MOST_SHAPES = 64
 def compiled_encode(backbone: TextBackbone | ImageBackbone) -> Callable[..., Encoded]:
     """A backbone's ``encode``, compiled when first called, for batches of any shape.
 
-    What cannot be compiled raises ``BackboneError`` when it is called: nothing goes on uncompiled.
+    What cannot be compiled, or needs more variants than torch makes, raises ``BackboneError`` when
+    it is called. What ``torch.compile`` hands back to Python by design runs there.
     """
     from torch._dynamo import config
     from torch._dynamo.exc import TorchDynamoException
 
     config.recompile_limit = max(config.recompile_limit, _MOST_SHAPES)
+    config.fail_on_recompile_limit_hit = True
     made: Callable[..., Encoded] = torch.compile(backbone.encode, dynamic=True)
 
     def encode(*inputs: Tensor) -> Encoded:
@@ -35,7 +37,7 @@ def compiled_encode(backbone: TextBackbone | ImageBackbone) -> Callable[..., Enc
                 expected="a C++ compiler such as g++ for a CPU, Triton for a GPU, and a network "
                 "that torch.compile takes",
                 found=_first_sentence(error),
-                hint="install one, or leave out --compile",
+                hint="install one, or leave out --compile (what is cached with it needs it again)",
             ) from error
 
     logging.getLogger("torch._dynamo").setLevel(logging.ERROR)

@@ -66,12 +66,9 @@ def backbone_of(
 def _witnesses(path: Path, root: Path) -> Iterator[tuple[Fingerprint, BackboneOptions | None]]:
     """What says how the cache was made, as far as its name agrees; the backbone where known."""
     name = f"{path.stem}.h5"
-    if path.parent.name == SHARDS:  # ….i-of-n.h5
-        name = f"{path.stem.rpartition('.')[0]}.h5"
-    stem = name.removesuffix(".h5")
-    files = [path, *sorted(parts_folder(path).glob("*part-*"))]
-    files += sorted((path.parent / SHARDS).glob(f"{stem}.*.h5"))
-    files += sorted(path.parent.glob(f"{ASIDE}-*{path.name}.bak"))
+    files = [path, *sorted(parts_folder(path).glob("part-*"))]
+    files += sorted((path.parent / SHARDS).glob(f"{path.stem}.*.h5"))
+    files += sorted(path.parent.glob(f"{ASIDE}-*{path.stem}*.bak"))
     for file in files:
         yield from _in_bytes(file, name)
     for fingerprint, record in memos(root):

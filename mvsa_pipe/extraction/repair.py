@@ -5,7 +5,7 @@ from pathlib import Path
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache import mending
 from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.folder import SHARDS, CacheFolder
 from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
@@ -42,6 +42,12 @@ def repair(
             or it lies elsewhere than an extraction would put it.
         MvsaError: As ``extract``.
     """
+    if path.resolve().parent.name == SHARDS:
+        raise CacheError(
+            "Shards are extracted again rather than mended",
+            where=path,
+            hint=f"mvsa cache remove {path}, then the same mvsa extract --shard i/n",
+        )
     if not path.is_file() and not parts_folder(path).is_dir():
         FeatureFile(path)  # which says what is there instead
     restored: list[Path] = []
@@ -82,6 +88,8 @@ def _mended(
     backbone = recorded_backbone(file)
     _require_same(file, backbone, options)
     with exclusive(path):
+        lost = set(mending.unreadable_parts(path))  # another may have mended it in between
+        damaged = mending.damaged_beside(FeatureFile(path), lost)
         _leave_out(path, lost, progress)
         hit |= set(mending.keep_whole_rows(path))
     if path.is_file():
@@ -104,13 +112,14 @@ def _anew(
     progress: Progress,
 ) -> list[str]:
     """Ends an extraction whose parts are damaged, or makes a file anew that cannot be read."""
-    _require_same_posts(path, path.parent.name, posts)
+    _require_same_posts(path, path.resolve().parent.name, posts)
     fingerprint = fingerprint_of(path, folder.root)
     _require_possible(path, fingerprint, posts, [], folder)
     options = _options(folder, device, fingerprint, ExtractOptions.join_gib)
     backbone = backbone_of(path, folder.root, fingerprint, options)
     with exclusive(path):
-        if path.is_file():
+        lost = set(mending.unreadable_parts(path))  # another may have mended it in between
+        if path.is_file() and not _opens(path):
             progress.say(f"{path}: cannot be read, and was kept as {mending.set_aside(path).name}")
         _leave_out(path, lost, progress)
         mending.keep_whole_rows(path)
@@ -118,6 +127,14 @@ def _anew(
         held = set(writer.committed)
     file = extract(posts, backbone, options, progress).file
     return [post_id for post_id in file.header.ids if post_id not in held]
+
+
+def _opens(path: Path) -> bool:
+    try:
+        FeatureFile(path)
+    except CacheError:
+        return False
+    return True
 
 
 def _leave_out(path: Path, lost: set[str], progress: Progress) -> None:

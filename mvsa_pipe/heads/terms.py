@@ -90,7 +90,7 @@ class Terms(Growing):
         idf = self.get_buffer("idf")
         if not len(idf):
             return idf.new_zeros(len(_texts(batch)), 0)
-        return torch.from_numpy(self.rows(_texts(batch)).toarray()).to(idf.device)
+        return torch.from_numpy(self.rows(_texts(batch)).toarray()).to(idf)
 
     @property
     def names(self) -> list[str]:

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 from ray_support import workers_at
 
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
+from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Silence
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -32,15 +36,22 @@ def cluster() -> Iterator[None]:
         yield
 
 
-def bench(options: BenchOptions, training: TrainingOptions = TRAINING) -> list[dict[str, object]]:
-    done = run_bench(DataChoice(), CacheChoice(), options, training, Silence())
+def bench(
+    options: BenchOptions, training: TrainingOptions = TRAINING, caches: CacheChoice | None = None
+) -> list[dict[str, object]]:
+    done = run_bench(DataChoice(), caches or CacheChoice(), options, training, Silence())
     timed = {"seconds", "scoring_seconds", "peak_memory_bytes"}
     return [{k: v for k, v in record.items() if k not in timed} for record in done.records]
 
 
-@pytest.mark.usefixtures("cluster", "workplace")
-def test_the_records_are_the_same():
-    here, there = bench(OPTIONS), bench(replace(OPTIONS, ray="local"))
+@pytest.mark.usefixtures("cluster")
+def test_the_records_are_the_same(workplace: Path):
+    short, where = BackboneOptions("tiny-text", max_tokens=5), ExtractOptions(cache=Path("cache"))
+    extract(read_posts(workplace / "data"), short, where, Silence())
+    texts = [f"tiny-text@{path.stem[-8:]}" for path in Path("cache").glob("*/tiny-text*.h5")]
+    pairs = CacheChoice(text=",".join(texts))
+    here, there = (bench(o, caches=pairs) for o in (OPTIONS, replace(OPTIONS, ray="local")))
+    assert len(here) == 2 * len(HEADS) * OPTIONS.seeds
     for one, other in zip(here, there, strict=True):
         assert one == other
 

@@ -6,7 +6,7 @@ import h5py
 import pytest
 from feature_caches import expected, features, rows, whole, write_cache
 
-from mvsa_pipe.cache.mending import restore, spare_fault
+from mvsa_pipe.cache.mending import faults, restore
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.spare import find_spare, is_current, put_back, runs_beside
 from mvsa_pipe.errors import CacheError
@@ -27,7 +27,7 @@ def test_a_new_file_has_a_copy_of_all_but_its_features(file):
     size = file.path.stat().st_size
     copied = sum(length for _, length in spare.runs)
     assert size == 2 * copied + file.header.payload_bytes + 104
-    assert spare_fault(file) == ""
+    assert faults(file.path) == []
     with h5py.File(file.path) as raw:
         assert bytes(raw["spare"][:16]) == b"mvsa-pipe spare\n"
 
@@ -92,5 +92,5 @@ def test_files_of_before_have_none(tmp_path):
     old = FeatureFile(file.path)
     assert old.spare_place is None
     assert features(old) == expected(rows(IDS))
-    assert spare_fault(old) == ""
+    assert faults(old.path) == []
     assert restore(file.path) == []

@@ -11,6 +11,7 @@ from mvsa_pipe.backbones import tiny
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import parts_folder
+from mvsa_pipe.cache.mending import faults
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.spare import find_spare
 from mvsa_pipe.cache.writer import CacheWriter
@@ -286,6 +287,38 @@ def test_a_ruined_part_that_a_cache_refers_to(posts, backbone, options, computed
     again = FeatureFile(file.path)
     assert again.header.segments
     agree(again, wanted)
+
+
+@pytest.mark.parametrize("place", [20, -5])
+def test_a_changed_list_of_parts_that_a_cache_refers_to(posts, backbone, options, computed, place):
+    """A last line that was changed looks like one that a kill cut short."""
+    file = run(posts, backbone, options, join_gib=0.0)
+    wanted = features(file)
+    bits(parts_folder(file.path) / "manifest.jsonl", place)
+    with pytest.raises(CacheError, match="mvsa cache repair"):
+        run(posts, backbone, options, join_gib=0.0)
+    computed.clear()
+    assert mend(file.path, posts) == []
+    assert faults(file.path) == []
+    agree(run(posts, backbone, options, join_gib=0.0), wanted)
+    assert computed == []
+
+
+def test_faults_of_parts_are_seen(posts, options):
+    """Reading rows alone does not open the parts that a cache refers to."""
+    file = run(posts, BackboneOptions("tiny-image"), options, join_gib=0.0)
+    assert faults(file.path) == []
+    first, second, *_ = sorted(parts_folder(file.path).glob("part-*"))
+    bits(first, -3 if find_spare(first) is None else find_spare(first).place + 200)
+    assert len(faults(file.path)) == 1
+    ruin(second)
+    assert faults(file.path) == [f"part {second.name}"]
+
+
+def test_shards_are_not_mended(posts, tmp_path):
+    path = tmp_path / "cache" / posts.name / "shards" / "tiny-text-0.1-of-2.h5"
+    with pytest.raises(CacheError, match=r"Shards are extracted again.*--shard"):
+        mend(path, posts)
 
 
 def test_a_ruined_file_that_refers_to_whole_parts(posts, backbone, options, computed):

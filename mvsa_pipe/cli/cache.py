@@ -131,6 +131,8 @@ def verify(
         for path, found in faults.items():
             state = (name_some(found), "red") if found else ("whole", "green")
             line(f"{path}: ", state)
+            if found and "mvsa cache" not in found[0]:
+                line(f"next: mvsa cache repair {path}")
         if not faults:
             line(f"nothing is cached in {folder}")
     if any(faults.values()):

@@ -82,7 +82,7 @@ def test_a_run_is_whole_or_absent(tmp_path, monkeypatch, call):
     if call == "fsync":
         monkeypatch.setattr(os, "fsync", refuse)
     elif call == "mkdir":
-        monkeypatch.setattr("tempfile.mkdtemp", refuse)
+        monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     else:
         monkeypatch.setattr("pathlib.Path.rename", refuse)
     with pytest.raises(StorageError, match=r"disk is full"):

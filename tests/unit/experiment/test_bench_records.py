@@ -53,9 +53,9 @@ def test_what_is_recorded_is_not_trained_again(trained):
 @pytest.mark.usefixtures("workplace")
 def test_what_was_recorded_elsewhere_is_shown_as_what_is_varied_here(trained):
     plain = bench()
-    varied = bench(vary=(f"learning-rate={TRAINING.learning_rate},5e-4",))
+    varied = bench(vary=(f"learning-rate={TRAINING.learning_rate},1e-4",))
     assert len(trained) == 8
-    first, second = (f"learning-rate={rate}" for rate in (TRAINING.learning_rate, "5e-4"))
+    first, second = (f"learning_rate={rate}" for rate in (TRAINING.learning_rate, "1e-4"))
     assert [row.setting for row in varied.rows] == [first, second] * len(HEADS)
     assert [row.mean for row in varied.rows[::2]] == [row.mean for row in plain.rows]
     assert [row.setting for row in bench().rows] == ["", ""]

@@ -204,8 +204,13 @@ def test_a_cache_elsewhere_or_under_another_name(root: Path) -> None:
     flip(path, "pooled", *range(36))
     shard = path.parent / "shards" / f"{path.stem}.1-of-2.h5"
     shard.parent.mkdir()
-    for other in (shard, path.with_name("renamed.h5"), root / "elsewhere.h5"):
+    elsewhere = "does not lie where"
+    for other, said in (
+        (shard, "Shards are extracted again"),
+        (path.with_name("renamed.h5"), elsewhere),
+        (root / "elsewhere.h5", elsewhere),
+    ):
         path.rename(other)
-        refused(root, other, "does not lie where")
+        refused(root, other, said)
         assert not path.exists()
         other.rename(path)

@@ -15,7 +15,7 @@ from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 # One process loads torch and forks a child for every extraction that is to be stopped.
 _DRIVER = """
-import json, os, random, sys, time
+import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 from mvsa_pipe.backbones.options import BackboneOptions
@@ -27,6 +27,7 @@ from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Silence
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was off for the tests
 torch.set_num_threads(1)
 work.MOST_POSTS_A_PART = 8  # so that a stop falls between parts, and in the joining
 joining.JOIN_BYTES = 5000

@@ -127,11 +127,11 @@ def faults(path: Path) -> list[str]:
         CacheError: Something cannot be read at all.
         StorageError: A file may not be read.
     """
-    found = [f"part {name}" for name in unreadable_parts(path)]
+    lost = unreadable_parts(path)
     files = [FeatureFile(path)] if path.is_file() else []
     files += [FeatureFile(part) for part in waiting_parts(path)]
-    lost = {name.removeprefix("part ") for name in found}
-    found += [f"post {post_id}" for file in files for post_id in damaged_beside(file, lost)]
+    damaged = [post_id for file in files for post_id in damaged_beside(file, set(lost))]
+    found = [*(f"part {name}" for name in lost), *(f"post {post_id}" for post_id in damaged)]
     if not found and not has_whole_structure(path):
         found.append("the structure of its files or a copy of it, while all posts are whole")
     return found

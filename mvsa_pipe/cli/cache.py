@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mvsa_pipe.cache import mending
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
 from mvsa_pipe.cache.formats import ExportFormat
-from mvsa_pipe.cache.mending import faults
 from mvsa_pipe.cache.merging import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, progress, show_json, size
@@ -141,7 +141,7 @@ def verify(
 
 def _faults(path: Path) -> list[str]:
     try:
-        return faults(path)
+        return mending.faults(path)
     except CacheError as error:  # others shall be heard of all the same
         return [error.paragraph()]
 

@@ -62,7 +62,7 @@ def repair(
     except CacheError:
         if not path.is_file() and not (restored or lost or _damaged_parts(path)):
             raise
-        return _anew(path, posts, folder, device, lost, progress)
+        return _anew(path, posts, folder, device, progress)
     return _mended(file, posts, folder, device, lost, progress)
 
 
@@ -104,12 +104,7 @@ def _mended(
 
 
 def _anew(
-    path: Path,
-    posts: PostSet,
-    folder: CacheFolder,
-    device: str,
-    lost: set[str],
-    progress: Progress,
+    path: Path, posts: PostSet, folder: CacheFolder, device: str, progress: Progress
 ) -> list[str]:
     """Ends an extraction whose parts are damaged, or makes a file anew that cannot be read."""
     _require_same_posts(path, path.resolve().parent.name, posts)

@@ -165,6 +165,14 @@ def why_alone(head: FusionHead, material: Material) -> Alone | None:
     kept out on a CPU alone: their operations are large enough to fill a core, and a stack of them
     gains nothing (``benchmarks/stacking.py``).
     """
+    kept_out = _kept_out(head)
+    if kept_out is not None:
+        return kept_out
+    return Alone.MASKS if _masks(head, material) is None else None
+
+
+def _kept_out(head: FusionHead) -> Alone | None:
+    """Why a head trains alone as far as that needs no forward pass."""
     if isinstance(head, SolvableHead):
         return Alone.SOLVED
     if not head.batch_independent:
@@ -173,14 +181,14 @@ def why_alone(head: FusionHead, material: Material) -> Alone | None:
         return Alone.LAYERS
     if next(head.parameters()).device.type == "cpu" and head.needs & HIDDEN:
         return Alone.TOKENS
-    return Alone.MASKS if _masks(head, material) is None else None
+    return None
 
 
 def stack_shape(course: Course) -> StackShape | None:
     """The shape of stacks that a run can be part of; ``None`` for one that ``why_alone`` names."""
     head, material = course.head, course.material
     device = next(head.parameters()).device
-    masks = None if why_alone(head, material) else _masks(head, material)
+    masks = None if _kept_out(head) else _masks(head, material)
     if masks is None:
         return None
     shapes = tuple((name, tuple(value.shape)) for name, value in head.named_parameters())

@@ -134,7 +134,7 @@ def _batch(rows: dict[Modality, Rows], ids: list[str], needs: frozenset[Field]) 
     order = torch.tensor([list(text.ids).index(i) for i in ids])
     bounds = torch.from_numpy(text.bounds())
     ragged = RaggedText(torch.from_numpy(text.hidden), bounds[:-1], torch.from_numpy(text.lengths))
-    hidden, mask = ragged.padded(order)
+    hidden, mask = ragged.padded(order, int(ragged.lengths.max()))
     fields = {
         Field.TEXT_HIDDEN: hidden,
         Field.TEXT_POOLED: torch.from_numpy(text.pooled)[order],

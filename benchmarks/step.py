@@ -143,7 +143,8 @@ def minimal(
         values: dict[str, Tensor] = {}
         for need in head.needs:
             if need is Field.TEXT_HIDDEN:
-                values[need.value], values["text_mask"] = ragged.padded(posts)
+                longest = int(ragged.lengths[posts].max())
+                values[need.value], values["text_mask"] = ragged.padded(posts, longest)
             else:
                 values[need.value] = getattr(held, need.value).index_select(0, posts)
         loss = F.cross_entropy(head(FeatureBatch(**values)), material.labels[posts])

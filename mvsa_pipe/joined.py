@@ -7,7 +7,7 @@ all others: ``(x, 0)`` of the first, ``(0, y)`` of the second. The first linear 
 each set, of whatever width and count, which costs no weights and of which heads know nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -33,16 +33,22 @@ class JoinedFeatures(ResidentFeatures):
 
     sources: Mapping[Modality, tuple[ResidentFeatures, ...]] = field(default_factory=dict)
 
-    def batch(self, posts: Int[Tensor, " B"], needs: Iterable[Field]) -> FeatureBatch:
-        """The declared features of some posts, by index."""
-        wanted = set(needs)
-        joined = join_batches(
-            self._evened(source.batch(posts, own), modality, number)
+    def batches(
+        self, chosen: Iterable[Int[Tensor, " _"]], needs: Iterable[Field]
+    ) -> Iterator[FeatureBatch]:
+        """The declared features of one batch of posts after the other."""
+        wanted, every = frozenset(needs), list(chosen)
+        flows = [
+            (modality, number, source.batches(every, own))
             for modality, sources in self.sources.items()
             if (own := {need for need in wanted & ENCODED if need.modality is modality})
             for number, source in enumerate(sources)
-        )
-        return replace(joined, texts=self.texts_of(posts)) if Field.TEXTS in wanted else joined
+        ]
+        for posts in every:
+            joined = join_batches(
+                self._evened(next(batches), modality, number) for modality, number, batches in flows
+            )
+            yield replace(joined, texts=self.texts_of(posts)) if Field.TEXTS in wanted else joined
 
     def _evened(self, batch: FeatureBatch, modality: Modality, number: int) -> FeatureBatch:
         """A source's batch with as many layers as the source that has most; zeros before its own.

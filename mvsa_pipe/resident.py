@@ -36,10 +36,20 @@ class RaggedText:
     offsets: Tensor
     lengths: Tensor
 
-    def padded(self, posts: Int[Tensor, " B"]) -> tuple[Tensor, Tensor]:
-        """Hidden states ``[B, T, Dt]`` of some posts and their mask ``[B, T]``."""
+    def longest(self, chosen: Sequence[Int[Tensor, " _"]]) -> list[int]:
+        """Tokens of the longest text of each batch, asked of a device once for all of them."""
+        every = [self.lengths[posts].max() for posts in chosen]
+        return torch.stack(every).tolist() if every else []
+
+    def padded(self, posts: Int[Tensor, " B"], longest: int) -> tuple[Tensor, Tensor]:
+        """Hidden states ``[B, T, Dt]`` of some posts and their mask ``[B, T]``.
+
+        Args:
+            posts: Their indices.
+            longest: ``T``, no less than the tokens of any of them.
+        """
         lengths = self.lengths[posts]
-        steps = torch.arange(int(lengths.max()), device=posts.device)
+        steps = torch.arange(longest, device=posts.device)
         mask = steps < lengths[:, None]
         # Positions of padding point at the post's first token: valid to read, masked afterwards.
         places = self.offsets[posts][:, None] + torch.where(mask, steps, 0)
@@ -79,10 +89,28 @@ class ResidentFeatures:
 
     def batch(self, posts: Int[Tensor, " B"], needs: Iterable[Field]) -> FeatureBatch:
         """The declared features of some posts, by index."""
-        wanted = set(needs)
+        (only,) = self.batches([posts], needs)
+        return only
+
+    def batches(
+        self, chosen: Iterable[Int[Tensor, " _"]], needs: Iterable[Field]
+    ) -> Iterator[FeatureBatch]:
+        """The declared features of one batch of posts after the other.
+
+        On a GPU no batch waits for what was computed before it: all that has to be known of them in
+        this process, as how long their texts are, is asked for before the first.
+        """
+        wanted, every = frozenset(needs), list(chosen)
+        text = self.text_hidden if Field.TEXT_HIDDEN in wanted else None
+        longest = [0] * len(every) if text is None else text.longest(every)
+        return (self._batch(*each, wanted) for each in zip(every, longest, strict=True))
+
+    def _batch(
+        self, posts: Int[Tensor, " B"], longest: int, wanted: frozenset[Field]
+    ) -> FeatureBatch:
         hidden = mask = None
         if Field.TEXT_HIDDEN in wanted and self.text_hidden is not None:
-            hidden, mask = self.text_hidden.padded(posts)
+            hidden, mask = self.text_hidden.padded(posts, longest)
         return FeatureBatch(
             text_hidden=hidden,
             text_mask=mask,
@@ -103,13 +131,6 @@ class ResidentFeatures:
         no cache holds of it.
         """
         return replace(self, texts=tuple(texts[post_id] or "" for post_id in self.post_ids))
-
-    def batches(
-        self, chosen: Iterable[Int[Tensor, " _"]], needs: Iterable[Field]
-    ) -> Iterator[FeatureBatch]:
-        """The declared features of one batch of posts after the other."""
-        wanted = frozenset(needs)
-        return (self.batch(posts, wanted) for posts in chosen)
 
     @property
     def bytes_held(self) -> int:

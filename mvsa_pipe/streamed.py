@@ -53,11 +53,6 @@ class StreamedFeatures(ResidentFeatures):
         """Text tokens of every post; ``None`` where no token states are read."""
         return self.counts
 
-    def batch(self, posts: Int[Tensor, " B"], needs: Iterable[Field]) -> FeatureBatch:
-        """The declared features of some posts, by index."""
-        (only,) = self.batches([posts], needs)
-        return only
-
     def batches(
         self, chosen: Iterable[Int[Tensor, " _"]], needs: Iterable[Field]
     ) -> Iterator[FeatureBatch]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int16
+from jaxtyping import Float, Int, Int16
 from torch import Tensor, nn
 
 
@@ -54,7 +54,8 @@ def draw_mask(
     Raises:
         RuntimeError: There is no generator.
     """
-    return bits_to_mask(draw_bits(like.numel(), generator), probability, like.dtype).view_as(like)
+    bits = draw_bits(like.numel(), generator)
+    return bits_to_mask(bits, drop_below(probability), like.dtype).view_as(like)
 
 
 def draw_bits(count: int, generator: torch.Generator | None) -> Int16[Tensor, " count"]:
@@ -78,21 +79,24 @@ def draw_bits(count: int, generator: torch.Generator | None) -> Int16[Tensor, " 
     return whole.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
 
 
+def drop_below(probability: float) -> int:
+    """Of 65,536 equally likely numbers, how many drop an entry; never all of them."""
+    return min(round(probability * 2**16), 2**16 - 1)
+
+
 def bits_to_mask(
     bits: Int16[Tensor, "*axes"],
-    probability: float | Float[Tensor, "*ones"],
+    below: int | Int[Tensor, "*ones"],
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*axes"]:
-    """A mask from 16-bit numbers; the chance of dropping is met to 1 in 65,536, and made up for.
+    """A mask from 16-bit numbers, which makes up for what it drops.
 
     Args:
         bits: What ``draw_bits`` drew.
-        probability: Chance of dropping an entry, one for all or in a shape that broadcasts.
+        below: What ``drop_below`` says, one for all or in a shape that broadcasts.
         dtype: Type of the mask.
     """
-    below = torch.as_tensor(probability, device=bits.device).mul(2**16).round()
-    scale = (2**16 / (2**16 - below)).to(dtype)
-    return (bits >= (below - 2**15).to(torch.int32)) * scale
+    return ((bits >= below - 2**15) * (2**16 / (2**16 - below))).to(dtype)
 
 
 class Projection(nn.Module):

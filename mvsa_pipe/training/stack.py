@@ -13,6 +13,7 @@ Axes beyond the common legend: ``W`` all parameters of a head, end to end.
 import time
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
 from mvsa_pipe.features import FeatureBatch
-from mvsa_pipe.heads.layers import bits_to_mask, draw_bits
+from mvsa_pipe.heads.layers import bits_to_mask, draw_bits, drop_below
 from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.masks import Mask
 from mvsa_pipe.training.pulse import Pulse
@@ -73,14 +74,15 @@ class Stack:
     def run_epoch(self, pulse: Pulse) -> None:
         """Trains one epoch of every run, scores each on validation, and lets go of the ended."""
         began = time.perf_counter()
-        lanes = self._lanes
-        batches = [lane.course.next_batches() for lane in lanes]
+        lanes, features = self._lanes, self._lanes[0].course.material.features
+        steps = _side_by_side([lane.course.next_batches() for lane in lanes])
+        batches = features.batches([posts.flatten() for posts, _ in steps], self._template.needs)
+        counts = torch.tensor([counts for _, counts in steps]).to(self._device)
         totals = torch.zeros(len(lanes), device=self._device)
-        for step in range(max(map(len, batches))):
+        for (posts, own), counted, batch in zip(steps, counts, batches, strict=True):
             pulse()
-            chosen = [own[step] if step < len(own) else own[0][:0] for own in batches]
-            counts = torch.tensor([len(posts) for posts in chosen], device=self._device)
-            totals += self._step(chosen) * counts
+            real = torch.arange(posts.shape[1], device=self._device) < counted[:, None]
+            totals += self._step(batch.to(self._device), posts, real, own) * counted
         share = (time.perf_counter() - began) / len(lanes)
         for lane, total in zip(lanes, totals.tolist(), strict=True):
             lane.course.close_epoch(total / len(lane.course.material.train), share)
@@ -108,26 +110,39 @@ class Stack:
         self._class_weights = torch.stack([course.class_weights() for course in courses])
         norms = [course.options.clip_norm or float("inf") for course in courses]
         self._clip_norms = torch.tensor(norms, device=self._device)
-        self._rates = [
-            torch.tensor([lane.layers[m.layer].probability for lane in lanes], device=self._device)
-            for m in self._masks
+        self._below = [
+            torch.tensor(
+                [drop_below(lane.layers[mask.layer].probability) for lane in lanes],
+                dtype=torch.int32,
+                device=self._device,
+            )
+            for mask in self._masks
         ]
 
-    def _step(self, chosen: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, " S"]:
-        """Moves every run one step; returns each one's loss before the move."""
-        posts, real = _side_by_side(chosen)
-        material = self._lanes[0].course.material
-        batch = material.features.batch(posts.reshape(-1), self._template.needs)
-        batch = batch.to(self._device)
-        labels = material.labels[posts].to(self._device)
-        weights = self._class_weights.gather(1, labels) * real.to(self._device)
-        logits = self._forward(batch, [len(own) for own in chosen])
+    def _step(
+        self,
+        batch: FeatureBatch,
+        posts: Int[Tensor, "S B"],
+        real: Bool[Tensor, "S B"],
+        counts: Sequence[int],
+    ) -> Float[Tensor, " S"]:
+        """Moves every run one step; returns each one's loss before the move.
+
+        Args:
+            batch: Features of the posts, those of one run after those of the other.
+            posts: The posts, filled up to the largest batch.
+            real: Which of them a run was meant to have.
+            counts: How many those are.
+        """
+        labels = self._lanes[0].course.material.labels[posts].to(self._device)
+        weights = self._class_weights.gather(1, labels) * real
+        logits = self._forward(batch, counts)
         every = at_least_float32(logits).flatten(0, 1)
         each = F.cross_entropy(every, labels.flatten(), reduction="none")
         whole = weights.sum(dim=1)
         losses = (each.view_as(weights) * weights).sum(dim=1) / torch.where(whole > 0, whole, 1.0)
         (gradient,) = torch.autograd.grad(losses.sum(), self._weights)
-        self._move(gradient, [len(own) > 0 for own in chosen])
+        self._move(gradient, counts)
         return losses.detach()
 
     def _forward(self, batch: FeatureBatch, counts: Sequence[int]) -> Float[Tensor, "S B C"]:
@@ -186,16 +201,16 @@ class Stack:
                         draw_bits(own.numel(), lane.layers[mask.layer].generator).view_as(own)
                     )
         return [
-            bits_to_mask(bits, rates.view(-1, *[1] * (bits.dim() - 1)))
-            for bits, rates in zip(every, self._rates, strict=True)
+            bits_to_mask(bits, below.view(-1, *[1] * (bits.dim() - 1)))
+            for bits, below in zip(every, self._below, strict=True)
         ]
 
-    def _move(self, gradient: Float[Tensor, "S W"], moving: Sequence[bool]) -> None:
+    def _move(self, gradient: Float[Tensor, "S W"], counts: Sequence[int]) -> None:
         """Clips every run's gradient to its own norm and moves it at its own learning rate."""
         norms = torch.linalg.vector_norm(gradient, dim=1)
         gradient.mul_((self._clip_norms / (norms + _CLIP_EPSILON)).clamp(max=1.0)[:, None])
-        for lane, row, moves in zip(self._lanes, gradient, moving, strict=True):
-            if moves:
+        for lane, row, count in zip(self._lanes, gradient, counts, strict=True):
+            if count:
                 lane.aim(row)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -265,9 +280,14 @@ def _flat(parameter: Tensor) -> Float[Tensor, " w"]:
 
 
 def _side_by_side(
-    chosen: Sequence[Int[Tensor, " _"]],
-) -> tuple[Int[Tensor, "S B"], Bool[Tensor, "S B"]]:
-    """Batches of several lengths as one table, filled up with post 0, and what of it is real."""
-    posts = nn.utils.rnn.pad_sequence(list(chosen), batch_first=True)
-    counts = torch.tensor([len(own) for own in chosen], device=posts.device)
-    return posts, torch.arange(posts.shape[1], device=posts.device) < counts[:, None]
+    every: Sequence[Sequence[Int[Tensor, " _"]]],
+) -> list[tuple[Int[Tensor, "S B"], list[int]]]:
+    """The batches of some runs, step by step, each as one table and the posts of each run in it.
+
+    Batches are filled up with post 0; a run that has no more has none in the steps that are left.
+    """
+    none = every[0][0][:0]
+    return [
+        (nn.utils.rnn.pad_sequence(list(step), batch_first=True), [len(own) for own in step])
+        for step in zip_longest(*every, fillvalue=none)
+    ]

@@ -30,8 +30,9 @@ def test_ragged_batches_are_naive_padding(lengths, chosen):
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     states = torch.randn(int(bounds[-1]), 3)
     text = RaggedText(states, torch.tensor(bounds[:-1]), torch.tensor(lengths))
-    padded, mask = text.padded(torch.tensor(chosen))
-    longest = max(lengths[index] for index in chosen)
+    posts, longest = torch.tensor(chosen), max(lengths[index] for index in chosen)
+    assert text.longest([posts, posts[:1]]) == [longest, lengths[chosen[0]]]
+    padded, mask = text.padded(posts, longest)
     assert padded.shape == (len(chosen), longest, 3)
     for row, index in enumerate(chosen):
         own = states[bounds[index] : bounds[index + 1]]

@@ -4,11 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training_support import CLASSES, OPTIONS, TOKENS, WIDTH, make_material, with_features
+from training_support import (
+    ALONE,
+    CLASSES,
+    NAMES,
+    OPTIONS,
+    TOKENS,
+    WIDTH,
+    make_material,
+    small,
+    with_features,
+)
 
 from mvsa_pipe.features import HIDDEN, FeatureSizes
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.base import SolvableHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.joined import JoinedFeatures
 from mvsa_pipe.modality import Modality
@@ -16,16 +25,6 @@ from mvsa_pipe.training import fitting
 from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.fitting import Plan, fit_head, fit_heads, stack_shape
 from mvsa_pipe.training.scoring import predict_logits
-
-SMALL = {"width": 8, "hidden": 12, "n_attn": 2, "feedforward": 8, "rank": 2}
-NAMES = [row.name for row in HEADS if not issubclass(HEADS.load(row.name), SolvableHead)]
-# Their masks are as long as a text is, or their predictions depend on padding: trained alone.
-ALONE = {"cmac-faithful", "hstec-faithful"}
-
-
-def small(name):
-    known = HEADS.load(name).Options.__dataclass_fields__
-    return {option: value for option, value in SMALL.items() if option in known}
 
 
 def plans_of(name, material, **changes):

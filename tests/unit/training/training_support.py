@@ -5,6 +5,8 @@ from dataclasses import replace
 import torch
 
 from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.base import SolvableHead
 from mvsa_pipe.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
@@ -12,6 +14,19 @@ from mvsa_pipe.training.options import TrainingOptions
 CLASSES = ("negative", "neutral", "positive")
 N, WIDTH, TOKENS = 90, 6, 4
 OPTIONS = TrainingOptions(epochs=4, batch_size=16, learning_rate=2e-2, device="cpu")
+
+SMALL = {"width": 8, "hidden": 12, "n_attn": 2, "feedforward": 8, "rank": 2}
+# Heads that are trained step by step.
+NAMES = [row.name for row in HEADS if not issubclass(HEADS.load(row.name), SolvableHead)]
+
+# Their masks are as long as a text is, or their predictions depend on padding: trained alone.
+ALONE = {"cmac-faithful", "hstec-faithful"}
+
+
+def small(name: str) -> dict[str, int]:
+    """Options of a head that make it small."""
+    known = HEADS.load(name).Options.__dataclass_fields__
+    return {option: value for option, value in SMALL.items() if option in known}
 
 
 def make_material(signal: float = 1.0) -> Material:

@@ -29,6 +29,7 @@ _NAMES: dict[tuple[str, str], tuple[str, ...]] = {
     ("ExtractChoice", "backbones"): ("--backbone",),
     ("ExtractOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
     ("ExtractOptions", "compiled"): ("--compile",),
+    ("TrainingOptions", "compiled"): ("--compile",),
     ("InferenceOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
     ("LiveChoice", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
     ("PlaceOptions", "start"): ("--from",),

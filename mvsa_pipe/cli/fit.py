@@ -45,7 +45,7 @@ def fit(
     head_options = head_pairs(options or [])
     from mvsa_pipe.experiment.ensemble import refuse_copies, run_seeds
     from mvsa_pipe.experiment.prepare import needs_of, prepare
-    from mvsa_pipe.experiment.run import refuse_early
+    from mvsa_pipe.experiment.run import reason_alone, refuse_early
     from mvsa_pipe.experiment.saving import save_run
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
 
@@ -63,6 +63,8 @@ def fit(
         experiment = prepare(data, caches, needs_of([head]))
         for remark in experiment.remarks():
             screen.say(remark)
+        if training.compiled and (reason := reason_alone(experiment, head, head_options, training)):
+            screen.say(f"trained uncompiled, as all heads {reason}")
         done = [
             save_run(experiment, result, replace(training, seed=result.seed), runs, wanted)
             for result, wanted in zip(

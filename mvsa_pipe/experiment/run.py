@@ -13,10 +13,11 @@ from mvsa_pipe.energy import counted_joules, spent_joules
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.experiment.records import metrics_record
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics import Scores, score
 from mvsa_pipe.training.course import Fitted
-from mvsa_pipe.training.fitting import Plan, fit_heads
+from mvsa_pipe.training.fitting import Alone, Plan, fit_heads, why_alone
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.scoring import predict_probabilities
@@ -162,3 +163,16 @@ def refuse_early(
     """
     parse_options(head, HEADS.load(head).Options, head_options)
     resolve_device(training.device)
+
+
+def reason_alone(
+    experiment: Experiment,
+    head: str,
+    head_options: Mapping[str, OptionValue],
+    training: TrainingOptions,
+) -> Alone | None:
+    """Why runs of a head train one by one, and uncompiled; ``None`` for those that need not."""
+    device = resolve_device(training.device)
+    sizes = experiment.material.features.sizes
+    built = build_head(head, sizes, training.seed, head_options, device)
+    return why_alone(built, experiment.material, compiled=training.compiled)

@@ -84,6 +84,11 @@ def finetune(wanted: Wanted, processes: Processes, progress: Progress) -> Run | 
             found=f"{processes.count} processes",
             hint="leave it out, or train in one process",
         )
+    if wanted.training.compiled:
+        raise ConfigError(
+            "--compile is for steps over cached features; what is trained here are the backbones",
+            hint="leave it out",
+        )
     start = Start(open_run(wanted.place.start)) if wanted.place.start is not None else None
     name, head_options = _head_of(wanted, start)
     refuse_early(name, head_options, wanted.training)

@@ -87,7 +87,7 @@ def fit_heads(
     for shape, places in _alike(courses):
         together = [courses[i] for i in places]
         with cpu_threads(threads or _threads(together[0].head)):
-            if shape is None or len(together) == 1:
+            if shape is None or (len(together) == 1 and not shape.compiled):
                 fitted = _train_each(together, pulse)
             else:
                 fitted = _train_together(together, shape, pulse)
@@ -130,6 +130,7 @@ class StackShape:
         masks: The dropout masks of a step.
         precision: Arithmetic of the matrix products.
         device: Where the heads live.
+        compiled: Whether the step is compiled.
     """
 
     features: int
@@ -137,6 +138,7 @@ class StackShape:
     masks: tuple[Mask, ...]
     precision: Precision
     device: torch.device
+    compiled: bool
 
 
 def _alike(courses: Sequence[Course]) -> list[tuple[StackShape | None, list[int]]]:
@@ -157,21 +159,23 @@ class Alone(StrEnum):
     MASKS = "with dropout as long as a text"
 
 
-def why_alone(head: FusionHead, material: Material) -> Alone | None:
+def why_alone(head: FusionHead, material: Material, *, compiled: bool = False) -> Alone | None:
     """Why runs of a head train one by one; ``None`` for those that can share a stack.
+
+    The same heads cannot be compiled either, for a compiled step is that of a stack, if of one run.
 
     A stack pads texts to the longest of all its runs, which would change what a head computes whose
     predictions depend on padding, or whose masks are as long as a text. Heads that read tokens are
-    kept out on a CPU alone: their operations are large enough to fill a core, and a stack of them
-    gains nothing (``benchmarks/stacking.py``).
+    kept out on a CPU alone, unless they are to be compiled: their operations are large enough to
+    fill a core, and a stack of them gains nothing (``benchmarks/stacking.py``).
     """
-    kept_out = _kept_out(head)
+    kept_out = _kept_out(head, compiled=compiled)
     if kept_out is not None:
         return kept_out
     return Alone.MASKS if _masks(head, material) is None else None
 
 
-def _kept_out(head: FusionHead) -> Alone | None:
+def _kept_out(head: FusionHead, *, compiled: bool) -> Alone | None:
     """Why a head trains alone as far as that needs no forward pass."""
     if isinstance(head, SolvableHead):
         return Alone.SOLVED
@@ -179,7 +183,8 @@ def _kept_out(head: FusionHead) -> Alone | None:
         return Alone.PADDING
     if head.sizes.text_layers or head.sizes.image_layers:
         return Alone.LAYERS
-    if next(head.parameters()).device.type == "cpu" and head.needs & HIDDEN:
+    on_cpu = next(head.parameters()).device.type == "cpu"
+    if on_cpu and head.needs & HIDDEN and not compiled:
         return Alone.TOKENS
     return None
 
@@ -188,12 +193,13 @@ def stack_shape(course: Course) -> StackShape | None:
     """The shape of stacks that a run can be part of; ``None`` for one that ``why_alone`` names."""
     head, material = course.head, course.material
     device = next(head.parameters()).device
-    masks = None if _kept_out(head) else _masks(head, material)
+    compiled = course.options.compiled
+    masks = None if _kept_out(head, compiled=compiled) else _masks(head, material)
     if masks is None:
         return None
     shapes = tuple((name, tuple(value.shape)) for name, value in head.named_parameters())
     precision = training_precision(course.options, device)
-    return StackShape(id(material.features), shapes, masks, precision, device)
+    return StackShape(id(material.features), shapes, masks, precision, device, compiled)
 
 
 def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
@@ -209,7 +215,7 @@ def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
 
 
 def _train_together(courses: Sequence[Course], shape: StackShape, pulse: Pulse) -> list[Fitted]:
-    stack = Stack(courses, shape.masks, shape.precision, shape.device)
+    stack = Stack(courses, shape.masks, shape.precision, shape.device, compiled=shape.compiled)
     while stack.courses:
         stack.run_epoch(pulse)
     return [course.finished() for course in courses]

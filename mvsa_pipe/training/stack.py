@@ -19,15 +19,14 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn import functional as F
 
-from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
+from mvsa_pipe.devices import Precision
 from mvsa_pipe.features import FeatureBatch
 from mvsa_pipe.heads.layers import bits_to_mask, draw_bits, drop_below
 from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.masks import Mask
 from mvsa_pipe.training.pulse import Pulse
+from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flat, shaped
 from mvsa_pipe.training.step import learning_rate_factor
 
 # Keeps a norm of zero from dividing by itself, as torch's own clipping does.
@@ -43,6 +42,7 @@ class Stack:
         masks: What ``masks_of`` says of their heads.
         precision: Arithmetic of the matrix products.
         device: Where the heads live.
+        compiled: Whether their losses and gradients are computed by compiled kernels.
     """
 
     def __init__(
@@ -51,11 +51,13 @@ class Stack:
         masks: Sequence[Mask],
         precision: Precision,
         device: torch.device,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._template = courses[0].head
-        self._masks, self._precision, self._device = masks, precision, device
-        named = dict(self._template.named_parameters())
-        self._shapes = {name: value.shape for name, value in named.items()}
+        self._masks, self._device = masks, device
+        losses = StackedLoss(self._template, precision, device)
+        self._losses: LossOfRuns = losses.compiled() if compiled else losses
         self._lanes = [_Lane(course) for course in courses]
         self._optimizer = torch.optim.AdamW(
             [{"params": [lane.leaf]} for lane in self._lanes],
@@ -74,6 +76,7 @@ class Stack:
     def run_epoch(self, pulse: Pulse) -> None:
         """Trains one epoch of every run, scores each on validation, and lets go of the ended."""
         began = time.perf_counter()
+        self._template.train()
         lanes, features = self._lanes, self._lanes[0].course.material.features
         steps = _side_by_side([lane.course.next_batches() for lane in lanes])
         batches = features.batches([posts.flatten() for posts, _ in steps], self._template.needs)
@@ -98,10 +101,10 @@ class Stack:
 
         The dropout layers' generators and the optimiser's moments stay with their runs.
         """
-        flat = torch.stack([lane.leaf.detach() for lane in lanes])
-        for lane, row in zip(lanes, flat, strict=True):
+        weights = torch.stack([lane.leaf.detach() for lane in lanes])
+        for lane, row in zip(lanes, weights, strict=True):
             lane.point_to(row)
-        self._weights = flat.requires_grad_()
+        self._weights = weights.requires_grad_()
         self._buffers = {
             name: torch.stack([lane.buffer(name) for lane in lanes])
             for name, _ in self._template.named_buffers()
@@ -135,55 +138,17 @@ class Stack:
             counts: How many those are.
         """
         labels = self._lanes[0].course.material.labels[posts].to(self._device)
-        weights = self._class_weights.gather(1, labels) * real
-        logits = self._forward(batch, counts)
-        every = at_least_float32(logits).flatten(0, 1)
-        each = F.cross_entropy(every, labels.flatten(), reduction="none")
-        whole = weights.sum(dim=1)
-        losses = (each.view_as(weights) * weights).sum(dim=1) / torch.where(whole > 0, whole, 1.0)
+        counted = self._class_weights.gather(1, labels) * real
+        features = {
+            f.name: value.unflatten(0, posts.shape)
+            for f in fields(batch)
+            if (value := getattr(batch, f.name)) is not None
+        }
+        masks = self._draw(counts, posts.shape[1])
+        losses = self._losses(self._weights, self._buffers, features, masks, labels, counted)
         (gradient,) = torch.autograd.grad(losses.sum(), self._weights)
         self._move(gradient, counts)
         return losses.detach()
-
-    def _forward(self, batch: FeatureBatch, counts: Sequence[int]) -> Float[Tensor, "S B C"]:
-        runs = len(counts)
-        given = {
-            f.name: value for f in fields(batch) if (value := getattr(batch, f.name)) is not None
-        }
-        features = {name: value.unflatten(0, (runs, -1)) for name, value in given.items()}
-        masks = self._draw(counts, next(iter(features.values())).shape[1])
-        layers = self._template.dropouts()
-
-        def forward(
-            weights: dict[str, Tensor],
-            buffers: dict[str, Tensor],
-            features: dict[str, Any],
-            masks: list[Tensor],
-        ) -> Tensor:
-            handed = iter(masks)
-            for layer in layers.values():
-                layer.given = lambda _: next(handed)
-            state = {**weights, **buffers}
-            logits: Tensor = functional_call(self._template, state, (FeatureBatch(**features),))
-            return logits
-
-        self._template.train()
-        try:
-            with arithmetic(self._precision, self._device):
-                logits: Tensor = vmap(forward)(self._named(), self._buffers, features, masks)
-        finally:
-            for layer in layers.values():
-                layer.given = None
-        return logits
-
-    def _named(self) -> dict[str, Tensor]:
-        """The stacked parameters by name, each ``[S, *shape]``, as views of the whole."""
-        sizes = [shape.numel() for shape in self._shapes.values()]
-        pieces = torch.split(self._weights, sizes, dim=1)
-        return {
-            name: _shaped(piece, shape)
-            for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
-        }
 
     def _draw(self, counts: Sequence[int], size: int) -> list[Tensor]:
         """The masks of one step: each run draws its own, in the order that it would alone."""
@@ -230,7 +195,7 @@ class _Lane:
         self.course = course
         self.layers = course.head.dropouts()
         self._parameters = list(course.head.parameters())
-        vector = torch.cat([_flat(value) for value in self._parameters])
+        vector = torch.cat([flat(value) for value in self._parameters])
         self.leaf = nn.Parameter(vector)
         self.group: dict[str, Any] = {}
         self._steps = 0
@@ -242,7 +207,7 @@ class _Lane:
         start = 0
         for value in self._parameters:
             piece = row[None, start : start + value.numel()]
-            value.data = _shaped(piece, value.shape)[0]
+            value.data = shaped(piece, value.shape)[0]
             start += value.numel()
 
     def leave(self) -> None:
@@ -261,22 +226,6 @@ class _Lane:
         self.group["lr"] = options.learning_rate * factor
         self.leaf.grad = gradient
         self._steps += 1
-
-
-def _shaped(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S ..."]:
-    """One parameter of every run, out of its share of the vectors.
-
-    Matrices lie there transposed: the gradient of a stacked linear map comes out that way, and
-    turning it around in memory took longer than computing it.
-    """
-    if len(shape) == 2:
-        return pieces.view(-1, shape[1], shape[0]).transpose(1, 2)
-    return pieces.view(-1, *shape)
-
-
-def _flat(parameter: Tensor) -> Float[Tensor, " w"]:
-    """A parameter as its share of a vector, as ``_shaped`` reads it."""
-    return (parameter.t() if parameter.dim() == 2 else parameter).detach().flatten()
 
 
 def _side_by_side(

@@ -1,4 +1,4 @@
-"""Compiled backbones, each in a process of its own: they agree with plain ones, and never mix."""
+"""Compiled backbones and training steps agree with plain ones, and are kept apart from them."""
 
 import json
 import shutil
@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 from cli_support import paragraph, spawn
+from safetensors.numpy import load_file
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 NAMES = ("tiny-text", "tiny-image")
+FIT = ("fit", "--data", "data", "--head", "native-cat", "--split", "random-6:2:2", "--epochs", "3")
 EXTRACT = ("extract", "--data", "data", "--precision", "float32", "--dtype", "float32", "--json")
 
 
@@ -22,6 +24,12 @@ def root(tmp_path_factory):
     code, _, errors = run(root, *EXTRACT, *backbones(*NAMES))
     assert code == 0, errors
     return root
+
+
+@pytest.fixture
+def nowhere(tmp_path):
+    """An environment in which nothing can be compiled."""
+    return {"CXX": "/no/such/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels")}
 
 
 def backbones(*names):
@@ -60,8 +68,37 @@ def test_compiled_features_agree_and_lie_beside_the_others(root):
     assert (code, [record["extracted"] for record in json.loads(out)]) == (0, [0, 0]), errors
 
 
-def test_without_a_compiler(root, tmp_path):
-    nowhere = {"CXX": "/no/such/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels")}
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_a_compiled_step_trains_the_same_head(root):
+    """Of a run of its own, which is a stack of one."""
+    code, _, errors = run(root, *FIT, "--name", "plain")
+    assert code == 0, errors
+    code, _, errors = run(root, *FIT, "--name", "compiled", "--compile")
+    assert code == 0, errors
+    plain, compiled = (root / "runs" / name for name in ("plain", "compiled"))
+    configs = [json.loads((path / "config.json").read_text()) for path in (plain, compiled)]
+    assert [config["training"]["compiled"] for config in configs] == [False, True]
+    one, other = (load_file(path / "head.safetensors") for path in (plain, compiled))
+    for name, weights in one.items():
+        np.testing.assert_allclose(weights, other[name], atol=1e-5)
+    # other kernels, other last digits
+    assert any((weights != other[name]).any() for name, weights in one.items())
+
+
+@pytest.mark.usefixtures("place")
+def test_a_head_that_stays_uncompiled_is_named(mvsa):
+    done = mvsa("fit", "--data", "data", "--head", "logistic", "--compile")
+    assert done.exit_code == 0, done.output
+    assert "trained uncompiled, as all heads set by a solver" in done.stderr
+
+
+@pytest.mark.usefixtures("place")
+def test_fine_tuning_compiles_nothing(refused):
+    text = refused("finetune", "--data", "data", "--head", "native-cat", "--compile")
+    assert "--compile is for steps over cached features" in text
+
+
+def test_without_a_compiler(root, nowhere):
     words = (*EXTRACT[:-1], *backbones("tiny-text"), "--partner", "none", "--compile")
     code, _, errors = run(root, *words, "--cache", "none", **nowhere)
     text = paragraph(code, errors)

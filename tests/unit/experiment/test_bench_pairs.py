@@ -140,3 +140,6 @@ def test_heads_that_train_alone_are_named_with_the_reason():
     bench(CacheChoice(), replace(OPTIONS, heads=("text",)), silent)
     bench(CacheChoice(), replace(OPTIONS, heads=("logistic",), seeds=1), silent)
     assert not any("one by one" in line for line in silent.lines)
+    asked = DataChoice(), CacheChoice(), replace(OPTIONS, heads=("logistic",), seeds=1)
+    run_bench(*asked, replace(TRAINING, compiled=True), silent)
+    assert "trained one by one, uncompiled: heads set by a solver (logistic)" in silent.lines

@@ -1,0 +1,125 @@
+"""The losses of several runs by one forward pass over stacked parameters.
+
+Axes beyond the common legend: ``W`` all parameters of a head, end to end.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+
+from mvsa_pipe.compiling import COMPILABLE, compiled
+from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
+from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.heads.base import FusionHead
+
+# Called as ``StackedLoss`` is.
+LossOfRuns = Callable[..., Tensor]
+
+
+class StackedLoss:
+    """What each run's batch costs under its own parameters.
+
+    Args:
+        template: A head of the runs' shape, in training mode; its own parameters are never read.
+        precision: Arithmetic of the matrix products.
+        device: Where the parameters live.
+    """
+
+    def __init__(self, template: FusionHead, precision: Precision, device: torch.device) -> None:
+        self._template, self._precision, self._device = template, precision, device
+        self._layers = list(template.dropouts().values())
+        self._shapes = {name: value.shape for name, value in template.named_parameters()}
+
+    def compiled(self) -> "LossOfRuns":
+        """The same, by ``torch.compile``; on a GPU as CUDA graphs.
+
+        What cannot be compiled raises ``MvsaError`` when it is called.
+        """
+        mode = "reduce-overhead" if self._device.type == "cuda" else None
+        return compiled(self.__call__, self._fault, mode)
+
+    def _fault(self, found: str) -> MvsaError:
+        return MvsaError(
+            "The training step of this head cannot be compiled here",
+            where=type(self._template).__name__,
+            expected=COMPILABLE,
+            found=found,
+            hint="leave out --compile",
+        )
+
+    def __call__(
+        self,
+        weights: Float[Tensor, "S W"],
+        buffers: dict[str, Tensor],
+        features: dict[str, Tensor],
+        masks: list[Tensor],
+        labels: Int[Tensor, "S B"],
+        counted: Float[Tensor, "S B"],
+    ) -> Float[Tensor, " S"]:
+        """Mean cross-entropy of every run over its posts.
+
+        Args:
+            weights: The parameters of every run.
+            buffers: Their buffers by name, each ``[S, ...]``.
+            features: The features that the head reads by name, each ``[S, B, ...]``.
+            masks: The dropout masks in the order in which the head asks for them, each
+                ``[S, B, ...]``.
+            labels: The posts' classes.
+            counted: How much each post counts; a run without any costs 0.
+        """
+        with arithmetic(self._precision, self._device):
+            logits = vmap(self._forward)(self._named(weights), buffers, features, masks)
+        every = at_least_float32(logits).flatten(0, 1)
+        each = F.cross_entropy(every, labels.flatten(), reduction="none")
+        whole = counted.sum(dim=1)
+        return (each.view_as(counted) * counted).sum(dim=1) / torch.where(whole > 0, whole, 1.0)
+
+    def _forward(
+        self,
+        weights: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        features: dict[str, Tensor],
+        masks: list[Tensor],
+    ) -> Tensor:
+        """Logits of one run."""
+        handed = iter(masks)
+        for layer in self._layers:
+            layer.given = lambda _: next(handed)
+        try:
+            state = {**weights, **buffers}
+            batch = FeatureBatch(**features)  # type: ignore[arg-type]  # texts are in no stack
+            logits: Tensor = functional_call(self._template, state, (batch,))
+        finally:
+            for layer in self._layers:
+                layer.given = None
+        return logits
+
+    def _named(self, weights: Float[Tensor, "S W"]) -> dict[str, Tensor]:
+        """The parameters by name, each ``[S, *shape]``, as views of the whole."""
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        pieces = torch.split(weights, sizes, dim=1)
+        return {
+            name: shaped(piece, shape)
+            for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
+        }
+
+
+def shaped(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S ..."]:
+    """One parameter of every run, out of its share of the vectors.
+
+    Matrices lie there transposed: the gradient of a stacked linear map comes out that way, and
+    turning it around in memory took longer than computing it.
+    """
+    if len(shape) == 2:
+        return pieces.view(-1, shape[1], shape[0]).transpose(1, 2)
+    return pieces.view(-1, *shape)
+
+
+def flat(parameter: Tensor) -> Float[Tensor, " w"]:
+    """A parameter as its share of a vector, as ``shaped`` reads it."""
+    return (parameter.t() if parameter.dim() == 2 else parameter).detach().flatten()

@@ -1,6 +1,6 @@
 """The settings that a bench compares beside heads and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any, get_type_hints
@@ -31,6 +31,8 @@ class Setting:
 def settings_of(vary: Sequence[str], training: TrainingOptions) -> list[Setting]:
     """Every combination of the values that ``--vary`` names, in the order typed.
 
+    One value in two spellings, as 1e-3 and 0.001, counts once, as the first.
+
     Args:
         vary: ``name=value,value`` each; a name of a training option, else of a head's option.
         training: What is not varied.
@@ -42,10 +44,23 @@ def settings_of(vary: Sequence[str], training: TrainingOptions) -> list[Setting]
     names = [name for name, _ in axes]
     if len(set(names)) < len(names):
         raise ConfigError("--vary names an option twice", found=", ".join(names))
-    return [
-        _setting(dict(zip(names, values, strict=True)), training)
-        for values in product(*(values for _, values in axes))
-    ]
+    found: dict[Hashable, Setting] = {}
+    for values in product(*(values for _, values in axes)):
+        setting = _setting(dict(zip(names, values, strict=True)), training)
+        found.setdefault(_meaning(setting), setting)
+    return list(found.values())
+
+
+def _meaning(setting: Setting) -> Hashable:
+    """What a setting decides, however it is spelt."""
+    return setting.training, tuple(map(_number, setting.head_options.values()))
+
+
+def _number(value: OptionValue) -> OptionValue:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _axis(text: str) -> tuple[str, list[str]]:

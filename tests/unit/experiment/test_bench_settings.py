@@ -30,6 +30,15 @@ def test_a_value_typed_twice_counts_once():
     assert len(settings_of(["epochs=2,2,3"], TRAINING)) == 2
 
 
+def test_a_value_in_two_spellings_counts_once_as_the_first():
+    found = settings_of(["learning-rate=1e-3,1e-2,0.001", "dropout=.5,0.1,0.50"], TRAINING)
+    assert [s.label for s in found] == [
+        f"learning_rate={rate}, dropout={share}"
+        for rate in ("1e-3", "1e-2")
+        for share in (".5", "0.1")
+    ]
+
+
 def test_closed_sets_and_truths_are_parsed():
     first, second = settings_of(["schedule=cosine,constant", "centre=no"], TRAINING)
     assert (first.training.schedule, second.training.schedule) == ("cosine", "constant")

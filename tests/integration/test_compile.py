@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_support import paragraph, spawn
+import torch
+from cli_support import spawn
 from safetensors.numpy import load_file
+from torch._dynamo.exc import TorchDynamoException
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
@@ -26,21 +29,12 @@ def root(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def nowhere(tmp_path):
-    """An environment in which nothing can be compiled."""
-    return {"CXX": "/no/such/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels")}
-
-
 def backbones(*names):
     return [word for name in names for word in ("--backbone", name)]
 
 
-def run(root, *words, **environment):
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        process = spawn(*words, cwd=root)
+def run(root, *words):
+    process = spawn(*words, cwd=root)
     out, errors = process.communicate(timeout=500)
     return process.returncode, out, errors
 
@@ -98,10 +92,22 @@ def test_fine_tuning_compiles_nothing(refused):
     assert "--compile is for steps over cached features" in text
 
 
-def test_without_a_compiler(root, nowhere):
-    words = (*EXTRACT[:-1], *backbones("tiny-text"), "--partner", "none", "--compile")
-    code, _, errors = run(root, *words, "--cache", "none", **nowhere)
-    text = paragraph(code, errors)
-    assert "This backbone cannot be compiled here (tiny-text)" in text
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("extract", *backbones("tiny-text"), "--cache", "none"), "This backbone"),
+        (("fit", "--head", "native-cat"), "The training step of this head"),
+    ],
+)
+def test_without_a_compiler(refused, monkeypatch, words, told):
+    def broken(*_):
+        raise TorchDynamoException("no compiler") from OSError("there is no g++")
+
+    monkeypatch.setattr(torch, "compile", lambda _, **_how: broken)
+    text = refused(*words, "--data", "data", "--compile", keeps=False)
+    assert f"{told} cannot be compiled here" in text
+    assert "Found OSError: there is no g++" in text
     assert "leave out --compile" in text
-    assert not list((root / "none").rglob("*.h5"))
+    assert not list(Path("none").rglob("*.h5"))
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["both", "text"]

@@ -24,11 +24,11 @@ def main() -> None:
     for interpolation in Interpolation:
         both = {
             d: ImagePreprocessing(256, 224, interpolation, CropRounding.FLOOR, decode=d)
-            for d in Decode
+            for d in (Decode.EXACT, Decode.FAST)
         }
         loops = {d: partial(_all, data, rule) for d, rule in both.items()}
         rounds = [{d: seconds_of(loop) for d, loop in loops.items()} for _ in range(REPEATS)]
-        exact, fast = (loops[d]() for d in Decode)
+        exact, fast = (loop() for loop in loops.values())
         off = [np.abs(a.astype(int) - b).max() for a, b in zip(exact, fast, strict=True)]
         results[interpolation.value] = {
             "fast_times_faster": summary([r[Decode.EXACT] / r[Decode.FAST] for r in rounds]),

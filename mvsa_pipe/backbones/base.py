@@ -125,12 +125,15 @@ class ImageBackbone(Backbone):
 
     Attributes:
         tokens: ``P``.
-        decode: How pictures must be decoded for ``prepare``.
     """
 
     modality = Modality.IMAGE
     tokens: int
-    decode: Decode = Decode.EXACT
+
+    @property
+    def decode(self) -> Decode:
+        """How pictures must be decoded for ``prepare``."""
+        return Decode.EXACT
 
     @abstractmethod
     def __init__(self, options: BackboneOptions) -> None:

@@ -3,16 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from transformers import Dinov2Config, PretrainedConfig
 
 from mvsa_pipe.backbones.base import (
     BackboneIdentity,
     Encoded,
-    ImageBackbone,
     describe,
     weights_digest,
 )
@@ -20,6 +16,7 @@ from mvsa_pipe.backbones.depth import asked_of, kept
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model
+from mvsa_pipe.backbones.ruled import RuledImageBackbone
 from mvsa_pipe.backbones.weights import WeightsSource, locate_weights
 from mvsa_pipe.errors import ConfigError
 
@@ -32,7 +29,7 @@ _SIZES: dict[str, tuple[int, int, int, bool]] = {
 }
 
 
-class DinoV2(ImageBackbone):
+class DinoV2(RuledImageBackbone):
     """DINOv2 with 14-pixel patches: at 224 pixels one CLS token and 16 × 16 patches.
 
     Hidden states are the last layer's after its norm, CLS first, of further layers those before
@@ -55,19 +52,18 @@ class DinoV2(ImageBackbone):
             )
         source = locate_weights(options, f"facebook/dinov2-{size}")
         config = self._config(source, options, size)
-        self.decode = options.decode
-        self._rule = replace(self._published_rule, decode=options.decode)
+        self.rule = replace(self._published_rule, decode=options.decode)
         self.module = hugging_face_model(source, options.name, config)
         self.freeze()
         self._options = options
         self.width = int(config.hidden_size)
         self.layers = options.layers.count_of(int(config.num_hidden_layers))
-        self.tokens = (self._rule.crop_px // int(config.patch_size)) ** 2 + 1
+        self.tokens = (self.rule.crop_px // int(config.patch_size)) ** 2 + 1
         self.identity = BackboneIdentity(
             name=describe(options),
             modality=self.modality,
             weights=weights_digest(self.module),
-            preprocessing=self._rule.as_fields(),
+            preprocessing=self.rule.as_fields(),
             layers=options.layers.value,
             pooling="cls",
             witnesses=source.witnesses,
@@ -91,13 +87,9 @@ class DinoV2(ImageBackbone):
         """Configuration; the preprocessing is the same for all."""
         self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The resized and cropped picture, ``[224, 224, 3]``."""
-        return self._rule.pixels(image)
-
     def encode(self, pixels: Tensor) -> Encoded:
         """CLS and patches ``[B, 257, D]``, or of each kept layer, and CLS alone ``[B, D]``."""
         asked = asked_of(self._options.layers)
-        output = self.module(pixel_values=self._rule.normalised(pixels), **asked)
+        output = self.module(pixel_values=self.rule.normalised(pixels), **asked)
         last = output.last_hidden_state.float()
         return Encoded(kept(output, last, self._options), last[:, 0])

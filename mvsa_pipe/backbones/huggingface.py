@@ -171,7 +171,7 @@ class HuggingFaceImage(ImageBackbone):
 
     Raises:
         BackboneError: It cannot be had, or yields no hidden states.
-        ConfigError: Fast decoding was asked for; its processor is taken as it is.
+        ConfigError: Other than exact decoding was asked for; its processor is taken as it is.
     """
 
     def __init__(self, options: BackboneOptions) -> None:
@@ -202,7 +202,7 @@ class HuggingFaceImage(ImageBackbone):
             name=describe(options),
             modality=self.modality,
             weights=weights_digest(self.module),
-            preprocessing={"processor": rule, "decoder": "pillow"},
+            preprocessing={"processor": rule, "decoder": Decode.EXACT.decoder},
             layers=options.layers.value,
             pooling="own",
             witnesses=source.witnesses,

@@ -1,5 +1,6 @@
 """What a user can say about a backbone; torch-free, so that help screens stay fast."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
@@ -26,11 +27,31 @@ class Decode(StrEnum):
     """How pictures become pixels.
 
     ``exact`` gives the published preprocessing to the bit. ``fast`` decodes JPEG by simplejpeg and
-    resizes only what the crop keeps, where that is at most one 8-bit level off.
+    resizes only what the crop keeps, where that is at most one 8-bit level off. ``gpu`` decodes and
+    resizes plain JPEGs on a CUDA device, whose decoder gives other pixels (not measured on a GPU
+    yet), and everything else as ``exact`` does.
     """
 
     EXACT = "exact"
     FAST = "fast"
+    GPU = "gpu"
+
+    @property
+    def decoder(self) -> str:
+        """What the preprocessing fields of a fingerprint say of it."""
+        return _DECODERS[self]
+
+    @classmethod
+    def of_decoder(cls, decoder: object) -> "Decode":
+        """What a fingerprint's field tells; ``exact`` where it is no such field's value."""
+        return next((decode for decode in cls if decode.decoder == decoder), cls.EXACT)
+
+
+_DECODERS: Mapping[Decode, str] = {
+    Decode.EXACT: "pillow",
+    Decode.FAST: "simplejpeg, and only the crop resized, within one level",
+    Decode.GPU: "nvjpeg by torchvision, resized by torch on the device; pillow where it refuses",
+}
 
 
 @dataclass(frozen=True)

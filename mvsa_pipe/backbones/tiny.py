@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock, ResNet
 from transformers import BertConfig, BertModel
@@ -21,7 +20,6 @@ from transformers import BertConfig, BertModel
 from mvsa_pipe.backbones.base import (
     BackboneIdentity,
     Encoded,
-    ImageBackbone,
     TextBackbone,
     cells,
     weights_digest,
@@ -29,6 +27,7 @@ from mvsa_pipe.backbones.base import (
 from mvsa_pipe.backbones.depth import asked_of, kept
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
+from mvsa_pipe.backbones.ruled import RuledImageBackbone
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features import mean_over_tokens
 
@@ -99,7 +98,7 @@ class TinyText(TextBackbone):
         return Encoded(kept(output, last, self._options), pooled)
 
 
-class TinyImage(ImageBackbone):
+class TinyImage(RuledImageBackbone):
     """A ResNet of 10 layers at 64 pixels: 2 × 2 cells, 512 wide, and their average.
 
     Raises:
@@ -112,8 +111,7 @@ class TinyImage(ImageBackbone):
     def __init__(self, options: BackboneOptions) -> None:
         _refuse_weights(options)
         self.width, self.tokens = 512, 4
-        self.decode = options.decode
-        self._rule = replace(self._published_rule, decode=options.decode)
+        self.rule = replace(self._published_rule, decode=options.decode)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             self.module = ResNet(BasicBlock, [1, 1, 1, 1])
@@ -123,18 +121,14 @@ class TinyImage(ImageBackbone):
             name=options.name,
             modality=self.modality,
             weights=weights_digest(self.module),
-            preprocessing=self._rule.as_fields(),
+            preprocessing=self.rule.as_fields(),
             layers="last",
             pooling="mean",
         )
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The resized and cropped picture, ``[64, 64, 3]``."""
-        return self._rule.pixels(image)
-
     def encode(self, pixels: Tensor) -> Encoded:
         """Cells ``[B, 4, 512]`` and their mean ``[B, 512]``."""
-        hidden = cells(self._body(self._rule.normalised(pixels)).float())
+        hidden = cells(self._body(self.rule.normalised(pixels)).float())
         return Encoded(hidden, hidden.mean(dim=1))
 
 

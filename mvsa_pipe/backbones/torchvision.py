@@ -5,11 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.hub import download_url_to_file, get_dir
 from torchvision import models
@@ -18,13 +15,13 @@ from torchvision.transforms import InterpolationMode
 from mvsa_pipe.backbones.base import (
     BackboneIdentity,
     Encoded,
-    ImageBackbone,
     cells,
     describe,
     weights_digest,
 )
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
+from mvsa_pipe.backbones.ruled import RuledImageBackbone
 from mvsa_pipe.backbones.weights import fill, local_hint, read_state
 from mvsa_pipe.durable import make_folder, write_json
 from mvsa_pipe.errors import BackboneError
@@ -44,7 +41,7 @@ _CHAINS = (
 )
 
 
-class TorchvisionImage(ImageBackbone):
+class TorchvisionImage(RuledImageBackbone):
     """A torchvision classifier up to its last feature map ``[B, D, h, w]``.
 
     Tokens are the map's cells, the pooled vector is their mean. Preprocessing is the one published
@@ -62,10 +59,9 @@ class TorchvisionImage(ImageBackbone):
         model_name = self._model_name(options)
         named = _named_weights(model_name, options)
         path = Path(options.weights or "")
-        self._rule = (_rule_beside(path, options) if named is None else None) or _published_rule(
+        self.rule = (_rule_beside(path, options) if named is None else None) or _published_rule(
             named or _first_weights(model_name), options
         )
-        self.decode = options.decode
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
             self.module = models.get_model(model_name, weights=None)
         self._feature_map = _feature_map(self.module, options)
@@ -74,13 +70,13 @@ class TorchvisionImage(ImageBackbone):
         self.freeze()
         self.module.to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            grey = torch.full((1, self._rule.crop_px, self._rule.crop_px, 3), 128).byte()
+            grey = torch.full((1, self.rule.crop_px, self.rule.crop_px, 3), 128).byte()
             self.tokens, self.width = self.encode(grey).hidden.shape[1:]
         self.identity = BackboneIdentity(
             name=describe(options),
             modality=self.modality,
             weights=weights_digest(self.module),
-            preprocessing=self._rule.as_fields(),
+            preprocessing=self.rule.as_fields(),
             layers="last",
             pooling="mean",
             witnesses=(witness.resolve(),),
@@ -97,15 +93,11 @@ class TorchvisionImage(ImageBackbone):
 
     def describe_beside(self, folder: Path) -> None:
         """The preprocessing, which a file of weights would not tell."""
-        write_json(folder / _RULE_FILE, self._rule.as_fields())
-
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
-        return self._rule.pixels(image)
+        write_json(folder / _RULE_FILE, self.rule.as_fields())
 
     def encode(self, pixels: Tensor) -> Encoded:
         """Cells of the last feature map ``[B, P, D]`` and their mean ``[B, D]``."""
-        ready = self._rule.normalised(pixels).contiguous(memory_format=torch.channels_last)
+        ready = self.rule.normalised(pixels).contiguous(memory_format=torch.channels_last)
         hidden = cells(self._feature_map(ready).float())
         return Encoded(hidden.contiguous(), hidden.mean(dim=1))
 

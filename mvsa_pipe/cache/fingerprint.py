@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 
@@ -113,6 +114,9 @@ class Fingerprint:
         words = ["mvsa extract", "--backbone", self.backbone]
         if self.layers != "last":
             words += ["--layers", self.layers]
+        decode = Decode.of_decoder(self.preprocessing.get("decoder"))
+        if decode is not Decode.EXACT:
+            words += ["--decode", decode]
         if self.modality is Modality.TEXT:
             words += ["--pooling", self.pooling]
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mvsa_pipe.backbones.base import TextBackbone
-from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
@@ -28,7 +26,6 @@ from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_recorded
-from mvsa_pipe.images import decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import RaggedText, ResidentFeatures, to_grid
 from mvsa_pipe.training.scoring import SCORING_BATCH, predict_probabilities
@@ -170,17 +167,16 @@ class _Given(Content):
 
     picture: Picture = b""
 
-    def open_image(self, decode: Decode) -> Image.Image:
-        """Decodes it.
+    def read_image(self) -> tuple[bytes, str]:
+        """Its bytes, and how messages name it.
 
         Raises:
-            DataError: There is no such file, or it cannot be decoded.
+            DataError: There is no such file.
         """
-        decoder = decode_image if decode is Decode.EXACT else decode_image_fast
         if isinstance(self.picture, bytes):
-            return decoder(self.picture, f"{len(self.picture):,} bytes")
+            return self.picture, f"{len(self.picture):,} bytes"
         try:
-            return decoder(Path(self.picture).read_bytes(), str(self.picture))
+            return Path(self.picture).read_bytes(), str(self.picture)
         except OSError as error:
             raise DataError(f"There is no such picture: {self.picture}", found=error) from error
 

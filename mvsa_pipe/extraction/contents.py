@@ -38,11 +38,11 @@ class Content:
     image: str = ""
     storage: Storage | None = None
 
-    def open_image(self, decode: Decode) -> Image.Image:
-        """Decodes the picture.
+    def read_image(self) -> tuple[bytes, str]:
+        """The bytes of the picture's file, and how messages name it.
 
         Raises:
-            DataError: It cannot be decoded, or is not the one that the digest is of any more.
+            DataError: It cannot be read, or is not the one that the digest is of any more.
         """
         if self.storage is None:
             raise DataError("This is the text of a post, not its picture", where=self.id)
@@ -50,8 +50,16 @@ class Content:
         where = self.storage.where(self.image)
         if _digest(data) != self.digest:
             raise DataError("A picture was changed during the extraction", where=where)
-        decoder = decode_image if decode is Decode.EXACT else decode_image_fast
-        return decoder(data, where)
+        return data, where
+
+    def open_image(self, decode: Decode) -> Image.Image:
+        """Decodes the picture; alone it is decoded here, also where a GPU would decode batches.
+
+        Raises:
+            DataError: As ``read_image``, or it cannot be decoded.
+        """
+        decoder = decode_image_fast if decode is Decode.FAST else decode_image
+        return decoder(*self.read_image())
 
 
 class UnreadablePostsError(DataError):

@@ -15,11 +15,11 @@ from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.devices import Precision, arithmetic
 from mvsa_pipe.errors import BackboneError
 
-BackboneT = TypeVar("BackboneT", bound=Backbone)
+BackboneT_co = TypeVar("BackboneT_co", bound=Backbone, covariant=True)
 
 
 @dataclass(frozen=True)
-class Forward(Generic[BackboneT]):
+class Forward(Generic[BackboneT_co]):
     """A frozen backbone on a device, in one arithmetic, with the type that its output takes.
 
     Attributes:
@@ -30,7 +30,7 @@ class Forward(Generic[BackboneT]):
         compiled: The backbone's ``encode``, compiled; ``None`` runs it as it is.
     """
 
-    backbone: BackboneT
+    backbone: BackboneT_co
     device: torch.device
     precision: Precision
     dtype: StoredDtype

@@ -1,10 +1,12 @@
 """Image backbones at work: every picture is decoded once for all of them."""
 
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
 from mvsa_pipe.backbones.base import Encoded, ImageBackbone
 from mvsa_pipe.cache.layout import PART_BYTES, Refusal
@@ -21,20 +23,62 @@ _NARROWEST = 256
 
 
 @dataclass
-class _Pictures:
-    """A batch of pictures as backbones see them."""
+class Picture:
+    """One picture of a batch.
 
-    posts: int
-    items: list[list[Content]]
-    pixels: list[NDArray[np.generic] | None]
-    refused: list[tuple[Refusal, tuple[int, ...]]]
+    Attributes:
+        item: The post.
+        takers: Numbers of the backbones that are fed with it.
+        waiting: Its bytes while it waits to be decoded on the device.
+        made: Its pixels by preprocessing: here as arrays, or on the device as tensors.
+        fault: Why it cannot be read, if so.
+    """
+
+    item: Content
+    takers: list[int] = field(default_factory=list)
+    waiting: bytes | None = None
+    made: dict[str, NDArray[np.generic] | Tensor] = field(default_factory=dict)
+    fault: str | None = None
+
+    def attempt(self, step: Callable[["Picture"], None]) -> None:
+        """Takes a step with it, and notes why it cannot be taken."""
+        try:
+            step(self)
+        except DataError as error:
+            self.fault = error.what
+
+
+@dataclass
+class Ready:
+    """A batch of pictures as backbones see them.
+
+    Attributes:
+        pictures: All of them, in their order.
+        stacked: The pixels that each backbone is fed with, where they are made here.
+    """
+
+    pictures: list[Picture]
+    stacked: list[NDArray[np.generic] | None] = field(default_factory=list)
+
+    def fed_to(self, number: int) -> list[Picture]:
+        """The readable pictures that one backbone takes."""
+        return [p for p in self.pictures if number in p.takers and p.fault is None]
+
+    @property
+    def refused(self) -> list[tuple[Refusal, tuple[int, ...]]]:
+        """Pictures that cannot be read, with the backbones that asked for them."""
+        return [
+            (Refusal(p.item.id, p.item.digest, p.fault), tuple(p.takers))
+            for p in self.pictures
+            if p.fault is not None
+        ]
 
 
 class ImageWork(Work):
     """Image backbones, fed with pictures that are decoded once for all of them.
 
     Args:
-        forwards: The backbones.
+        forwards: The backbones; all have pictures decoded in the same way.
         batch_size: Pictures a batch.
         clock: Where the time goes.
     """
@@ -45,7 +89,7 @@ class ImageWork(Work):
         self.clock = clock
         self._forwards = forwards
         # Backbones of one preprocessing see the same pixels, which are made once.
-        self._rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
+        self.rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
         self._batch_size = batch_size
 
     @property
@@ -70,58 +114,89 @@ class ImageWork(Work):
                 for at in range(0, len(part), size)
             ]
 
-    def read(self, batch: Batch) -> _Pictures:
+    def read(self, batch: Batch) -> Ready:
         """Decodes every picture once and prepares it for each backbone that takes it."""
-        takers: dict[str, tuple[Content, list[int]]] = {}
-        for number, items in enumerate(batch):
-            for item in items:
-                takers.setdefault(item.id, (item, []))[1].append(number)
-        items_of: list[list[Content]] = [[] for _ in batch]
-        pixels_of: list[list[NDArray[np.generic]]] = [[] for _ in batch]
-        refused = []
-        for item, numbers in takers.values():
-            try:
-                made = self._prepared(item, numbers)
-            except DataError as error:
-                refused.append((Refusal(item.id, item.digest, error.what), tuple(numbers)))
-                continue
-            for number, pixels in zip(numbers, made, strict=True):
-                items_of[number].append(item)
-                pixels_of[number].append(pixels)
+        ready = Ready(pictures_of(batch))
+        for picture in ready.pictures:
+            picture.attempt(self._open)
         with self.clock.stage(Stage.TRANSFORM):
-            stacked = [np.stack(pixels) if pixels else None for pixels in pixels_of]
-        return _Pictures(len(takers), items_of, stacked, refused)
+            for number, rule in enumerate(self.rules):
+                pixels = [picture.made[rule] for picture in ready.fed_to(number)]
+                ready.stacked.append(np.stack(pixels) if pixels else None)
+        for picture in ready.pictures:
+            picture.made.clear()
+        return ready
 
-    def _prepared(self, item: Content, numbers: Sequence[int]) -> list[NDArray[np.generic]]:
+    def _open(self, picture: Picture) -> None:
         with self.clock.stage(Stage.DECODE):
-            image = item.open_image(self._forwards[numbers[0]].backbone.decode)
-        if max(image.size) > _NARROWEST * min(image.size):
-            raise DataError("A picture is too narrow for a backbone to see", found=image.size)
-        with self.clock.stage(Stage.TRANSFORM):
-            made: dict[str, NDArray[np.generic]] = {}
-            for number in numbers:
-                if self._rules[number] not in made:
-                    made[self._rules[number]] = self._forwards[number].backbone.prepare(image)
-            return [made[self._rules[number]] for number in numbers]
+            image = picture.item.open_image(self._forwards[0].backbone.decode)
+        self.prepare(picture, image)
 
-    def launch(self, ready: _Pictures) -> tuple[_Pictures, list[Encoded | None]]:
+    def prepare(self, picture: Picture, image: Image.Image) -> None:
+        """Makes each backbone's pixels of a decoded picture.
+
+        Raises:
+            DataError: It is too narrow.
+        """
+        require_wide(image.size)
+        with self.clock.stage(Stage.TRANSFORM):
+            for number in picture.takers:
+                rule, backbone = self.rules[number], self._forwards[number].backbone
+                if rule not in picture.made:
+                    picture.made[rule] = backbone.prepare(image)
+
+    def inputs(self, ready: Ready) -> list[Tensor | None]:
+        """The pixels that each backbone is launched on; called by the thread that launches."""
+        with self.clock.stage(Stage.MODEL):
+            return [
+                None if pixels is None else pinned(pixels, forward.device)
+                for forward, pixels in zip(self._forwards, ready.stacked, strict=True)
+            ]
+
+    def launch(self, ready: Ready) -> tuple[Ready, list[Encoded | None]]:
         """Starts every backbone on its pictures."""
+        inputs = self.inputs(ready)
+        ready.stacked = []
         with self.clock.stage(Stage.MODEL):
             encoded = [
-                None
-                if pixels is None
-                else forward.launch(forward.encode, pinned(pixels, forward.device))
-                for forward, pixels in zip(self._forwards, ready.pixels, strict=True)
+                None if pixels is None else forward.launch(forward.encode, pixels)
+                for forward, pixels in zip(self._forwards, inputs, strict=True)
             ]
-        ready.pixels = []
         return ready, encoded
 
-    def collect(self, launched: tuple[_Pictures, list[Encoded | None]]) -> BatchResult:
+    def collect(self, launched: tuple[Ready, list[Encoded | None]]) -> BatchResult:
         """Hidden states and pooled vectors of every backbone."""
         ready, encoded = launched
         with self.clock.stage(Stage.TO_HOST):
             computed = [
-                None if values is None else Computed(items, *forward.collect(values), None)
-                for forward, items, values in zip(self._forwards, ready.items, encoded, strict=True)
+                None
+                if values is None
+                else Computed(
+                    [picture.item for picture in ready.fed_to(number)],
+                    *forward.collect(values),
+                    None,
+                )
+                for number, (forward, values) in enumerate(
+                    zip(self._forwards, encoded, strict=True)
+                )
             ]
-        return BatchResult(ready.posts, computed, ready.refused)
+        return BatchResult(len(ready.pictures), computed, ready.refused)
+
+
+def pictures_of(batch: Batch) -> list[Picture]:
+    """The pictures of a batch, each once, with all backbones that take it."""
+    pictures: dict[str, Picture] = {}
+    for number, items in enumerate(batch):
+        for item in items:
+            pictures.setdefault(item.id, Picture(item)).takers.append(number)
+    return list(pictures.values())
+
+
+def require_wide(size: tuple[int, int]) -> None:
+    """Refuses what would become endlessly long.
+
+    Raises:
+        DataError: A picture of this width and height is too narrow.
+    """
+    if max(size) > _NARROWEST * min(size):
+        raise DataError("A picture is too narrow for a backbone to see", found=size)

@@ -50,7 +50,12 @@ def backbone_of(
 
     Raises:
         CacheError: None that is known of gives it.
+        ConfigError: It has pictures decoded on a GPU, and none can do so.
     """
+    if Decode.of_decoder(wanted.preprocessing.get("decoder")) is Decode.GPU:
+        from mvsa_pipe.extraction.device_decoding import require_device_decoder  # torch, too
+
+        require_device_decoder(options.device)
     records = [record for _, record in _witnesses(path, root) if record is not None]
     for backbone in dict.fromkeys([*records, *_published(wanted)]):
         if _gives(backbone, wanted, options):
@@ -120,10 +125,10 @@ def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
         "weights": None,
         "pooling": wanted.pooling if wanted.pooling in set(Pooling) else None,
         "max_tokens": wanted.preprocessing.get("max_tokens", BackboneOptions.max_tokens),
-        "decode": Decode.EXACT,
+        "decode": Decode.of_decoder(wanted.preprocessing.get("decoder")),
         "layers": wanted.layers,
     }
-    for changes in ({}, {"decode": Decode.FAST}, {"pooling": None}):
+    for changes in ({}, {"pooling": None}):
         backbone = _options(record | changes)
         if backbone is not None:
             yield backbone

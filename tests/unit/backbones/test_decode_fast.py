@@ -114,15 +114,23 @@ def test_pixels_of_real_pictures(interpolation):
         assert np.abs(exact - fast).max() <= 1
 
 
-def test_it_is_another_fingerprint():
-    exact, fast = (
-        load_backbone(BackboneOptions("tiny-image", decode=decode)).identity for decode in Decode
+@pytest.mark.parametrize("decode", [Decode.FAST, Decode.GPU])
+def test_it_is_another_fingerprint(decode):
+    exact, other = (
+        load_backbone(BackboneOptions("tiny-image", decode=d)).identity
+        for d in (Decode.EXACT, decode)
     )
     assert exact.preprocessing["decoder"] == "pillow"
-    assert fast.preprocessing["decoder"] != "pillow"
-    assert {**fast.preprocessing, "decoder": "pillow"} == exact.preprocessing
+    assert other.preprocessing["decoder"] == decode.decoder != "pillow"
+    assert {**other.preprocessing, "decoder": "pillow"} == exact.preprocessing
 
 
-def test_a_processor_of_its_own_is_taken_as_it_is(tmp_path):
+def test_every_decoder_is_told_from_its_fingerprint():
+    assert [Decode.of_decoder(decode.decoder) for decode in Decode] == list(Decode)
+    assert Decode.of_decoder(None) is Decode.EXACT
+
+
+@pytest.mark.parametrize("decode", [Decode.FAST, Decode.GPU])
+def test_a_processor_of_its_own_is_taken_as_it_is(tmp_path, decode):
     with pytest.raises(ConfigError, match=r"processor of its own.*--decode exact"):
-        load_backbone(BackboneOptions(f"hf-image:{tmp_path}", decode=Decode.FAST))
+        load_backbone(BackboneOptions(f"hf-image:{tmp_path}", decode=decode))

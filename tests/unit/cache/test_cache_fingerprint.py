@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from feature_caches import fingerprint, rows, write_cache
 
+from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
@@ -65,6 +66,12 @@ def test_the_command_that_mends() -> None:
     )
     image = fingerprint(Modality.IMAGE, preprocessing={"crop_px": 224})
     assert image.command == ("mvsa extract --backbone small --precision float32 --dtype float16")
+
+
+@pytest.mark.parametrize("decode", [Decode.FAST, Decode.GPU])
+def test_the_command_names_how_pictures_were_decoded(decode: Decode) -> None:
+    image = fingerprint(Modality.IMAGE, preprocessing={"decoder": decode.decoder})
+    assert f" --decode {decode} " in image.command
 
 
 def test_caches_of_two_settings_lie_side_by_side(tmp_path: Path) -> None:

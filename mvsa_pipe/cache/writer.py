@@ -15,7 +15,7 @@ from typing import Any
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.gathering import damaged
-from mvsa_pipe.cache.joining import Place, blocks, checksums_of, offsets_of, segments_of
+from mvsa_pipe.cache.joining import Place, blocks, checksums_of, in_order, offsets_of, segments_of
 from mvsa_pipe.cache.layout import PART_BYTES, Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest, Part
@@ -232,7 +232,7 @@ class CacheWriter:
         quarantine: Iterable[Refusal] = (),
         join_below_bytes: float = JOIN_BELOW_BYTES,
     ) -> FeatureFile:
-        """Makes one cache file of everything committed.
+        """Makes one cache file of everything committed, and ends the writer's work with it.
 
         Args:
             order: Ids that come first, in this order; others follow as they are found.
@@ -244,16 +244,20 @@ class CacheWriter:
             CacheError: A committed part was damaged since; names the posts.
             StorageError: The disk refuses; the parts and the old file stay.
         """
-        position = {post_id: n for n, post_id in enumerate(order)}
-        refused = sorted(quarantine, key=lambda row: (position.get(row.id, len(position)), row.id))
-        facts = {**self._notes, **notes}, tuple(refused)
+        facts = {**self._notes, **notes}, in_order(quarantine, order)
         if self.payload_bytes > join_below_bytes:
             return self._refer(*facts)
+        self._join(order, *facts)
+        self._manifest.discard()
+        self._places, self._committed = {}, {}  # of parts that are gone: room for the new file's
+        return FeatureFile(self.path)
+
+    def _join(
+        self, order: Sequence[str], notes: dict[str, Any], quarantine: tuple[Refusal, ...]
+    ) -> None:
         ids = [i for i in dict.fromkeys([*order, *self._places]) if i in self._places]
         places = [self._places[i] for i in ids]
-        write_feature_file(self.path, self._header(places, *facts), blocks(places))
-        self._manifest.discard()
-        return FeatureFile(self.path)
+        write_feature_file(self.path, self._header(places, notes, quarantine), blocks(places))
 
     def _refer(self, notes: dict[str, Any], quarantine: tuple[Refusal, ...]) -> FeatureFile:
         folder = self._manifest.folder

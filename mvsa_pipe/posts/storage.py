@@ -28,6 +28,7 @@ class Storage(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._head = f"{root}/"  # made once, as every file's path begins with it
 
     @abstractmethod
     def names(self) -> Collection[str]:
@@ -63,7 +64,7 @@ class Storage(ABC):
 
     def where(self, name: str) -> str:
         """How a message names one file."""
-        return f"{self.root}/{name}"
+        return self._head + name
 
 
 class FolderStorage(Storage):

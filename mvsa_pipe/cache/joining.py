@@ -1,13 +1,13 @@
 """Makes one cache of rows that lie in many files: copied together, or referred to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.layout import Rows, Segment, bounds_of
+from mvsa_pipe.cache.layout import Refusal, Rows, Segment, bounds_of
 from mvsa_pipe.cache.reading import FeatureFile
 
 # What is copied at a time while rows of many files are joined; it is in memory twice.
@@ -126,3 +126,11 @@ def _segment(run: Sequence[tuple[int, Place]]) -> Segment:
 def checksums_of(places: Sequence[Place]) -> NDArray[np.uint64]:
     """Checksums ``[N, 2]`` of the rows at some places, as their files have them."""
     return np.array([place.file.checksums[place.row] for place in places], np.uint64)
+
+
+def in_order(refused: Iterable[Refusal], order: Sequence[str]) -> tuple[Refusal, ...]:
+    """Refusals by where their posts stand in an order of ids; those of others come last, by id."""
+    rows = list(refused)
+    ids = {row.id for row in rows}  # few, where the order may be a million posts long
+    position = {post_id: n for n, post_id in enumerate(order) if post_id in ids}
+    return tuple(sorted(rows, key=lambda row: (position.get(row.id, len(order)), row.id)))

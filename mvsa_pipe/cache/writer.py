@@ -8,14 +8,13 @@ other. Caches above a size limit leave their rows in the parts, behind a file th
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.gathering import damaged
-from mvsa_pipe.cache.joining import Place, blocks, checksums_of, offsets_of, segments_of
+from mvsa_pipe.cache.joining import Place, blocks, checksums_of, in_order, offsets_of, segments_of
 from mvsa_pipe.cache.layout import PART_BYTES, Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest, Part
@@ -65,9 +64,8 @@ class CacheWriter:
         self._dataset = dataset
         self._fingerprint = fingerprint
         self._manifest = self._listed(parts_folder(path))
-        self._places: dict[str, Place] = {}
+        self._sources: list[tuple[FeatureFile, Sequence[int]]] = []  # files, and rows of each
         self._committed: dict[str, str] = {}
-        self._notes: dict[str, Any] = {}
         self.quarantine: dict[str, Refusal] = {}
         self.file = old = FeatureFile(path) if path.exists() else None
         referred: dict[str, list[Segment]] = {}
@@ -78,7 +76,6 @@ class CacheWriter:
                 file.unlink(missing_ok=True)
         if old is not None:
             self._require_own(old)
-            self._notes = dict(old.header.notes)
             if not referred:
                 self._add(old)
         for part in self._manifest.parts:
@@ -86,10 +83,11 @@ class CacheWriter:
         if referred and old is not None:
             self._require_all(old)
             self.quarantine = old.header.refused | self.quarantine
+        self._notes = dict(old.header.notes) if old else {}
         self.finished = old.header.content_digests if old else {}
         if old is not None and not referred and not self.unfinished:
             self._manifest.discard()  # a kill left them behind
-            self._places, self._committed = {}, {}
+            self._sources, self._committed = [], {}
             self._add(old)
 
     def _listed(self, folder: Path) -> Manifest:
@@ -117,10 +115,7 @@ class CacheWriter:
             self._add(source)
             return
         for segment in referred:
-            for row in range(segment.row, segment.row + segment.rows):
-                post_id = source.header.ids[row]
-                self._places[post_id] = Place(source, row)
-                self._committed[post_id] = source.header.digests[row]
+            self._hold(source, range(segment.row, segment.row + segment.rows))
 
     def _opened(self, part: Part) -> FeatureFile:
         path = self._manifest.folder / part.name
@@ -137,15 +132,18 @@ class CacheWriter:
 
     def _add(self, source: FeatureFile) -> None:
         self._require_own(source)
-        ids = source.header.ids
-        self._places.update(zip(ids, map(Place, repeat(source), range(len(ids))), strict=False))
-        self._committed.update(zip(ids, source.header.digests, strict=True))
-        for post_id in self.quarantine.keys() & set(ids):
+        self._hold(source, range(len(source.header.ids)))
+        for post_id in self.quarantine.keys() & source.header.ids:
             del self.quarantine[post_id]
         self.quarantine |= source.header.refused
 
+    def _hold(self, source: FeatureFile, rows: Sequence[int]) -> None:
+        ids, digests = source.header.ids, source.header.digests
+        self._sources.append((source, rows))
+        self._committed.update((ids[row], digests[row]) for row in rows)
+
     def _require_all(self, old: FeatureFile) -> None:
-        lacking = [i for i in old.header.ids if i not in self._places]
+        lacking = [i for i in old.header.ids if i not in self._committed]
         if lacking:
             raise CacheError(
                 f"This cache refers to {len(lacking):,} posts in parts that are gone",
@@ -159,14 +157,23 @@ class CacheWriter:
         """Content digest of every post whose features are safe on disk."""
         return dict(self._committed)
 
+    def _places(self) -> dict[str, Place]:
+        """Where every post's features lie, of several places the last; told only when asked for."""
+        return {
+            post_id: Place(source, row)
+            for source, rows in self._sources
+            for row in rows
+            if (post_id := source.header.ids[row]) in self._committed
+        }
+
     @property
     def payload_bytes(self) -> int:
         """Bytes of all features that are safe on disk."""
-        return sum(place.payload_bytes for place in self._places.values())
+        return sum(place.payload_bytes for place in self._places().values())
 
     def posts_with_tokens(self, count: int) -> set[str]:
         """Texts of which just so many tokens are kept."""
-        return {post_id for post_id, place in self._places.items() if place.tokens == count}
+        return {post_id for post_id, place in self._places().items() if place.tokens == count}
 
     @property
     def unfinished(self) -> bool:
@@ -176,7 +183,6 @@ class CacheWriter:
     def forget(self, post_ids: Iterable[str]) -> None:
         """Takes some posts for never extracted; the disk changes only when finishing."""
         for post_id in post_ids:
-            self._places.pop(post_id, None)
             self._committed.pop(post_id, None)
 
     def take_in(self, other: FeatureFile) -> None:
@@ -232,7 +238,7 @@ class CacheWriter:
         quarantine: Iterable[Refusal] = (),
         join_below_bytes: float = JOIN_BELOW_BYTES,
     ) -> FeatureFile:
-        """Makes one cache file of everything committed.
+        """Makes one cache file of everything committed, and ends the writer's work with it.
 
         Args:
             order: Ids that come first, in this order; others follow as they are found.
@@ -244,23 +250,25 @@ class CacheWriter:
             CacheError: A committed part was damaged since; names the posts.
             StorageError: The disk refuses; the parts and the old file stay.
         """
-        position = {post_id: n for n, post_id in enumerate(order)}
-        refused = sorted(quarantine, key=lambda row: (position.get(row.id, len(position)), row.id))
-        facts = {**self._notes, **notes}, tuple(refused)
+        facts = {**self._notes, **notes}, in_order(quarantine, order)
         if self.payload_bytes > join_below_bytes:
             return self._refer(*facts)
-        ids = [i for i in dict.fromkeys([*order, *self._places]) if i in self._places]
-        places = [self._places[i] for i in ids]
+        held = self._places()
+        places = [held[i] for i in dict.fromkeys([*order, *held]) if i in held]
         write_feature_file(self.path, self._header(places, *facts), blocks(places))
         self._manifest.discard()
+        del held, places  # all that was read of the parts: it makes room for the new file's header
+        self._sources, self._committed = [], {}
         return FeatureFile(self.path)
 
     def _refer(self, notes: dict[str, Any], quarantine: tuple[Refusal, ...]) -> FeatureFile:
         folder = self._manifest.folder
-        elsewhere = [p for p in self._places.values() if p.file.path.parent != folder]
+        elsewhere = [p for p in self._places().values() if p.file.path.parent != folder]
         for rows in blocks(elsewhere, PART_BYTES):
             self.commit(rows)
-        places = sorted(self._places.values(), key=lambda place: (place.file.path.name, place.row))
+        places = sorted(
+            self._places().values(), key=lambda place: (place.file.path.name, place.row)
+        )
         segments = tuple(segments_of(places))
         header = self._header(places, notes, quarantine, segments)
         write_referring_file(self.path, header, checksums_of(places))

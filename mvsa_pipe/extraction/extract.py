@@ -107,8 +107,8 @@ def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
     names = " + ".join(job.resolution.fingerprint.backbone for job in jobs)
     precision = sessions[0].forward.precision.value + (", compiled" if options.compiled else "")
     progress.say(f"{names} on {jobs[0].resolution.device}, {precision}")
-    missing = set().union(*(job.missing for job in jobs))
-    progress.start(f"extract {names}", len(missing) // options.share[1])
+    count = len(set().union(*(job.missing for job in jobs)))
+    progress.start(f"extract {names}", count // options.share[1])
     work = make_work(sessions, clock)
     began, written = time.perf_counter(), 0
     with clock.phase(Phase.COMPUTE):
@@ -125,8 +125,10 @@ def _computed(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterat
     parts = (part for _, part in unfinished_parts(work, jobs, around))
     with Background(around.clock) as disk:
         for result in flow(work, parts, around.options.workers, around.progress.advance):
+            size = result.hidden_bytes
             disk.call(partial(_commit, jobs, result))
-            yield result.hidden_bytes
+            del result  # or this name would hold a part on the disk until the next is computed
+            yield size
 
 
 def _spread(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterator[int]:

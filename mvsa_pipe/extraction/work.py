@@ -18,7 +18,8 @@ from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
 
-MOST_POSTS_A_PART = 2048
+# However small they are: one part waits for the disk while the next is computed.
+MOST_POSTS_A_PART = 1024
 
 # So many parts a share at least, where there are batches enough: shares end at about one time.
 _PARTS_A_SHARE = 8

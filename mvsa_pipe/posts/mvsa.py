@@ -105,8 +105,8 @@ class MvsaReader:
                     f"{self.n_annotators} text,image",
                 )
                 continue
-            pairs = tuple(map(_pair, columns))
-            if None in pairs:
+            annotations = _annotations(tuple(columns))
+            if annotations is None:
                 bad = [column for column in columns if _pair(column) is None]
                 faults.add(
                     line,
@@ -114,12 +114,19 @@ class MvsaReader:
                     "(text,image) is expected",
                 )
             elif faults.new_id(line, post_id):
-                annotated[post_id] = tuple(pair for pair in pairs if pair is not None)
+                annotated[post_id] = annotations
         faults.raise_any()
         return annotated
 
 
-# Few pairs are possible, and lists are long: each is parsed, and each label told, once.
+# Few pairs are possible, and lists are long: each is parsed and kept, and each label told, once.
+@lru_cache(4096)
+def _annotations(columns: tuple[str, ...]) -> Annotations | None:
+    """Every annotator's pair; ``None`` where a column holds none."""
+    pairs = tuple(pair for column in columns if (pair := _pair(column)) is not None)
+    return pairs if len(pairs) == len(columns) else None
+
+
 @lru_cache
 def _pair(column: str) -> tuple[str, str] | None:
     """The ``text,image`` labels in a column; ``None`` where there are none."""

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mvsa_pipe.errors import DataError, name_some
@@ -28,9 +28,10 @@ class Storage(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._head = f"{root}/"  # made once, as every file's path begins with it
 
     @abstractmethod
-    def names(self) -> frozenset[str]:
+    def names(self) -> Collection[str]:
         """Relative paths of all files."""
 
     @abstractmethod
@@ -63,7 +64,7 @@ class Storage(ABC):
 
     def where(self, name: str) -> str:
         """How a message names one file."""
-        return f"{self.root}/{name}"
+        return self._head + name
 
 
 class FolderStorage(Storage):
@@ -71,16 +72,16 @@ class FolderStorage(Storage):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._names: frozenset[str] | None = None
+        self._names: tuple[str, ...] | None = None
 
-    def names(self) -> frozenset[str]:
+    def names(self) -> Collection[str]:
         """Relative paths of all files below the folder, links to folders followed.
 
         Raises:
             DataError: A folder cannot be listed.
         """
         if self._names is None:
-            self._names = frozenset(self._walk())
+            self._names = tuple(self._walk())  # a set of them would take twice the space
         return self._names
 
     def _walk(self) -> Iterator[str]:
@@ -181,7 +182,7 @@ class ZipStorage(Storage):
         """A worker process opens the archive for itself: a shared position would mix reads."""
         return (ZipStorage, (self.root,))
 
-    def names(self) -> frozenset[str]:
+    def names(self) -> Collection[str]:
         """Relative paths of all files in the archive."""
         return self._names
 

@@ -129,6 +129,34 @@ def test_the_quarantines_of_parts_are_joined_by_post(tmp_path: Path) -> None:
     assert FeatureFile(file.path).header.quarantine == (new,)
 
 
+def test_a_quarantine_is_in_the_order_of_the_posts(tmp_path: Path) -> None:
+    refused = [Refusal(post_id, "1", "why") for post_id in ("z", "c", "y", "a")]
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(rows(["b"]))
+        file = writer.finish(["a", "b", "c"], {}, refused)
+    assert [row.id for row in file.header.quarantine] == ["a", "c", "y", "z"]
+
+
+def test_of_a_post_in_several_parts_the_last_counts(tmp_path: Path) -> None:
+    first, second = rows(list("ab")), rows(list("bc"), version="second")
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.commit(first)
+        writer.commit(second)
+        file = writer.finish(list("abc"), {})
+    assert features(file) == expected(first) | expected(second)
+
+
+def test_what_is_forgotten_comes_back_only_if_committed_anew(tmp_path: Path) -> None:
+    write_cache(tmp_path, list("abc"))
+    anew = rows(["b"], version="second")
+    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
+        writer.forget(["a", "b", "never there"])
+        writer.commit(anew)
+        file = writer.finish(list("abc"), {})
+    assert file.header.ids == ("b", "c")
+    assert features(file)["b"] == expected(anew)["b"]
+
+
 def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     path = write_cache(tmp_path, ["a"]).path
     stale = path.with_name(f".{path.name}.4242.tmp")

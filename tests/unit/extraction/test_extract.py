@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +15,7 @@ from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.extraction import flow, work
 from mvsa_pipe.extraction.contents import UnreadablePostsError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
@@ -45,6 +48,30 @@ def options(tmp_path):
 
 def all_rows(file):
     return np.arange(len(file.header.ids))
+
+
+@pytest.mark.parametrize("backbone", [TEXT, IMAGE], ids=lambda backbone: backbone.name)
+def test_a_part_on_the_disk_is_not_held_while_the_next_is_computed(
+    posts, options, backbone, monkeypatch
+):
+    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)
+    whole, held = flow.flow, []
+
+    def watched(*args):
+        before = lambda: None  # noqa: E731
+        for part in whole(*args):
+            until = time.monotonic() + 5  # the disk lets go of it a moment later
+            while before() is not None and time.monotonic() < until:
+                time.sleep(0.01)
+            held.append(before() is not None)
+            before = weakref.ref(part)
+            yield part
+            del part
+
+    monkeypatch.setattr(flow, "flow", watched)
+    assert extract(posts, backbone, options, Silence()).extracted == len(posts)
+    assert len(held) > 1
+    assert not any(held)
 
 
 def test_texts_equal_a_loop_over_single_posts(posts, options):

@@ -64,7 +64,7 @@ class CacheWriter:
         self._dataset = dataset
         self._fingerprint = fingerprint
         self._manifest = self._listed(parts_folder(path))
-        self._sources: list[tuple[FeatureFile, Sequence[int]]] = []  # files, and rows of each
+        self._sources: list[tuple[FeatureFile, range]] = []  # files, and rows of each
         self._committed: dict[str, str] = {}
         self.quarantine: dict[str, Refusal] = {}
         self.file = old = FeatureFile(path) if path.exists() else None
@@ -86,9 +86,10 @@ class CacheWriter:
         self._notes = dict(old.header.notes) if old else {}
         self.finished = old.header.content_digests if old else {}
         if old is not None and not referred and not self.unfinished:
+            if self._manifest.parts:  # whose rows are all in the file
+                self._sources, self._committed = [], {}
+                self._add(old)
             self._manifest.discard()  # a kill left them behind
-            self._sources, self._committed = [], {}
-            self._add(old)
 
     def _listed(self, folder: Path) -> Manifest:
         """The list of parts; one that was lost is made anew from the parts that are whole."""
@@ -137,10 +138,10 @@ class CacheWriter:
             del self.quarantine[post_id]
         self.quarantine |= source.header.refused
 
-    def _hold(self, source: FeatureFile, rows: Sequence[int]) -> None:
-        ids, digests = source.header.ids, source.header.digests
+    def _hold(self, source: FeatureFile, rows: range) -> None:
+        own = slice(rows.start, rows.stop)
         self._sources.append((source, rows))
-        self._committed.update((ids[row], digests[row]) for row in rows)
+        self._committed.update(zip(source.header.ids[own], source.header.digests[own], strict=True))
 
     def _require_all(self, old: FeatureFile) -> None:
         lacking = [i for i in old.header.ids if i not in self._committed]

@@ -81,22 +81,9 @@ class FolderStorage(Storage):
             DataError: A folder cannot be listed.
         """
         if self._names is None:
-            self._names = tuple(self._walk())  # a set of them would take twice the space
+            # a set of them would take twice the space
+            self._names = tuple(_files_below(str(self.root), "", set()))
         return self._names
-
-    def _walk(self) -> Iterator[str]:
-        seen: set[tuple[int, int]] = set()
-        for folder, folders, files in os.walk(self.root, onerror=_refuse, followlinks=True):
-            status = Path(folder).stat()
-            # A link back up would be walked for ever.
-            if (status.st_dev, status.st_ino) in seen:
-                folders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            below = os.path.relpath(folder, self.root).replace(os.sep, "/")
-            prefix = "" if below == "." else f"{below}/"
-            yield from (prefix + file for file in files)
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name."""
@@ -128,12 +115,38 @@ class FolderStorage(Storage):
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
 
 
+def _files_below(folder: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Names of all files below a folder, each with what stands before it; hidden folders are none.
+
+    ``os.walk`` takes twice the time for a hundred thousand files.
+    """
+    folders = []
+    try:
+        status = Path(folder).stat()
+        # A link back up would be walked for ever.
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    yield prefix + entry.name
+                elif not entry.name.startswith("."):
+                    folders.append(entry.name)
+    except OSError as error:
+        raise DataError("A folder cannot be listed", where=folder, found=error) from error
+    for name in folders:
+        yield from _files_below(f"{folder}/{name}", f"{prefix}{name}/", seen)
+
+
 def _bytes_of(path: str) -> bytes:
     """All of a file; called for every text, where a file object takes twice the time."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.read(descriptor, _FIRST_BYTES)
-        while piece := os.read(descriptor, _MORE_BYTES if len(data) >= _FIRST_BYTES else 1):
+        if len(data) < _FIRST_BYTES:  # and so the file's end
+            return data
+        while piece := os.read(descriptor, _MORE_BYTES):
             data += piece
         return data
     finally:
@@ -144,10 +157,6 @@ def _stamp(path: Path | str) -> tuple[int, ...]:
     status = os.stat(path)  # noqa: PTH116  # twice as fast as Path.stat, and called for every post
     times = status.st_mtime_ns, status.st_ctime_ns
     return (status.st_size, max(times), *times, status.st_ino)
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError("A folder cannot be listed", where=error.filename, found=error) from error
 
 
 class ZipStorage(Storage):

@@ -274,7 +274,7 @@ def interrupt(process, line):
 
 def test_ctrl_c_while_extracting(tmp_path, mvsa, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_synthetic(Path("data"), SyntheticConfig(posts=600, image_px=32))
+    write_synthetic(Path("data"), SyntheticConfig(posts=400, image_px=32))
     process = spawn(*EXTRACT, "tiny-image", "--cache", "cut", cwd=tmp_path)
     interrupt(process, " on cpu")
     assert not list(Path("cut").glob("*/*.h5"))
@@ -284,7 +284,7 @@ def test_ctrl_c_while_extracting(tmp_path, mvsa, monkeypatch):
     assert mvsa("cache", "verify", "--cache", "cut").exit_code == 0
     files = [FeatureFile(next(Path(cache).glob("*/*.h5"))) for cache in ("cut", "whole")]
     assert files[0].header.ids == files[1].header.ids
-    rows = np.arange(600)
+    rows = np.arange(400)
     assert np.array_equal(files[0].pooled(rows), files[1].pooled(rows))
 
 

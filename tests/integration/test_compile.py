@@ -10,8 +10,10 @@ import torch
 from cli_support import spawn
 from safetensors.numpy import load_file
 from torch._dynamo.exc import TorchDynamoException
+from typer.testing import CliRunner
 
 from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cli.app import app
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 NAMES = ("tiny-text", "tiny-image")
@@ -24,8 +26,7 @@ def root(tmp_path_factory):
     """Posts and the caches of both backbones as they are."""
     root = tmp_path_factory.mktemp("compile")
     write_synthetic(root / "data", SyntheticConfig(posts=30, image_px=32))
-    code, _, errors = run(root, *EXTRACT, *backbones(*NAMES))
-    assert code == 0, errors
+    plain(root, *EXTRACT, *backbones(*NAMES))
     return root
 
 
@@ -33,46 +34,52 @@ def backbones(*names):
     return [word for name in names for word in ("--backbone", name)]
 
 
-def run(root, *words):
-    process = spawn(*words, cwd=root)
+def plain(root, *words):
+    """What is not compiled runs in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def compiled(root, *words):
+    process = spawn(*words, "--compile", cwd=root)
     out, errors = process.communicate(timeout=500)
-    return process.returncode, out, errors
+    assert process.returncode == 0, errors
+    return out
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 def test_compiled_features_agree_and_lie_beside_the_others(root):
-    code, out, errors = run(root, *EXTRACT, *backbones(*NAMES), "--compile")
-    assert code == 0, errors
-    records = json.loads(out)
+    records = json.loads(compiled(root, *EXTRACT, *backbones(*NAMES)))
     assert [record["precision"] for record in records] == ["float32+compiled"] * 2
     assert [record["extracted"] for record in records] == [30, 30]  # nothing of the others is taken
     assert all(record["profile"]["compiled"] for record in records)
     for name in NAMES:
         files = [entry.file for entry in CacheFolder(root / "cache").entries()]
         both = [file for file in files if file.header.fingerprint.backbone == name]
-        plain, compiled = sorted(both, key=lambda file: file.header.fingerprint.compiled)
-        differing = plain.header.fingerprint.differences(compiled.header.fingerprint)
+        one, other = sorted(both, key=lambda file: file.header.fingerprint.compiled)
+        differing = one.header.fingerprint.differences(other.header.fingerprint)
         assert differing == {"precision": ("float32", "float32+compiled")}
         rows = np.arange(30)
-        np.testing.assert_allclose(plain.pooled(rows), compiled.pooled(rows), atol=2e-5)
-        np.testing.assert_allclose(plain.hidden(rows)[0], compiled.hidden(rows)[0], atol=2e-5)
-        assert compiled.header.fingerprint.command.endswith("--compile")
-        assert compiled.header.notes["deviation_from_float32"]["largest"] < 2e-5
-    code, out, errors = run(root, *EXTRACT, *backbones(*NAMES), "--compile")
-    assert (code, [record["extracted"] for record in json.loads(out)]) == (0, [0, 0]), errors
+        np.testing.assert_allclose(one.pooled(rows), other.pooled(rows), atol=2e-5)
+        np.testing.assert_allclose(one.hidden(rows)[0], other.hidden(rows)[0], atol=2e-5)
+        assert other.header.fingerprint.command.endswith("--compile")
+        assert other.header.notes["deviation_from_float32"]["largest"] < 2e-5
+    again = json.loads(plain(root, *EXTRACT, *backbones(*NAMES), "--compile"))  # nothing is to do
+    assert [record["extracted"] for record in again] == [0, 0]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 def test_a_compiled_step_trains_the_same_head(root):
     """Of a run of its own, which is a stack of one."""
-    code, _, errors = run(root, *FIT, "--name", "plain")
-    assert code == 0, errors
-    code, _, errors = run(root, *FIT, "--name", "compiled", "--compile")
-    assert code == 0, errors
-    plain, compiled = (root / "runs" / name for name in ("plain", "compiled"))
-    configs = [json.loads((path / "config.json").read_text()) for path in (plain, compiled)]
+    plain(root, *FIT, "--name", "plain")
+    compiled(root, *FIT, "--name", "compiled")
+    runs = [root / "runs" / name for name in ("plain", "compiled")]
+    configs = [json.loads((path / "config.json").read_text()) for path in runs]
     assert [config["training"]["compiled"] for config in configs] == [False, True]
-    one, other = (load_file(path / "head.safetensors") for path in (plain, compiled))
+    one, other = (load_file(path / "head.safetensors") for path in runs)
     for name, weights in one.items():
         np.testing.assert_allclose(weights, other[name], atol=1e-5)
     # other kernels, other last digits

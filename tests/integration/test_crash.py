@@ -101,9 +101,9 @@ def _everything(path: Path) -> tuple[object, ...]:
     ("backbones", "stop", "stops", "join_gib"),
     [
         ("tiny-image", "SIGKILL", 20, "64"),
-        ("tiny-image", "SIGKILL", 5, "0"),
-        ("tiny-image", "SIGINT", 5, "64"),
-        ("tiny-text+tiny-image", "SIGKILL", 5, "64"),
+        ("tiny-image", "SIGKILL", 4, "0"),
+        ("tiny-image", "SIGINT", 4, "64"),
+        ("tiny-text+tiny-image", "SIGKILL", 4, "64"),
     ],
 )
 def test_stopped_at_random_moments_it_equals_an_uninterrupted_cache(

@@ -126,10 +126,9 @@ def test_parts_that_are_sent_make_the_same_cache(folder, options, tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize(("layers", "join_gib"), [(Layers.LAST4, 64.0), (Layers.ALL, 0.0)])
-def test_several_layers_make_the_same_cache(folder, options, layers, join_gib):
-    posts, here = read_posts(folder), replace(options, join_gib=join_gib)
-    layered = replace(TEXT, layers=layers)
+def test_several_layers_make_the_same_cache(folder, options):
+    posts, here = read_posts(folder), replace(options, join_gib=0.0)
+    layered = replace(TEXT, layers=Layers.ALL)
     extract_all(posts, [layered], here, Silence())
     there = on_ray(here)
     (done,) = extract_all(posts, [layered], there, Silence())

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mvsa_pipe.errors import ConfigError
 
@@ -114,6 +117,24 @@ def _cpu_model() -> str:
 def usable_cores() -> int:
     """Cores that this process may run on, which in a container are fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_to_copy_from(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Fresh memory, of which nothing is said, for what shall go to a GPU where there is one.
+
+    It is page-locked then: a GPU copies from it without another copy on the way. Where there is no
+    GPU, or no more such memory, it is ordinary memory.
+
+    Args:
+        shape: Of the array.
+        dtype: Its type, by numpy's name, which is torch's too.
+    """
+    if torch.cuda.is_available():
+        try:
+            return torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=True).numpy()
+        except RuntimeError:  # there is less of it than of ordinary memory
+            pass
+    return np.empty(shape, dtype)
 
 
 @contextmanager

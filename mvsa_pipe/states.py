@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mvsa_pipe.cache.layout import bounds_of
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.devices import memory_to_copy_from
 from mvsa_pipe.layers import LayerMix
 
 # Posts whose layers are mixed at a time: all layers of all posts need several times the memory.
@@ -31,14 +33,14 @@ def read_states(
         CacheError: Bytes were changed on disk; names the posts.
     """
     header, layers = file.header, layers_for(file, mix)
-    if header.layers == 1:
-        plain, bounds = file.hidden(rows)
-        return torch.from_numpy(plain), bounds
+    dtype = header.fingerprint.dtype.value
     lengths = np.ones_like(rows) if header.offsets is None else np.diff(header.offsets)[rows]
-    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    places = header.entry_shape[:-2]
-    shape = (int(bounds[-1]), *places, layers, header.width)
-    states = np.empty(shape, header.fingerprint.dtype.value)
+    bounds = bounds_of(lengths)
+    if header.layers == 1:
+        into = memory_to_copy_from((int(bounds[-1]), *header.entry_shape), dtype)
+        return torch.from_numpy(file.hidden(rows, into)[0]), bounds
+    shape = (int(bounds[-1]), *header.entry_shape[:-2], layers, header.width)
+    states = memory_to_copy_from(shape, dtype)
     for start in range(0, len(rows), _BLOCK):
         stop = min(start + _BLOCK, len(rows))
         block = torch.from_numpy(file.hidden(rows[start:stop])[0])

@@ -61,6 +61,29 @@ def test_a_cache_of_the_last_layer_is_read_as_ever(tmp_path, mix):
     assert bounds.tolist() == own.tolist()
 
 
+@pytest.mark.parametrize("there_is_room", [True, False])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_where_there_is_a_gpu_states_are_read_into_page_locked_memory(
+    tmp_path, monkeypatch, layers, there_is_room
+):
+    file, asked = cache(tmp_path, IMAGE, layers), []
+    plain, _ = read_states(file, ORDER, LayerMix.MEAN)
+    ordinary = torch.empty
+
+    def empty(shape, *, pin_memory=False, **how):
+        if pin_memory:
+            asked.append(shape)
+            if not there_is_room:
+                raise RuntimeError("CUDA error: out of memory")
+        return ordinary(shape, **how)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", empty)
+    found, _ = read_states(file, ORDER, LayerMix.MEAN)
+    assert len(asked) == 1
+    assert torch.equal(found, plain)
+
+
 def test_heads_are_handed_all_layers_of_a_token_in_turn(tmp_path):
     files = {m: (cache(tmp_path, m, 3),) for m in Modality}
     features = load_features(files, IDS, list(ENCODED), 3, mix=LayerMix.LEARNED)

@@ -17,12 +17,6 @@ _TENSOR_ROOMS = ("features", "backbones", "heads", "resident", "joined", "stream
 install_import_hook([f"mvsa_pipe.{room}" for room in _TENSOR_ROOMS], "beartype.beartype")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests of processes, clusters and disks wait a good deal."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 3
-
-
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with synthetic posts in ``data`` and their features in ``cache``; read it only."""

@@ -28,6 +28,9 @@ class FusionHead(nn.Module, ABC):
             heads differ from their sources; ``faithful`` variants say False.
         seeded: Whether the seed moves what the trained head says; averaging runs of a head that
             says False over seeds would average copies.
+        steady: Whether training leaves rounding about as small as it was. Of a head that says False
+            AdamW, which divides gradients by their own size, makes differences beyond 1e-5 in the
+            logits (``benchmarks/independence.py``): such heads share no stack.
         loss_floor: The least cross-entropy that the head can reach with three classes.
         sizes: What the head was built for.
         options: How it was built.
@@ -38,6 +41,7 @@ class FusionHead(nn.Module, ABC):
     batch_independent: ClassVar[bool] = True
     centres: ClassVar[bool] = True
     seeded: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
     loss_floor: ClassVar[float] = 0.0
 
     def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:

@@ -64,6 +64,7 @@ class Bottleneck(TokenHead):
     """
 
     Options = BottleneckOptions
+    steady = False
 
     def __init__(self, sizes: FeatureSizes, options: BottleneckOptions) -> None:
         super().__init__(sizes, options)

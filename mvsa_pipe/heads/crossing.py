@@ -45,6 +45,7 @@ class CrossTransformer(TokenHead):
     """
 
     Options = CrossTransformerOptions
+    steady = False
 
     def __init__(self, sizes: FeatureSizes, options: CrossTransformerOptions) -> None:
         super().__init__(sizes, options)

@@ -155,6 +155,7 @@ class Alone(StrEnum):
     SOLVED = "set by a solver"
     PADDING = "whose predictions depend on their batch"
     LAYERS = "behind a mixing of layers"
+    ROUNDING = "whose training enlarges rounding"
     TOKENS = "that read tokens, of which each fills a core of a CPU"
     MASKS = "with dropout as long as a text"
 
@@ -165,9 +166,10 @@ def why_alone(head: FusionHead, material: Material, *, compiled: bool = False) -
     The same heads cannot be compiled either, for a compiled step is that of a stack, if of one run.
 
     A stack pads texts to the longest of all its runs, which would change what a head computes whose
-    predictions depend on padding, or whose masks are as long as a text. Heads that read tokens are
-    kept out on a CPU alone, unless they are to be compiled: their operations are large enough to
-    fill a core, and a stack of them gains nothing (``benchmarks/stacking.py``).
+    predictions depend on padding, or whose masks are as long as a text. It adds sums up in another
+    order, which training enlarges in some heads. Those that read tokens are kept out on a CPU
+    alone, unless they are to be compiled: their operations are large enough to fill a core, and a
+    stack of them gains nothing (``benchmarks/stacking.py``).
     """
     kept_out = _kept_out(head, compiled=compiled)
     if kept_out is not None:
@@ -183,6 +185,8 @@ def _kept_out(head: FusionHead, *, compiled: bool) -> Alone | None:
         return Alone.PADDING
     if head.sizes.text_layers or head.sizes.image_layers:
         return Alone.LAYERS
+    if not head.steady:
+        return Alone.ROUNDING
     on_cpu = next(head.parameters()).device.type == "cpu"
     if on_cpu and head.needs & HIDDEN and not compiled:
         return Alone.TOKENS

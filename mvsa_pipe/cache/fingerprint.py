@@ -114,14 +114,18 @@ class Fingerprint:
         words = ["mvsa extract", "--backbone", self.backbone]
         if self.layers != "last":
             words += ["--layers", self.layers]
-        decode = Decode.of_decoder(self.preprocessing.get("decoder"))
-        if decode is not Decode.EXACT:
-            words += ["--decode", decode]
+        if self.decode is not Decode.EXACT:
+            words += ["--decode", self.decode]
         if self.modality is Modality.TEXT:
             words += ["--pooling", self.pooling]
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]
         words += ["--precision", self.arithmetic, "--dtype", self.dtype]
         return " ".join([*words, "--compile"] if self.compiled else words)
+
+    @property
+    def decode(self) -> Decode:
+        """How pictures became pixels."""
+        return Decode.of_decoder(self.preprocessing.get("decoder"))
 
     @property
     def arithmetic(self) -> str:

@@ -128,6 +128,11 @@ def checksums_of(places: Sequence[Place]) -> NDArray[np.uint64]:
     return np.array([place.file.checksums[place.row] for place in places], np.uint64)
 
 
+def bytes_of(places: Iterable[Place]) -> int:
+    """Bytes of all features at some places."""
+    return sum(place.payload_bytes for place in places)
+
+
 def in_order(refused: Iterable[Refusal], order: Sequence[str]) -> tuple[Refusal, ...]:
     """Refusals by where their posts stand in an order of ids; those of others come last, by id."""
     rows = list(refused)

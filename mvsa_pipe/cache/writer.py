@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mvsa_pipe.cache import joining
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.gathering import damaged
-from mvsa_pipe.cache.joining import Place, blocks, checksums_of, in_order, offsets_of, segments_of
+from mvsa_pipe.cache.joining import Place
 from mvsa_pipe.cache.layout import PART_BYTES, Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest, Part
@@ -170,7 +171,7 @@ class CacheWriter:
     @property
     def payload_bytes(self) -> int:
         """Bytes of all features that are safe on disk."""
-        return sum(place.payload_bytes for place in self._places().values())
+        return joining.bytes_of(self._places().values())
 
     def posts_with_tokens(self, count: int) -> set[str]:
         """Texts of which just so many tokens are kept."""
@@ -251,28 +252,29 @@ class CacheWriter:
             CacheError: A committed part was damaged since; names the posts.
             StorageError: The disk refuses; the parts and the old file stay.
         """
-        facts = {**self._notes, **notes}, in_order(quarantine, order)
-        if self.payload_bytes > join_below_bytes:
-            return self._refer(*facts)
+        facts = {**self._notes, **notes}, joining.in_order(quarantine, order)
         held = self._places()
+        if joining.bytes_of(held.values()) > join_below_bytes:
+            return self._refer(held, *facts)
         places = [held[i] for i in dict.fromkeys([*order, *held]) if i in held]
-        write_feature_file(self.path, self._header(places, *facts), blocks(places))
+        write_feature_file(self.path, self._header(places, *facts), joining.blocks(places))
         self._manifest.discard()
         del held, places  # all that was read of the parts: it makes room for the new file's header
         self._sources, self._committed = [], {}
         return FeatureFile(self.path)
 
-    def _refer(self, notes: dict[str, Any], quarantine: tuple[Refusal, ...]) -> FeatureFile:
+    def _refer(
+        self, held: dict[str, Place], notes: dict[str, Any], quarantine: tuple[Refusal, ...]
+    ) -> FeatureFile:
         folder = self._manifest.folder
-        elsewhere = [p for p in self._places().values() if p.file.path.parent != folder]
-        for rows in blocks(elsewhere, PART_BYTES):
+        elsewhere = [p for p in held.values() if p.file.path.parent != folder]
+        for rows in joining.blocks(elsewhere, PART_BYTES):
             self.commit(rows)
-        places = sorted(
-            self._places().values(), key=lambda place: (place.file.path.name, place.row)
-        )
-        segments = tuple(segments_of(places))
+        moved = self._places() if elsewhere else held
+        places = sorted(moved.values(), key=lambda place: (place.file.path.name, place.row))
+        segments = tuple(joining.segments_of(places))
         header = self._header(places, notes, quarantine, segments)
-        write_referring_file(self.path, header, checksums_of(places))
+        write_referring_file(self.path, header, joining.checksums_of(places))
         self._manifest.keep({segment.name for segment in segments})
         for file in self._manifest.uncommitted():
             file.unlink(missing_ok=True)
@@ -291,7 +293,7 @@ class CacheWriter:
             fingerprint=self._fingerprint,
             ids=tuple(place.id for place in places),
             digests=tuple(place.digest for place in places),
-            offsets=offsets_of(places),
+            offsets=joining.offsets_of(places),
             width=like.width,
             tokens=like.tokens,
             layers=like.layers,

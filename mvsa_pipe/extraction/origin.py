@@ -52,7 +52,7 @@ def backbone_of(
         CacheError: None that is known of gives it.
         ConfigError: It has pictures decoded on a GPU, and none can do so.
     """
-    if Decode.of_decoder(wanted.preprocessing.get("decoder")) is Decode.GPU:
+    if wanted.decode is Decode.GPU:
         from mvsa_pipe.extraction.device_decoding import require_device_decoder  # torch, too
 
         require_device_decoder(options.device)
@@ -125,7 +125,7 @@ def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
         "weights": None,
         "pooling": wanted.pooling if wanted.pooling in set(Pooling) else None,
         "max_tokens": wanted.preprocessing.get("max_tokens", BackboneOptions.max_tokens),
-        "decode": Decode.of_decoder(wanted.preprocessing.get("decoder")),
+        "decode": wanted.decode,
         "layers": wanted.layers,
     }
     for changes in ({}, {"pooling": None}):

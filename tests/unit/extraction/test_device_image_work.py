@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from extraction_support import twelve_posts
 from feature_caches import features
 from PIL import Image
 from safetensors.torch import save_file
@@ -31,8 +32,7 @@ from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.work import BatchResult
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts import PostSet
 from mvsa_pipe.progress import Silence
 
 GPU, EXACT = (BackboneOptions("tiny-image", decode=d) for d in (Decode.GPU, Decode.EXACT))
@@ -48,9 +48,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def posts(tmp_path: Path) -> PostSet:
-    write_synthetic(tmp_path / "posts", SyntheticConfig(posts=30, image_px=96))
-    found = read_posts(tmp_path / "posts")
-    return replace(found, posts=found.posts[:12])
+    return twelve_posts(tmp_path / "posts", image_px=96)
 
 
 @pytest.fixture
@@ -228,10 +226,10 @@ def test_backbones_of_one_rule_share_pixels(
     contents, _ = contents_of(posts, Modality.IMAGE)
     work = work_of(GPU, GPU)
     calls: Counter[int] = Counter()
-    for number, forward in enumerate(work.forwards):
-        honest = forward.backbone.prepare_tensor  # type: ignore[attr-defined]
+    for number, backbone in enumerate(work._backbones):
+        honest = backbone.prepare_tensor
         monkeypatch.setattr(
-            forward.backbone,
+            backbone,
             "prepare_tensor",
             lambda whole, n=number, f=honest: (calls.update([n]), f(whole))[1],
         )

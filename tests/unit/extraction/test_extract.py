@@ -58,12 +58,16 @@ def test_a_part_on_the_disk_is_not_held_while_the_next_is_computed(
     whole, held = flow.flow, []
 
     def watched(*args):
-        before = lambda: None  # noqa: E731
+        before = None
+
+        def is_held():
+            return before is not None and before() is not None
+
         for part in whole(*args):
             until = time.monotonic() + 5  # the disk lets go of it a moment later
-            while before() is not None and time.monotonic() < until:
+            while is_held() and time.monotonic() < until:
                 time.sleep(0.01)
-            held.append(before() is not None)
+            held.append(is_held())
             before = weakref.ref(part)
             yield part
             del part

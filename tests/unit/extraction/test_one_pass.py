@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from extraction_support import twelve_posts
 from feature_caches import features
 from safetensors.torch import save_file
 from torchvision import models
@@ -19,8 +20,7 @@ from mvsa_pipe.extraction.contents import UnreadablePostsError
 from mvsa_pipe.extraction.extract import extract, extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.session import Session
-from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts import PostSet
 from mvsa_pipe.progress import Silence
 
 TINY, TEXT = BackboneOptions("tiny-image"), BackboneOptions("tiny-text")
@@ -36,9 +36,7 @@ def squeezenet(tmp_path_factory: pytest.TempPathFactory) -> BackboneOptions:
 
 @pytest.fixture
 def posts(tmp_path: Path) -> PostSet:
-    write_synthetic(tmp_path / "posts", SyntheticConfig(posts=30, image_px=32))
-    found = read_posts(tmp_path / "posts")
-    return replace(found, posts=found.posts[:12])
+    return twelve_posts(tmp_path / "posts", image_px=32)
 
 
 @pytest.fixture

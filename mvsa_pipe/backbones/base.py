@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
+from mvsa_pipe.images import Decoded
 from mvsa_pipe.modality import Modality
 
 
@@ -145,7 +145,7 @@ class ImageBackbone(Backbone):
         """
 
     @abstractmethod
-    def prepare(self, image: Image.Image) -> NDArray[np.generic]:
+    def prepare(self, picture: Decoded) -> NDArray[np.generic]:
         """The pixels of one RGB picture, resized and cropped; safe in several threads."""
 
     @abstractmethod

@@ -29,6 +29,7 @@ from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_mod
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
 from mvsa_pipe.features import mean_over_tokens
+from mvsa_pipe.images import Decoded
 from mvsa_pipe.layers import Layers
 
 
@@ -230,10 +231,10 @@ class HuggingFaceImage(ImageBackbone):
         self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self._processor.save_pretrained(folder)
 
-    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+    def prepare(self, picture: Decoded) -> NDArray[np.float32]:
         """What the model's own processor makes of the picture, ``[3, H, W]``."""
         with self._lock:  # processors do not promise to be safe in several threads
-            output = self._processor(images=image, return_tensors="np")
+            output = self._processor(images=picture, return_tensors="np")
         pixels = np.asarray(output["pixel_values"][0], dtype=np.float32)
         if self._pixels_shape not in (None, pixels.shape):
             raise BackboneError(

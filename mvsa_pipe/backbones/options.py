@@ -11,6 +11,9 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 
+# What the extra ``fast`` installs.
+_FAST_NEEDS = ("numba", "simplejpeg")
+
 # Ends the names of backbones whose weights were fine-tuned.
 TUNED_MARK = "~tuned"
 
@@ -27,7 +30,7 @@ class Decode(StrEnum):
     """How pictures become pixels.
 
     ``exact`` gives the published preprocessing to the bit. ``fast`` decodes JPEG by simplejpeg and
-    resizes only what the crop keeps, where that is at most one 8-bit level off. ``gpu`` decodes and
+    resizes only what the crop keeps, by the same arithmetic. ``gpu`` decodes and
     resizes plain JPEGs on a CUDA device, whose decoder gives other pixels (not measured on a GPU
     yet), and everything else as ``exact`` does.
     """
@@ -49,7 +52,7 @@ class Decode(StrEnum):
 
 _DECODERS: Mapping[Decode, str] = {
     Decode.EXACT: "pillow",
-    Decode.FAST: "simplejpeg, and only the crop resized, within one level",
+    Decode.FAST: "simplejpeg, and only the crop resized, as Pillow does, by numba",
     Decode.GPU: "nvjpeg by torchvision, resized by torch on the device; pillow where it refuses",
 }
 
@@ -90,9 +93,11 @@ class BackboneOptions:
                 expected="at least 3",
                 found=self.max_tokens,
             )
-        if self.decode is Decode.FAST and find_spec("simplejpeg") is None:
+        lacking = [name for name in _FAST_NEEDS if find_spec(name) is None]
+        if self.decode is Decode.FAST and lacking:
             raise ConfigError(
-                "--decode fast needs the package simplejpeg", hint='pip install "mvsa-pipe[fast]"'
+                f"--decode fast needs the package {' and '.join(lacking)}",
+                hint='pip install "mvsa-pipe[fast]"',
             )
 
     @property

@@ -1,6 +1,5 @@
 """The published image preprocessing of convolutional and transformer classifiers, by Pillow."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -15,9 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvsa_pipe.backbones.options import Decode
-
-# How many source pixels bicubic interpolation reaches to each side.
-_REACH = 2
+from mvsa_pipe.images import Decoded, size_of
 
 # Up to this ratio of its sides Pillow surely resizes a picture's columns first; from 13.0 on it
 # takes the rows of taller ones first.
@@ -61,48 +58,25 @@ class ImagePreprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     decode: Decode = Decode.EXACT
 
-    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
-        size = self._resized(image.size)
+    def pixels(self, picture: Decoded) -> NDArray[np.uint8]:
+        """The resized and cropped picture, ``[crop_px, crop_px, 3]``.
+
+        Pillow resizes it, or where decoding is fast, the same arithmetic on what the crop keeps.
+        """
+        width, height = size_of(picture)
+        size = self._resized((width, height))
         left, top = self._margin(size[0]), self._margin(size[1])
-        resample = Image.Resampling[self.interpolation.value.upper()]
-        ordered = max(image.size) <= _COLUMNS_FIRST * min(image.size)
+        ordered = max(width, height) <= _COLUMNS_FIRST * min(width, height)
         if self.decode is Decode.FAST and min(left, top) >= 0 and ordered:
-            return self._only_the_crop(image, size, (left, top), resample)
+            from mvsa_pipe.backbones.crop_resizing import resized_crop  # numba is an extra
+
+            whole = np.ascontiguousarray(picture)
+            return resized_crop(whole, size, (left, top), self.crop_px, self.interpolation.value)
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
         if size != image.size:
-            image = image.resize(size, resample)
+            image = image.resize(size, Image.Resampling[self.interpolation.value.upper()])
         box = (left, top, left + self.crop_px, top + self.crop_px)
         return np.asarray(image.crop(box))
-
-    def _only_the_crop(
-        self,
-        image: Image.Image,
-        size: tuple[int, int],
-        corner: tuple[int, int],
-        resample: Image.Resampling,
-    ) -> NDArray[np.uint8]:
-        """Resizes what the crop keeps: columns, then rows, as Pillow does with a whole picture.
-
-        Never more than one 8-bit level off. Pillow takes the corners of a box as float32, which may
-        round a pixel to the neighbouring level. After the rows that is the end. Rounded so after
-        the columns, the rows can only pass one level on where their weights are exact, all positive
-        and add up to one; everywhere else the columns of the whole picture are resized, exactly.
-        """
-        (width, height), crop, (left, top) = image.size, self.crop_px, corner
-        columns = _Span(left, crop, width, size[0])
-        rows = _Span(top, crop, height, size[1])
-        # The rows that the crop's rows are made of, and those that the filter reaches beyond them.
-        reach = _REACH * max(height / size[1], 1.0) + 1.0
-        above = max(0, math.floor(rows.first - reach))
-        tall = min(height, math.ceil(rows.last + reach)) - above
-        image = image.crop((0, above, width, above + tall))
-        passes_on = self.interpolation is Interpolation.BILINEAR and rows.exact
-        if columns.exact or passes_on:
-            narrow = image.resize((crop, tall), resample, (columns.first, 0, columns.last, tall))
-        else:
-            narrow = image.resize((size[0], tall), resample).crop((left, 0, left + crop, tall))
-        box = (0, rows.first - above, crop, rows.last - above)
-        return np.asarray(narrow.resize((crop, crop), resample, box))
 
     def tensor_pixels(
         self, picture: UInt8[Tensor, "3 H W"]
@@ -177,15 +151,6 @@ class ImagePreprocessing:
 def _three(text: str) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in text.split())
     return red, green, blue
-
-
-class _Span:
-    """The source pixels that some pixels of a resized side are made of."""
-
-    def __init__(self, start: int, count: int, length: int, resized: int) -> None:
-        self.first, self.last = start * length / resized, (start + count) * length / resized
-        ends = ((self.first, start), (self.last, start + count))
-        self.exact = all(float(np.float32(e)) * resized == n * length for e, n in ends)
 
 
 def _plain(value: object) -> str | int | float:

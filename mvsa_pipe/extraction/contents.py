@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.extraction.digests import DigestMemory
-from mvsa_pipe.images import decode_image, decode_image_fast
+from mvsa_pipe.images import Decoded, decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.storage import Storage
@@ -52,14 +50,22 @@ class Content:
             raise DataError("A picture was changed during the extraction", where=where)
         return data, where
 
-    def open_image(self, decode: Decode) -> Image.Image:
+    def open_image(self, decode: Decode) -> Decoded:
         """Decodes the picture; alone it is decoded here, also where a GPU would decode batches.
 
         Raises:
             DataError: As ``read_image``, or it cannot be decoded.
         """
-        decoder = decode_image_fast if decode is Decode.FAST else decode_image
-        return decoder(*self.read_image())
+        return decoded(*self.read_image(), decode)
+
+
+def decoded(data: bytes, where: str, decode: Decode) -> Decoded:
+    """Decodes a picture in this process, as one of the ways asks.
+
+    Raises:
+        DataError: It cannot be decoded.
+    """
+    return (decode_image_fast if decode is Decode.FAST else decode_image)(data, where)
 
 
 class UnreadablePostsError(DataError):

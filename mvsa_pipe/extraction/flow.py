@@ -1,8 +1,8 @@
 """Runs work over parts: reading, computing and writing side by side, each stage bounded.
 
 Threads read and decode ahead, one thread feeds the model, and on a GPU what it computed is fetched
-while it computes the next batch. On a CPU the model has all cores, which readers borrow now and
-then: batches side by side, each on a core of its own, were slower by a third for ResNet-50.
+while it computes the next batch. On a CPU the model and those who decode take turns, each with all
+cores: batches side by side, each on a core of its own, were slower by a third for ResNet-50.
 """
 
 from collections import deque

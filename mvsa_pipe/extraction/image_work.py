@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from mvsa_pipe.backbones.base import Encoded, ImageBackbone
@@ -13,9 +12,11 @@ from mvsa_pipe.cache.layout import PART_BYTES, Refusal
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction import work
 from mvsa_pipe.extraction.clock import Clock, Stage
-from mvsa_pipe.extraction.contents import Content
+from mvsa_pipe.extraction.contents import Content, decoded
 from mvsa_pipe.extraction.forward import Forward, pinned
+from mvsa_pipe.extraction.turns import Turns
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
+from mvsa_pipe.images import Decoded, size_of
 
 # Processors scale the short side up to some 256 pixels, whatever the long one becomes: a line of
 # 60,000 pixels would take 12 GB. Real pictures stay below 1:20.
@@ -91,6 +92,7 @@ class ImageWork(Work):
         # Backbones of one preprocessing see the same pixels, which are made once.
         self.rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
         self._batch_size = batch_size
+        self._turns = Turns(shared=forwards[0].device.type == "cpu")
 
     @property
     def forwards(self) -> Sequence[Forward[ImageBackbone]]:
@@ -129,16 +131,19 @@ class ImageWork(Work):
 
     def _open(self, picture: Picture) -> None:
         with self.clock.stage(Stage.DECODE):
-            image = picture.item.open_image(self._forwards[0].backbone.decode)
+            data, where = picture.item.read_image()
+        self._turns.await_readers()  # a disk needs no cores
+        with self.clock.stage(Stage.DECODE):
+            image = decoded(data, where, self._forwards[0].backbone.decode)
         self.prepare(picture, image)
 
-    def prepare(self, picture: Picture, image: Image.Image) -> None:
+    def prepare(self, picture: Picture, image: Decoded) -> None:
         """Makes each backbone's pixels of a decoded picture.
 
         Raises:
             DataError: It is too narrow.
         """
-        require_wide(image.size)
+        require_wide(size_of(image))
         with self.clock.stage(Stage.TRANSFORM):
             for number in picture.takers:
                 rule, backbone = self.rules[number], self._forwards[number].backbone
@@ -157,7 +162,7 @@ class ImageWork(Work):
         """Starts every backbone on its pictures."""
         inputs = self.inputs(ready)
         ready.stacked = []
-        with self.clock.stage(Stage.MODEL):
+        with self._turns.model(), self.clock.stage(Stage.MODEL):
             encoded = [
                 None if pixels is None else forward.launch(forward.encode, pixels)
                 for forward, pixels in zip(self._forwards, inputs, strict=True)

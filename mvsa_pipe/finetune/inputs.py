@@ -12,6 +12,7 @@ from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.finetune.augment import augmented
+from mvsa_pipe.images import decode_image
 
 # Prepared pictures are held in memory up to so many bytes; more are prepared anew every time.
 KEPT_BYTES = 2 * 2**30
@@ -68,7 +69,7 @@ class ImageInputs:
 
     def augmented(self, index: int, epoch: int) -> NDArray[np.generic]:
         """One picture as an epoch of training sees it; the draws depend on post and epoch alone."""
-        image = self.contents[index].open_image(self.backbone.decode)
+        image = decode_image(*self.contents[index].read_image())  # the same pixels, for Pillow
         draws = np.random.default_rng([self.seed, epoch, index])
         return self.backbone.prepare(augmented(image, draws))
 

@@ -50,6 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted:
             backbone, count = chosen[name]
+            results = {row: old for row, old in results.items() if not row.startswith(f"{name} ")}
             posts = material.posts(count, Path(folder))
             for precision in PRECISIONS:
                 for decode in _decoders(backbone):

@@ -6,9 +6,10 @@ made of, and many of them at a time: while columns are resized, sixty-four rows 
 """
 
 import math
+import pickle
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, ParamSpec, TypeAlias, cast, no_type_check
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, cast, no_type_check
 
 import numba
 import numpy as np
@@ -20,6 +21,16 @@ P = ParamSpec("P")
 _Bytes: TypeAlias = NDArray[np.uint8]
 _Eights: TypeAlias = NDArray[np.uint64]
 _Numbers: TypeAlias = NDArray[np.int32]
+
+# The same as numba knows them: pictures that may be cut out of others and write-protected, what is
+# made here, and tables of whole numbers.
+_SEEN = numba.types.Array(numba.uint8, 2, "A", readonly=True)
+_MADE = numba.uint8[:, ::1]
+_WHOLE, _TABLE = numba.int32[::1], numba.int32[:, ::1]
+
+# Why compiled code is not kept: there is no folder for it, no room in it, or what lies there is
+# broken. Every process compiles it anew then.
+_NOT_KEPT = (RuntimeError, OSError, EOFError, pickle.UnpicklingError)
 
 # Weights are multiples of 2⁻²², sums of weighted pixels stay inside 32 bits: Pillow's choice.
 _BITS = 22
@@ -83,7 +94,7 @@ def resized_crop(
     return square.reshape(crop_px, crop_px, 3)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def taps(length: int, resized: int, first: int, count: int, interpolation: str) -> Taps:
     """What ``count`` pixels of a side are made of, from number ``first`` on.
 
@@ -124,18 +135,27 @@ def _whole(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def _compiled(function: Callable[P, None]) -> Callable[P, None]:
-    """The same function as machine code, beside which other threads run."""
-    try:
-        machine = numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # there is no folder to keep it in: every process compiles it anew
-        machine = numba.njit(nogil=True)(function)
-    return cast("Callable[P, None]", machine)
+def _compiled(*takes: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:  # noqa: ANN401
+    """The same function as machine code, beside which other threads run, made at once and kept.
+
+    Args:
+        takes: numba's types of what it takes; all that it is called with where there are none.
+    """
+    types = [takes] if takes else None
+
+    def machine(function: Callable[P, None]) -> Callable[P, None]:
+        try:
+            made = numba.njit(types, nogil=True, cache=True)(function)
+        except _NOT_KEPT:
+            made = numba.njit(types, nogil=True)(function)
+        return cast("Callable[P, None]", made)
+
+    return machine
 
 
-@_compiled
+@_compiled()
 @no_type_check  # numba wants the function itself
-def _turn(rows: _Eights, columns: _Eights) -> None:
+def _transpose(rows: _Eights, columns: _Eights) -> None:
     """Transposes bytes eight by eight; both hold eight of them in each number, the first lowest."""
     x = np.empty(8, np.uint64)
     for across in range(rows.shape[1]):
@@ -158,7 +178,7 @@ def _turn(rows: _Eights, columns: _Eights) -> None:
                 columns[across * 8 + i, down] = x[i]
 
 
-@_compiled
+@_compiled(_SEEN, _WHOLE, _WHOLE, _TABLE, _MADE)
 @no_type_check  # numba wants the function itself
 def _resize_columns(
     source: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, narrow: _Bytes
@@ -166,27 +186,27 @@ def _resize_columns(
     """Makes each row ``[W·3]`` as short as the crop; ``narrow`` has whole blocks of rows."""
     height, width = source.shape
     block = np.zeros((_LANES, (width + 7) // 8 * 8), np.uint8)
-    turned = np.empty((block.shape[1], _LANES), np.uint8)
+    lanes = np.empty((block.shape[1], _LANES), np.uint8)
     short = np.zeros((narrow.shape[1], _LANES), np.uint8)
     sums = np.empty(_LANES, np.int32)
     for top in range(0, height, _LANES):
         rows = min(_LANES, height - top)
         block[:rows, :width] = source[top : top + rows]
-        _turn(block.view(np.uint64), turned.view(np.uint64))
+        _transpose(block.view(np.uint64), lanes.view(np.uint64))
         for x in range(first.shape[0]):
             for channel in range(3):
                 sums[:] = _HALF
                 at = first[x] * 3 + channel
                 for tap in range(counts[x]):
-                    weight, pixels = weights[x, tap], turned[at + tap * 3]
+                    weight, pixels = weights[x, tap], lanes[at + tap * 3]
                     for row in range(_LANES):
                         sums[row] += np.int32(pixels[row]) * weight
                 for row in range(_LANES):
                     short[x * 3 + channel, row] = min(max(sums[row] >> _BITS, 0), 255)
-        _turn(short.view(np.uint64), narrow[top : top + _LANES].view(np.uint64))
+        _transpose(short.view(np.uint64), narrow[top : top + _LANES].view(np.uint64))
 
 
-@_compiled
+@_compiled(_MADE, _WHOLE, _WHOLE, _TABLE, _MADE)
 @no_type_check  # numba wants the function itself
 def _resize_rows(
     narrow: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, square: _Bytes

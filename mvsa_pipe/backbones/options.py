@@ -30,9 +30,9 @@ class Decode(StrEnum):
     """How pictures become pixels.
 
     ``exact`` gives the published preprocessing to the bit. ``fast`` decodes JPEG by simplejpeg and
-    resizes only what the crop keeps, by the same arithmetic. ``gpu`` decodes and
-    resizes plain JPEGs on a CUDA device, whose decoder gives other pixels (not measured on a GPU
-    yet), and everything else as ``exact`` does.
+    resizes only what the crop keeps, by the same arithmetic. ``gpu`` decodes and resizes plain
+    JPEGs on a CUDA device, whose decoder gives other pixels (not measured on a GPU yet), and
+    everything else as ``exact`` does.
     """
 
     EXACT = "exact"

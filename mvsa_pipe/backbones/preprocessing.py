@@ -1,6 +1,6 @@
 """The published image preprocessing of convolutional and transformer classifiers, by Pillow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvsa_pipe.backbones.options import Decode
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.images import Decoded, size_of
 
 # Up to this ratio of its sides Pillow surely resizes a picture's columns first; from 13.0 on it
@@ -48,7 +49,11 @@ class CropRounding(StrEnum):
 
 @dataclass(frozen=True)
 class ImagePreprocessing:
-    """Shortest edge to ``resize_px``, centre crop of ``crop_px``, scale to [0, 1], normalise."""
+    """Shortest edge to ``resize_px``, centre crop of ``crop_px``, scale to [0, 1], normalise.
+
+    Raises:
+        ConfigError: Decoding shall be fast, and what that needs cannot be loaded.
+    """
 
     resize_px: int
     crop_px: int
@@ -57,6 +62,10 @@ class ImagePreprocessing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     decode: Decode = Decode.EXACT
+
+    def __post_init__(self) -> None:
+        if self.decode is Decode.FAST:
+            _fast_resizing()
 
     def pixels(self, picture: Decoded) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``.
@@ -67,11 +76,9 @@ class ImagePreprocessing:
         size = self._resized((width, height))
         left, top = self._margin(size[0]), self._margin(size[1])
         ordered = max(width, height) <= _COLUMNS_FIRST * min(width, height)
-        if self.decode is Decode.FAST and min(left, top) >= 0 and ordered:
-            from mvsa_pipe.backbones.crop_resizing import resized_crop  # numba is an extra
-
+        if self.decode is Decode.FAST and self.crop_px <= min(size) and ordered:
             whole = np.ascontiguousarray(picture)
-            return resized_crop(whole, size, (left, top), self.crop_px, self.interpolation.value)
+            return _fast_resizing()(whole, size, (left, top), self.crop_px, self.interpolation)
         image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
         if size != image.size:
             image = image.resize(size, Image.Resampling[self.interpolation.value.upper()])
@@ -146,6 +153,24 @@ class ImagePreprocessing:
             std=_three(fields["std"]),
             decode=decode,
         )
+
+
+def _fast_resizing() -> Callable[..., NDArray[np.uint8]]:
+    """``crop_resizing.resized_crop``, whose numba is an extra.
+
+    Raises:
+        ConfigError: numba cannot be loaded, as where it does not know a newer numpy yet.
+    """
+    try:
+        from mvsa_pipe.backbones.crop_resizing import resized_crop
+    except (ImportError, OSError) as error:
+        raise ConfigError(
+            "--decode fast needs the package numba, which cannot be loaded here",
+            found=error,
+            hint="use --decode exact, which gives the same pixels, or mend it: "
+            'pip install -U "mvsa-pipe[fast]"',
+        ) from error
+    return resized_crop
 
 
 def _three(text: str) -> tuple[float, float, float]:

@@ -44,8 +44,7 @@ class Content:
         """
         if self.storage is None:
             raise DataError("This is the text of a post, not its picture", where=self.id)
-        data = self.storage.read(self.image)
-        where = self.storage.where(self.image)
+        data, where = self.storage.read(self.image), self.storage.where(self.image)
         if _digest(data) != self.digest:
             raise DataError("A picture was changed during the extraction", where=where)
         return data, where

@@ -57,7 +57,7 @@ class DeviceImageWork(ImageWork):
             self.prepare(picture, image)
         elif size is not None:
             require_wide(size)
-            picture.waiting = data
+            picture.waiting = data, where
 
     def inputs(self, ready: Ready) -> list[Tensor | None]:
         """Decodes what waits for the device; the pixels that each backbone is launched on.
@@ -81,7 +81,7 @@ class DeviceImageWork(ImageWork):
         if not pictures or self._fit_and_decode(pictures):
             return
         if len(pictures) == 1:
-            pictures[0].attempt(self._open)
+            pictures[0].attempt(self.decode)
             return
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -104,7 +104,7 @@ class DeviceImageWork(ImageWork):
 
     def _decode_together(self, pictures: Sequence[Picture]) -> bool:
         with self.clock.stage(Stage.DECODE):
-            decoded = decode_jpegs([picture.waiting or b"" for picture in pictures], self._device)
+            decoded = decode_jpegs([p.waiting[0] for p in pictures if p.waiting], self._device)
         if decoded is None:
             return False
         with self.clock.stage(Stage.TRANSFORM):

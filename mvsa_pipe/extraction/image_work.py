@@ -18,6 +18,10 @@ from mvsa_pipe.extraction.turns import Turns
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
 from mvsa_pipe.images import Decoded, size_of
 
+# Bytes of pictures that a reader holds before it decodes them, so that a slow disk is read while
+# the model computes.
+_BYTES_AHEAD = 4 << 20
+
 # Processors scale the short side up to some 256 pixels, whatever the long one becomes: a line of
 # 60,000 pixels would take 12 GB. Real pictures stay below 1:20.
 _NARROWEST = 256
@@ -30,14 +34,14 @@ class Picture:
     Attributes:
         item: The post.
         takers: Numbers of the backbones that are fed with it.
-        waiting: Its bytes while it waits to be decoded on the device.
+        waiting: Its bytes and how messages name them, while it waits to be decoded.
         made: Its pixels by preprocessing: here as arrays, or on the device as tensors.
         fault: Why it cannot be read, if so.
     """
 
     item: Content
     takers: list[int] = field(default_factory=list)
-    waiting: bytes | None = None
+    waiting: tuple[bytes, str] | None = None
     made: dict[str, NDArray[np.generic] | Tensor] = field(default_factory=dict)
     fault: str | None = None
 
@@ -119,8 +123,13 @@ class ImageWork(Work):
     def read(self, batch: Batch) -> Ready:
         """Decodes every picture once and prepares it for each backbone that takes it."""
         ready = Ready(pictures_of(batch))
-        for picture in ready.pictures:
-            picture.attempt(self._open)
+        ahead = 0
+        for last, picture in enumerate(ready.pictures, start=1):
+            picture.attempt(self._fetch)
+            ahead += len(picture.waiting[0]) if picture.waiting else 0
+            if ahead >= _BYTES_AHEAD or last == len(ready.pictures):
+                self._decode_fetched(ready.pictures[:last])
+                ahead = 0
         with self.clock.stage(Stage.TRANSFORM):
             for number, rule in enumerate(self.rules):
                 pixels = [picture.made[rule] for picture in ready.fed_to(number)]
@@ -129,10 +138,24 @@ class ImageWork(Work):
             picture.made.clear()
         return ready
 
-    def _open(self, picture: Picture) -> None:
+    def _fetch(self, picture: Picture) -> None:
         with self.clock.stage(Stage.DECODE):
-            data, where = picture.item.read_image()
-        self._turns.await_readers()  # a disk needs no cores
+            picture.waiting = picture.item.read_image()
+
+    def _decode_fetched(self, pictures: Sequence[Picture]) -> None:
+        for picture in pictures:
+            if picture.waiting is not None:
+                self._turns.await_readers()
+                picture.attempt(self.decode)
+                picture.waiting = None
+
+    def decode(self, picture: Picture) -> None:
+        """Decodes a picture that waits, here, and makes each backbone's pixels of it.
+
+        Raises:
+            DataError: It cannot be decoded, or is too narrow.
+        """
+        data, where = picture.waiting or picture.item.read_image()
         with self.clock.stage(Stage.DECODE):
             image = decoded(data, where, self._forwards[0].backbone.decode)
         self.prepare(picture, image)

@@ -29,8 +29,7 @@ class ExtractOptions:
         batch_size: Images a forward pass; texts go by tokens, as many as fill ``batch_size``
             texts of ``max_tokens``. 0 takes 16 pictures or 8 texts on a CPU, 64 of both on a
             GPU; halved where memory is short.
-        workers: Threads that take posts through the model (CPU) or decode them (GPU); 0 takes as
-            many as the machine has cores for.
+        workers: Threads that read and decode posts; 0 takes one a core.
         on_bad_post: Whether unreadable posts end the extraction or are left out.
         retry_failed: Whether posts that could not be read are tried again though unchanged.
         shard: Only the i-th of n equal shares of the posts, as i/n, for ``mvsa cache merge`` to

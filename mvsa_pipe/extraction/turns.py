@@ -24,9 +24,9 @@ class Turns:
     @contextmanager
     def model(self) -> Iterator[None]:
         """The model's turn; readers end what they are at."""
-        if self._shared:
-            self._readers.clear()
         try:
+            if self._shared:
+                self._readers.clear()
             yield
         finally:
             self._readers.set()

@@ -1,5 +1,6 @@
 """Fast decoding: the same pixels, the same refusals, another fingerprint."""
 
+import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mvsa_pipe.backbones import crop_resizing, load_backbone
+from mvsa_pipe.backbones import crop_resizing, load_backbone, options
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.errors import ConfigError
@@ -112,26 +113,48 @@ def test_any_picture_is_resized_as_by_pillow(
     assert_same(fast, rule.pixels(Image.fromarray(picture)))
 
 
-def test_a_crop_beyond_the_picture_is_laid_over_black():
-    rule = ImagePreprocessing(100, 224, Interpolation.BICUBIC, CropRounding.FLOOR)
+@pytest.mark.parametrize("rounding", list(CropRounding))
+@pytest.mark.parametrize("resize_px", [100, 222, 223])
+def test_a_crop_beyond_the_picture_is_laid_over_black(rounding, resize_px):
+    rule = ImagePreprocessing(resize_px, 224, Interpolation.BICUBIC, rounding)
     picture = noise((300, 200))
     fast = replace(rule, decode=Decode.FAST).pixels(np.asarray(picture))
     assert_same(fast, rule.pixels(picture))
-    assert not fast[:62].any()
+    assert not fast[0].any() or not fast[-1].any()
 
 
-def test_without_a_folder_for_compiled_code_it_is_compiled_anew(monkeypatch):
+@pytest.mark.parametrize(
+    ("there", "named"),
+    [(set(), "numba and simplejpeg"), ({"numba"}, "simplejpeg"), ({"simplejpeg"}, "numba")],
+)
+def test_what_is_not_installed_is_named(monkeypatch, there, named):
+    monkeypatch.setattr(options, "find_spec", lambda name: name if name in there else None)
+    with pytest.raises(ConfigError, match=rf"needs the package {named}\. Next: pip install"):
+        BackboneOptions("tiny-image", decode=Decode.FAST)
+
+
+def test_a_numba_that_cannot_be_loaded_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mvsa_pipe.backbones.crop_resizing", None)
+    with pytest.raises(ConfigError, match=r"numba, which cannot be loaded here.*--decode exact"):
+        load_backbone(BackboneOptions("tiny-image", decode=Decode.FAST))
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("no locator available"), OSError("disk full"), EOFError("cut")]
+)
+def test_without_a_folder_for_compiled_code_it_is_compiled_anew(monkeypatch, fault):
     kept = []
 
-    def njit(*, cache=False, **options):
+    def njit(types, *, cache=False, **options):
         if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        kept.append(options)
+            raise fault
+        kept.append((types, options))
         return lambda function: function
 
     monkeypatch.setattr(crop_resizing.numba, "njit", njit)
-    assert crop_resizing._compiled(len)("four") == 4
-    assert kept == [{"nogil": True}]
+    assert crop_resizing._compiled("a", "b")(len)("four") == 4
+    assert crop_resizing._compiled()(len)("four") == 4
+    assert kept == [([("a", "b")], {"nogil": True}), (None, {"nogil": True})]
 
 
 @pytest.mark.parametrize("interpolation", list(Interpolation))

@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from extraction_support import twelve_posts
+from PIL import Image
 
 from mvsa_pipe.backbones import load_backbone
-from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction import flow, work
@@ -101,6 +103,24 @@ def test_images_equal_a_loop_over_single_posts(posts, options):
             alone = backbone.encode(torch.from_numpy(backbone.prepare(picture).copy())[None])
         hidden, _ = file.hidden(np.array([row]))
         np.testing.assert_allclose(hidden, alone.hidden.numpy(), atol=1e-5)
+
+
+def test_fast_decoding_gives_the_very_features(tmp_path, options):
+    """Of plain JPEGs, of one that Pillow resizes, and of a picture that is no JPEG."""
+    posts = twelve_posts(tmp_path / "posts", image_px=150)
+    wide, other = (tmp_path / "posts" / "data" / f"{number}.jpg" for number in (2, 3))
+    picture = Image.open(wide)
+    picture.save(other, "PNG")
+    picture.resize((300, 90)).save(wide, "JPEG")
+    exact, fast = (
+        extract(posts, replace(IMAGE, decode=decode), options, Silence()).file
+        for decode in (Decode.EXACT, Decode.FAST)
+    )
+    assert exact.path != fast.path
+    rows = all_rows(exact)
+    assert len(rows) == 12
+    np.testing.assert_array_equal(exact.hidden(rows)[0], fast.hidden(rows)[0])
+    np.testing.assert_array_equal(exact.pooled(rows), fast.pooled(rows))
 
 
 def test_added_posts_extract_only_themselves(posts, options):

@@ -1,0 +1,33 @@
+"""Pictures as fine-tuning sees them."""
+
+import numpy as np
+import pytest
+
+from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.options import BackboneOptions, Decode
+from mvsa_pipe.extraction.contents import contents_of
+from mvsa_pipe.finetune.inputs import ImageInputs
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    write_synthetic(folder, SyntheticConfig(posts=30, image_px=150))
+    return contents_of(read_posts(folder), Modality.IMAGE)[0]
+
+
+def inputs(contents, decode):
+    backbone = load_backbone(BackboneOptions("tiny-image", decode=decode))
+    return ImageInputs(backbone, contents, seed=5)
+
+
+def test_fast_decoding_gives_the_same_pictures_augmented_or_not(contents):
+    exact, fast = (inputs(contents, decode) for decode in (Decode.EXACT, Decode.FAST))
+    for post in range(5):
+        np.testing.assert_array_equal(exact.pixels(post), fast.pixels(post))
+        seen = exact.augmented(post, 1)
+        np.testing.assert_array_equal(seen, fast.augmented(post, 1))
+        assert (seen != exact.pixels(post)).any()

@@ -33,7 +33,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.progress import Silence
 
-REPEATS = 5
+REPEATS = 3
 BARE_BATCHES = (8, 16, 32)
 PRECISIONS = ("float32", "bfloat16")
 

@@ -29,19 +29,31 @@ OVER_MODEL = 128
 
 def main() -> None:
     """Runs the children and records their peaks."""
-    over_model = {}
     with tempfile.TemporaryDirectory() as scratch:
         growth, folders = grown(COUNTS, Path(scratch))
-        chosen = list(material.backbones())
-        if material.real():
-            chosen += [material.full_size(name) for name in ("bert", "resnet50", "dinov2")]
-        for backbone in chosen:
-            words = (str(folders[COUNTS[0]]), backbone.name, backbone.weights or "")
-            peaks = {"model": _child(*words, "0"), "extraction": _child(*words, str(OVER_MODEL))}
-            excess = peaks["extraction"] - peaks["model"]
-            over_model[material.label(backbone)] = {**peaks, "bytes": excess}
-    results = {"growth": growth, "over_model": over_model}
+        results = {"growth": growth, "over_model": over_model(folders[COUNTS[0]])}
     write_record("memory", {"counts": list(COUNTS), "posts_over_model": OVER_MODEL}, results)
+
+
+def over_model(folder: Path) -> dict[str, dict[str, int]]:
+    """Peaks of each backbone over some posts of a folder, and above the model alone."""
+    chosen = list(material.backbones())
+    if material.real():
+        chosen += [material.full_size(name) for name in ("bert", "resnet50", "dinov2")]
+    found = {}
+    for backbone in chosen:
+        words = (str(folder), backbone.name, backbone.weights or "")
+        peaks = {"model": _child(*words, "0"), "extraction": _child(*words, str(OVER_MODEL))}
+        excess = peaks["extraction"] - peaks["model"]
+        found[material.label(backbone)] = {**peaks, "bytes": excess}
+    return found
+
+
+def record_over_model() -> None:
+    """Records peaks above the model alone."""
+    with tempfile.TemporaryDirectory() as scratch:
+        results = over_model(material.many_posts(OVER_MODEL, Path(scratch)))
+    write_record("memory_over_model", {"posts": OVER_MODEL}, {"over_model": results})
 
 
 def record_growth(counts: tuple[int, ...]) -> None:
@@ -87,6 +99,8 @@ def child(folder: str, name: str, weights: str, count: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["growth"]:
         record_growth(tuple(map(int, sys.argv[2:])))
+    elif sys.argv[1:] == ["over-model"]:
+        record_over_model()
     elif len(sys.argv) > 1:
         child(*sys.argv[1:])
     else:

@@ -27,8 +27,8 @@ class ExtractOptions:
         compiled: Compile the backbones by torch.compile first, which takes a minute or so; caches
             of compiled backbones are others, as their last digits differ.
         batch_size: Images a forward pass; texts go by tokens, as many as fill ``batch_size``
-            texts of ``max_tokens``. 0 takes 16 pictures or 8 texts on a CPU, 64 of both on a
-            GPU; halved where memory is short.
+            texts of ``max_tokens``. 0 takes 8 on a CPU and 64 on a GPU; halved where memory is
+            short.
         workers: Threads that read and decode posts; 0 takes one a core.
         on_bad_post: Whether unreadable posts end the extraction or are left out.
         retry_failed: Whether posts that could not be read are tried again though unchanged.

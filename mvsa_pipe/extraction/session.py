@@ -28,9 +28,8 @@ from mvsa_pipe.extraction.work import Work
 # Posts that the deviation from float32 is measured on: a second of work, every value counted.
 _MEASURED_POSTS = 16
 
-# Posts a batch unless told: on a CPU small batches stay in its caches and texts of like length
-# together, on a GPU large ones fill it.
-_CPU_TEXTS, _CPU_IMAGES, _GPU_POSTS = 8, 16, 64
+# Posts a batch unless told: on a CPU small batches stay in its caches, on a GPU large ones fill it.
+_CPU_BATCH, _GPU_BATCH = 8, 64
 
 
 @dataclass
@@ -109,11 +108,9 @@ class Session:
 def make_work(sessions: Sequence[Session], clock: Clock) -> Work:
     """Backbones of one modality as work: several of images, or one of texts."""
     first = sessions[0]
-    is_text = isinstance(first.forward.backbone, TextBackbone)
     on_cpu = first.forward.device.type == "cpu"
-    unless_told = (_CPU_TEXTS if is_text else _CPU_IMAGES) if on_cpu else _GPU_POSTS
-    size = first.options.batch_size or unless_told
-    if is_text:
+    size = first.options.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
+    if isinstance(first.forward.backbone, TextBackbone):
         (text,) = sessions
         return TextWork(text.forward, size, clock)
     kind = DeviceImageWork if first.forward.backbone.decode is Decode.GPU else ImageWork

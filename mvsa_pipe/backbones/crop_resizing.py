@@ -9,7 +9,7 @@ import math
 import pickle
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, ParamSpec, TypeAlias, cast, no_type_check
+from typing import NamedTuple, ParamSpec, TypeAlias, cast, no_type_check
 
 import numba
 import numpy as np
@@ -23,10 +23,10 @@ _Eights: TypeAlias = NDArray[np.uint64]
 _Numbers: TypeAlias = NDArray[np.int32]
 
 # The same as numba knows them: pictures that may be cut out of others and write-protected, what is
-# made here, and tables of whole numbers.
+# made here, and lists and tables of whole numbers.
 _SEEN = numba.types.Array(numba.uint8, 2, "A", readonly=True)
 _MADE = numba.uint8[:, ::1]
-_WHOLE, _TABLE = numba.int32[::1], numba.int32[:, ::1]
+_LIST, _TABLE = numba.int32[::1], numba.int32[:, ::1]
 
 # Why compiled code is not kept: there is no folder for it, no room in it, or what lies there is
 # broken. Every process compiles it anew then.
@@ -87,7 +87,7 @@ def resized_crop(
     left, right = int(columns.first[0]), columns.end
     top, bottom = int(rows.first[0]), rows.end
     source = picture.reshape(height, width * 3)[top:bottom, left * 3 : right * 3]
-    narrow = np.empty((_whole(bottom - top, _LANES), _whole(crop_px * 3, 8)), np.uint8)
+    narrow = np.empty((_rounded_up(bottom - top, _LANES), _rounded_up(crop_px * 3, 8)), np.uint8)
     _resize_columns(source, columns.first - left, columns.counts, columns.weights, narrow)
     square = np.empty((crop_px, crop_px * 3), np.uint8)
     _resize_rows(narrow, rows.first - top, rows.counts, rows.weights, square)
@@ -130,12 +130,12 @@ def _bicubic(d: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(d < 1.0, near, np.where(d < 2.0, far, 0.0))
 
 
-def _whole(count: int, step: int) -> int:
+def _rounded_up(count: int, step: int) -> int:
     """The next multiple of ``step``."""
     return -(-count // step) * step
 
 
-def _compiled(*takes: Any) -> Callable[[Callable[P, None]], Callable[P, None]]:  # noqa: ANN401
+def _compiled(*takes: object) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """The same function as machine code, beside which other threads run, made at once and kept.
 
     Args:
@@ -178,7 +178,7 @@ def _transpose(rows: _Eights, columns: _Eights) -> None:
                 columns[across * 8 + i, down] = x[i]
 
 
-@_compiled(_SEEN, _WHOLE, _WHOLE, _TABLE, _MADE)
+@_compiled(_SEEN, _LIST, _LIST, _TABLE, _MADE)
 @no_type_check  # numba wants the function itself
 def _resize_columns(
     source: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, narrow: _Bytes
@@ -206,7 +206,7 @@ def _resize_columns(
         _transpose(short.view(np.uint64), narrow[top : top + _LANES].view(np.uint64))
 
 
-@_compiled(_MADE, _WHOLE, _WHOLE, _TABLE, _MADE)
+@_compiled(_MADE, _LIST, _LIST, _TABLE, _MADE)
 @no_type_check  # numba wants the function itself
 def _resize_rows(
     narrow: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, square: _Bytes

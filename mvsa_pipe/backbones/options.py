@@ -93,8 +93,9 @@ class BackboneOptions:
                 expected="at least 3",
                 found=self.max_tokens,
             )
-        lacking = [name for name in _FAST_NEEDS if find_spec(name) is None]
-        if self.decode is Decode.FAST and lacking:
+        needed = _FAST_NEEDS if self.decode is Decode.FAST else ()
+        lacking = [name for name in needed if find_spec(name) is None]
+        if lacking:
             raise ConfigError(
                 f"--decode fast needs the package {' and '.join(lacking)}",
                 hint='pip install "mvsa-pipe[fast]"',

@@ -65,7 +65,7 @@ class DeviceImageWork(ImageWork):
         Raises:
             BackboneError: A single picture does not fit into the device's memory.
         """
-        self._decode([picture for picture in ready.pictures if picture.waiting is not None])
+        self._decode(ready.waiting)
         with self.clock.stage(Stage.TRANSFORM):
             inputs = [
                 self._stacked([picture.made[rule] for picture in ready.fed_to(number)])
@@ -81,7 +81,7 @@ class DeviceImageWork(ImageWork):
         if not pictures or self._fit_and_decode(pictures):
             return
         if len(pictures) == 1:
-            pictures[0].attempt(self.decode)
+            pictures[0].attempt(self.decode_here)
             return
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -70,6 +70,11 @@ class Ready:
         return [p for p in self.pictures if number in p.takers and p.fault is None]
 
     @property
+    def waiting(self) -> list[Picture]:
+        """The pictures whose bytes are here and not decoded yet."""
+        return [p for p in self.pictures if p.waiting is not None]
+
+    @property
     def refused(self) -> list[tuple[Refusal, tuple[int, ...]]]:
         """Pictures that cannot be read, with the backbones that asked for them."""
         return [
@@ -124,12 +129,13 @@ class ImageWork(Work):
         """Decodes every picture once and prepares it for each backbone that takes it."""
         ready = Ready(pictures_of(batch))
         ahead = 0
-        for last, picture in enumerate(ready.pictures, start=1):
+        for picture in ready.pictures:
             picture.attempt(self._fetch)
             ahead += len(picture.waiting[0]) if picture.waiting else 0
-            if ahead >= _BYTES_AHEAD or last == len(ready.pictures):
-                self._decode_fetched(ready.pictures[:last])
+            if ahead >= _BYTES_AHEAD:
+                self._decode_in_turn(ready.waiting)
                 ahead = 0
+        self._decode_in_turn(ready.waiting)
         with self.clock.stage(Stage.TRANSFORM):
             for number, rule in enumerate(self.rules):
                 pixels = [picture.made[rule] for picture in ready.fed_to(number)]
@@ -142,20 +148,20 @@ class ImageWork(Work):
         with self.clock.stage(Stage.DECODE):
             picture.waiting = picture.item.read_image()
 
-    def _decode_fetched(self, pictures: Sequence[Picture]) -> None:
+    def _decode_in_turn(self, pictures: Sequence[Picture]) -> None:
         for picture in pictures:
-            if picture.waiting is not None:
-                self._turns.await_readers()
-                picture.attempt(self.decode)
-                picture.waiting = None
+            self._turns.await_readers()
+            picture.attempt(self.decode_here)
 
-    def decode(self, picture: Picture) -> None:
-        """Decodes a picture that waits, here, and makes each backbone's pixels of it.
+    def decode_here(self, picture: Picture) -> None:
+        """Decodes a picture if it waits, in this process, and makes each backbone's pixels of it.
 
         Raises:
             DataError: It cannot be decoded, or is too narrow.
         """
-        data, where = picture.waiting or picture.item.read_image()
+        if picture.waiting is None:
+            return
+        (data, where), picture.waiting = picture.waiting, None
         with self.clock.stage(Stage.DECODE):
             image = decoded(data, where, self._forwards[0].backbone.decode)
         self.prepare(picture, image)

@@ -77,6 +77,7 @@ def config_record(
             "split": experiment.data.split,
             "split_seed": experiment.data.split_seed,
             "name": experiment.posts.name,
+            "digest": experiment.posts.digest,
             "classes": list(experiment.posts.classes),
         },
         "image_grid": experiment.caches.image_grid,

@@ -52,7 +52,7 @@ def single_post(text: str | None, image: Path | None) -> PostSet:
         raise DataError("There is no such image", where=image)
     folder = image.parent if image else Path()
     post = Post("1", text, image.name if image else None, label=None)
-    return PostSet("single-post", "single-post", (), (post,), FolderStorage(folder))
+    return PostSet("single-post", (), (post,), FolderStorage(folder))
 
 
 def read_table(path: Path, read: ReadOptions) -> PostSet:

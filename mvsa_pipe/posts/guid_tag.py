@@ -44,7 +44,6 @@ class GuidTagReader:
         set_name = options.name or place.marked_name() or _own_name(place)
         return PostSet(
             name=set_name,
-            protocol=f"{set_name}/{len(posts)}",
             classes=SENTIMENTS,
             posts=tuple(posts),
             storage=place.storage,

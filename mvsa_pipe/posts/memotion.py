@@ -95,15 +95,14 @@ class MemotionReader:
             )
         notes: Counter[str] = Counter()
         posts = _posts(place, name, TASKS[options.task], options.require_labels, notes)
-        tag = "" if options.task is Task.SENTIMENT else f"/{options.task.value}"
         set_name = options.name or place.marked_name() or "memotion"
         return PostSet(
             name=set_name,
-            protocol=f"{set_name}/{len(posts)}{tag}",
             classes=TASKS[options.task].classes,
             posts=tuple(posts),
             storage=place.storage,
             notes=dict(notes),
+            variant="" if options.task is Task.SENTIMENT else options.task.value,
         )
 
 

@@ -81,16 +81,15 @@ class MvsaReader:
             image = files.image(post_id)
             posts.append(Post(post_id, text, image, label, encoding, annotations))
         _refuse_bare(place, posts)
-        tag = "" if options.labels is LabelRule.CONSOLIDATED else f"/{options.labels}"
         set_name = options.name or place.marked_name() or self.name
         return PostSet(
             name=set_name,
-            protocol=f"{set_name}/{len(posts)}{tag}",
             classes=SENTIMENTS,
             posts=tuple(posts),
             storage=place.storage,
             dropped=dict(dropped),
             notes=dict(files.notes),
+            variant="" if options.labels is LabelRule.CONSOLIDATED else options.labels.value,
         )
 
     def _annotations(self, place: Place, name: str) -> dict[str, Annotations]:

@@ -1,8 +1,11 @@
 """What every data set format yields: posts, their labels, and where their bytes lie."""
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mvsa_pipe.posts.storage import Storage
 
@@ -28,27 +31,47 @@ class Post:
     annotations: tuple[tuple[str, str], ...] = ()
 
 
+def set_digest(rows: Iterable[tuple[str, str | None]]) -> str:
+    """Eight hexadecimal digits that tell two sets of ``(id, value)`` pairs apart.
+
+    Rows are hashed in the order of their ids, so that a set does not depend on its file's order.
+    """
+    lines = sorted(json.dumps(row) for row in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+
+
 @dataclass(frozen=True)
 class PostSet:
     """All posts of one data set, in their file's order.
 
     Attributes:
         name: The data set's name in cache paths and records (``mvsa-single``).
-        protocol: First part of the protocol tag: name and posts kept (``mvsa-single/4511``).
         classes: Names of the classes, in the order of every probability column.
         posts: The posts that are kept.
         storage: Where the bytes of the pictures are read from.
         dropped: How many posts were left out, by reason.
         notes: Anything a reader repaired or filled in, counted by what it did.
+        variant: Which of several labels were read, where it is not the usual one (``agree``).
     """
 
     name: str
-    protocol: str
     classes: tuple[str, ...]
     posts: tuple[Post, ...]
     storage: Storage
     dropped: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+    variant: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """Eight hexadecimal digits over the ids and labels of all posts, whatever their order."""
+        return set_digest((post.id, post.label) for post in self.posts)
+
+    @property
+    def protocol(self) -> str:
+        """First part of the protocol tag: name, posts kept and digest (``posts/40@1a2b3c4d``)."""
+        variant = f"/{self.variant}" if self.variant else ""
+        return f"{self.name}/{len(self.posts)}@{self.digest}{variant}"
 
     def __len__(self) -> int:
         """Posts kept."""

@@ -49,5 +49,5 @@ class Split:
 
 
 def protocol_tag(posts: PostSet, split: Split) -> str:
-    """The tag that says which results may be compared (``mvsa-single/4511/clmlf``)."""
+    """The tag that says which results may be compared (``mvsa-single/4511@1a2b3c4d/clmlf``)."""
     return f"{posts.protocol}/{split.tag}"

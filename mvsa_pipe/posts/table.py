@@ -60,7 +60,6 @@ class TableReader:
         set_name = options.name or place.marked_name() or kebab(stem)
         return PostSet(
             name=set_name,
-            protocol=f"{set_name}/{len(posts)}",
             classes=classes_of((post.label for post in posts), table.where),
             posts=tuple(posts),
             storage=place.storage,

@@ -26,7 +26,7 @@ def grouped_posts(draw):
     n_groups = draw(st.integers(1, len(listed) * 2))
     groups = draw(st.lists(st.integers(0, n_groups), min_size=len(listed), max_size=len(listed)))
     posts = tuple(Post(str(n), f"t{n}", None, label) for n, label in enumerate(listed))
-    return PostSet("toy", "toy/1", SENTIMENTS, posts, FolderStorage(Path())), groups
+    return PostSet("toy", SENTIMENTS, posts, FolderStorage(Path())), groups
 
 
 def attempt(posts, ratios, seed, groups):
@@ -64,7 +64,7 @@ def test_sizes_are_exact_where_nothing_is_grouped(listed, ratios, seed):
     listed = listed + list(SENTIMENTS) * 10
     posts = tuple(Post(str(n), f"t{n}", None, label) for n, label in enumerate(listed))
     split = attempt(
-        PostSet("toy", "toy/1", SENTIMENTS, posts, FolderStorage(Path())),
+        PostSet("toy", SENTIMENTS, posts, FolderStorage(Path())),
         ratios,
         seed,
         range(len(posts)),
@@ -88,7 +88,7 @@ def test_pairs_of_duplicates_do_not_disturb_the_sizes(seed, data):
         groups[other] = groups[one]
     posts = tuple(Post(str(n), f"t{n}", None, label) for n, label in enumerate(listed))
     split = random_split(
-        PostSet("toy", "toy/1", SENTIMENTS, posts, FolderStorage(Path())), seed=seed, groups=groups
+        PostSet("toy", SENTIMENTS, posts, FolderStorage(Path())), seed=seed, groups=groups
     )
     counts = Counter((split.parts[post.id], post.label) for post in posts)
     for part, share in {"train": 0.8, "val": 0.1, "test": 0.1}.items():

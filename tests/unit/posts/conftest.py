@@ -87,7 +87,7 @@ def post_set(
         Post(str(n), text, None, label)
         for n, (label, text) in enumerate(zip(listed, words, strict=True))
     )
-    return PostSet("toy", f"toy/{len(posts)}", classes, posts, FolderStorage(Path()))
+    return PostSet("toy", classes, posts, FolderStorage(Path()))
 
 
 @pytest.fixture(name="post_set")

@@ -25,7 +25,7 @@ def test_a_sound_data_set_has_no_spoilers(folder):
     report = check_posts(posts, split, on_image=lambda: seen.append(1))
     assert report.spoilers == ()
     assert len(seen) == report.n_posts == 12
-    assert report.tag == "mvsa-single/12/random-2:1:1/seed-0"
+    assert report.tag == f"{posts.protocol}/random-2:1:1/seed-0"
     assert report.labels == {"negative": 4, "neutral": 4, "positive": 4}
     assert report.split_labels["train"] == {"negative": 2, "neutral": 2, "positive": 2}
     assert report.label_pairs == {

@@ -22,7 +22,7 @@ def guid_folder(tmp_path, jpeg):
 
 def test_a_guid_tag_list(guid_folder):
     posts = read_posts(guid_folder)
-    assert (posts.name, posts.protocol) == ("lab-5", "lab-5/2")
+    assert (posts.name, posts.protocol) == ("lab-5", f"lab-5/2@{posts.digest}")
     assert [(p.id, p.text, p.label, p.image) for p in posts.posts] == [
         ("1", "text 1", "positive", "data/1.jpg"),
         ("2", "text 2", "negative", "data/2.jpg"),
@@ -95,7 +95,7 @@ def write_memotion(tmp_path, jpeg):
 
 def test_memotion(write_memotion):
     posts = read_posts(write_memotion().parent)
-    assert (posts.name, posts.protocol) == ("memotion", "memotion/3")
+    assert (posts.name, posts.protocol) == ("memotion", f"memotion/3@{posts.digest}")
     assert [(p.id, p.text, p.label) for p in posts.posts] == [
         ("image_1", "text <b>A</b>,\nwith a line", "positive"),
         ("image_2", "OCR B", "negative"),
@@ -138,7 +138,7 @@ def test_memotion_tasks(write_memotion, task, labels, classes):
     posts = read_posts(write_memotion(), ReadOptions(task=task))
     assert [p.label for p in posts.posts] == labels
     assert posts.classes == classes
-    assert posts.protocol == f"memotion/3/{task}"
+    assert posts.protocol == f"memotion/3@{posts.digest}/{task}"
 
 
 def test_every_task_has_its_labels():

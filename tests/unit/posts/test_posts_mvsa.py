@@ -11,7 +11,7 @@ def test_what_is_read(write_mvsa):
     posts = read_posts(write_mvsa(["7\tpositive,neutral", "5\tneutral,neutral"]))
     assert (posts.name, posts.protocol, posts.classes) == (
         "mvsa-single",
-        "mvsa-single/2",
+        f"mvsa-single/2@{posts.digest}",
         SENTIMENTS,
     )
     seven, five = posts.posts
@@ -63,7 +63,7 @@ def test_agree_keeps_agreement_only(write_mvsa):
     posts = read_posts(folder, ReadOptions(labels="agree"))
     assert [post.id for post in posts.posts] == ["2", "3"]
     assert posts.dropped == {"disagreeing": 1}
-    assert posts.protocol == "mvsa-single/2/agree"
+    assert posts.protocol == f"mvsa-single/2@{posts.digest}/agree"
 
 
 def test_multiple_is_told_by_its_columns(write_mvsa):
@@ -112,7 +112,7 @@ def test_encodings_are_recorded_and_nul_bytes_counted(write_mvsa):
 def test_a_marker_or_an_option_names_the_data_set(write_mvsa):
     folder = write_mvsa()
     (folder / "mvsa.json").write_text('{"name": "my-posts"}')
-    assert read_posts(folder).protocol == "my-posts/3"
+    assert read_posts(folder).protocol.startswith("my-posts/3@")
     assert read_posts(folder, ReadOptions(name="other")).name == "other"
     (folder / "mvsa.json").write_text("{")
     with pytest.raises(DataError, match=r"mvsa\.json"):
@@ -178,7 +178,7 @@ def test_nothing_left_is_an_error(write_mvsa, jpeg):
 
 def test_real_posts(shared_folder):
     posts = read_posts(shared_folder / "data" / "MVSA_Single_dev.zip")
-    assert posts.protocol == "mvsa-single/4000"
+    assert posts.protocol == f"mvsa-single/4000@{posts.digest}"
     assert posts.dropped == {"opposing": 358}
     assert posts.label_counts() == {"positive": 2388, "neutral": 419, "negative": 1193}
     assert all(post.text is not None and post.image is not None for post in posts.posts)

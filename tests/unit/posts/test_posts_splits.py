@@ -26,7 +26,7 @@ def test_every_class_is_cut_in_the_same_ratios(post_set):
     assert by_class(posts, split) == {"train": (16, 8, 56), "val": (2, 1, 7), "test": (2, 1, 7)}
     assert split.sizes() == {"train": 80, "val": 10, "test": 10}
     assert split.tag == "random-8:1:1/seed-0"
-    assert protocol_tag(posts, split) == "toy/100/random-8:1:1/seed-0"
+    assert protocol_tag(posts, split) == f"toy/100@{posts.digest}/random-8:1:1/seed-0"
 
 
 def test_no_test_part(post_set):
@@ -163,4 +163,4 @@ def test_real_split(shared_folder):
     posts = read_posts(shared_folder / "data" / "MVSA_Single_dev.zip")
     split = parse_split("random-8:2:0", posts)
     assert by_class(posts, split)["val"] == (239, 84, 478)
-    assert protocol_tag(posts, split) == "mvsa-single/4000/random-8:2:0/seed-0"
+    assert protocol_tag(posts, split) == f"mvsa-single/4000@{posts.digest}/random-8:2:0/seed-0"

@@ -88,7 +88,7 @@ def test_fusing_pays_and_ambiguity_costs():
 def test_what_is_written_reads_as_mvsa(written):
     posts = read_posts(written.folder)
     assert posts.name == written.name
-    assert posts.protocol == f"{written.name}/300"
+    assert posts.protocol == f"{written.name}/300@{posts.digest}"
     assert posts.dropped == {}
     assert len(posts) == 300
     with Image.open(written.folder / "data" / "1.jpg") as image:

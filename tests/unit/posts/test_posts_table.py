@@ -43,7 +43,7 @@ def write_table(folder, suffix, records, name="My Posts"):
 def test_every_kind_of_table_gives_the_same_posts(folder, suffix):
     path = write_table(folder, suffix, RECORDS)
     by_file, by_folder = read_posts(path), read_posts(folder)
-    assert by_file.protocol == by_folder.protocol == "my-posts/3"
+    assert by_file.protocol == by_folder.protocol == f"my-posts/3@{by_file.digest}"
     assert by_file.classes == ("negative", "neutral", "positive")
     assert [(p.id, p.text, p.image, p.label) for p in by_file.posts] == [
         ("a1", 'say "hi", ok', "pics/1.jpg", "positive"),

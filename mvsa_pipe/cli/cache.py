@@ -1,6 +1,6 @@
 """``mvsa cache``: what is cached, whether it is whole, and how to be rid of it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from mvsa_pipe.cache.formats import ExportFormat
 from mvsa_pipe.cache.merging import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, progress, show_json, size
+from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.experiment.options import CacheChoice, PostsChoice
@@ -147,14 +148,13 @@ def _faults(path: Path) -> list[str]:
 
 
 @app.command()
+@expand
 def repair(
     name: Name,
     data: Annotated[Path, typer.Option(help="The posts that the cache was made of.")] = _DATA,
-    data_name: Annotated[
-        str | None, typer.Option(help="Their name, if they were given one.")
-    ] = None,
     device: Annotated[str, typer.Option(help="Where to compute.")] = ExtractOptions.device,
     folder: Folder = _FOLDER,
+    read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Mend what was changed on disk: the file's structure from its copy, posts by extracting them.
 
@@ -162,7 +162,7 @@ def repair(
     """
     caches = CacheFolder(folder)
     path = caches.locate(name)
-    posts = read_posts(data, ReadOptions(name=data_name, require_labels=False))
+    posts = read_posts(data, replace(read, require_labels=False))
     with progress() as screen:
         damaged = repair_cache(path, posts, caches, device, screen)
     if damaged:
@@ -172,6 +172,7 @@ def repair(
 
 
 @app.command()
+@expand
 def merge(
     names: Annotated[
         list[str],
@@ -181,11 +182,12 @@ def merge(
         Path | None, typer.Option(help="The posts: features get their order, gaps are reported.")
     ] = None,
     folder: Folder = _FOLDER,
+    read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Join caches that were made apart from each other, such as the shards of one."""
     caches = CacheFolder(folder)
     sources = [FeatureFile(path) for path in _sources(caches, names)]
-    posts = read_posts(data, ReadOptions(require_labels=False)).posts if data else ()
+    posts = read_posts(data, replace(read, require_labels=False)).posts if data else ()
     file = merge_caches(caches, sources, [post.id for post in posts])
     line(f"{file.path}: {len(file.header.ids):,} posts of {len(sources)} caches")
     held = {*file.header.ids, *file.header.refused}

@@ -73,7 +73,7 @@ def config_record(
         "protocol": experiment.protocol,
         "data": {
             "path": str(experiment.data.path.resolve()),
-            "read": asdict(experiment.data.read),
+            "read": experiment.data.read.as_record(),
             "split": experiment.data.split,
             "split_seed": experiment.data.split_seed,
             "name": experiment.posts.name,

@@ -4,7 +4,7 @@
 would spoil a result. A new layout is one file with a reader and one row in ``FORMATS``.
 """
 
-from mvsa_pipe.posts.formats import FORMATS, LabelRule, Reader, ReadOptions, Task
+from mvsa_pipe.posts.formats import FORMATS, LabelRule, Quoting, Reader, ReadOptions, Task
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.reading import read_posts
 from mvsa_pipe.posts.split import Split, protocol_tag
@@ -15,6 +15,7 @@ __all__ = [
     "LabelRule",
     "Post",
     "PostSet",
+    "Quoting",
     "ReadOptions",
     "Reader",
     "Split",

@@ -1,9 +1,11 @@
 """The table of data set formats, and what a reader of one is told."""
 
+import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.posts.place import Place
@@ -33,6 +35,19 @@ class LabelRule(StrEnum):
     AGREE = "agree"
 
 
+class Quoting(StrEnum):
+    """How the cells of a delimited table are quoted."""
+
+    AUTO = "auto"
+    MINIMAL = "minimal"
+    NONE = "none"
+
+
+_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
+# Codecs that interpret escapes or host names instead of decoding text.
+_NO_ENCODINGS = frozenset(("idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined"))
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """What the user says about a data set beyond its path.
@@ -47,6 +62,12 @@ class ReadOptions:
         text_column: Column of a table that holds the texts.
         image_column: Column of a table that holds the pictures' paths, relative to the table.
         label_column: Column of a table that holds the labels.
+        separator: Separator of a delimited table: one character, or comma, semicolon, tab, pipe;
+            found from the table unless named.
+        quoting: How a delimited table quotes cells: minimal as RFC 4180 has it, none where quotes
+            are part of the text, auto to find out.
+        encoding: Encoding of a table, as cp1252; found from its bytes unless named.
+        image_root: Folder that pictures are named relative to; the table's own unless named.
         require_labels: Whether a post without a label is an error; ``False`` for prediction.
 
     Raises:
@@ -61,6 +82,10 @@ class ReadOptions:
     text_column: str = "text"
     image_column: str = "image"
     label_column: str = "label"
+    separator: str | None = None
+    quoting: Quoting = Quoting.AUTO
+    encoding: str | None = None
+    image_root: Path | None = None
     require_labels: bool = True
 
     def __post_init__(self) -> None:
@@ -71,6 +96,13 @@ class ReadOptions:
             checked_name(self.name, where="name")
         object.__setattr__(self, "task", _member(Task, self.task, "task"))
         object.__setattr__(self, "labels", _member(LabelRule, self.labels, "labels"))
+        object.__setattr__(self, "quoting", _member(Quoting, self.quoting, "quoting"))
+        if self.separator is not None:
+            object.__setattr__(self, "separator", _separator(self.separator))
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
+        if self.image_root is not None:
+            object.__setattr__(self, "image_root", Path(self.image_root))
         columns = [self.id_column, self.text_column, self.image_column, self.label_column]
         if "" in columns or len(set(columns)) < len(columns):
             raise ConfigError(
@@ -78,6 +110,39 @@ class ReadOptions:
                 expected="four different names for id, text, image and label",
                 found=", ".join(map(repr, columns)),
             )
+
+    def as_record(self) -> dict[str, Any]:
+        """The options as JSON values, from which ``ReadOptions(**record)`` builds them again."""
+        root = None if self.image_root is None else str(self.image_root.resolve())
+        return asdict(self) | {"image_root": root}
+
+
+def _separator(value: str) -> str:
+    separator = _SEPARATORS.get(value.lower(), value)
+    if len(separator) != 1 or separator in '"\r\n\0':
+        raise ConfigError(
+            "Cells cannot be separated by this",
+            where="separator",
+            expected=f"one character that is no quote and no line end, or {', '.join(_SEPARATORS)}",
+            found=repr(value),
+        )
+    return separator
+
+
+def _check_encoding(name: str) -> None:
+    try:
+        b"    ".decode(name, "replace")  # a LookupError for codecs that are no text encodings
+        known = codecs.lookup(name).name.replace("_", "-") not in _NO_ENCODINGS
+    # a name with a NUL or a half surrogate in it is a ValueError
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise ConfigError(
+            "No such text encoding is known",
+            where="encoding",
+            expected="a name such as utf-8, utf-16, cp1252, latin-1, gb18030 or shift_jis",
+            found=repr(name),
+        )
 
 
 def _member(kind: type[StrEnum], value: str, field: str) -> StrEnum:

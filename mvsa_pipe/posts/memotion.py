@@ -76,7 +76,7 @@ class MemotionReader:
     """Reads ``labels.csv`` and ``images/``."""
 
     looks_for = "labels.csv with image_name and text_corrected columns, and images/"
-    takes = frozenset({"task"})
+    takes = frozenset({"task", "separator", "quoting", "encoding"})
 
     def recognises(self, place: Place) -> bool:
         """Whether a table with Memotion's columns is here."""

@@ -84,12 +84,13 @@ def _unrecognised(start: Place, readers: dict[str, Reader]) -> DataError:
 
 
 def _refuse_foreign_options(name: str, reader: Reader, options: ReadOptions) -> None:
-    for field in ("task", "labels"):
+    for field in ("task", "labels", "separator", "quoting", "encoding", "image_root"):
         value, default = getattr(options, field), getattr(_DEFAULTS, field)
-        if value is not default and field not in reader.takes:
+        if value != default and field not in reader.takes:
             raise ConfigError(
                 f"The format {name!r} has no {field} to choose",
                 where=field,
-                expected=f"{default.value!r}, or a data set that holds more",
-                found=repr(value.value),
+                expected=f"{'nothing' if default is None else repr(str(default))}, or a data set "
+                "of another format",
+                found=repr(str(value)),
             )

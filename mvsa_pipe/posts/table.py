@@ -31,7 +31,7 @@ class TableReader:
             also serves as the id where there is no id column.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
+    takes: ClassVar[frozenset[str]] = frozenset({"separator", "quoting", "encoding", "image_root"})
 
     looks_for: str
     imagefolder: bool

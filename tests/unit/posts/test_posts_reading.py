@@ -1,5 +1,7 @@
 """Detection, and what is said when nothing can be read."""
 
+import json
+
 import pytest
 
 from mvsa_pipe.errors import ConfigError, DataError, UnknownNameError
@@ -109,3 +111,31 @@ def test_the_room_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_read_options_travel_through_json(tmp_path):
+    options = ReadOptions(separator="tab", quoting="none", encoding="cp1252", image_root=tmp_path)
+    assert options.separator == "\t"
+    assert ReadOptions(**json.loads(json.dumps(options.as_record()))) == options
+    assert ReadOptions(**ReadOptions().as_record()) == ReadOptions()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"separator": value} for value in ("", ",,", '"', "\n", "\0", "comma-ish")),
+        *({"encoding": name} for name in ("", "klingon", "rot13", "unicode_escape", "a\0b", "é")),
+        {"quoting": "all"},
+    ],
+)
+def test_impossible_dialects_are_refused(fields):
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        ReadOptions(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"separator": ","}, {"quoting": "none"}, {"encoding": "utf-8"}, {"image_root": "x"}]
+)
+def test_options_of_tables_are_refused_elsewhere(write_mvsa, fields):
+    with pytest.raises(ConfigError, match=f"has no {next(iter(fields))} to choose"):
+        read_posts(write_mvsa(), ReadOptions(**fields))

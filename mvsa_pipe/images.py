@@ -26,8 +26,6 @@ Image.MAX_IMAGE_PIXELS = None
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM")
 
-_END_OF_JPEG = b"\xff\xd9"
-
 # What Pillow's decoders raise for bytes that they cannot make sense of.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
@@ -142,33 +140,12 @@ def decode_image_fast(data: bytes, where: str) -> NDArray[np.uint8]:
         return np.asarray(decode_image(data, where))  # which says what is wrong
 
 
-def plain_jpeg_size(data: bytes, where: str) -> tuple[int, int] | None:
-    """Width and height of a JPEG that is safe with decoders that refuse less than Pillow does.
-
-    It is upright, grey or YCbCr, and ends where a JPEG ends: some decoders fill up what was cut
-    off and say nothing. ``None`` for every other picture, which is for ``decode_image`` to judge.
-
-    Raises:
-        ImageError: As ``decode_image``, as far as the header tells.
-    """
-    header = _upright_jpeg(data, where)
-    if header is None or not data.endswith(_END_OF_JPEG):
-        return None
-    return header.size if header.mode == "L" or _is_ycbcr(header) else None
-
-
 def _upright_jpeg(data: bytes, where: str) -> Image.Image | None:
     """A JPEG's header, not yet decoded; ``None`` where it must be turned, or is no JPEG."""
     if not data.startswith(b"\xff\xd8"):
         return None
     image, orientation = _open(data, where, MAX_PIXELS)
     return None if orientation in _TRANSPOSITIONS else image
-
-
-def _is_ycbcr(jpeg: Image.Image) -> bool:
-    """Whether three channels are YCbCr; libjpeg takes names or Adobe's mark for RGB, others not."""
-    names = bytes(layer[0] for layer in getattr(jpeg, "layer", ()))
-    return jpeg.mode == "RGB" and names != b"RGB" and jpeg.info.get("adobe_transform", 1) == 1
 
 
 def inspect_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> ImageFault | None:

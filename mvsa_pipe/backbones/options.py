@@ -30,14 +30,11 @@ class Decode(StrEnum):
     """How pictures become pixels.
 
     ``exact`` gives the published preprocessing to the bit. ``fast`` decodes JPEG by simplejpeg and
-    resizes only what the crop keeps, by the same arithmetic. ``gpu`` decodes and resizes plain
-    JPEGs on a CUDA device, whose decoder gives other pixels (not measured on a GPU yet), and
-    everything else as ``exact`` does.
+    resizes only what the crop keeps, by the same arithmetic.
     """
 
     EXACT = "exact"
     FAST = "fast"
-    GPU = "gpu"
 
     @property
     def decoder(self) -> str:
@@ -53,7 +50,6 @@ class Decode(StrEnum):
 _DECODERS: Mapping[Decode, str] = {
     Decode.EXACT: "pillow",
     Decode.FAST: "simplejpeg, and only the crop resized, as Pillow does, by numba",
-    Decode.GPU: "nvjpeg by torchvision, resized by torch on the device; pillow where it refuses",
 }
 
 

@@ -11,7 +11,6 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import ConfigError
@@ -20,10 +19,6 @@ from mvsa_pipe.images import Decoded, size_of
 # Up to this ratio of its sides Pillow surely resizes a picture's columns first; from 13.0 on it
 # takes the rows of taller ones first.
 _COLUMNS_FIRST = 2
-
-# How many times smaller torch makes a picture by its own kernels. Those for CUDA end at 47 bicubic
-# and 94 bilinear, as the weights of a block must fit into 48 KiB of shared memory.
-_MOST_SHRUNK = 40
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -84,33 +79,6 @@ class ImagePreprocessing:
             image = image.resize(size, Image.Resampling[self.interpolation.value.upper()])
         box = (left, top, left + self.crop_px, top + self.crop_px)
         return np.asarray(image.crop(box))
-
-    def tensor_pixels(
-        self, picture: UInt8[Tensor, "3 H W"]
-    ) -> UInt8[Tensor, "{self.crop_px} {self.crop_px} 3"]:
-        """The same of a decoded picture, resized by torch on the picture's device.
-
-        Columns first, then rows, rounded to 8 bits after each, as Pillow does: in one call of torch
-        bicubic pictures were up to 18 levels off, as overshoot is clipped only at the end. Pictures
-        beyond 40 times the size are resized by Pillow.
-        """
-        height, width = picture.shape[1:]
-        if min(height, width) > _MOST_SHRUNK * self.resize_px:
-            here = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
-            return torch.from_numpy(self.pixels(here).copy()).to(picture.device)
-        across, down = self._resized((width, height))
-        for size in ((height, across), (down, across)):
-            if size != picture.shape[1:]:
-                whole, mode = picture[None].float(), self.interpolation.value
-                resized = F.interpolate(whole, size, mode=mode, antialias=True)[0]
-                picture = resized.add_(0.5).floor_().clamp_(0, 255).byte()
-        left, top = self._margin(across), self._margin(down)
-        # Where the crop is larger than the picture, it is laid over black, as Pillow does.
-        beyond = (-left, left + self.crop_px - across, -top, top + self.crop_px - down)
-        picture = F.pad(picture, [max(0, spare) for spare in beyond])
-        left, top = max(0, left), max(0, top)
-        kept = picture[:, top : top + self.crop_px, left : left + self.crop_px]
-        return kept.permute(1, 2, 0)
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height of a picture whose shortest edge is ``resize_px``."""

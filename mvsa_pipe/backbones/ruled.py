@@ -1,9 +1,7 @@
 """Image backbones whose preprocessing is one published rule."""
 
 import numpy as np
-from jaxtyping import UInt8
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mvsa_pipe.backbones.base import ImageBackbone
 from mvsa_pipe.backbones.options import Decode
@@ -12,7 +10,7 @@ from mvsa_pipe.images import Decoded
 
 
 class RuledImageBackbone(ImageBackbone):
-    """An image backbone that prepares pictures by a rule, here or on the device.
+    """An image backbone that prepares pictures by a rule.
 
     Attributes:
         rule: Shortest edge, crop, interpolation, mean and deviation; and how pictures are decoded.
@@ -28,7 +26,3 @@ class RuledImageBackbone(ImageBackbone):
     def prepare(self, picture: Decoded) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
         return self.rule.pixels(picture)
-
-    def prepare_tensor(self, picture: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "h w 3"]:
-        """A decoded picture, resized and cropped on its device, ``[crop_px, crop_px, 3]``."""
-        return self.rule.tensor_pixels(picture)

@@ -12,6 +12,10 @@ from mvsa_pipe.modality import Modality
 
 SCHEMA = 2
 
+# What earlier versions could do and this one cannot. Their caches are read; nothing is added.
+_NO_LONGER_DECODED_BY = "nvjpeg "
+# How their records name that decoding.
+DECODED_ON_GPU = "gpu"
 # Ends the precision of features whose backbone was compiled: other kernels, other last digits.
 COMPILED_MARK = "+compiled"
 
@@ -109,6 +113,22 @@ class Fingerprint:
             )
 
     @property
+    def retired(self) -> str:
+        """The option of an earlier version that made these features; empty when there is none."""
+        if str(self.preprocessing.get("decoder", "")).startswith(_NO_LONGER_DECODED_BY):
+            return "--decode gpu"
+        return ""
+
+    def require_makeable(self, where: object) -> None:
+        """Refuses features that only an earlier version can extract more of.
+
+        Raises:
+            CacheError: They were made by an option that no longer exists.
+        """
+        if self.retired:
+            raise not_makeable(self.retired, where, self.command)
+
+    @property
     def command(self) -> str:
         """What makes features of this fingerprint, given the same weights."""
         words = ["mvsa extract", "--backbone", self.backbone]
@@ -136,3 +156,14 @@ class Fingerprint:
     def compiled(self) -> bool:
         """Whether the backbone was compiled."""
         return self.precision.endswith(COMPILED_MARK)
+
+
+def not_makeable(option: str, where: object, command: str = "mvsa extract") -> CacheError:
+    """The error for features that were made by an option that no longer exists."""
+    return CacheError(
+        f"These features were made by {option}, which this version does not have, so that no "
+        "posts can be added to them or extracted again",
+        where=where,
+        expected="features of a backbone as this version runs it",
+        hint=f"{command}, then mvsa fit over the new cache; what is in the old one can be read",
+    )

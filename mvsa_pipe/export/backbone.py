@@ -85,14 +85,6 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
             hint="mvsa fit over a cache of --layers last makes such a run",
         )
     options = options_of(run, modality, record)
-    if options.decode is Decode.GPU:
-        raise RunError(
-            "Runs over pictures that were decoded on a GPU cannot be exported: what is exported "
-            "computes anywhere",
-            where=run.path,
-            found=f"a cache of {options.name} by --decode gpu",
-            hint="mvsa fit over a cache of --decode exact makes such a run",
-        )
     backbone = load_backbone(options)
     _require_same(backbone, fingerprint, run)
     name = options.name if options.folder is None else f"{options.family}:{options.folder.name}"

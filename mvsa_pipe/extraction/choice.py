@@ -32,8 +32,7 @@ class ExtractChoice:
         pooling: How hidden states of a text become one vector; the backbone's own unless named.
         max_tokens: Texts are cut at this many tokens, special ones included.
         decode: How pictures become pixels: exact is the published preprocessing to the bit, fast
-            takes half the time for the same pixels, by other libraries, gpu decodes and resizes
-            JPEGs on a CUDA device, with other pixels.
+            takes half the time for the same pixels, by other libraries.
         layers: Of which layers hidden states are kept: last, last4 or all.
     """
 

@@ -50,7 +50,7 @@ class Content:
         return data, where
 
     def open_image(self, decode: Decode) -> Decoded:
-        """Decodes the picture; alone it is decoded here, also where a GPU would decode batches.
+        """Decodes the picture.
 
         Raises:
             DataError: As ``read_image``, or it cannot be decoded.

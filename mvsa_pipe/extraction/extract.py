@@ -47,13 +47,11 @@ def extract_all(
         UnreadablePostsError: Posts cannot be read and the policy is ``error``; what is readable
             was committed.
         BackboneError: The weights cannot be had.
-        ConfigError: Pictures are to be decoded on a GPU, and none can do so.
         CacheError: Another process writes a cache, what is there is damaged, or what was
             remembered of a backbone no longer holds.
         StorageError: The disk refuses; what was committed stays. Or it has no room for the layers
             asked for, which is found before anything is written.
     """
-    _require_decoders(backbones, options)
     done: dict[str, Extraction] = {}
     fault: MvsaError | None = None
     for group in _fed_together(backbones):
@@ -85,14 +83,6 @@ def _fed_together(backbones: Iterable[BackboneOptions]) -> Iterator[list[Backbon
         images = [b for b in chosen if b.modality is Modality.IMAGE and b.decode is decode]
         if images:
             yield images
-
-
-def _require_decoders(backbones: Iterable[BackboneOptions], options: ExtractOptions) -> None:
-    """Refuses what cannot be decoded here before anything else is done."""
-    if any(backbone.decode is Decode.GPU for backbone in backbones):
-        from mvsa_pipe.extraction.device_decoding import require_device_decoder  # torch, too
-
-        require_device_decoder(options.device)
 
 
 def _compute(jobs: Sequence[Job], around: Surroundings) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mvsa_pipe.backbones.base import Encoded, ImageBackbone
 from mvsa_pipe.cache.layout import PART_BYTES, Refusal
@@ -16,7 +15,7 @@ from mvsa_pipe.extraction.contents import Content, decoded
 from mvsa_pipe.extraction.forward import Forward, pinned
 from mvsa_pipe.extraction.turns import Turns
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
-from mvsa_pipe.images import Decoded, size_of
+from mvsa_pipe.images import size_of
 
 # Bytes of pictures that a reader holds before it decodes them, so that a slow disk is read while
 # the model computes.
@@ -35,14 +34,14 @@ class Picture:
         item: The post.
         takers: Numbers of the backbones that are fed with it.
         waiting: Its bytes and how messages name them, while it waits to be decoded.
-        made: Its pixels by preprocessing: here as arrays, or on the device as tensors.
+        made: Its pixels by preprocessing.
         fault: Why it cannot be read, if so.
     """
 
     item: Content
     takers: list[int] = field(default_factory=list)
     waiting: tuple[bytes, str] | None = None
-    made: dict[str, NDArray[np.generic] | Tensor] = field(default_factory=dict)
+    made: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     fault: str | None = None
 
     def attempt(self, step: Callable[["Picture"], None]) -> None:
@@ -59,7 +58,7 @@ class Ready:
 
     Attributes:
         pictures: All of them, in their order.
-        stacked: The pixels that each backbone is fed with, where they are made here.
+        stacked: The pixels that each backbone is fed with.
     """
 
     pictures: list[Picture]
@@ -99,7 +98,7 @@ class ImageWork(Work):
         self.clock = clock
         self._forwards = forwards
         # Backbones of one preprocessing see the same pixels, which are made once.
-        self.rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
+        self._rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
         self._batch_size = batch_size
         self._turns = Turns(shared=forwards[0].device.type == "cpu")
 
@@ -137,7 +136,7 @@ class ImageWork(Work):
                 ahead = 0
         self._decode_in_turn(ready.waiting)
         with self.clock.stage(Stage.TRANSFORM):
-            for number, rule in enumerate(self.rules):
+            for number, rule in enumerate(self._rules):
                 pixels = [picture.made[rule] for picture in ready.fed_to(number)]
                 ready.stacked.append(np.stack(pixels) if pixels else None)
         for picture in ready.pictures:
@@ -151,45 +150,29 @@ class ImageWork(Work):
     def _decode_in_turn(self, pictures: Sequence[Picture]) -> None:
         for picture in pictures:
             self._turns.await_readers()
-            picture.attempt(self.decode_here)
+            picture.attempt(self._decode)
 
-    def decode_here(self, picture: Picture) -> None:
-        """Decodes a picture if it waits, in this process, and makes each backbone's pixels of it.
-
-        Raises:
-            DataError: It cannot be decoded, or is too narrow.
-        """
+    def _decode(self, picture: Picture) -> None:
+        """Decodes a picture that waits, and makes each backbone's pixels of it."""
         if picture.waiting is None:
             return
         (data, where), picture.waiting = picture.waiting, None
         with self.clock.stage(Stage.DECODE):
             image = decoded(data, where, self._forwards[0].backbone.decode)
-        self.prepare(picture, image)
-
-    def prepare(self, picture: Picture, image: Decoded) -> None:
-        """Makes each backbone's pixels of a decoded picture.
-
-        Raises:
-            DataError: It is too narrow.
-        """
         require_wide(size_of(image))
         with self.clock.stage(Stage.TRANSFORM):
             for number in picture.takers:
-                rule, backbone = self.rules[number], self._forwards[number].backbone
+                rule, backbone = self._rules[number], self._forwards[number].backbone
                 if rule not in picture.made:
                     picture.made[rule] = backbone.prepare(image)
 
-    def inputs(self, ready: Ready) -> list[Tensor | None]:
-        """The pixels that each backbone is launched on; called by the thread that launches."""
+    def launch(self, ready: Ready) -> tuple[Ready, list[Encoded | None]]:
+        """Starts every backbone on its pictures."""
         with self.clock.stage(Stage.MODEL):
-            return [
+            inputs = [
                 None if pixels is None else pinned(pixels, forward.device)
                 for forward, pixels in zip(self._forwards, ready.stacked, strict=True)
             ]
-
-    def launch(self, ready: Ready) -> tuple[Ready, list[Encoded | None]]:
-        """Starts every backbone on its pictures."""
-        inputs = self.inputs(ready)
         ready.stacked = []
         with self._turns.model(), self.clock.stage(Stage.MODEL):
             encoded = [

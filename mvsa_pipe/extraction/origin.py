@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
-from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.fingerprint import DECODED_ON_GPU, Fingerprint, not_makeable
 from mvsa_pipe.cache.folder import SHARDS
 from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.mending import ASIDE
@@ -50,12 +50,8 @@ def backbone_of(
 
     Raises:
         CacheError: None that is known of gives it.
-        ConfigError: It has pictures decoded on a GPU, and none can do so.
     """
-    if wanted.decode is Decode.GPU:
-        from mvsa_pipe.extraction.device_decoding import require_device_decoder  # torch, too
-
-        require_device_decoder(options.device)
+    wanted.require_makeable(path)
     records = [record for _, record in _witnesses(path, root) if record is not None]
     for backbone in dict.fromkeys([*records, *_published(wanted)]):
         if _gives(backbone, wanted, options):
@@ -159,15 +155,28 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
     """A backbone's options from a record of them.
 
     Raises:
-        CacheError: There is no such record.
+        CacheError: There is no such record, or an earlier version made it in a way that this
+            version cannot.
     """
-    if not isinstance(fields, dict):
-        raise CacheError("This cache does not say which backbone made it", where=where)
-    pooling = Pooling(fields["pooling"]) if fields["pooling"] else None
+    if isinstance(fields, dict) and fields.get("decode") == DECODED_ON_GPU:
+        raise not_makeable("--decode gpu", where)
+    try:
+        return _backbone(fields)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CacheError(
+            "There is no usable record of which backbone made these features",
+            where=where,
+            expected="name, weights, pooling, max_tokens and decode of a backbone",
+            found="none" if fields is None else f"{type(error).__name__}: {error}",
+            hint="mvsa extract with the backbone's name makes features that say so",
+        ) from error
+
+
+def _backbone(fields: Any) -> BackboneOptions:  # noqa: ANN401  # whatever the record holds
     return BackboneOptions(
         fields["name"],
         weights=fields["weights"],
-        pooling=pooling,
+        pooling=Pooling(fields["pooling"]) if fields["pooling"] else None,
         max_tokens=fields["max_tokens"],
         decode=Decode(fields["decode"]),
         layers=Layers(fields.get("layers", Layers.LAST)),

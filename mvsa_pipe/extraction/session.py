@@ -9,15 +9,13 @@ import numpy as np
 
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.base import TextBackbone
-from mvsa_pipe.backbones.options import BackboneOptions, Decode
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, describe_device, resolve_device, resolve_precision
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.compiling import compiled_encode
 from mvsa_pipe.extraction.contents import Content
-from mvsa_pipe.extraction.device_decoding import require_device_decoder
-from mvsa_pipe.extraction.device_image_work import DeviceImageWork
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.options import ExtractOptions
@@ -54,8 +52,6 @@ class Session:
             BackboneError: The weights cannot be had.
             ConfigError: The device or an option cannot be used.
         """
-        if wanted.decode is Decode.GPU:
-            require_device_decoder(options.device)
         started = time.time()
         device = resolve_device(options.device)
         precision = resolve_precision(options.precision, device)
@@ -113,8 +109,7 @@ def make_work(sessions: Sequence[Session], clock: Clock) -> Work:
     if isinstance(first.forward.backbone, TextBackbone):
         (text,) = sessions
         return TextWork(text.forward, size, clock)
-    kind = DeviceImageWork if first.forward.backbone.decode is Decode.GPU else ImageWork
-    return kind([session.forward for session in sessions], size, clock)
+    return ImageWork([session.forward for session in sessions], size, clock)
 
 
 def _flat(values: Any) -> Any:  # noqa: ANN401

@@ -11,7 +11,7 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import BackboneError, CacheError, ConfigError, MvsaError, UnknownNameError
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.origin import recorded_backbone
-from mvsa_pipe.finetune.options import LiveChoice, require_decoding_here
+from mvsa_pipe.finetune.options import LiveChoice
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 
@@ -27,7 +27,6 @@ def load_chosen(choice: LiveChoice, dataset: str, modality: Modality) -> Loaded:
     Raises:
         CacheError: There is no cache, and none is named.
         BackboneError: Its weights cannot be had, or are others than the cache was made with.
-        ConfigError: Its pictures were decoded on a GPU.
     """
     named = named_backbone(choice, modality)
     own = _weights_of(named, choice.weights)
@@ -82,7 +81,6 @@ def _of_cache(file: FeatureFile) -> Loaded:
     fingerprint = file.header.fingerprint
     try:
         options = replace(recorded_backbone(file), layers=Layers.LAST)
-        require_decoding_here(options.decode, file.path)
         backbone = load_backbone(options)
     except (CacheError, BackboneError, UnknownNameError) as error:
         raise BackboneError(

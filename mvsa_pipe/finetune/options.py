@@ -41,7 +41,7 @@ class LiveChoice:
         on_bad_post: Whether posts that cannot be read end the run or are left out.
 
     Raises:
-        ConfigError: Layers are to be mixed, or pictures decoded on a GPU.
+        ConfigError: Layers are to be mixed.
     """
 
     caches: CacheChoice = field(default_factory=CacheChoice)
@@ -58,7 +58,6 @@ class LiveChoice:
                 expected=f"--layer-mix {LayerMix.LAST}, or none",
                 found=self.caches.layer_mix,
             )
-        require_decoding_here(self.decode, None)
 
 
 @dataclass(frozen=True)
@@ -158,22 +157,6 @@ class PlaceOptions:
     runs: Path = Path("runs")
     name: str | None = None
     restart: bool = False
-
-
-def require_decoding_here(decode: Decode, where: object) -> None:
-    """Refuses pictures as a GPU decodes them: tuning takes them one by one, and alters some.
-
-    Raises:
-        ConfigError: They are to be decoded on a GPU.
-    """
-    if decode is Decode.GPU:
-        raise ConfigError(
-            "Fine-tuning reads pictures one by one, which --decode gpu decodes in batches",
-            where=where,
-            expected="a backbone whose pictures are decoded by --decode exact or fast",
-            found="--decode gpu",
-            hint="mvsa extract --decode exact first, or name the backbone with --weights",
-        )
 
 
 def preset(name: str) -> Mapping[str, Any]:

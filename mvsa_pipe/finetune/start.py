@@ -11,7 +11,6 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.extraction.tuned import backbone_options, is_tuned
 from mvsa_pipe.features import FeatureSizes
-from mvsa_pipe.finetune.options import require_decoding_here
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
@@ -83,10 +82,8 @@ class Start:
 
         Raises:
             BackboneError: Its weights cannot be had.
-            ConfigError: Its pictures were decoded on a GPU.
         """
         options = replace(backbone_options(self.run, modality), layers=Layers.LAST)
-        require_decoding_here(options.decode, self.run.path)
         return options, load_backbone(options)
 
     def require_backbone(self, modality: Modality, backbone: TextBackbone | ImageBackbone) -> None:

@@ -68,10 +68,9 @@ def test_the_command_that_mends() -> None:
     assert image.command == ("mvsa extract --backbone small --precision float32 --dtype float16")
 
 
-@pytest.mark.parametrize("decode", [Decode.FAST, Decode.GPU])
-def test_the_command_names_how_pictures_were_decoded(decode: Decode) -> None:
-    image = fingerprint(Modality.IMAGE, preprocessing={"decoder": decode.decoder})
-    assert f" --decode {decode} " in image.command
+def test_the_command_names_how_pictures_were_decoded() -> None:
+    image = fingerprint(Modality.IMAGE, preprocessing={"decoder": Decode.FAST.decoder})
+    assert " --decode fast " in image.command
 
 
 def test_caches_of_two_settings_lie_side_by_side(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Runs every benchmark, one after the other."""
 
-import compiled
 import decode
 import epoch
 import extraction
@@ -20,7 +19,6 @@ BENCHMARKS = (
     text_batches,
     one_pass,
     extraction,
-    compiled,
     epoch,
     memory,
     idle,

@@ -17,7 +17,7 @@ _NO_LONGER_DECODED_BY = "nvjpeg "
 # How their records name that decoding.
 DECODED_ON_GPU = "gpu"
 # Ends the precision of features whose backbone was compiled: other kernels, other last digits.
-COMPILED_MARK = "+compiled"
+_COMPILED_MARK = "+compiled"
 
 
 class StoredDtype(StrEnum):
@@ -38,7 +38,7 @@ class Fingerprint:
         preprocessing: What happened before its first layer.
         layers: Which hidden states are kept.
         pooling: How the pooled vector was made.
-        precision: Arithmetic of the forward pass, and whether it was compiled.
+        precision: Arithmetic of the forward pass.
         dtype: Type of the stored numbers.
         schema: Version of the file layout.
     """
@@ -117,7 +117,7 @@ class Fingerprint:
         """The option of an earlier version that made these features; empty when there is none."""
         if str(self.preprocessing.get("decoder", "")).startswith(_NO_LONGER_DECODED_BY):
             return "--decode gpu"
-        return ""
+        return "--compile" if self.precision.endswith(_COMPILED_MARK) else ""
 
     def require_makeable(self, where: object) -> None:
         """Refuses features that only an earlier version can extract more of.
@@ -139,8 +139,7 @@ class Fingerprint:
         if self.modality is Modality.TEXT:
             words += ["--pooling", self.pooling]
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]
-        words += ["--precision", self.arithmetic, "--dtype", self.dtype]
-        return " ".join([*words, "--compile"] if self.compiled else words)
+        return " ".join([*words, "--precision", self.arithmetic, "--dtype", self.dtype])
 
     @property
     def decode(self) -> Decode:
@@ -150,12 +149,7 @@ class Fingerprint:
     @property
     def arithmetic(self) -> str:
         """The precision alone."""
-        return self.precision.removesuffix(COMPILED_MARK)
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the backbone was compiled."""
-        return self.precision.endswith(COMPILED_MARK)
+        return self.precision.removesuffix(_COMPILED_MARK)
 
 
 def not_makeable(option: str, where: object, command: str = "mvsa extract") -> CacheError:

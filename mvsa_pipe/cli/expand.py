@@ -28,7 +28,6 @@ _NAMES: dict[tuple[str, str], tuple[str, ...]] = {
     ("CacheChoice", "folder"): ("--cache",),
     ("ExtractChoice", "backbones"): ("--backbone",),
     ("ExtractOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
-    ("ExtractOptions", "compiled"): ("--compile",),
     ("TrainingOptions", "compiled"): ("--compile",),
     ("InferenceOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
     ("LiveChoice", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),

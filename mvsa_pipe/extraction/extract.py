@@ -95,7 +95,7 @@ def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
     require_room(jobs, around)
     options, clock, progress = around.options, around.clock, around.progress
     names = " + ".join(job.resolution.fingerprint.backbone for job in jobs)
-    precision = sessions[0].forward.precision.value + (", compiled" if options.compiled else "")
+    precision = sessions[0].forward.precision.value
     progress.say(f"{names} on {jobs[0].resolution.device}, {precision}")
     count = len(set().union(*(job.missing for job in jobs)))
     progress.start(f"extract {names}", count // options.share[1])

@@ -27,14 +27,12 @@ class Forward(Generic[BackboneT_co]):
         device: Where it computes.
         precision: Arithmetic of the matrix products.
         dtype: Type of the numbers handed out.
-        compiled: The backbone's ``encode``, compiled; ``None`` runs it as it is.
     """
 
     backbone: BackboneT_co
     device: torch.device
     precision: Precision
     dtype: StoredDtype
-    compiled: Callable[..., Encoded] | None = None
 
     @property
     def vector_bytes(self) -> int:
@@ -50,7 +48,7 @@ class Forward(Generic[BackboneT_co]):
     def encode(self) -> Callable[..., Encoded]:
         """What ``launch`` runs on a batch."""
         own: Callable[..., Encoded] = self.backbone.encode  # type: ignore[attr-defined]
-        return self.compiled or own
+        return own
 
     def launch(self, encode: Callable[..., Encoded], *inputs: Tensor) -> Encoded:
         """Hidden states and pooled vectors of a batch in the stored type, still on the device.

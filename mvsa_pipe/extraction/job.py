@@ -241,7 +241,7 @@ class Job:
             reused=self.reused,
             skipped=skipped,
             device=self.resolution.device,
-            profile=self.around.clock.as_record() | {"compiled": options.compiled},
+            profile=self.around.clock.as_record(),
         )
 
     def _notes(self) -> dict[str, Any]:

@@ -24,8 +24,6 @@ class ExtractOptions:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         dtype: Type of the stored numbers.
-        compiled: Compile the backbones by torch.compile first, which takes a minute or so; caches
-            of compiled backbones are others, as their last digits differ.
         batch_size: Images a forward pass; texts go by tokens, as many as fill ``batch_size``
             texts of ``max_tokens``. 0 takes 8 on a CPU and 64 on a GPU; halved where memory is
             short.
@@ -50,7 +48,6 @@ class ExtractOptions:
     device: str = "auto"
     precision: str = "auto"
     dtype: StoredDtype = StoredDtype.FLOAT16
-    compiled: bool = False
     batch_size: int = 0
     workers: int = 0
     on_bad_post: BadPostPolicy = BadPostPolicy.ERROR

@@ -85,6 +85,7 @@ def _mended(
     _require_same_posts(path, header.dataset, posts)
     _require_possible(path, header.fingerprint, posts, list(hit), folder)
     options = _options(folder, device, header.fingerprint, 0.0 if header.segments else float("inf"))
+    header.fingerprint.require_makeable(path)
     backbone = recorded_backbone(file)
     _require_same(file, backbone, options)
     with exclusive(path):
@@ -150,7 +151,6 @@ def _options(
         cache=folder.root,
         device=device,
         precision=fingerprint.arithmetic,
-        compiled=fingerprint.compiled,
         dtype=fingerprint.dtype,
         on_bad_post=BadPostPolicy.SKIP,
         join_gib=join_gib,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe import backbones
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cache.fingerprint import COMPILED_MARK, Fingerprint
+from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.digests import SETTLED_SECONDS
@@ -83,7 +83,7 @@ def remember(
         preprocessing=identity.preprocessing,
         layers=identity.layers,
         pooling=identity.pooling,
-        precision=precision.value + (COMPILED_MARK if options.compiled else ""),
+        precision=precision.value,
         dtype=options.dtype,
     )
     # A memo only saves time; the extraction itself will say what the disk refuses.
@@ -115,7 +115,6 @@ def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, A
         "backbone": backbone.located().as_record(),
         "device": options.device,
         "precision": options.precision,
-        "compiled": options.compiled,
         "dtype": options.dtype.value,
         "versions": package_versions(),
         "code": _code_digest(),

@@ -14,7 +14,6 @@ from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, describe_device, resolve_device, resolve_precision
 from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.compiling import compiled_encode
 from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
@@ -60,8 +59,7 @@ class Session:
             wanted, options, backbone.identity, precision, describe_device(device), started
         )
         backbone.to(device)
-        encode = compiled_encode(backbone) if options.compiled else None
-        forward = Forward(backbone, device, precision, options.dtype, encode)
+        forward = Forward(backbone, device, precision, options.dtype)
         return cls(options, forward, resolution)
 
     def deviation(self, items: Sequence[Content]) -> dict[str, Any] | None:
@@ -74,7 +72,6 @@ class Session:
                 self.forward,
                 precision=Precision.FLOAT32,
                 dtype=StoredDtype.FLOAT32,
-                compiled=None,
             ),
         )
         if stored is None or exact is None:

@@ -152,6 +152,7 @@ def _file_for(
         held = all(known.get(item.id) == item.digest for item in contents)
         if held and (not faults or options.on_bad_post is BadPostPolicy.SKIP):
             return file, faults
+    fingerprint.require_makeable(path)
     extraction = extract(
         posts,
         backbone(),
@@ -159,7 +160,6 @@ def _file_for(
             cache=options.cache,
             device=options.device,
             precision=fingerprint.arithmetic,
-            compiled=fingerprint.compiled,
             dtype=fingerprint.dtype,
             on_bad_post=options.on_bad_post,
         ),

@@ -59,6 +59,21 @@ def test_a_file_in_another_s_place_is_refused(tmp_path: Path, name: str) -> None
     assert f"mvsa extract --backbone {wanted.backbone}" in message
 
 
+def test_the_digest_of_a_fingerprint_stays_what_it_was() -> None:
+    """Or every cache on every disk would be extracted again."""
+    own = Fingerprint(
+        backbone="bert",
+        modality=Modality.TEXT,
+        weights="0" * 32,
+        preprocessing={"max_tokens": 128, "tokenizer": "words"},
+        layers="last",
+        pooling="cls",
+        precision="float32",
+        dtype=StoredDtype.FLOAT16,
+    )
+    assert own.digest == "f830cbb39bd304fe"
+
+
 def test_the_command_that_mends() -> None:
     assert fingerprint(dtype=StoredDtype.FLOAT32).command == (
         "mvsa extract --backbone small --pooling mean --max-tokens 128 "

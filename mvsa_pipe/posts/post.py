@@ -51,6 +51,7 @@ class PostSet:
         storage: Where the bytes of the pictures are read from.
         dropped: How many posts were left out, by reason.
         notes: Anything a reader repaired or filled in, counted by what it did.
+        findings: What a reader had to guess, in sentences: ``data check`` reports them as spoilers.
         variant: Which of several labels were read, where it is not the usual one (``agree``).
     """
 
@@ -60,6 +61,7 @@ class PostSet:
     storage: Storage
     dropped: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
     variant: str = ""
 
     @cached_property

@@ -1,0 +1,213 @@
+"""Decides whether the writer of delimited text put quotes around its cells.
+
+Both ways are tried. Where both fit but give different cells, evidence decides, and where there is
+none, the text is refused: a tweet may begin and end with quotes of its own.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.formats import Quoting
+from mvsa_pipe.posts.records import Records, read_records, width_faults
+
+_AMBIGUOUS = (
+    "mend the file, or say how it is written: --quoting minimal if quotes enclose cells, "
+    "--quoting none if they are part of the text"
+)
+# To tell whether a line alone is a row, some whole rows are needed to compare with.
+_FEWEST_ROWS = 10
+
+Faults = list[tuple[int, str]]
+
+
+def read_quoted(
+    text: str, where: str, separator: str, quoting: Quoting, first_line: int
+) -> tuple[Quoting, Records]:
+    """Reads with the quoting that is named, or that the text shows.
+
+    Raises:
+        DataError: Neither way fits, or both do and nothing tells which is right.
+    """
+    if quoting is not Quoting.AUTO:
+        return quoting, read_records(text, separator, quoting, first_line)
+    quoted = read_records(text, separator, Quoting.MINIMAL, first_line)
+    if '"' not in text:
+        return Quoting.MINIMAL, quoted
+    literal = read_records(text, separator, Quoting.NONE, first_line)
+    faults = width_faults(quoted), width_faults(literal)
+    both = where, quoted, literal
+    if all(faults):
+        raise _unreadable(where, faults)
+    if not faults[0] and not faults[1]:
+        choice = _choose(*both)
+    elif faults[0]:
+        _refuse_quoting_writer(where, literal, faults[0][0])
+        choice = Quoting.NONE
+    else:
+        _refuse_glued(where, quoted, text, separator, first_line, faults[1][0])
+        choice = Quoting.MINIMAL
+    if choice is Quoting.NONE:
+        _refuse_backslashes(where, literal)
+    return choice, quoted if choice is Quoting.MINIMAL else literal
+
+
+def _unreadable(where: str, faults: tuple[Faults, Faults]) -> DataError:
+    (line, quoted), (other, literal) = faults[0][0], faults[1][0]
+    return DataError(
+        "A table cannot be read, whether its cells are quoted or not",
+        where=f"{where}:{min(line, other)}",
+        found=f"line {line}: {quoted}, if quotes enclose cells; line {other}: {literal}, if quotes "
+        "are part of the text",
+        hint="mend the lines; or name --quoting or --separator, to see all that do not fit",
+    )
+
+
+def _choose(where: str, quoted: Records, literal: Records) -> Quoting:
+    """Decides between two readings of which every row has the header's width."""
+    glued = [record for record in quoted.records if record[1] > record[0]]
+    if glued:
+        # Every line by itself is a row: a text of several lines would be that by rare chance.
+        start, end, _ = glued[0]
+        lines = {at for first, last, _ in glued for at in range(first, last + 1)}
+        if not _are_rows(
+            [cells for first, _, cells in literal.records if first in lines],
+            [cells for first, _, cells in literal.records if first not in lines],
+        ):
+            raise DataError(
+                "A table can be read in two ways",
+                where=f"{where}:{start}",
+                found=f"lines {start} to {end}, which are one row with a text of several lines, or "
+                f"{end - start + 1} rows whose texts hold quotes",
+                hint=_AMBIGUOUS,
+            )
+        return Quoting.NONE
+    return _by_evidence(where, quoted, literal)
+
+
+def _by_evidence(where: str, quoted: Records, literal: Records) -> Quoting:
+    """Decides where both readings have the same rows, but for quotes around some cells.
+
+    A quoting writer encloses cells that hold quotes, and doubles those; it leaves no quote in a
+    cell that is not enclosed. A header in quotes is its work, too.
+    """
+    bare, escaped, needless = _quoted_lines(quoted, literal)
+    header_is_quoted = quoted.records[0][2] != literal.records[0][2]
+    if header_is_quoted or (escaped and not bare):
+        return Quoting.MINIMAL
+    if bare and not escaped:
+        return Quoting.NONE
+    if not escaped and not needless:
+        return Quoting.MINIMAL  # which reads the same
+    line = needless or escaped
+    raise DataError(
+        "A table can be read in two ways",
+        where=f"{where}:{line}",
+        found=f"line {line}, where quotes enclose a cell or are part of it"
+        + (f", and line {bare}, where they enclose none" if bare else ""),
+        hint=_AMBIGUOUS,
+    )
+
+
+def _quoted_lines(quoted: Records, literal: Records) -> tuple[int, int, int]:
+    """First lines of cells: with quotes that enclose none, with escaped quotes, and enclosed only.
+
+    Zero where there is no such line.
+    """
+    bare = escaped = needless = 0
+    for (line, _, cells), (_, _, raws) in zip(quoted.records, literal.records, strict=True):
+        for cell, raw in zip(cells, raws, strict=True):
+            if '"' not in raw:
+                continue
+            if cell == raw:
+                bare = bare or line
+            elif '"' in cell and cell.replace('"', "").strip():
+                escaped = escaped or line
+            else:
+                needless = needless or line
+    return bare, escaped, needless
+
+
+def _are_rows(lines: Sequence[list[str]], others: Sequence[list[str]]) -> bool:
+    """Whether lines are rows like the others, header first: their labels are among the others'."""
+    rows = others[1:]
+    columns = list(zip(*rows, strict=False))
+    kinds = [set(column) for column in columns]
+    # Columns such as labels, with far fewer values than rows.
+    few = [at for at, values in enumerate(kinds) if 1 < len(values) <= len(rows) / 4]
+    if few:
+        return all(at < len(cells) and cells[at] in kinds[at] for cells in lines for at in few)
+    return len(rows) >= _FEWEST_ROWS
+
+
+def _refuse_glued(
+    where: str,
+    quoted: Records,
+    text: str,
+    separator: str,
+    first_line: int,
+    fault: tuple[int, str],
+) -> None:
+    """Refuses a row of several lines most of which are rows: quotes glued them together."""
+    glued = [record for record in quoted.records if record[1] > record[0]]
+    if not glued:
+        return
+    whole = [cells for start, end, cells in quoted.records if start == end]
+    width = len(quoted.records[0][2])
+    lines = list(io.StringIO(text, newline=""))
+    for start, end, _ in glued:
+        apart = [
+            line.rstrip("\r\n").split(separator)
+            for line in lines[start - first_line : end - first_line + 1]
+        ]
+        full = [cells for cells in apart if len(cells) == width]
+        enough = len(whole) > _FEWEST_ROWS
+        rows = [cells for cells in full if not enough or _are_rows([cells], whole)]
+        if len(rows) > 1 and 2 * len(rows) > len(apart):
+            raise DataError(
+                "A table can be read in two ways",
+                where=f"{where}:{start}",
+                found=f"lines {start} to {end}, which quotes make one row although "
+                f"{len(rows)} of them are rows by themselves; and line {fault[0]}: {fault[1]}, if "
+                "quotes are part of the text",
+                hint=_AMBIGUOUS,
+            )
+
+
+def _refuse_quoting_writer(where: str, literal: Records, fault: tuple[int, str]) -> None:
+    """Refuses quotes that enclose cells almost everywhere, but are broken somewhere."""
+    header, *rows = (cells for _, _, cells in literal.records)
+    for at, name in enumerate(header):
+        column = [cells[at] for cells in rows if len(cells) > at and cells[at]]
+        enclosed = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in column)
+        escaped = any(re.fullmatch(r'"[^"]+(?:""[^"]+)+(?:"")?"', cell) for cell in column)
+        if escaped or (enclosed > 1 and enclosed >= 0.9 * len(column)) or name[:1] == '"':
+            raise DataError(
+                "Quotes enclose the cells of a table, but not as they should",
+                where=f"{where}:{fault[0]}",
+                expected="a quote inside a quoted cell written twice, and the cell closed by one",
+                found=f"line {fault[0]}: {fault[1]}",
+                hint=_AMBIGUOUS,
+            )
+
+
+def _refuse_backslashes(where: str, literal: Records) -> None:
+    """Refuses quotes that are escaped by backslashes, as pandas and databases can write them."""
+    first = 0
+    for line, _, cells in literal.records:
+        for cell in cells:
+            if '"' not in cell:
+                continue
+            if re.search(r'(?<!^)(?<!\\)"(?!$)', cell):
+                return  # a quote inside a cell without a backslash
+            if '\\"' in cell:
+                first = first or line
+    if first:
+        raise DataError(
+            "A table may escape quotes by backslashes, which this reader does not undo",
+            where=f"{where}:{first}",
+            found="a backslash before every quote within a cell",
+            hint="write quotes twice instead (RFC 4180); or, if the backslashes are part of the "
+            "text, add --quoting none",
+        )

@@ -68,9 +68,16 @@ class Fingerprint:
             fields = json.loads(line)
             fields["modality"] = Modality(fields["modality"])
             fields["dtype"] = StoredDtype(fields["dtype"])
-            return cls(**fields)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            own = cls(**fields)
+        except (KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"not a fingerprint: {error}") from error
+        rule: object = own.preprocessing
+        texts: list[object] = [own.backbone, own.weights, own.layers, own.pooling, own.precision]
+        if not isinstance(rule, dict) or not all(isinstance(text, str) for text in texts):
+            raise ValueError("not a fingerprint: a field is of another type")
+        if not all(isinstance(value, str | int | float) for value in rule.values()):
+            raise ValueError("not a fingerprint: preprocessing holds more than plain values")
+        return own
 
     @property
     def digest(self) -> str:

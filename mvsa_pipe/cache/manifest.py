@@ -7,11 +7,11 @@ in place. A line that a kill cut short says nothing; a part that no line names w
 import errno
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
@@ -19,6 +19,8 @@ from mvsa_pipe.durable import storage_errors, write_bytes
 from mvsa_pipe.errors import CacheError
 
 LIST_NAME = "manifest.jsonl"
+
+_PART_NAME = re.compile(r"part-\d{6,9}\.h5", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,11 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}.h5"
 
 
+def is_part_name(name: object) -> bool:
+    """Whether this names a file in a folder of parts, and nothing elsewhere."""
+    return isinstance(name, str) and _PART_NAME.fullmatch(name) is not None
+
+
 def _line(part: Part) -> bytes:
     record = json.dumps(asdict(part), sort_keys=True).encode()
     return record + f"\t{xxhash.xxh3_64_hexdigest(record)}\n".encode()
@@ -153,5 +160,9 @@ def _parsed(line: bytes) -> Part | None:
     record, _, checksum = line[:-1].rpartition(b"\t")
     if xxhash.xxh3_64_hexdigest(record).encode() != checksum:
         return None
-    fields: dict[str, Any] = json.loads(record)
-    return Part(**fields)
+    try:
+        part = Part(**json.loads(record))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    plain = all(type(number) is int and number >= 0 for number in (part.posts, part.size))
+    return part if plain and is_part_name(part.name) and isinstance(part.seal, str) else None

@@ -4,7 +4,6 @@ Rows are ranges of bytes, read by ``preadv`` at the data set's offset: neighbour
 a file that was cut short gives a short read where a memory map would crash.
 """
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.fingerprint import SCHEMA, Fingerprint
 from mvsa_pipe.cache.gathering import (
     Ranges,
     Source,
@@ -23,18 +21,13 @@ from mvsa_pipe.cache.gathering import (
     open_file,
     stamp_of,
 )
-from mvsa_pipe.cache.layout import (
-    FORMAT,
-    PARTS,
-    QUARANTINE,
-    Header,
-    Refusal,
-    Segment,
-    bounds_of,
-    parts_folder,
-)
+from mvsa_pipe.cache.hdf5 import PlainFile
+from mvsa_pipe.cache.header import read_header
+from mvsa_pipe.cache.layout import PARTS, Header, bounds_of, parts_folder
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
-from mvsa_pipe.modality import Modality
+
+# Rows of fewer bytes are read without asking first whether the parts that hold them are that long.
+_SURELY_THERE = 2**28
 
 
 class FeatureFile:
@@ -67,12 +60,13 @@ class FeatureFile:
             )
         try:
             with open_file(path) as raw, h5py.File(raw, "r") as file:
-                self.header, self.checksums = _read_header(file, path)
+                plain = PlainFile(raw, file)
+                self.header, self.checksums = read_header(plain, path)
                 self.seal = self.header.seal(self.checksums)
                 self.spare_place = _spare_place(file)
                 self.spare_length = int(file["spare"].size) if "spare" in file else 0
                 self._sources = {
-                    name: _sources(file, path, stamp_of(raw), self.header, name) for name in PARTS
+                    name: _sources(plain, path, stamp_of(raw), self.header, name) for name in PARTS
                 }
         except MvsaError:
             raise
@@ -154,15 +148,27 @@ class FeatureFile:
         dtype = np.dtype(self.header.fingerprint.dtype.value)
         shape = self.header.entry_shape if name == "hidden" else (self.header.width,)
         whole = (int(lengths.sum()), *shape)
+        entry = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self._require_held(name, whole[0] * entry)
         out = np.empty(whole, dtype) if into is None else into
         if out.shape != whole or out.dtype != dtype or not out.flags.c_contiguous:
             raise ValueError(f"an array of shape {whole} and type {dtype} is needed")
-        entry = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         wanted = Ranges(starts, lengths, entry, self.checksums[rows, PARTS.index(name)])
         hit = gather(self._sources[name], wanted, out.reshape(-1).view(np.uint8).data)
         if hit:
             raise DamagedRowsError(self.path, [self.header.ids[rows[place]] for place in hit])
         return out
+
+    def _require_held(self, name: str, wanted_bytes: int) -> None:
+        """Refuses parts that are shorter than the cache says, before memory is taken for them.
+
+        Raises:
+            CacheError: A part is gone, or of another size.
+        """
+        if not self.header.segments or wanted_bytes < _SURELY_THERE:
+            return
+        for source in self._sources[name]:
+            source.open().close()
 
 
 class DamagedRowsError(CacheError):
@@ -182,81 +188,28 @@ class DamagedRowsError(CacheError):
         )
 
 
-def _read_header(file: h5py.File, path: Path) -> tuple[Header, NDArray[np.uint64]]:
-    if _text(file.attrs.get("format", b"")) != FORMAT:
-        raise damaged(path, "it does not say that it is a feature cache")
-    # Before anything else: another schema may keep everything else elsewhere.
-    schema = int(file.attrs["schema"])
-    if schema != SCHEMA:
-        raise CacheError(
-            "This cache was written in another version of the file layout",
-            where=path,
-            expected=f"schema {SCHEMA}",
-            found=f"schema {schema}",
-            hint=f"mvsa cache remove {path}, then extract again",
-        )
-    fingerprint = Fingerprint.from_json(_text(file.attrs["fingerprint"]))
-    image = fingerprint.modality is Modality.IMAGE
-    referring = json.loads(_text(file["segments"][()])) if "segments" in file else None
-    if referring is not None:
-        width, tokens = referring["width"], referring["tokens"]
-        layers = referring.get("layers", 1)
-    else:
-        shape = file["hidden"].shape
-        width, tokens = int(file["pooled"].shape[1]), int(shape[1]) if image else 0
-        layers = int(shape[-2]) if len(shape) > (3 if image else 2) else 1
-    quarantine = zip(*(_texts(file[f"quarantine/{name}"]) for name in QUARANTINE), strict=True)
-    header = Header(
-        dataset=_text(file.attrs["dataset"]),
-        fingerprint=fingerprint,
-        ids=_texts(file["ids"]),
-        digests=_texts(file["digests"]),
-        offsets=None if image else file["offsets"][:],
-        width=width,
-        tokens=tokens,
-        layers=layers,
-        notes=json.loads(_text(file["notes"][()])),
-        quarantine=tuple(Refusal(*row) for row in quarantine),
-        segments=tuple(Segment(**row) for row in referring["runs"]) if referring else (),
-    )
-    checksums = file["checksums"][:]
-    sealed = _text(file["seal"][0]) == header.seal(checksums)
-    # Virtual data sets are never opened here: what they say lies in a heap without checksums.
-    if not sealed or (referring is None and file["hidden"].shape != header.hidden_shape):
-        raise damaged(path, "its header does not match its seal")
-    return header, checksums
-
-
 def _sources(
-    file: h5py.File, path: Path, stamp: Stamp, header: Header, name: str
+    file: PlainFile, path: Path, stamp: Stamp, header: Header, name: str
 ) -> tuple[Source, ...]:
     """Where the entries of ``pooled`` or ``hidden`` lie, in their order."""
     if not header.segments:
-        return (Source(path, stamp, None, int(file[name].id.get_offset() or 0), 0),)
+        place = file.array(name, header.fingerprint.dtype.value).id.get_offset()
+        return (Source(path, stamp, None, int(place or 0), 0),)
     vector = header.width * np.dtype(header.fingerprint.dtype.value).itemsize
     found, first = [], 0
     for segment in header.segments:
         if name == "pooled":
-            place, count = segment.pooled + segment.row * vector, segment.rows
+            start, size, row, count = segment.pooled, vector, segment.row, segment.rows
         else:
-            state = vector * (header.tokens or 1) * header.layers
-            place, count = segment.hidden + segment.entry * state, segment.entries
-        part = parts_folder(path) / segment.name
-        found.append(Source(part, None, segment.size, place, first))
+            size = vector * (header.tokens or 1) * header.layers
+            start, row, count = segment.hidden, segment.entry, segment.entries
+        place = start + row * size
+        if place + count * size > segment.size:
+            raise ValueError(f"rows of {segment.name} lie beyond its end")
+        found.append(Source(parts_folder(path) / segment.name, None, segment.size, place, first))
         first += count
     return tuple(found)
 
 
 def _spare_place(file: h5py.File) -> int | None:
     return int(file["spare"].id.get_offset() or 0) if "spare" in file else None
-
-
-def _texts(values: h5py.Dataset) -> tuple[str, ...]:
-    found = values[:].tolist()
-    # All in one go, as there may be a million; no text that is filled up with NUL ends with one.
-    texts = b"\0".join(found).decode().split("\0")
-    return tuple(texts) if len(texts) == len(found) else tuple(map(_text, found))
-
-
-def _text(value: bytes) -> str:
-    return bytes(value).decode()

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
+from mvsa_pipe.backbones.foreign import (
+    refuse_code_of_hub,
+    refuse_foreign,
+    refuse_implausible_weights,
+)
 from mvsa_pipe.backbones.weights import (
     WeightsSource,
     first_line,
@@ -20,7 +25,7 @@ from mvsa_pipe.backbones.weights import (
     local_hint,
     read_state,
 )
-from mvsa_pipe.errors import BackboneError
+from mvsa_pipe.errors import BackboneError, MvsaError
 
 # What checkpoints saved from a masked language model leave out, and most poolings do not read.
 _POOLER = "pooler."
@@ -39,18 +44,31 @@ def pretrained(
         **options: Handed on.
 
     Raises:
-        BackboneError: Neither has it.
+        BackboneError: Neither has it, or it asks for code of its own.
     """
+    refuse_foreign(source, name)
+    options["trust_remote_code"] = False  # the default is to ask on the terminal
+    with _explained(source, name, part):
+        try:
+            return load(source, local_files_only=True, **options)
+        except (OSError, ValueError):
+            if Path(source).is_dir() or os.environ.get("HF_HUB_OFFLINE") == "1":
+                raise
+            return load(source, **options)
+
+
+@contextmanager
+def _explained(source: str, name: str, part: str) -> Iterator[None]:
+    """Turns whatever transformers raises into one paragraph."""
     try:
         with _quietly():
-            try:
-                return load(source, local_files_only=True, **options)
-            except (OSError, ValueError):
-                if Path(source).is_dir() or os.environ.get("HF_HUB_OFFLINE") == "1":
-                    raise
-                return load(source, **options)
+            yield
+    except MvsaError:
+        raise
     # transformers raises OSError, ValueError, KeyError, RuntimeError and its own for one cause.
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            refuse_code_of_hub(source, name)
         raise BackboneError(
             f"The {part} of backbone {name!r} cannot be had",
             where=source,
@@ -81,6 +99,7 @@ def hugging_face_config(source: str, name: str, family: str | None = None) -> Pr
         BackboneError: It cannot be had, or belongs to another architecture.
     """
     config: PretrainedConfig = pretrained(AutoConfig.from_pretrained, source, name)
+    refuse_foreign(source, name)  # the hub's files are on this machine only now
     if family is not None and config.model_type != family:
         raise BackboneError(
             f"These weights are no {family} model",
@@ -113,8 +132,11 @@ def hugging_face_model(
         BackboneError: The weights cannot be had, or some are missing.
     """
     load, where = AutoModel.from_pretrained, source.model
-    if source.state_file is not None:
-        load, where = _from_state(read_state(source.state_file), config), str(source.state_file)
+    state = None if source.state_file is None else read_state(source.state_file)
+    with _explained(source.model, name, "configuration"):
+        refuse_implausible_weights(config, source, name)
+        if state is not None:
+            load, where = _from_state(state, config), str(source.state_file)
     model, report = pretrained(
         load,
         where,
@@ -136,7 +158,7 @@ def _from_state(state: Mapping[str, Tensor], config: PretrainedConfig) -> Callab
     transformers knows the older names of tensors, and which belong to other tasks' heads.
     """
     with torch.device("meta"):
-        architecture = type(AutoModel.from_config(config))  # type: ignore[no-untyped-call]
+        architecture = type(AutoModel.from_config(config, trust_remote_code=False))  # type: ignore[no-untyped-call]
 
     def load(_: str, **options: object) -> Any:  # noqa: ANN401
         return architecture.from_pretrained(None, config=config, state_dict=state, **options)

@@ -1,5 +1,6 @@
 """Finds and reads files of weights; what is missing in them is an error, never drawn at random."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """What a message quotes of an error: its first line, or its name where it has none."""
+    """What a message quotes of an error: its first line, or its name where it has none.
+
+    Not torch's advice to read a pickled file without ``weights_only``, which runs its code.
+    """
+    if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
+        return "it is damaged or holds more than tensors, and reading those would run its code"
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

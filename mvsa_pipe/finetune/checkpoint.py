@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mvsa_pipe.backbones.weights import first_line
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.durable import make_folder, replacing, write_json
 from mvsa_pipe.errors import CacheError, RunError
@@ -93,7 +94,7 @@ class Workplace:
             raise RunError(
                 "What an interrupted run of the same options left cannot be read",
                 where=path,
-                found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                found=first_line(error),
                 hint="--restart begins anew",
             ) from error
         return state

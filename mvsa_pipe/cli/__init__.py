@@ -6,13 +6,17 @@ This is the only room that prints. Nothing here imports torch before a verb need
 import gc
 import sys
 
+from mvsa_pipe.cli.streams import require_utf8_names, secure_streams
+
 # Objects made before Python looks for cycles among them; lists of 100,000 posts and what is known
 # of each live until the end, and looking through them over and over took an eighth of the time.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def main() -> None:
-    """Runs the command line, whatever moment Ctrl-C comes at."""
+    """Runs the command line, whatever moment Ctrl-C comes at, and whatever reads its output."""
+    require_utf8_names()
+    secure_streams()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
     try:
         from mvsa_pipe.cli.app import main as run

@@ -1,7 +1,8 @@
 """All verbs under one roof, and what becomes of errors."""
 
-import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,13 @@ from mvsa_pipe.cli import cache, data
 from mvsa_pipe.cli.backbones import backbones
 from mvsa_pipe.cli.bench import bench
 from mvsa_pipe.cli.compare import compare
-from mvsa_pipe.cli.console import report_error, report_interrupt, report_surprise
+from mvsa_pipe.cli.console import (
+    report_error,
+    report_interrupt,
+    report_lost_output,
+    report_surprise,
+    report_unwritable_name,
+)
 from mvsa_pipe.cli.evaluate import evaluate
 from mvsa_pipe.cli.export import export
 from mvsa_pipe.cli.extract import extract
@@ -20,8 +27,10 @@ from mvsa_pipe.cli.finetune import finetune
 from mvsa_pipe.cli.fit import fit
 from mvsa_pipe.cli.heads import heads
 from mvsa_pipe.cli.predict import predict
+from mvsa_pipe.cli.printable import printable
 from mvsa_pipe.cli.quickstart import quickstart
-from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.cli.streams import output_fault
+from mvsa_pipe.errors import MvsaError, StorageError
 
 # Shells report a program that Ctrl-C ended with this code.
 _INTERRUPTED = 130
@@ -31,9 +40,15 @@ _DEFECT = 3
 class _Verbs(TyperGroup):
     """Turns whatever a verb raises into one paragraph and an exit code."""
 
+    def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # as click's
+        with _printable_usage_errors():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # click's context, in whatever package it is
         try:
-            return super().invoke(ctx)
+            with _printable_usage_errors():
+                result = super().invoke(ctx)
+            sys.stdout.flush()
         except KeyboardInterrupt:
             report_interrupt()
             raise typer.Exit(_INTERRUPTED) from None
@@ -50,16 +65,29 @@ class _Verbs(TyperGroup):
                 or isinstance(error, typer.Abort)
             ):
                 raise
-            if isinstance(error, BrokenPipeError):
-                _close_output()
-                raise typer.Exit(0) from None
+            if isinstance(error, UnicodeEncodeError):
+                report_unwritable_name(error)
+                raise typer.Exit(MvsaError.exit_code) from None
             report_surprise(error)
             raise typer.Exit(_DEFECT) from None
+        fault = output_fault()
+        if fault is not None:
+            report_lost_output(fault)
+            raise typer.Exit(StorageError.exit_code)
+        return result
 
 
-def _close_output() -> None:
-    """Lets Python shut down in peace when the reader of its output, head or less, has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextmanager
+def _printable_usage_errors() -> Iterator[None]:
+    """Sanitises what the framework's own errors quote of the command line."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            for name, value in vars(error).items():
+                if isinstance(value, str):
+                    setattr(error, name, printable(value))
+        raise
 
 
 app = typer.Typer(

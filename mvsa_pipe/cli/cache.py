@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from mvsa_pipe.cache import mending
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
@@ -13,6 +14,7 @@ from mvsa_pipe.cache.merging import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, progress, show_json, size
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.experiment.options import CacheChoice, PostsChoice
@@ -92,21 +94,21 @@ def info(name: Name, folder: Folder = _FOLDER, json: Json = False) -> None:
     table.show_header = False
     for section in (record, fingerprint, notes):
         for key, value in section.items():
-            table.add_row(key.replace("_", " "), _plain(value))
+            table.add_row(key.replace("_", " "), Text(_plain(value)))
         table.add_section()
     out.print(table)
 
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{k}: {_plain(v)}" for k, v in value.items()) or "none"
+        return "\n".join(f"{one_line(str(k))}: {_plain(v)}" for k, v in value.items()) or "none"
     if value is None:
         return "not named"
     if isinstance(value, list | tuple):
         return " × ".join(map(_plain, value))
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else one_line(str(value))
 
 
 @app.command()
@@ -254,6 +256,6 @@ def remove(
     caches = CacheFolder(folder)
     path = caches.locate(name)
     if not yes:
-        typer.confirm(f"delete {path}?", abort=True)
+        typer.confirm(f"delete {one_line(str(path))}?", abort=True)
     caches.remove(path)
     line(f"removed {path}")

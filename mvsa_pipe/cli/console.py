@@ -1,17 +1,18 @@
 """How everything looks on the screen: tables to stdout, progress and errors to stderr.
 
 Nothing is read as markup: ids, classes and paths may hold square brackets. What has a style is a
-``Text``.
+``Text``. Nothing reaches the terminal as a control sequence but the console's own colours.
 """
 
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import IO, Any
 
+from rich._null_file import NULL_FILE
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,21 +24,54 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
+from mvsa_pipe.cli.printable import json_printable, one_line, printable
 from mvsa_pipe.errors import MvsaError
 
 # In a file or a pipe a table may be wider than the 80 columns that rich takes for granted.
 _FILE_COLUMNS = 120
 
 
-def _console(stream: TextIO, *, stderr: bool) -> Console:
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _FILE_COLUMNS
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+class SafeConsole(Console):
+    """A console that writes out control characters in all text that it is given."""
+
+    def __init__(self, *, stderr: bool = False, **options: Any) -> None:  # noqa: ANN401  # rich's
+        stream = sys.stderr if stderr else sys.stdout
+        terminal = stream is not None and stream.isatty()
+        width = None if terminal or "COLUMNS" in os.environ else _FILE_COLUMNS
+        options = {"width": width, "highlight": False, "markup": False, "emoji": False} | options
+        super().__init__(stderr=stderr, **options)
+
+    @property
+    def file(self) -> IO[str]:
+        """Where it writes: past what stands in for the stream, which would undo the colours."""
+        stream = self._file or (sys.stderr if self.stderr else sys.stdout)
+        while (behind := getattr(stream, "rich_proxied_file", None)) is not None:
+            stream = behind
+        return stream if stream is not None else NULL_FILE
+
+    @file.setter
+    def file(self, stream: IO[str]) -> None:
+        self._file = stream
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        """Renders what is to be written; the last place where text and colours are apart."""
+        return super()._render_buffer(map(_safe, buffer))
 
 
-out = _console(sys.stdout, stderr=False)
-err = _console(sys.stderr, stderr=True)
+def _safe(segment: Segment) -> Segment:
+    if segment.control:
+        return segment
+    style = segment.style
+    if style is not None and style.link is not None:  # from a library's own coloured output
+        style = style.update_link(None)
+    return Segment(printable(segment.text), style)
+
+
+out = SafeConsole()
+err = SafeConsole(stderr=True)
 
 # Without a terminal a step reports itself this often, in lines.
 _LINE_SECONDS = 10.0
@@ -45,31 +79,59 @@ _LINE_SECONDS = 10.0
 
 def show_json(record: Any) -> None:  # noqa: ANN401  # JSON is any plain value
     """Prints a record for machines."""
-    print(json.dumps(record, indent=2, ensure_ascii=False, default=str))  # noqa: T201
+    has_unicode = out.encoding.startswith("utf")
+    document = json.dumps(record, indent=2, ensure_ascii=not has_unicode, default=str)
+    print(json_printable(document))  # noqa: T201
 
 
 Part = str | tuple[str, str]
 
 
+def _assembled(parts: Iterable[Part]) -> Text:
+    """One line of text; a line break in a name would pass for a line of ours."""
+    return Text.assemble(
+        *(one_line(p) if isinstance(p, str) else (one_line(p[0]), p[1]) for p in parts)
+    )
+
+
 def line(*parts: Part) -> None:
     """A line of results from plain parts and (part, style); never broken, so that paths copy."""
-    out.print(Text.assemble(*parts), soft_wrap=True)
+    out.print(_assembled(parts), soft_wrap=True)
 
 
 def remark(*parts: Part) -> None:
     """A line beside the results, on stderr; never broken."""
-    err.print(Text.assemble(*parts), soft_wrap=True)
+    err.print(_assembled(parts), soft_wrap=True)
 
 
 def _paragraph(heading: str, text: str, style: str = "bold red") -> None:
     # A terminal gets words wrapped; a log gets one line, in which paths stay whole.
-    whole = Text.assemble((f"{heading}: ", style), " ".join(text.split()))
+    whole = Text.assemble((f"{heading}: ", style), printable(" ".join(text.split())))
     err.print(whole, soft_wrap=not err.is_terminal)
 
 
 def report_error(error: MvsaError) -> None:
     """One clear paragraph."""
     _paragraph("error", error.paragraph())
+
+
+def report_lost_output(fault: OSError) -> None:
+    """Standard output took less than what was printed."""
+    _paragraph(
+        "error",
+        f"The work was done, but its output could not all be written: {fault}. Next: send the "
+        "output to another place; what the command wrote to files is complete.",
+    )
+
+
+def report_unwritable_name(error: UnicodeEncodeError) -> None:
+    """A name that is no text in the encoding that it has to be written in."""
+    _paragraph(
+        "error",
+        f"A name or text cannot be written in {error.encoding}: {error.reason}. Found "
+        f"{error.object[:200]!r}. Next: give it another name (undecodable bytes stand as \\udc80 "
+        "to \\udcff), or set LC_ALL=C.UTF-8 if its letters are right.",
+    )
 
 
 def report_interrupt() -> None:

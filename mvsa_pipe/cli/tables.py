@@ -3,28 +3,43 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mvsa_pipe.cli.console import interval, percent
+from mvsa_pipe.cli.console import interval, out, percent
+from mvsa_pipe.cli.printable import one_line
+from mvsa_pipe.cli.streams import fitting
 
 # The scores that every table shows, with their headings.
 SHOWN = {"accuracy": "accuracy %", "f1_macro": "macro-F1 %", "f1_weighted": "weighted F1 %"}
 
 
+class SafeTable(Table):
+    """A table whose cells are measured as they are printed: control characters written out."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:  # noqa: ANN401  # rich's
+        """Adds a row; line breaks in plain strings are written out, those in a ``Text`` stay."""
+        super().add_row(*(_shown(c) if isinstance(c, str) else c for c in cells), **options)
+
+
+def _shown(text: str) -> str:
+    return fitting(one_line(text), out.encoding)
+
+
 def titled(title: str, *headings: str) -> Table:
     """An empty table under a title; one wider than the table goes on in the next line."""
-    title_text = Text(title, style="bold", overflow="fold")
-    table = Table(title=title_text, title_justify="left")
+    title_text = Text(_shown(title), style="bold", overflow="fold")
+    table = SafeTable(title=title_text, title_justify="left")
     for heading in headings:
-        table.add_column(Text(heading))
+        table.add_column(Text(_shown(heading)))
     return table
 
 
 def add_numbers(table: Table, *headings: str) -> None:
     """Columns of figures, aligned on the right."""
     for heading in headings:
-        table.add_column(Text(heading), justify="right", no_wrap=True)
+        table.add_column(Text(_shown(heading)), justify="right", no_wrap=True)
 
 
 def score_table(title: str, first_column: str) -> Table:

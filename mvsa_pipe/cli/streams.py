@@ -1,0 +1,160 @@
+"""Standard output and error that never end a command: safe characters, any encoding, any reader.
+
+``secure_streams`` runs once, before a verb does. After it, what is printed through ``sys.stdout``
+and ``sys.stderr`` by whatever library passes the sanitiser; rich's consoles write past it, as
+their colours are control sequences, too (``cli.console`` sanitises what they are given).
+"""
+
+import codecs
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from mvsa_pipe.cli.printable import printable
+
+_DEGRADE = "mvsa-degrade"
+
+# What our own lines use beyond ASCII, for terminals that lack it.
+_PLAINER = str.maketrans(
+    {
+        "…": "...", "×": "x", "±": "+/-", "→": "->", "–": "-", "—": "-", "’": "'", "‘": "'",
+        "“": '"', "”": '"', "≥": ">=", "≤": "<=", "≈": "~", "·": "-", "•": "*", "†": "+",
+        "━": "-", "─": "-", "╸": "-", "╺": "-", "│": "|", "┃": "|", "╭": "+", "╮": "+",
+        "╰": "+", "╯": "+", "µ": "u", "−": "-", "\u00a0": " ",
+    }
+)  # fmt: skip
+
+
+def _degrade(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for characters that an encoding lacks: near ones, or their number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end].translate(_PLAINER)
+    return lacking.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error(_DEGRADE, _degrade)
+
+
+def fitting(text: str, encoding: str) -> str:
+    """What a terminal of some encoding shows of a text; the same text where it can be UTF-8."""
+    return text.encode(encoding, _DEGRADE).decode(encoding)
+
+
+class Outlet:
+    """A text stream whose failures end no work: what it cannot write is dropped from then on.
+
+    Attributes:
+        fault: Why nothing more is written; ``None`` while all is well.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.fault: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Writes text, unless the stream has failed."""
+        self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:  # noqa: ANN401  # any iterable of lines
+        """Writes several texts."""
+        for text in lines:
+            self.write(text)
+
+    def flush(self) -> None:
+        """Writes what is held back, unless the stream has failed."""
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, action: Any) -> None:  # noqa: ANN401  # any callable
+        if self.fault is not None:
+            return
+        try:
+            action()
+        except UnicodeError:
+            raise  # a defect: the stream's error handler takes every character
+        except OSError as error:
+            self.fault = error
+            self._discard()
+        except ValueError as error:  # the stream was closed
+            self.fault = OSError(str(error))
+
+    def _discard(self) -> None:
+        """Sends what is still held back to nowhere, so that Python can shut down in peace."""
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):
+            pass
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a text stream has
+        return getattr(self._stream, name)
+
+
+class Sanitised(Outlet):
+    """What ``sys.stdout`` and ``sys.stderr`` become: control characters are written out.
+
+    Attributes:
+        rich_proxied_file: Where rich's consoles write instead; the name is rich's.
+    """
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__(outlet)  # type: ignore[arg-type]  # it is used as a stream
+        self.rich_proxied_file = outlet
+
+    def write(self, text: str) -> int:
+        """Writes text as ``printable`` returns it."""
+        # Libraries' progress bars return to the line's beginning; on a terminal that is harmless.
+        parts = text.split("\r") if self._stream.isatty() else [text]
+        return super().write("\r".join(map(printable, parts)))
+
+
+def require_utf8_names() -> None:
+    """Starts Python anew in its UTF-8 mode where file names would have to be ASCII.
+
+    That is so in the POSIX locale where the user or the system switched off what Python does
+    about it (PEP 538, PEP 540): pictures whose names are not ASCII could not be opened. What is
+    printed keeps to the terminal's encoding.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name != "ascii" or not sys.executable:
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    os.environ.setdefault("PYTHONIOENCODING", encoding)
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+
+
+def secure_streams() -> None:
+    """Makes both output streams safe, whatever terminal, file or nothing they lead to."""
+    _fill_closed_descriptors()
+    sys.stdout = _secured(sys.stdout)
+    sys.stderr = _secured(sys.stderr)
+
+
+def output_fault() -> OSError | None:
+    """Why standard output took not all that was printed; a reader that left early is none."""
+    fault: OSError | None = getattr(getattr(sys.stdout, "rich_proxied_file", None), "fault", None)
+    return None if isinstance(fault, BrokenPipeError) else fault
+
+
+def _fill_closed_descriptors() -> None:
+    """Opens the standard descriptors that are closed, before some file of ours gets their numbers.
+
+    Libraries that print to descriptor 1 would write into that file.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+
+
+def _secured(stream: TextIO | None) -> Any:  # noqa: ANN401  # stands in for a stream
+    if stream is None:
+        stream = io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_WRONLY), "w"), "utf-8")
+    if isinstance(stream, Sanitised):
+        return stream
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors=_DEGRADE)
+    return Sanitised(Outlet(stream))

@@ -9,14 +9,19 @@ from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.storage import Storage
 from mvsa_pipe.posts.text import normalised
 
+# The most posts that a picture with ever new texts is believed to be of: popular memes are shared
+# by a handful, an "image not found" by hundreds.
+_MOST_SHARING = 10
+
 
 def duplicate_groups(posts: PostSet) -> tuple[int, ...]:
     """A group's number for each post, in the posts' order; numbers count up from 0.
 
     Posts share a group when their normalised texts are equal (and not empty), when their
-    pictures' bytes are equal, or through a chain of such posts.
+    pictures' bytes are equal and no stand-in, or through a chain of such posts.
     """
-    return joined(text_keys(posts), image_keys(posts))
+    texts = text_keys(posts)
+    return joined(texts, without_stand_ins(texts, image_keys(posts)))
 
 
 def text_keys(posts: PostSet) -> list[str | None]:
@@ -53,6 +58,39 @@ def _digest(storage: Storage, name: str) -> bytes | None:
         return hashlib.blake2b(storage.read(name), digest_size=16).digest()
     except DataError:
         return None
+
+
+def stand_ins(
+    texts: Sequence[str | None], pictures: Sequence[bytes | None]
+) -> dict[bytes, list[int]]:
+    """Positions of the posts under each picture that only stands in for missing ones.
+
+    A picture is a stand-in when more than ten posts (and more than one post in a thousand) share
+    it and more than half of them have a text of their own. Such posts have nothing to do with
+    each other; a picture that is spread with one text, or a few, still makes duplicates.
+
+    Args:
+        texts: What ``text_keys`` returns.
+        pictures: What ``image_keys`` returns.
+    """
+    positions: defaultdict[bytes, list[int]] = defaultdict(list)
+    for position, key in enumerate(pictures):
+        if key is not None:
+            positions[key].append(position)
+    most = max(_MOST_SHARING, len(texts) // 1000)
+    return {
+        key: sharing
+        for key, sharing in positions.items()
+        if len(sharing) > most and len({texts[at] for at in sharing}) > len(sharing) / 2
+    }
+
+
+def without_stand_ins(
+    texts: Sequence[str | None], pictures: Sequence[bytes | None]
+) -> list[bytes | None]:
+    """The pictures' keys, ``None`` where the picture is a stand-in."""
+    ignored = stand_ins(texts, pictures)
+    return [None if key in ignored else key for key in pictures]
 
 
 def joined(*keys: Sequence[Hashable | None]) -> tuple[int, ...]:

@@ -217,6 +217,11 @@ FORMATS: Registry[Reader] = Registry(
             "Niu et al. 2016",
         ),
         Row(
+            "published",
+            "mvsa_pipe.posts.published:READER",
+            "train, val and test tables beside each other, or folders of one table each",
+        ),
+        Row(
             "guid-tag",
             "mvsa_pipe.posts.guid_tag:READER",
             "a list with the header guid,tag, and data/ID.txt, data/ID.jpg",

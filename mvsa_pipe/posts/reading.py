@@ -1,11 +1,13 @@
 """Reads the posts at a path, whatever layout they are in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError, DataError, name_some
 from mvsa_pipe.posts.formats import FORMATS, Reader, ReadOptions
 from mvsa_pipe.posts.place import Place, find_place
 from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.posts.published import READER as PUBLISHED
 
 _DEFAULTS = ReadOptions()
 
@@ -43,6 +45,8 @@ def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
 def _recognise(start: Place, wanted: str | None) -> tuple[str, Reader, Place]:
     names = FORMATS.names if wanted is None else (wanted,)
     readers = {name: FORMATS.load(name) for name in names}
+    if wanted in PUBLISHED.formats:  # it is the format of each part
+        readers["published"] = replace(PUBLISHED, formats=(wanted,))
     for places in ([start], start.folders()):
         matches = [match for place in places if (match := _first(readers, place)) is not None]
         if len(matches) == 1:

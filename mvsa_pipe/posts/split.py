@@ -9,6 +9,22 @@ from mvsa_pipe.posts.post import PostSet
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 
+_PART_OF = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "dev": VAL,
+    "val": VAL,
+    "valid": VAL,
+    "validation": VAL,
+    "test": TEST,
+    "testing": TEST,
+}
+
+
+def part_named(name: str) -> str | None:
+    """The part that a file, folder or cell means, ``None`` when it means none (``dev`` is val)."""
+    return _PART_OF.get(name.strip().lower())
+
 
 @dataclass(frozen=True)
 class Split:

@@ -1,66 +1,101 @@
-"""Splits published as files: a folder of lists, a fold of several, or one table."""
+"""Splits published as files: a folder of lists, folds of several, or one table."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mvsa_pipe.errors import SplitError, name_some
+from mvsa_pipe.posts.folds import Fold, folds_in, line_numbered, listed_ids
 from mvsa_pipe.posts.formats import kebab
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, VAL, Split
-from mvsa_pipe.posts.split_records import SUFFIXES, read_records
+from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split, part_named
+from mvsa_pipe.posts.split_records import SUFFIXES, Placed, read_records
 
-_PART_OF = {
-    "train": TRAIN,
-    "training": TRAIN,
-    "dev": VAL,
-    "val": VAL,
-    "valid": VAL,
-    "validation": VAL,
-    "test": TEST,
-    "testing": TEST,
-}
 _LAYOUTS = (
-    "a folder with train, val (or dev) and test lists (.txt, .json, .csv), or one .csv, .tsv or "
-    ".json of id and split"
+    "a folder with train, val (or dev) and test lists (.txt, .json, .csv), folds of such lists, or "
+    "one .csv, .tsv or .json of id and split"
 )
 
 
-def read_split(path: Path, posts: PostSet) -> Split:
-    """The split that a folder of lists or one file lays down for some posts.
+def read_split(path: Path, posts: PostSet, fold: int | None = None) -> Split:
+    """The split that a folder of lists or one file defines for some posts.
 
-    Labels that stand in the lists are not read: labels come from the data set. Of folds that
-    were published together, name one.
+    Labels that stand in the lists are not read: labels come from the data set. Lists beside (or
+    one folder below) a ``valid_pairlist.txt`` hold line numbers of that file, counted from 0.
 
     Args:
         path: The folder or the file; its name becomes the split's tag.
         posts: The posts that the split divides.
+        fold: Which of the folds that were published together.
 
     Raises:
-        SplitError: Unreadable, or ids that the data set lacks, ids that stand twice, or labelled
-            posts that stand in no part; each is counted and named.
+        SplitError: Unreadable, a fold that is not there or was not named, or ids that the data set
+            lacks, ids that stand twice, or labelled posts that stand in no part; each is counted
+            and named.
     """
+    if fold is not None:
+        return _one_fold(path, _folds(path), fold, posts)
     if path.is_dir():
-        placed = [
-            (record.id, part)
-            for part, file in _lists(path).items()
-            for record in read_records(file)
-        ]
+        lists = _lists(path)
+        placed = _placed(path, lists, posts)
     elif path.is_file():
         placed = [(record.id, _part(path, record.part)) for record in read_records(path)]
     else:
         raise SplitError("There is no split at this path", where=path, expected=_LAYOUTS)
-    _check(path, placed, posts)
-    parts = dict(placed)
-    return Split({post.id: parts[post.id] for post in posts.posts if post.id in parts}, _tag(path))
+    return _checked(path, placed, posts, _tag(path))
+
+
+def read_folds(path: Path, posts: PostSet) -> tuple[Split, ...]:
+    """All folds that a folder holds, in the order of their numbers.
+
+    Raises:
+        SplitError: There are none, or as ``read_split``.
+    """
+    folds = _folds(path)
+    return tuple(_one_fold(path, folds, number, posts) for number in folds)
+
+
+def _folds(path: Path) -> Mapping[int, Fold]:
+    folds = folds_in(path) if path.is_dir() else {}
+    if not folds:
+        raise SplitError(
+            "There are no folds at this path",
+            where=path,
+            expected="train_1.txt, val_1.txt, test_1.txt, train_2.txt …, or folders fold_1, fold_2 "
+            "… with train, val and test lists",
+            hint="a split that is not one of several folds is named by its path alone",
+        )
+    return folds
+
+
+def _one_fold(path: Path, folds: Mapping[int, Fold], number: int, posts: PostSet) -> Split:
+    if number not in folds:
+        raise SplitError(
+            f"There is no fold {number} at this path",
+            where=path,
+            expected=f"one of {name_some(map(str, folds), most=20)}",
+            found=str(number),
+        )
+    fold = folds[number]
+    lists = fold.lists or _lists(fold.folder)
+    placed = _placed(fold.folder, lists, posts)
+    return _checked(path, placed, posts, f"{kebab(_folds_name(path))}/fold-{number}")
+
+
+def _folds_name(path: Path) -> str:
+    whole = path.resolve()
+    return whole.parent.name if whole.name.lower() == "splits" else whole.name
 
 
 def _lists(folder: Path) -> dict[str, Path]:
     lists: dict[str, Path] = {}
     entries = sorted(folder.iterdir())
+    folds = folds_in(folder)
+    if sum(fold.lists != {} and fold.folder == folder for fold in folds.values()) > 1:
+        raise _unnamed_fold(folder, folds)
     for file in entries:
         # train.txt, train_ids.txt, dev-3.json
-        part = _PART_OF.get(re.split(r"[-_. ]", file.name.lower())[0])
+        part = part_named(re.split(r"[-_. ]", file.name)[0])
         if part is None or file.suffix.lower() not in SUFFIXES:
             continue
         if part in lists:
@@ -72,31 +107,75 @@ def _lists(folder: Path) -> dict[str, Path]:
             )
         lists[part] = file
     missing = [part for part in (TRAIN, VAL) if part not in lists]
+    if missing and folds:
+        raise _unnamed_fold(folder, folds)
     if missing:
-        folds = [entry for entry in entries if entry.is_dir()]
         raise SplitError(
             f"This folder has no list of the part {' and '.join(missing)}",
             where=folder,
             expected=_LAYOUTS,
             found=name_some([entry.name for entry in entries]) or "nothing",
-            hint=f"name one fold, such as --split {folds[0]}" if folds else None,
         )
     return {part: lists[part] for part in PARTS if part in lists}
 
 
+def _unnamed_fold(folder: Path, folds: Mapping[int, Fold]) -> SplitError:
+    return SplitError(
+        "This folder holds folds, and none of them is named",
+        where=folder,
+        expected=f"FOLDER:NUMBER, with one of {name_some(map(str, folds), most=20)}",
+        hint=f"--split {folder}:{next(iter(folds))}",
+    )
+
+
+def _placed(folder: Path, lists: Mapping[str, Path], posts: PostSet) -> list[tuple[str, str]]:
+    """Id and part of every entry of some lists that lie in a folder."""
+    records = {part: read_records(file) for part, file in lists.items()}
+    listed = listed_ids(folder, posts)
+    if listed is None:
+        _refuse_lines_without_list(folder, lists, records)
+        return [(record.id, part) for part, found in records.items() for record in found]
+    return [
+        (post_id, part)
+        for part, found in records.items()
+        for post_id in line_numbered(lists[part], found, listed)
+    ]
+
+
+def _refuse_lines_without_list(
+    folder: Path, lists: Mapping[str, Path], records: Mapping[str, Sequence[Placed]]
+) -> None:
+    """Refuses numbered lists that count 0, 1, 2 … through: lines of a list that is not there."""
+    numbered = all(re.search(r"[-_]\d+\.txt$", file.name.lower()) for file in lists.values())
+    if numbered and _counts_through([record.id for found in records.values() for record in found]):
+        raise SplitError(
+            "These folds hold line numbers, and the list whose lines they count is not there",
+            where=folder,
+            expected=f"valid_pairlist.txt beside the lists of numbers or one folder up "
+            f"({folder.resolve().parent})",
+            found=f"0, 1, 2 … in {name_some(file.name for file in lists.values())}",
+            hint="put the list back where it was published; if the numbers are ids of posts, "
+            "write them to one table with the columns id and split",
+        )
+
+
+def _counts_through(entries: Sequence[str]) -> bool:
+    return len(entries) > 1 and set(entries) == set(map(str, range(len(entries))))
+
+
 def _part(file: Path, name: str) -> str:
-    part = _PART_OF.get(name.strip().lower())
+    part = part_named(name)
     if part is None:
         raise SplitError(
             "A split's file names no part, or one that is not known",
             where=file,
-            expected=f"a split column with {', '.join(_PART_OF)}",
+            expected=f"a split column with {', '.join(PARTS)} (or dev, valid, validation)",
             found=repr(name),
         )
     return part
 
 
-def _check(path: Path, placed: list[tuple[str, str]], posts: PostSet) -> None:
+def _checked(path: Path, placed: Sequence[tuple[str, str]], posts: PostSet, tag: str) -> Split:
     first: dict[str, str] = {}
     crossing: dict[str, None] = {}
     repeated: dict[str, None] = {}
@@ -118,15 +197,21 @@ def _check(path: Path, placed: list[tuple[str, str]], posts: PostSet) -> None:
         *_fault(unplaced, "of the data set in no part"),
     ]
     if not faults:
-        return
+        parts = dict(placed)
+        return Split({p.id: parts[p.id] for p in posts.posts if p.id in parts}, tag)
+    hint = "take the split that was published for these posts, or --split random-8:1:1"
+    if lacking and _counts_through([post_id for post_id, _ in placed]):
+        hint = (
+            "the numbers count lines, as it seems, and are no ids: put the list whose lines they "
+            "count (valid_pairlist.txt) beside them"
+        )
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in posts.dropped.items())
     raise SplitError(
         "This split does not fit the posts",
         where=f"{path}, for {posts.protocol}",
         expected="each labelled post in exactly one part",
         found="; ".join(faults) + (f" (dropped while reading: {dropped})" if dropped else ""),
-        hint="take the split that was published for this very set of posts, or --split "
-        "random-8:1:1",
+        hint=hint,
     )
 
 

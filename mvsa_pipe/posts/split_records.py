@@ -37,10 +37,7 @@ def read_records(file: Path) -> list[Placed]:
     Raises:
         SplitError: The file cannot be read as any of these.
     """
-    try:
-        text, _ = decode_text(file.read_bytes())
-    except OSError as error:
-        raise SplitError("A split's file cannot be read", where=file, found=error) from error
+    text = decoded(file)
     try:
         suffix = file.suffix.lower()
         if suffix == ".jsonl":
@@ -49,10 +46,23 @@ def read_records(file: Path) -> list[Placed]:
         if suffix == ".json":
             return list(_from_json(file, json.loads(text)))
         return _from_rows(file, text, "\t" if suffix == ".tsv" else ",")
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise SplitError(
             "A split's file cannot be read", where=file, expected="json or a table", found=error
         ) from error
+
+
+def decoded(file: Path) -> str:
+    """The text of a split's file.
+
+    Raises:
+        SplitError: It cannot be read.
+    """
+    try:
+        text, _ = decode_text(file.read_bytes())
+    except OSError as error:
+        raise SplitError("A split's file cannot be read", where=file, found=error) from error
+    return text
 
 
 def _from_json(file: Path, value: object, part: str = "") -> Iterator[Placed]:
@@ -65,13 +75,17 @@ def _from_json(file: Path, value: object, part: str = "") -> Iterator[Placed]:
     for record in value:
         if isinstance(record, dict):
             found = _first(record, _ID_KEYS)
-            if found is None:
+            if not _is_id(found):
                 raise _no_id(file, record)
             yield Placed(str(found).strip(), part or str(_first(record, _SPLIT_KEYS) or ""))
-        elif isinstance(record, str | int):
+        elif _is_id(record):
             yield Placed(str(record).strip(), part)
         else:
             raise _no_id(file, record)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _first(record: dict[str, object], keys: Iterable[str]) -> object:

@@ -1,20 +1,28 @@
-"""Makes splits: at random, or as an option names one."""
+"""Makes splits: at random, as published with the posts, or as an option names one."""
 
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvsa_pipe.errors import SplitError
+from mvsa_pipe.errors import SplitError, name_some
 from mvsa_pipe.posts.duplicates import duplicate_groups
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.split import PARTS, Split
+from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split
 from mvsa_pipe.posts.split_files import read_split
 from mvsa_pipe.posts.stratify import stratified
 
 DEFAULT_RATIOS = (8.0, 1.0, 1.0)
+# What a validation part is carved from a published train part by, where there is none.
+CARVING_RATIOS = (9.0, 1.0, 0.0)
 
+# The data set's published split where it has one, else a random one.
+AUTO, PUBLISHED, RANDOM = "auto", "published", "random-8:1:1"
+
+# The largest seed that every generator in use takes.
+_MAX_SEED = 2**32 - 1
 _RANDOM = re.compile(r"random(?:-(?P<ratios>[\d.]+(?::[\d.]+){1,2}))?")
+_PATH_AND_FOLD = re.compile(r"(?P<path>.+):(?P<fold>\d{1,9})")
 
 
 def random_split(
@@ -26,21 +34,22 @@ def random_split(
     """Divides the labelled posts at random, each class in the same ratios.
 
     Duplicates stay on one side. Each class's sizes are those asked for, rounded, unless groups of
-    duplicates are so large or many that they leave no such division.
+    duplicates are so large or many that they leave no such division; a part has at least one post
+    of every class that has enough. One post more, less or with another label moves few others.
 
     Args:
         posts: What to divide; posts without a label are left out.
         ratios: Train, val and test, in any unit; a test of 0 makes no test part.
-        seed: The same seed, posts and groups give the same split.
+        seed: The same seed, posts and groups give the same split, whatever the posts' order.
         groups: A number per post, equal for posts that stay together; by default those of
             ``duplicate_groups``.
 
     Raises:
-        SplitError: Ratios that divide nothing, a class with fewer than two posts, or too few posts
-            for every part to have one.
+        SplitError: Ratios that divide nothing, a seed below 0 or above 2**32 - 1, a class with
+            fewer than two posts, or too few posts for every part to have one.
     """
     wanted = _checked_ratios(ratios)
-    tag = f"random-{':'.join(map(_exactly, wanted))}/seed-{seed}"
+    tag = f"{_random_name(wanted)}/seed-{_checked_seed(seed)}"
     if groups is None:
         groups = duplicate_groups(posts)
     if len(groups) != len(posts):
@@ -51,20 +60,70 @@ def random_split(
             found=f"{len(groups):,}",
         )
     labelled = [at for at, post in enumerate(posts.posts) if post.label is not None]
-    labels = [posts.classes.index(posts.posts[at].label or "") for at in labelled]
     _refuse_small_classes(posts, tag)
-    chosen = stratified(labels, [groups[at] for at in labelled], wanted, seed)
-    empty = [PARTS[at] for at, ratio in enumerate(wanted) if ratio and at not in chosen]
+    return Split(_divided(posts, labelled, groups, wanted, seed, tag), tag)
+
+
+def _divided(
+    posts: PostSet,
+    chosen: Sequence[int],
+    groups: Sequence[int],
+    ratios: tuple[float, float, float],
+    seed: int,
+    tag: str,
+) -> dict[str, str]:
+    """The part of each of the chosen posts, by id."""
+    class_of = {name: number for number, name in enumerate(posts.classes)}
+    labels = [class_of[posts.posts[at].label or ""] for at in chosen]
+    ids = [posts.posts[at].id for at in chosen]
+    numbers = stratified(labels, [groups[at] for at in chosen], ids, ratios, seed)
+    empty = [PARTS[at] for at, ratio in enumerate(ratios) if ratio and at not in numbers]
     if empty:
+        n_groups = len({groups[at] for at in chosen})
+        three = ratios[2] > 0
         raise SplitError(
             f"There are too few posts for the part {' and '.join(empty)}",
             where=f"{posts.protocol}/{tag}",
-            found=f"{len(labelled):,} labelled posts in {len({groups[at] for at in labelled}):,} "
-            "groups of duplicates, which stay together",
-            hint="name other ratios with --split random-6:2:2, or add posts",
+            expected=f"a class with {'three' if three else 'two'} posts that are not duplicates of "
+            "each other",
+            found=f"{len(chosen):,} labelled posts in {n_groups:,} groups of duplicates, which "
+            "stay together",
+            hint="add posts"
+            + (", or name a split without a test part: --split random-8:2:0" if three else ""),
         )
-    parts = {posts.posts[at].id: PARTS[part] for at, part in zip(labelled, chosen, strict=True)}
-    return Split(parts, tag)
+    return {post_id: PARTS[number] for post_id, number in zip(ids, numbers, strict=True)}
+
+
+def published_split(posts: PostSet, seed: int = 0, groups: Sequence[int] | None = None) -> Split:
+    """The split that a data set comes with.
+
+    Where it has no val part, a tenth of its train part becomes one, divided as ``random_split``
+    does, and the tag says so (``published+val-random-9:1:0/seed-0``). A published test part is
+    never touched.
+
+    Args:
+        posts: The posts.
+        seed: Seed of the val part, where one has to be made.
+        groups: As in ``random_split``.
+
+    Raises:
+        SplitError: The data set comes without a split, or train cannot be divided.
+    """
+    if posts.published is None:
+        raise SplitError(
+            "This data set comes without a split",
+            where=posts.protocol,
+            expected="train and test (or val) tables or folders beside each other",
+            hint=f"--split {RANDOM} makes one; or give the path of one",
+        )
+    parts = {p.id: posts.published[p.id] for p in posts.posts if p.id in posts.published}
+    if VAL in parts.values():
+        return Split(parts, PUBLISHED)
+    tag = f"{PUBLISHED}+val-{_random_name(CARVING_RATIOS)}/seed-{_checked_seed(seed)}"
+    train = [at for at, post in enumerate(posts.posts) if parts.get(post.id) == TRAIN]
+    if groups is None:
+        groups = duplicate_groups(posts)
+    return Split(parts | _divided(posts, train, groups, CARVING_RATIOS, seed, tag), tag)
 
 
 def _checked_ratios(ratios: Sequence[float]) -> tuple[float, float, float]:
@@ -80,6 +139,21 @@ def _checked_ratios(ratios: Sequence[float]) -> tuple[float, float, float]:
     return padded[0], padded[1], padded[2]
 
 
+def _random_name(ratios: Sequence[float]) -> str:
+    return f"random-{':'.join(map(_exactly, ratios))}"
+
+
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed <= _MAX_SEED:
+        raise SplitError(
+            "The seed of a split cannot be used",
+            where="--split-seed",
+            expected=f"a whole number from 0 to {_MAX_SEED}",
+            found=seed,
+        )
+    return seed
+
+
 def _exactly(ratio: float) -> str:
     return str(int(ratio)) if float(ratio).is_integer() else repr(float(ratio))
 
@@ -91,19 +165,37 @@ def _refuse_small_classes(posts: PostSet, tag: str) -> None:
             "A class has too few posts to be divided",
             where=f"{posts.protocol}/{tag}",
             expected="at least two posts in each class",
-            found=", ".join(f"{name}: {count}" for name, count in small.items()) or "no labels",
-            hint="add posts, or leave the class out of the data set",
+            found=name_some(f"{name}: {count}" for name, count in small.items()) or "no labels",
+            hint="add posts of the class, or remove its posts from the data set",
         )
+
+
+def resolved_split(text: str, posts: PostSet) -> str:
+    """What ``auto`` stands for: the published split where there is one, else a random one."""
+    if text != AUTO:
+        return text
+    return RANDOM if posts.published is None else PUBLISHED
 
 
 def parse_split(
     text: str, posts: PostSet, seed: int = 0, groups: Sequence[int] | None = None
 ) -> Split:
-    """The split that an option names: ``random-8:1:1`` (or any ratios), or the path of one.
+    """The split that an option names.
+
+    Args:
+        text: ``random-8:1:1`` (or any ratios), ``published``, ``auto`` (as ``resolved_split``
+            says), the path of a split, or ``PATH:3`` for the third of the folds at a path.
+        posts: What it divides.
+        seed: Seed of whatever is drawn at random.
+        groups: As in ``random_split``.
 
     Raises:
-        SplitError: It is neither, or does not fit the posts.
+        SplitError: It is none of these, or does not fit the posts.
     """
+    _checked_seed(seed)
+    text = resolved_split(text, posts)
+    if text == PUBLISHED:
+        return published_split(posts, seed, groups)
     match = _RANDOM.fullmatch(text)
     if match is not None:
         try:
@@ -111,11 +203,22 @@ def parse_split(
         except ValueError:
             ratios = [0.0, 0.0, 0.0]
         return random_split(posts, ratios, seed, groups)
-    if not Path(text).exists():
-        raise SplitError(
-            "This names no split",
-            where=repr(text),
-            expected="random-8:1:1 (train:val:test), or the path of a split that exists",
-            hint="--split takes a folder with train, val and test lists, or a table with id,split",
-        )
-    return read_split(Path(text), posts)
+    if _exists(text):
+        return read_split(Path(text), posts)
+    numbered = _PATH_AND_FOLD.fullmatch(text)
+    if numbered is not None and _exists(numbered["path"]):
+        return read_split(Path(numbered["path"]), posts, fold=int(numbered["fold"]))
+    raise SplitError(
+        "This names no split",
+        where=repr(text),
+        expected="random-8:1:1 (train:val:test), published, the path of a split that exists, or "
+        "FOLDER:3 for one of several folds",
+        hint="--split takes a folder with train, val and test lists, or a table with id,split",
+    )
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and Path(path).exists()
+    except (OSError, ValueError):  # too long a name, or one with a NUL
+        return False

@@ -90,7 +90,7 @@ def class_sizes(count: int, ratios: Sequence[float]) -> _Counts:
     """
     shares = np.asarray(ratios, dtype=np.float64)
     exact = shares * count / shares.sum()
-    sizes = np.floor(exact).astype(np.int64)
+    sizes: _Counts = np.floor(exact).astype(np.int64)
     remainders = np.where(shares > 0, exact - sizes, -1.0)
     sizes[np.argsort(-remainders, kind="stable")[: count - int(sizes.sum())]] += 1
     asked = np.flatnonzero(shares > 0)

@@ -20,6 +20,7 @@ from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.run import refuse_early
+from mvsa_pipe.posts.splits import AUTO
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import free_name
 from mvsa_pipe.training.options import TrainingOptions
@@ -64,6 +65,8 @@ def run_bench(
         since = time.perf_counter()
         order = Order(data, pair, heads, first_split, without)
         workshop = order.load()
+        if options.resplit:
+            _refuse_fixed_split(workshop.first.data.split)
         workshop.first = workshop.first.placed(resolve_device(training.device))
         loading += time.perf_counter() - since
         trials = _every_trial(workshop, settings, options)
@@ -107,15 +110,20 @@ def _records(
 
 
 def _refuse_early(data: DataChoice, options: BenchOptions, settings: Sequence[Setting]) -> None:
-    if options.resplit and not data.split.startswith("random"):
-        raise ConfigError(
-            "--resplit cannot draw a split that lies in files anew",
-            expected="--split random-TRAIN:VAL:TEST",
-            found=data.split,
-        )
+    if options.resplit and data.split != AUTO:
+        _refuse_fixed_split(data.split)
     for head in options.chosen_heads():
         for setting in settings:
             refuse_early(head, setting.head_options, setting.training)
+
+
+def _refuse_fixed_split(split: str) -> None:
+    if not split.startswith("random"):
+        raise ConfigError(
+            "--resplit cannot draw a split that lies in files anew",
+            expected="--split random-TRAIN:VAL:TEST",
+            found=split,
+        )
 
 
 def _every_trial(

@@ -12,6 +12,7 @@ from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
 from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
 from mvsa_pipe.posts.check import CheckReport, check_posts
+from mvsa_pipe.posts.splits import PUBLISHED
 
 app = typer.Typer(help="Look into data sets.", no_args_is_help=True)
 
@@ -27,7 +28,12 @@ def check(
     path: Annotated[Path, typer.Argument(help="A folder, zip or table of posts.")],
     read: ReadOptions,
     split: Annotated[
-        str | None, typer.Option("--split", help="random-TRAIN:VAL:TEST, or the path of a split.")
+        str | None,
+        typer.Option(
+            "--split",
+            help="random-TRAIN:VAL:TEST, published, the path of a split, or FOLDER:3 for a fold; "
+            "the data set's published split unless named.",
+        ),
     ] = None,
     split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of a random split.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -36,7 +42,11 @@ def check(
     with progress() as screen:
         posts = read_posts(path, read)
         screen.say(f"{len(posts):,} posts of {posts.name}; decoding every image")
+        if split is None and posts.published is not None:
+            split = PUBLISHED
         divided = None if split is None else parse_split(split, posts, seed=split_seed)
+        if posts.published is not None and split != PUBLISHED:
+            screen.say("the split that the data set comes with is not used: --split published")
         report = check_posts(posts, divided)
     if json:
         show_json(report.as_record())
@@ -61,9 +71,14 @@ def _show(report: CheckReport) -> None:
     for name, count in report.encodings.items():
         facts.add_row(f"text in {name}", f"{count:,}", "")
     lists = {"text missing": report.missing_texts, "text empty": report.empty_texts}
+    lists |= {"id with blanks": report.spaced_ids, "id with odd characters": report.odd_ids}
     lists |= {f"image {fault}": ids for fault, ids in report.images.items()}
     for name, ids in lists.items():
         facts.add_row(name, f"{len(ids):,}", name_some(ids, most=5))
+    for name, ids in report.stand_ins.items():
+        facts.add_row(
+            f"image {name} under different texts", f"{len(ids):,}", name_some(ids, most=5)
+        )
     groups = {
         "duplicate groups": report.duplicates,
         "… with conflicting labels": report.conflicting,

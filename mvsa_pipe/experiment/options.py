@@ -29,11 +29,13 @@ class DataChoice(PostsChoice):
 
     Attributes:
         path: A folder, zip or table of posts.
-        split: ``random-TRAIN:VAL:TEST``, or the path of a split.
+        split: ``random-TRAIN:VAL:TEST``, ``published``, the path of a split, or ``FOLDER:3`` for
+            one of several folds; ``auto`` takes the split that the data set comes with, or else
+            ``random-8:1:1``.
         split_seed: Seed of a random split.
     """
 
-    split: str = "random-8:1:1"
+    split: str = "auto"
     split_seed: int = 0
 
 

@@ -20,6 +20,7 @@ from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
 from mvsa_pipe.posts.split import PARTS
+from mvsa_pipe.posts.splits import resolved_split
 from mvsa_pipe.resident import ResidentFeatures
 from mvsa_pipe.streamed import StreamedFeatures, load_or_stream
 from mvsa_pipe.training.material import Material
@@ -99,6 +100,8 @@ class Experiment:
         lines = [f"{m}: {' + '.join(str(file.path) for file in f)}" for m, f in self.files.items()]
         sizes = ", ".join(f"{count:,} {part}" for part, count in self.sizes.items())
         lines.append(f"{self.protocol}: {sizes}")
+        if self.posts.published is not None and self.data.split.startswith("random"):
+            lines.append("the split that the data set comes with is not used: --split published")
         if isinstance(self.material.features, StreamedFeatures):
             lines.append("token states are streamed from the disk: memory has no room for them")
         lines += self._layer_remarks()
@@ -149,6 +152,7 @@ def prepare(
     """
     wanted = set(needs)
     posts, split = read_and_split(data, split_seed)
+    data = replace(data, split=resolved_split(data.split, posts))
     files = chosen_files(caches, posts.name, wanted)
     refuse_single_layers(files, caches.layer_mix)
     ids, left_out = _usable_ids(posts, split, files, without)

@@ -4,12 +4,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.images import ImageFault, inspect_image
-from mvsa_pipe.posts.duplicates import image_keys, joined, members, text_keys
+from mvsa_pipe.posts.duplicates import image_keys, joined, members, stand_ins, text_keys
+from mvsa_pipe.posts.labels import doubtful_labels
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, Split, protocol_tag
 
@@ -53,6 +54,13 @@ class CheckReport:
         duplicates: Ids of each group that shares a text or a picture, largest first.
         conflicting: Those groups whose posts have different labels.
         split_labels: Posts per part and class; empty without a split.
+        stand_ins: Ids of the posts under each picture that stands in for missing ones, by the
+            picture's name.
+        odd_ids: Ids with characters that are not seen, or with blanks at an end or in a row.
+        spaced_ids: Ids with single blanks, which lists of ids hold well.
+        doubtful_labels: Classes by what is doubtful about their names.
+        absent_classes: Classes that a part of the split lacks, by part.
+        guesses: What the reader had to guess, one sentence each.
         leakage: What stands in two parts of the split.
         spoilers: Why a result would be spoiled, one sentence each; empty when all is well.
     """
@@ -72,6 +80,12 @@ class CheckReport:
     duplicates: Groups
     conflicting: Groups
     split_labels: dict[str, dict[str, int]]
+    stand_ins: dict[str, tuple[str, ...]]
+    odd_ids: tuple[str, ...]
+    spaced_ids: tuple[str, ...]
+    doubtful_labels: dict[str, tuple[str, ...]]
+    absent_classes: dict[str, tuple[str, ...]]
+    guesses: tuple[str, ...] = ()
     leakage: Leakage = field(default_factory=Leakage)
     spoilers: tuple[str, ...] = ()
 
@@ -93,14 +107,15 @@ def check_posts(
         on_image: Called in this thread after each post's picture, to show progress.
     """
     texts, pictures = text_keys(posts), image_keys(posts)
+    ignored = stand_ins(texts, pictures)
+    pictures = [None if key in ignored else key for key in pictures]
     groups = members(joined(texts, pictures))
     label_of = [post.label for post in posts.posts]
     conflicting = [group for group in groups if len({label_of[at] for at in group}) > 1]
-    images = _image_faults(posts, on_image)
-    missing = tuple(post.id for post in posts.posts if post.text is None)
-    leakage = Leakage() if split is None else _leakage(posts, split, texts, pictures)
     labels = posts.label_counts()
-    return CheckReport(
+    split_labels = {} if split is None else _split_labels(posts, split)
+    odd_ids = tuple(post.id for post in posts.posts if _is_odd(post.id))
+    report = CheckReport(
         name=posts.name,
         tag=posts.protocol if split is None else protocol_tag(posts, split),
         n_posts=len(posts),
@@ -110,15 +125,29 @@ def check_posts(
         n_unlabelled=label_of.count(None),
         label_pairs=_label_pairs(posts),
         encodings=dict(Counter(post.encoding for post in posts.posts if post.text is not None)),
-        missing_texts=missing,
+        missing_texts=tuple(post.id for post in posts.posts if post.text is None),
         empty_texts=tuple(post.id for post in posts.posts if post.text == ""),
-        images=images,
+        images=_image_faults(posts, on_image),
         duplicates=_ids(posts, groups),
         conflicting=_ids(posts, conflicting),
-        split_labels={} if split is None else _split_labels(posts, split),
-        leakage=leakage,
-        spoilers=tuple(_spoilers(labels, missing, images, leakage)),
+        split_labels=split_labels,
+        stand_ins={
+            posts.posts[sharing[0]].image or "": tuple(posts.posts[at].id for at in sharing)
+            for sharing in ignored.values()
+        },
+        odd_ids=odd_ids,
+        spaced_ids=tuple(p.id for p in posts.posts if " " in p.id and not _is_odd(p.id)),
+        doubtful_labels=doubtful_labels(labels),
+        absent_classes=_absent_classes(labels, split_labels),
+        guesses=posts.findings,
+        leakage=Leakage() if split is None else _leakage(posts, split, texts, pictures),
     )
+    return replace(report, spoilers=tuple(_spoilers(report)))
+
+
+def _is_odd(post_id: str) -> bool:
+    # what is not printable: control characters, marks without a glyph, blanks other than a space
+    return not post_id.isprintable() or "  " in post_id or post_id != post_id.strip()
 
 
 def _image_faults(
@@ -154,6 +183,17 @@ def _label_pairs(posts: PostSet) -> dict[str, int]:
 def _split_labels(posts: PostSet, split: Split) -> dict[str, dict[str, int]]:
     counts = Counter((split.parts.get(post.id), post.label) for post in posts.posts)
     return {part: {name: counts[part, name] for name in posts.classes} for part in PARTS}
+
+
+def _absent_classes(
+    labels: dict[str, int], split_labels: dict[str, dict[str, int]]
+) -> dict[str, tuple[str, ...]]:
+    """Classes with posts in the data set and none in a part that has posts."""
+    return {
+        part: tuple(name for name, count in counts.items() if labels[name] and not count)
+        for part, counts in split_labels.items()
+        if any(counts.values())
+    }
 
 
 def _ids(posts: PostSet, groups: Sequence[Sequence[int]]) -> Groups:
@@ -192,24 +232,47 @@ _FAULT_PHRASES = {
 }
 
 
-def _spoilers(
-    labels: dict[str, int],
-    missing_texts: Sequence[str],
-    images: dict[str, tuple[str, ...]],
-    leakage: Leakage,
-) -> list[str]:
+_STAND_IN_PHRASE = (
+    "A picture that many posts with different texts share, as if it stood in for missing ones (it "
+    "makes no duplicates)"
+)
+
+
+def _spoilers(report: CheckReport) -> list[str]:
     across = "stands in more than one part of the split"
+    leakage = report.leakage
+    shared = [f"{name}: {len(ids):,} posts" for name, ids in report.stand_ins.items()]
+    every_text_empty = len(report.empty_texts) == report.n_posts > 0
     findings = [
-        *((phrase, "post", images[fault.value]) for fault, phrase in _FAULT_PHRASES.items()),
-        ("No text", "post", missing_texts),
+        *((_FAULT_PHRASES[fault], "post", report.images[fault.value]) for fault in ImageFault),
+        ("No text", "post", report.missing_texts),
+        ("Every text is empty", "post", report.empty_texts if every_text_empty else ()),
+        (_STAND_IN_PHRASE, "picture", shared),
+        ("An id with invisible characters or odd blanks", "post", [*map(repr, report.odd_ids)]),
+        *((phrase, "class", names) for phrase, names in report.doubtful_labels.items()),
+        *_class_sizes(report),
         (f"A text that {across}", "text", _joined_ids(leakage.texts)),
         (f"A picture that {across}", "picture", _joined_ids(leakage.images)),
         ("Tested although train holds the same text or picture", "post", leakage.test_ids),
     ]
-    if any(labels.values()):
-        small = [f"{name}: {count:,}" for name, count in labels.items() if count < 2]
-        findings.append(("Fewer than two posts, so not to be divided", "class", small))
-    return [_sentence(phrase, noun, names) for phrase, noun, names in findings if names]
+    sentences = [_sentence(phrase, noun, names) for phrase, noun, names in findings if names]
+    return [*report.guesses, *sentences]
+
+
+def _class_sizes(report: CheckReport) -> list[tuple[str, str, Sequence[str]]]:
+    """Classes that are too small, for any split or for the one that was checked."""
+    if not any(report.labels.values()):
+        return []
+    found: list[tuple[str, str, Sequence[str]]] = []
+    small = [f"{name}: {count:,}" for name, count in report.labels.items() if count < 2]
+    found.append(("Fewer than two posts, so not to be divided", "class", small))
+    if report.split_labels:
+        for part, names in report.absent_classes.items():
+            found.append((f"Without a post in {part}", "class", names))
+    else:
+        pairs = [f"{name}: {count:,}" for name, count in report.labels.items() if count == 2]
+        found.append(("Fewer than three posts, so absent from val or test", "class", pairs))
+    return found
 
 
 def _joined_ids(groups: Groups) -> list[str]:

@@ -1,0 +1,72 @@
+"""What is doubtful about the names of classes."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from decimal import Decimal
+
+# How tables and programs spell a value that is not there.
+_MISSING = frozenset(
+    "na n/a n-a n.a. #n/a #na none (none) null <null> nil nan <na> undefined missing ? --".split()
+)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
+_BETWEEN_WORDS = re.compile(r"[\s_\-'\"“”‘’]+")
+
+# More numbers than these, some of them fractions, are measurements. Half stars from 0.5 to 5 are
+# ten classes.
+_MOST_CLASSES_ON_A_SCALE = 10
+
+
+def label_key(label: str) -> str:
+    """What is left of a label when case, blanks and Unicode's ways of writing them go."""
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def doubtful_labels(counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """Sentences' beginnings on the names of classes, with the classes that each is about.
+
+    Args:
+        counts: Posts per class; classes without posts are not looked at.
+    """
+    names = [name for name, count in counts.items() if count]
+    n_posts = sum(counts.values())
+    numbers = {name: number for name in names if (number := _number(name)) is not None}
+    words = [name for name in names if name not in numbers]
+    on_a_scale = (
+        len(numbers) == len(names) > _MOST_CLASSES_ON_A_SCALE
+        and any(number != number.to_integral_value() for number in numbers.values())
+    )  # fmt: skip
+    found = {
+        "Only one class, so there is nothing to tell apart": names if len(names) == 1 else [],
+        "A class that is named like a missing value": [
+            name for name in names if label_key(name) in _MISSING
+        ],
+        "Classes that are the same number": _alike(numbers, numbers.__getitem__),
+        "Classes that differ only in blanks, hyphens or quotes": _alike(words, _bare),
+        "Fractions on a scale for classes, where each value is a class of its own": (
+            names if on_a_scale else []
+        ),
+        "More classes than half the posts, as if the label column were another one": (
+            names if n_posts >= 10 and len(names) > n_posts / 2 else []
+        ),
+    }
+    return {phrase: tuple(about) for phrase, about in found.items() if about}
+
+
+def _number(name: str) -> Decimal | None:
+    # Longer ones are ids, and equal ones among them are equal in writing.
+    if len(name) > 40 or not _NUMBER.fullmatch(name):
+        return None
+    return Decimal(name.replace(",", "."))
+
+
+def _bare(name: str) -> str:
+    return _BETWEEN_WORDS.sub("", label_key(name)) or name
+
+
+def _alike(names: Iterable[str], key: Callable[[str], Hashable]) -> list[str]:
+    """Names of one key, joined by ``=``."""
+    groups: dict[Hashable, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return [" = ".join(map(repr, group)) for group in groups.values() if len(group) > 1]

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 # How tables and programs spell a value that is not there.
 _MISSING = frozenset(
-    "na n/a n-a n.a. #n/a #na none (none) null <null> nil nan <na> undefined missing ? --".split()
+    {"na", "n/a", "n-a", "n.a.", "#n/a", "#na", "<na>", "none", "(none)", "null", "<null>", "nil"}
+    | {"nan", "undefined", "missing", "?", "--"}
 )
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?")
 _BETWEEN_WORDS = re.compile(r"[\s_\-'\"“”‘’]+")

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mvsa_pipe.errors import DataError, name_some
@@ -58,17 +59,18 @@ class PublishedReader:
         """The posts of all parts, in the order train, val, test.
 
         Where an id stands in several tables, every id is led by its table's name (``test/17``):
-        parts that were numbered apart are then told apart, and posts that are the same are found
-        by what they hold.
+        parts that were numbered each from its own beginning are then told apart.
 
         Raises:
-            DataError: Two tables are the same part, one is missing, or as each part's reader.
+            DataError: Two tables are the same part, one is missing, a post stands in two of them
+                with the same id, text and picture, or as each part's reader.
         """
         pieces = self._pieces(place)
         _refuse_unclear(place, pieces)
         read = [piece.reader.read(piece.place, options) for piece in pieces]
         counts = Counter(post.id for posts in read for post in posts.posts)
-        shared = [post_id for post_id, count in counts.items() if count > 1]
+        shared = {post_id for post_id, count in counts.items() if count > 1}
+        _refuse_same_posts(place, read, shared)
         storage, names = join_storages(
             [(piece.name, posts.storage) for piece, posts in zip(pieces, read, strict=True)]
         )
@@ -151,6 +153,25 @@ def _folders(place: Place, readers: list[Reader]) -> list[_Piece]:
         if part is not None and reader is not None:
             pieces.append(_Piece(part, part, reader, folder))
     return pieces
+
+
+def _refuse_same_posts(place: Place, read: Iterable[PostSet], shared: set[str]) -> None:
+    seen: set[tuple[str, str | None, str | None]] = set()
+    same = []
+    for post in (post for posts in read for post in posts.posts if post.id in shared):
+        what = (post.id, post.text, post.image)
+        if what in seen:
+            same.append(post.id)
+        seen.add(what)
+    if same:
+        raise DataError(
+            ("1 post stands" if len(same) == 1 else f"{len(same):,} posts stand")
+            + " in two tables of the published split",
+            where=place.where(),
+            expected="each post in one part",
+            found=name_some(same),
+            hint="remove them from one of the tables, or name one table with --data",
+        )
 
 
 def _refuse_unclear(place: Place, pieces: list[_Piece]) -> None:

@@ -46,7 +46,7 @@ def _recognise(start: Place, wanted: str | None) -> tuple[str, Reader, Place]:
     names = FORMATS.names if wanted is None else (wanted,)
     readers = {name: FORMATS.load(name) for name in names}
     if wanted in PUBLISHED.formats:  # it is the format of each part
-        readers["published"] = replace(PUBLISHED, formats=(wanted,))
+        readers = {"published": replace(PUBLISHED, formats=(wanted,)), **readers}
     for places in ([start], start.folders()):
         matches = [match for place in places if (match := _first(readers, place)) is not None]
         if len(matches) == 1:

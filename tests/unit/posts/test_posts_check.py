@@ -94,6 +94,8 @@ def test_duplicates_are_reported_and_only_leakage_spoils(folder):
     assert apart.leakage.images == (("4", "5"),)
     assert apart.leakage.test_ids == ("2",)
     assert apart.spoilers == (
+        "Without a post in val: 2 classes (negative, positive).",
+        "Without a post in test: 2 classes (negative, positive).",
         "A text that stands in more than one part of the split: 2 texts (1+2, 7+8).",
         "A picture that stands in more than one part of the split: 1 picture (4+5).",
         "Tested although train holds the same text or picture: 1 post (2).",
@@ -116,7 +118,9 @@ def test_what_stands_in_no_part_or_not_in_train_is_told_apart(folder):
 def test_a_class_too_small_spoils(write_mvsa):
     report = check_posts(read_posts(write_mvsa(["1\tpositive,neutral", "2\tpositive,neutral"])))
     assert report.spoilers == (
+        "Only one class, so there is nothing to tell apart: 1 class (positive).",
         "Fewer than two posts, so not to be divided: 2 classes (negative: 0, neutral: 0).",
+        "Fewer than three posts, so absent from val or test: 1 class (positive: 2).",
     )
 
 

@@ -60,8 +60,14 @@ def test_bad_guid_tag_rows_are_all_named(guid_folder):
 
 
 def test_a_guid_in_two_lists_is_an_error(guid_folder):
-    (guid_folder / "dev.txt").write_text("guid,tag\n1,positive\n")
+    (guid_folder / "more.txt").write_text("guid,tag\n1,positive\n")
     with pytest.raises(DataError, match=r"train\.txt:2.*'1' stands in another list"):
+        read_posts(guid_folder)
+
+
+def test_a_guid_in_two_parts_is_an_error(guid_folder):
+    (guid_folder / "dev.txt").write_text("guid,tag\n1,positive\n")
+    with pytest.raises(DataError, match=r"1 post stands in two tables.*Found 1\."):
         read_posts(guid_folder)
 
 

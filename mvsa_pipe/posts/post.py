@@ -53,7 +53,6 @@ class PostSet:
         notes: Anything a reader repaired or filled in, counted by what it did.
         findings: What a reader had to guess, in sentences: ``data check`` reports them as spoilers.
         variant: Which of several labels were read, where it is not the usual one (``agree``).
-        findings: Sentences on what a reader had to guess; ``mvsa data check`` fails on each.
         published: The part of each labelled post, where the data set comes with a split.
     """
 
@@ -65,7 +64,6 @@ class PostSet:
     notes: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     variant: str = ""
-    findings: tuple[str, ...] = ()
     published: Mapping[str, str] | None = None
 
     @cached_property

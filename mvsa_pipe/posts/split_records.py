@@ -1,17 +1,16 @@
 """Records of a published split's file: an id each, and a part where the file says it."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvsa_pipe.errors import SplitError
-from mvsa_pipe.posts.text import decode_text
+from mvsa_pipe.errors import DataError, SplitError, name_some
+from mvsa_pipe.posts.delimited import read_delimited
+from mvsa_pipe.posts.encodings import decode_table
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl")
-_ID_KEYS = ("id", "ID", "guid")
+_ID_KEYS = ("id", "guid")
 _SPLIT_KEYS = ("split", "part")
 
 
@@ -45,8 +44,8 @@ def read_records(file: Path) -> list[Placed]:
             return list(_from_json(file, lines))
         if suffix == ".json":
             return list(_from_json(file, json.loads(text)))
-        return _from_rows(file, text, "\t" if suffix == ".tsv" else ",")
-    except (ValueError, RecursionError, csv.Error) as error:
+        return _from_rows(file, text, suffix)
+    except (ValueError, RecursionError) as error:
         raise SplitError(
             "A split's file cannot be read", where=file, expected="json or a table", found=error
         ) from error
@@ -59,10 +58,22 @@ def decoded(file: Path) -> str:
         SplitError: It cannot be read.
     """
     try:
-        text, _ = decode_text(file.read_bytes())
+        return decode_table(file.read_bytes(), str(file)).text
     except OSError as error:
         raise SplitError("A split's file cannot be read", where=file, found=error) from error
-    return text
+    except DataError as error:
+        raise _as_split_error(error) from error
+
+
+def _as_split_error(error: DataError) -> SplitError:
+    """The same fault, without advice on options that read the posts and not their split."""
+    return SplitError(
+        error.what,
+        where=error.where,
+        expected=error.expected,
+        found=error.found,
+        hint="write the split's file in UTF-8, with commas or tabs between cells; or as .json",
+    )
 
 
 def _from_json(file: Path, value: object, part: str = "") -> Iterator[Placed]:
@@ -89,7 +100,9 @@ def _is_id(value: object) -> bool:
 
 
 def _first(record: dict[str, object], keys: Iterable[str]) -> object:
-    return next((record[key] for key in keys if key in record), None)
+    """The value under the first of some keys, whose case does not matter."""
+    named = {str(key).strip().lower(): value for key, value in reversed(record.items())}
+    return next((named[key] for key in keys if key in named), None)
 
 
 def _no_id(file: Path, found: object) -> SplitError:
@@ -101,31 +114,28 @@ def _no_id(file: Path, found: object) -> SplitError:
     )
 
 
-def _from_rows(file: Path, text: str, delimiter: str) -> list[Placed]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows = [cells for row in reader if any(cells := [cell.strip() for cell in row])]
-    if not rows:
+def _from_rows(file: Path, text: str, suffix: str) -> list[Placed]:
+    if not text.strip():
         return []
-    head = rows[0]
-    wide = next((row for row in rows if len(row) != len(head)), None)
-    if wide is not None:
-        raise SplitError(
-            "A split's file has rows of different widths",
-            where=file,
-            expected=f"{len(head)} cells, as in its first row",
-            found=delimiter.join(wide),
-        )
-    id_column = next((head.index(key) for key in _ID_KEYS if key in head), None)
-    if id_column is None and len(head) > 1:
+    try:
+        table = read_delimited(text, str(file), suffix=suffix, wanted=(*_ID_KEYS, *_SPLIT_KEYS))
+    except DataError as error:
+        raise _as_split_error(error) from error
+    places = {name.lower(): at for at, name in reversed([*enumerate(table.columns)])}
+    id_column = next((places[key] for key in _ID_KEYS if key in places), None)
+    if id_column is None and len(table.columns) > 1:
         raise SplitError(
             "A split's table has no id column",
             where=file,
             expected=f"a header with {' or '.join(_ID_KEYS)}",
-            found=delimiter.join(head),
+            found=name_some(table.columns),
         )
-    if id_column is None:
-        return [Placed(row[0]) for row in rows]
-    part_column = next((head.index(key) for key in _SPLIT_KEYS if key in head), None)
+    if id_column is None:  # a list of ids has no header
+        return [
+            Placed(post_id) for post_id in (*table.columns, *(r[0].strip() for _, r in table.rows))
+        ]
+    part_column = next((places[key] for key in _SPLIT_KEYS if key in places), None)
     return [
-        Placed(row[id_column], "" if part_column is None else row[part_column]) for row in rows[1:]
+        Placed(cells[id_column].strip(), "" if part_column is None else cells[part_column].strip())
+        for _, cells in table.rows
     ]

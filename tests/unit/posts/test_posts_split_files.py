@@ -119,7 +119,7 @@ def test_posts_without_a_label_may_stand_in_no_part(tmp_path, post_set):
         ("s.csv", "id,split\n0,train\n1,nowhere\n", "part that is not known|one that is not known"),
         ("s.csv", "id,part2\n0,train\n", "names no part"),
         ("s.csv", "name,split\n0,train\n", "no id column"),
-        ("s.csv", "id,split\n0,train,x\n", "different widths"),
+        ("s.csv", "id,split\n0,train,x\n", "3 cells, where the header has 2.*UTF-8"),
         ("s.json", "{", "cannot be read"),
         ("s.json", "3", "has no id"),
         ("s.json", '{"train": [{"name": 1}]}', "has no id"),

@@ -18,19 +18,22 @@ _Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """Things that stay together.
+    """Things that stay together, to be dealt with the class that most of them have.
 
     Attributes:
         key: Its place in the order of its class.
         positions: Where its things stand in the input.
-        label: The class that most of them have; of several, the first.
         counts: Things per class.
     """
 
     key: bytes
     positions: Sequence[int]
-    label: int
     counts: Mapping[int, int]
+
+    def place(self, parts: list[int], part: int) -> None:
+        """Writes a part to all positions."""
+        for position in self.positions:
+            parts[position] = part
 
 
 def stratified(
@@ -44,9 +47,9 @@ def stratified(
 
     The units of a class (a group, or a thing on its own) are ordered by a hash of the seed and
     their smallest id. Groups are dealt first: one that is larger than the class's share of a part
-    goes to the largest part, and the order of the others is cut in proportion to the room that is
-    left. The order of the things on their own is then cut so that every part reaches its size. A
-    group of several classes is dealt with the class that most of its things have.
+    goes to the largest part, and the others are dealt by the ratios, as far as parts have room.
+    The order of the things on their own is then cut so that every part reaches its size. A group
+    of several classes is dealt with the class that most of its things have.
 
     Args:
         labels: Class index of each thing.
@@ -55,30 +58,27 @@ def stratified(
         ratios: One per part.
         seed: Another seed gives another order.
     """
-    units = _units(labels, groups, ids, seed)
     n_classes = max(labels, default=-1) + 1
     class_counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=n_classes)
     sizes = np.stack([class_sizes(int(n), ratios) for n in class_counts], axis=1)
-    of_class: list[list[_Unit]] = [[] for _ in range(n_classes)]
-    for unit in units:
-        of_class[unit.label].append(unit)
-    part_of = _deal_groups(of_class, sizes, ratios, seed)
-    room = sizes.copy()
-    for unit in units:
-        if unit.key in part_of:
-            for label, count in unit.counts.items():
-                room[part_of[unit.key], label] -= count
-    for label, ours in enumerate(of_class):
-        alone = [unit.key for unit in ours if len(unit.positions) == 1]
-        shares = _fill(room[:, label], len(alone))
-        filled = np.repeat(np.arange(len(ratios)), shares).tolist()
-        part_of.update(zip(alone, filled, strict=True))
-    for label, ours in enumerate(of_class):
-        _fill_missing_parts(label, ours, units, part_of, ratios)
+    grouped, alone = _units(labels, groups, ids, seed)
     parts = [0] * len(labels)
-    for unit in units:
-        for position in unit.positions:
-            parts[position] = part_of[unit.key]
+    _deal_groups(grouped, parts, sizes, ratios)
+    room = sizes.copy()
+    for unit in (unit for ours in grouped for unit in ours):
+        for label, count in unit.counts.items():
+            room[parts[unit.positions[0]], label] -= count
+    for label, row in enumerate(alone):
+        shares = _fill(room[:, label], len(row))
+        filled = np.repeat(np.arange(len(ratios)), shares).tolist()
+        for (_, position), part in zip(row, filled, strict=True):
+            parts[position] = part
+    asked = [part for part, ratio in enumerate(ratios) if ratio > 0]
+    present = set(zip(labels, parts, strict=True))
+    for label in range(n_classes):
+        missing = [part for part in asked if (label, part) not in present]
+        if missing:
+            _fill_missing_parts(missing, grouped[label], alone[label], parts)
     return parts
 
 
@@ -105,18 +105,26 @@ def class_sizes(count: int, ratios: Sequence[float]) -> _Counts:
 
 def _units(
     labels: Sequence[int], groups: Sequence[int], ids: Sequence[str], seed: int
-) -> list[_Unit]:
-    """All units, in the order of their keys."""
+) -> tuple[list[list[_Unit]], list[list[tuple[bytes, int]]]]:
+    """Each class's groups, and the keys and positions of its things on their own, by their keys."""
+    n_classes = max(labels, default=-1) + 1
+    grouped: list[list[_Unit]] = [[] for _ in range(n_classes)]
+    alone: list[list[tuple[bytes, int]]] = [[] for _ in range(n_classes)]
     positions: dict[int, list[int]] = {}
     for position, group in enumerate(groups):
         positions.setdefault(group, []).append(position)
-    units = []
     for together in positions.values():
+        if len(together) == 1:
+            alone[labels[together[0]]].append((_key(seed, ids[together[0]]), together[0]))
+            continue
         counts = Counter(sorted(labels[at] for at in together))
         key = _key(seed, min(ids[at] for at in together))
-        units.append(_Unit(key, together, counts.most_common(1)[0][0], counts))
-    units.sort(key=lambda unit: unit.key)
-    return units
+        grouped[counts.most_common(1)[0][0]].append(_Unit(key, together, counts))
+    for ours in grouped:
+        ours.sort(key=lambda unit: unit.key)
+    for row in alone:
+        row.sort()
+    return grouped, alone
 
 
 def _key(seed: int, name: str) -> bytes:
@@ -126,40 +134,51 @@ def _key(seed: int, name: str) -> bytes:
 
 
 def _deal_groups(
-    of_class: Sequence[Sequence[_Unit]], sizes: _Counts, ratios: Sequence[float], seed: int
-) -> dict[bytes, int]:
-    """The part of every unit of several things, by its key."""
+    grouped: Sequence[Sequence[_Unit]], parts: list[int], sizes: _Counts, ratios: Sequence[float]
+) -> None:
+    """Writes the part of every group to its positions in ``parts``."""
     asked = np.flatnonzero(np.asarray(ratios) > 0)
     largest = int(np.argmax(ratios))
-    part_of: dict[bytes, int] = {}
     taken = np.zeros_like(sizes)
     fitting: list[list[_Unit]] = []
-    for ours in of_class:
+    for ours in grouped:
         fitting.append([])
         for unit in ours:
-            if len(unit.positions) == 1:
-                continue
             if all(sizes[asked, label].min() >= count for label, count in unit.counts.items()):
                 fitting[-1].append(unit)
                 continue
-            part_of[unit.key] = largest
+            unit.place(parts, largest)
             for label, count in unit.counts.items():
                 taken[largest, label] += count
     for label, ours in enumerate(fitting):
-        room = np.maximum(sizes[:, label] - taken[:, label], 0)
-        weights = np.array([unit.counts[label] for unit in ours], dtype=np.float64)
-        if not len(ours):
+        if not ours:
             continue
-        total = weights.sum()
-        # The order is a circle that starts at a point of the seed's: were it cut from its first
-        # group on, a group without others would always be in the first part.
-        start = int.from_bytes(_key(seed, f"class {label}")[:6]) / 2**48 * total
-        middles = (np.cumsum(weights) - weights / 2 + start) % total
-        cuts = np.cumsum(room) * (total / room.sum())
-        cuts[np.flatnonzero(room)[-1] :] = np.inf  # whatever rounding made of the total
-        chosen = np.searchsorted(cuts, middles, side="right").tolist()
-        part_of.update(zip((unit.key for unit in ours), chosen, strict=True))
-    return part_of
+        room = np.maximum(sizes[:, label] - taken[:, label], 0)
+        weights = np.array([unit.counts[label] for unit in ours], dtype=np.int64)
+        points = np.array([int.from_bytes(unit.key[:6]) / 2**48 for unit in ours])
+        cuts = _cuts(weights, points, room, ratios)
+        middles = np.cumsum(weights) - weights / 2
+        for unit, part in zip(ours, np.searchsorted(cuts, middles, side="right"), strict=True):
+            unit.place(parts, int(part))
+
+
+def _cuts(
+    weights: _Counts, points: NDArray[np.float64], room: _Counts, ratios: Sequence[float]
+) -> NDArray[np.float64]:
+    """Where each part ends in a row of groups, counted in things.
+
+    Every group has a point between 0 and 1, and parts end where the ratios divide that line: so no
+    group's part depends on the others. Ends move only as far as the parts' room demands.
+    """
+    shares = np.cumsum(ratios) / np.sum(ratios)
+    shares[np.flatnonzero(ratios)[-1] :] = 1.0  # whatever rounding made of the sum
+    total, end, ends = int(weights.sum()), 0, []
+    for part, share in enumerate(shares):
+        wanted = int(weights[points < share].sum())
+        end = min(max(wanted, total - int(room[part + 1 :].sum())), end + int(room[part]))
+        ends.append(end)
+    ends[-1] = total + 1
+    return np.array(ends, dtype=np.float64)
 
 
 def _fill(room: _Counts, n_things: int) -> list[int]:
@@ -172,21 +191,15 @@ def _fill(room: _Counts, n_things: int) -> list[int]:
 
 
 def _fill_missing_parts(
-    label: int,
-    ours: Sequence[_Unit],
-    units: Sequence[_Unit],
-    part_of: dict[bytes, int],
-    ratios: Sequence[float],
+    missing: Sequence[int],
+    grouped: Sequence[_Unit],
+    alone: Sequence[tuple[bytes, int]],
+    parts: list[int],
 ) -> None:
-    """Moves a small unit of a class into each part that has nothing of the class."""
-    asked = [part for part, ratio in enumerate(ratios) if ratio > 0]
-    present = {part_of[unit.key] for unit in ours}
-    if present.issuperset(asked):
-        return
-    present |= {part_of[unit.key] for unit in units if label in unit.counts}
-    for part in asked:
-        held = Counter(part_of[unit.key] for unit in ours)
-        movable = [unit for unit in ours if held[part_of[unit.key]] > 1]
-        if part not in present and movable:
-            smallest = min(movable, key=lambda unit: (len(unit.positions), unit.key))
-            part_of[smallest.key] = part
+    """Moves a small unit of a class, not the only one of its part, into each part without any."""
+    units = [*grouped, *(_Unit(key, [position], {}) for key, position in alone)]
+    for part in missing:
+        held = Counter(parts[unit.positions[0]] for unit in units)
+        movable = [unit for unit in units if held[parts[unit.positions[0]]] > 1]
+        if movable:
+            min(movable, key=lambda unit: (len(unit.positions), unit.key)).place(parts, part)

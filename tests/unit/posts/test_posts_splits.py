@@ -1,6 +1,7 @@
 """Random splits, the option that names a split, and the protocol tag."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -106,10 +107,98 @@ def test_no_labels_at_all_is_an_error(post_set):
         random_split(post_set([None, None], classes=()))
 
 
+def test_small_classes_are_in_every_part(post_set):
+    names = tuple(f"class {n:02}" for n in range(12))
+    posts = post_set([name for name in names for _ in range(5)], classes=names)
+    assert by_class(posts, random_split(posts)) == {
+        "train": (3,) * 12, "val": (1,) * 12, "test": (1,) * 12
+    }  # fmt: skip
+
+
+def test_a_part_lacks_no_class_for_its_duplicates(post_set):
+    texts = [f"text {n // 2}" for n in range(6)] + [f"other {n}" for n in range(20)]
+    posts = post_set(["positive"] * 6 + ["negative"] * 20, texts, classes=("negative", "positive"))
+    for seed in range(20):
+        counts = by_class(posts, random_split(posts, seed=seed))
+        assert [counts[part][1] for part in ("train", "val", "test")] == [2, 2, 2]
+
+
+def test_a_group_of_several_labels_is_dealt_with_its_majority(post_set):
+    texts = ["spam"] * 9 + [f"text {n}" for n in range(191)]
+    posts = post_set(["positive"] * 105 + ["negative"] * 95, texts, ("negative", "positive"))
+    mixed = replace(
+        posts,
+        posts=(*(replace(p, label="negative") for p in posts.posts[:3]), *posts.posts[3:]),
+    )
+    for seed in range(20):
+        split = random_split(mixed, (2, 1, 1), seed=seed)
+        assert len({split.parts[str(n)] for n in range(9)}) == 1
+        counts = by_class(mixed, split)
+        for part, share in {"train": 0.5, "val": 0.25, "test": 0.25}.items():
+            assert abs(counts[part][0] - 98 * share) <= 1
+            assert abs(counts[part][1] - 102 * share) <= 1
+
+
+def moved(before, after):
+    """Posts of both splits that are in another part."""
+    return [i for i, part in before.parts.items() if after.parts.get(i, part) != part]
+
+
+def changed(posts, at, *instead):
+    return replace(posts, posts=(*posts.posts[:at], *instead, *posts.posts[at + 1 :]))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_one_post_more_or_less_or_of_another_label_moves_few_others(post_set, seed):
+    # a hundred of the posts are pairs of duplicates
+    texts = [f"text {n // 2}" if n % 4 < 2 else f"own {n}" for n in range(200)]
+    posts = post_set(labels(40, 37, 123), texts)
+    before = random_split(posts, seed=seed)
+    at = seed * 5
+    post = posts.posts[at]
+    added = (post, replace(post, id="new", text="new words", label="neutral"))
+    assert len(moved(before, random_split(changed(posts, at, *added), seed=seed))) <= 5
+    assert len(moved(before, random_split(changed(posts, at), seed=seed))) <= 5
+    label = "positive" if post.label == "neutral" else "neutral"
+    relabelled = changed(posts, at, replace(post, label=label))
+    assert len(moved(before, random_split(relabelled, seed=seed))) <= 8
+
+
+def test_on_average_one_post_moves_fewer_than_two_others(post_set):
+    posts = post_set(labels(40, 37, 123))
+    counts = []
+    for seed in range(100):
+        post = posts.posts[seed]
+        before = random_split(posts, seed=seed)
+        relabelled = changed(posts, seed, replace(post, label="positive"))
+        added = changed(posts, seed, post, replace(post, id="new", text="new words"))
+        others = [i for i in moved(before, random_split(relabelled, seed=seed)) if i != post.id]
+        counts += [len(others), len(moved(before, random_split(added, seed=seed)))]
+    assert max(counts) <= 4
+    assert 0 < sum(counts) / len(counts) < 2
+
+
+def test_the_order_of_the_posts_does_not_matter(post_set):
+    texts = [f"text {n // 3}" for n in range(100)]
+    posts = post_set(labels(), texts)
+    backwards = replace(posts, posts=posts.posts[::-1])
+    assert dict(random_split(posts, seed=7).parts) == dict(random_split(backwards, seed=7).parts)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30])
+@pytest.mark.parametrize("text", ["random-8:1:1", "auto"])
+def test_seeds_have_bounds(post_set, seed, text):
+    with pytest.raises(SplitError, match=rf"--split-seed.*0 to 4294967295.*Found {seed}\."):
+        parse_split(text, post_set(labels()), seed=seed)
+    with pytest.raises(SplitError, match="seed of a split"):
+        random_split(post_set(labels()), seed=seed)
+
+
 def test_a_part_that_stays_empty_is_an_error(post_set):
     posts = post_set(["positive"] * 2 + ["negative"] * 2, classes=("negative", "positive"))
-    with pytest.raises(SplitError, match="too few posts for the part test"):
+    with pytest.raises(SplitError, match=r"too few posts for the part test.*random-8:2:0"):
         random_split(posts)
+    assert random_split(posts, (8, 2, 0)).sizes() == {"train": 2, "val": 2, "test": 0}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +226,9 @@ def test_parse_random(post_set, text, sizes, tag):
     assert split.tag == tag
 
 
-@pytest.mark.parametrize("text", ["random-8", "rnd", "random-8:1:1:1", "no/such/path"])
+@pytest.mark.parametrize(
+    "text", ["random-8", "rnd", "random-8:1:1:1", "no/such/path", "", "x\0", "y" * 5000]
+)
 def test_what_names_no_split(post_set, text):
     with pytest.raises(SplitError, match="names no split"):
         parse_split(text, post_set(labels()))

@@ -171,10 +171,11 @@ def line_numbered(file: Path, records: Sequence[Placed], ids: Sequence[str]) -> 
     outside = [record.id for record in records if not _is_line(record.id, len(ids))]
     if outside:
         raise SplitError(
-            f"{len(outside):,} entries are no line numbers of the list beside them",
+            "Entries are no line numbers of the list that they belong to",
             where=file,
             expected=f"0 to {len(ids) - 1}, the lines of {PAIR_LIST}",
-            found=name_some(outside),
+            found=f"{len(outside):,} {'entry' if len(outside) == 1 else 'entries'} beyond them: "
+            + name_some(entry[:80] for entry in outside),
             hint=f"if these are ids of posts, move the lists away from {PAIR_LIST}",
         )
     return [ids[int(record.id)] for record in records]

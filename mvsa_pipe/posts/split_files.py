@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mvsa_pipe.errors import SplitError, name_some
-from mvsa_pipe.posts.folds import Fold, folds_in, line_numbered, listed_ids
+from mvsa_pipe.posts.folds import PAIR_LIST, Fold, folds_in, line_numbered, listed_ids
 from mvsa_pipe.posts.formats import kebab
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split, part_named
@@ -96,7 +96,8 @@ def _lists(folder: Path) -> dict[str, Path]:
     for file in entries:
         # train.txt, train_ids.txt, dev-3.json
         part = part_named(re.split(r"[-_. ]", file.name)[0])
-        if part is None or file.suffix.lower() not in SUFFIXES:
+        known = file.suffix.lower() in SUFFIXES and file.name.lower() != PAIR_LIST
+        if part is None or not known:
             continue
         if part in lists:
             raise SplitError(
@@ -151,7 +152,7 @@ def _refuse_lines_without_list(
         raise SplitError(
             "These folds hold line numbers, and the list whose lines they count is not there",
             where=folder,
-            expected=f"valid_pairlist.txt beside the lists of numbers or one folder up "
+            expected=f"{PAIR_LIST} beside the lists of numbers or one folder up "
             f"({folder.resolve().parent})",
             found=f"0, 1, 2 … in {name_some(file.name for file in lists.values())}",
             hint="put the list back where it was published; if the numbers are ids of posts, "
@@ -203,7 +204,7 @@ def _checked(path: Path, placed: Sequence[tuple[str, str]], posts: PostSet, tag:
     if lacking and _counts_through([post_id for post_id, _ in placed]):
         hint = (
             "the numbers count lines, as it seems, and are no ids: put the list whose lines they "
-            "count (valid_pairlist.txt) beside them"
+            f"count ({PAIR_LIST}) beside them"
         )
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in posts.dropped.items())
     raise SplitError(

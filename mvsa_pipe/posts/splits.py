@@ -166,7 +166,9 @@ def _refuse_small_classes(posts: PostSet, tag: str) -> None:
             where=f"{posts.protocol}/{tag}",
             expected="at least two posts in each class",
             found=name_some(f"{name}: {count}" for name, count in small.items()) or "no labels",
-            hint="add posts of the class, or remove its posts from the data set",
+            hint="add posts of the class, or remove its posts from the data set"
+            if all(small.values())
+            else "a table with id,text,image,label has just the classes that occur in it",
         )
 
 

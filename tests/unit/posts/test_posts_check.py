@@ -124,6 +124,121 @@ def test_a_class_too_small_spoils(write_mvsa):
     )
 
 
+def spoilers_of(post_set, listed, **changes):
+    """What the labels of posts without pictures give, but for the pictures."""
+    posts = replace(post_set(listed, classes=tuple(sorted(set(listed)))), **changes)
+    return [s for s in check_posts(posts).spoilers if not s.startswith("No picture")]
+
+
+SIX = [word for word in ("positive", "negative") for _ in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["positive"] * 12, ["Only one class, so there is nothing to tell apart: 1 class"]),
+        (["NA", "None", "yes"] * 4, ["named like a missing value: 2 classes (NA, None)"]),
+        (["NaN", "n/a", "<NA>", "Null", "yes"] * 3, ["named like a missing value: 4 classes"]),
+        (["1", "1.0", "01", "2"] * 3, ["the same number: 1 class ('01' = '1' = '1.0')"]),
+        (["+1", "1", "-1"] * 3, ["the same number: 1 class ('+1' = '1')"]),
+        (["0,5", "0.5", "2"] * 3, ["the same number: 1 class ('0,5' = '0.5')"]),
+        (
+            ["very bad", "very_bad", "'very bad'", "good"] * 3,
+            ['differ only in blanks, hyphens or quotes: 1 class ("\'very bad\'" = \'very bad\''],
+        ),
+        ([f"{n / 8}" for n in range(12)] * 3, ["Fractions on a scale for classes"]),
+        (
+            [f"label {n}" for n in range(12)] + ["label 0"] * 6,
+            ["More classes than half the posts", "Fewer than two posts", ],
+        ),
+        (["yes", "no"] * 3 + ["rare"] * 2, ["Fewer than three posts, so absent from val or test"]),
+        (SIX, []),
+        (["-1", "0", "1"] * 3, []),
+        ([f"{n / 2}" for n in range(1, 11)] * 3, []),
+        ([f"{n}.0" for n in range(12)] * 3, []),
+        ([str(n) for n in range(12)] * 3, []),
+        (["+", "-"] * 3, []),
+        (["😀", "😡"] * 3, []),
+        (["very bad", "bad", "not-bad"] * 3, []),
+        ([str(10**60), str(10**60 + 1)] * 3, []),
+    ],
+)  # fmt: skip
+def test_doubtful_labels(post_set, labels, words):
+    found = spoilers_of(post_set, labels)
+    assert len(found) == len(words)
+    assert all(expected in sentence for expected, sentence in zip(words, found, strict=True))
+
+
+def test_a_part_that_lacks_a_class(folder):
+    posts = read_posts(folder)
+    parts = {post.id: "train" if post.label != "neutral" else "val" for post in posts.posts}
+    report = check_posts(posts, Split(parts, "x"))
+    assert report.absent_classes == {"train": ("neutral",), "val": ("negative", "positive")}
+    assert report.spoilers == (
+        "Without a post in train: 1 class (neutral).",
+        "Without a post in val: 2 classes (negative, positive).",
+    )
+
+
+def test_what_a_reader_guessed_spoils(post_set):
+    report = check_posts(replace(post_set(SIX), findings=("The encoding is a guess.",)))
+    assert report.guesses == ("The encoding is a guess.",)
+    assert report.spoilers[0] == "The encoding is a guess."
+
+
+@pytest.mark.parametrize(
+    ("post_id", "odd"),
+    [
+        ("a b", False), ("IMG (1).jpg", False), ("ünï", False), ("a\u00a0b", True),
+        ("a\u200bb", True), ("\x85", True), ("a  b", True), (" a", True), ("a\u202eb", True),
+    ],
+)  # fmt: skip
+def test_odd_ids(post_set, post_id, odd):
+    posts = post_set(SIX, classes=("negative", "positive"))
+    posts = replace(posts, posts=(replace(posts.posts[0], id=post_id), *posts.posts[1:]))
+    report = check_posts(posts)
+    assert report.odd_ids == ((post_id,) if odd else ())
+    assert report.spaced_ids == ((post_id,) if " " in post_id and not odd else ())
+    sentence = f"An id with invisible characters or odd blanks: 1 post ({post_id!r})."
+    assert (sentence in report.spoilers) == odd
+
+
+def shared_picture(write_mvsa, n_posts, text_of, n_others=20):
+    """Posts of which the first share a picture."""
+    total = n_posts + n_others
+    names = ("positive", "negative", "neutral")
+    rows = [f"{n}\t{names[n % 3]},neutral" for n in range(1, total + 1)]
+    folder = write_mvsa(rows)
+    for n in range(1, n_posts + 1):
+        (folder / "data" / f"{n}.jpg").write_bytes((folder / "data" / "1.jpg").read_bytes())
+        (folder / "data" / f"{n}.txt").write_text(text_of(n))
+    return read_posts(folder)
+
+
+def test_a_picture_that_stands_in_for_others_makes_no_duplicates(write_mvsa):
+    posts = shared_picture(write_mvsa, 12, lambda n: f"words of {n}")
+    split = random_split(posts, (1, 1, 1))
+    assert len({split.parts[str(n)] for n in range(1, 13)}) > 1
+    report = check_posts(posts, split)
+    assert report.stand_ins == {"data/1.jpg": tuple(str(n) for n in range(1, 13))}
+    assert report.duplicates == report.leakage.images == ()
+    (sentence,) = (s for s in report.spoilers if "stood in" in s)
+    assert sentence.endswith("1 picture (data/1.jpg: 12 posts).")
+    assert json.loads(json.dumps(report.as_record()))["stand_ins"]["data/1.jpg"][0] == "1"
+
+
+@pytest.mark.parametrize(
+    ("n_posts", "text_of"),
+    [(10, lambda n: f"words of {n}"), (20, lambda _: "spam"), (20, lambda n: f"spam {n % 10}")],
+    ids=["few", "one text", "ten texts"],
+)
+def test_a_picture_of_few_posts_or_few_texts_makes_duplicates(write_mvsa, n_posts, text_of):
+    posts = shared_picture(write_mvsa, n_posts, text_of)
+    report = check_posts(posts)
+    assert report.stand_ins == {}
+    assert [len(group) for group in report.duplicates] == [n_posts]
+
+
 def test_posts_without_labels_do_not_count_as_small_classes(folder):
     posts = read_posts(folder)
     bare = replace(posts, posts=tuple(replace(post, label=None) for post in posts.posts))

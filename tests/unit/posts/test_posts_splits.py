@@ -96,9 +96,9 @@ def test_a_class_of_two_has_one_to_choose_on(post_set):
     assert by_class(posts, random_split(posts))["train"][1] == 1
 
 
-@pytest.mark.parametrize("neutral", [0, 1])
-def test_a_class_with_too_few_posts_is_an_error(post_set, neutral):
-    with pytest.raises(SplitError, match=f"at least two posts.*neutral: {neutral}"):
+@pytest.mark.parametrize(("neutral", "advice"), [(0, "a table with id"), (1, "add posts")])
+def test_a_class_with_too_few_posts_is_an_error(post_set, neutral, advice):
+    with pytest.raises(SplitError, match=f"at least two posts.*neutral: {neutral}.*{advice}"):
         random_split(post_set(labels(neutral=neutral)))
 
 

@@ -6,9 +6,8 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.choosing import chosen_files
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import needs_of
+from mvsa_pipe.experiment.prepare import needs_of, read_and_split
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import read_posts
 
 
 def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:
@@ -38,16 +37,16 @@ def skipped_by_any(
 
     Raises:
         DataError: The posts cannot be read.
-        CacheError: A cache is missing or damaged.
+        SplitError: The split does not fit them.
+        CacheError: A cache is missing or damaged, or lacks posts.
         ConfigError: Two pairs are the same.
     """
     if len(pairs) == 1:
         return frozenset()
-    dataset, needs = read_posts(data.path, data.read).name, needs_of(heads)
-    chosen = [chosen_files(pair, dataset, needs) for pair in pairs]
-    _refuse_copies(chosen)
-    every = (file for files in chosen for of_it in files.values() for file in of_it)
-    return frozenset(post_id for file in every for post_id in file.header.refused)
+    posts, split = read_and_split(data)
+    chosen = [chosen_files(pair, data, posts, split, needs_of(heads)) for pair in pairs]
+    _refuse_copies([pair.files for pair in chosen])
+    return frozenset().union(*(pair.skipped for pair in chosen))
 
 
 def _refuse_copies(chosen: Sequence[Mapping[Modality, Sequence[FeatureFile]]]) -> None:

@@ -90,6 +90,11 @@ class Fingerprint:
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", self.backbone).strip("-")
         return f"{readable}-{self.digest[:8]}.h5"
 
+    def names(self, file_name: str) -> bool:
+        """Whether a cache of this fingerprint may have such a file name, of whatever posts."""
+        stem, suffix = self.file_name.removesuffix(".h5"), file_name.removesuffix(".h5")
+        return re.fullmatch(rf"{re.escape(stem)}(?:-[0-9a-f]{{8}})?", suffix) is not None
+
     def differences(self, other: "Fingerprint") -> dict[str, tuple[object, object]]:
         """Fields in which the two differ: name → (own value, the other's)."""
         own, others = asdict(self), asdict(other)

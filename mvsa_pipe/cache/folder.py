@@ -38,7 +38,7 @@ class CacheEntry:
 
 
 class CacheFolder:
-    """Feature files as ``<folder>/<data set>/<backbone>-<fingerprint>.h5``.
+    """Feature files as ``<folder>/<data set>/<backbone>-<fingerprint>-<posts>.h5``.
 
     Args:
         root: The folder; made when first written to.
@@ -47,10 +47,28 @@ class CacheFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def path_of(self, dataset: str, fingerprint: Fingerprint, shard: str = "") -> Path:
-        """Where the cache of one data set and fingerprint lies, or one shard of it."""
-        path = self.root / dataset / fingerprint.file_name
+    def path_of(
+        self, dataset: str, fingerprint: Fingerprint, shard: str = "", mark: str = ""
+    ) -> Path:
+        """Where a cache of one data set's name and fingerprint lies, or one shard of it.
+
+        Args:
+            dataset: The data set's name.
+            fingerprint: What decides the values.
+            shard: Name of a share of the posts.
+            mark: What tells it from caches of other posts; empty in caches of 0.1.
+        """
+        name = fingerprint.file_name.removesuffix(".h5") + (f"-{mark}" if mark else "")
+        path = self.root / dataset / f"{name}.h5"
         return path.parent / SHARDS / f"{path.stem}.{shard}.h5" if shard else path
+
+    def of_fingerprint(self, dataset: str, fingerprint: Fingerprint) -> list[Path]:
+        """The caches of one data set's name and fingerprint, unfinished ones too, newest first."""
+        place = self.root / dataset
+        found = {path: path for path in place.glob("*.h5")}
+        found |= {p.with_suffix(".h5"): p for p in place.glob(f"*{PARTS_SUFFIX}")} | found
+        own = [path for path in found if fingerprint.names(path.name)]
+        return sorted(own, key=lambda path: found[path].stat().st_mtime_ns, reverse=True)
 
     def entries(self) -> list[CacheEntry]:
         """All caches, damaged and unfinished ones too, by path."""
@@ -78,33 +96,39 @@ class CacheFolder:
             )
         return found
 
-    def newest(
-        self,
-        dataset: str,
-        modality: Modality,
-        wanted: str | None = None,
-        *,
-        several_layers: bool = False,
-    ) -> FeatureFile:
-        """The newest cache of a data set and modality; of fine-tuned backbones only if named.
-
-        Args:
-            dataset: The data set's name.
-            modality: Text or image.
-            wanted: A backbone's name as caches spell it, optionally followed by ``@`` and the
-                first digits of a fingerprint; ``None`` takes any.
-            several_layers: Whether caches of several layers go before those of the last alone; if
-                not, those of the last alone do.
-
-        Raises:
-            CacheError: None fits; names those that are there. Or the newest that fits is damaged.
-        """
+    def readable(self, dataset: str) -> tuple[list[FeatureFile], list[CacheError]]:
+        """All caches of a data set's name that can be opened, and why others cannot."""
         readable, faults = [], []
         for path in (self.root / dataset).glob("*.h5"):
             try:
                 readable.append(FeatureFile(path))
             except CacheError as error:
                 faults.append(error)
+        return readable, faults
+
+    def fitting(
+        self,
+        dataset: str,
+        modality: Modality,
+        wanted: str | None = None,
+        *,
+        several_layers: bool = False,
+    ) -> list[FeatureFile]:
+        """The caches of a data set's name and modality, the newest first.
+
+        Args:
+            dataset: The data set's name.
+            modality: Text or image.
+            wanted: A backbone's name as caches spell it, optionally followed by ``@`` and the
+                first digits of a fingerprint; ``None`` takes any but fine-tuned ones.
+            several_layers: Whether caches of several layers go before those of the last alone; if
+                not, those of the last alone do.
+
+        Raises:
+            CacheError: None fits; names those that are there. Or the only one that fits is
+                damaged.
+        """
+        readable, faults = self.readable(dataset)
         fitting = [
             file
             for file in readable
@@ -112,12 +136,13 @@ class CacheFolder:
             and _answers(file.header.fingerprint, wanted)
         ]
         if fitting:
-            return max(
+            return sorted(
                 fitting,
                 key=lambda file: (
                     (file.header.layers > 1) is several_layers,
                     file.path.stat().st_mtime_ns,
                 ),
+                reverse=True,
             )
         if faults:
             raise faults[0]

@@ -5,6 +5,7 @@ from typing import Any
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.serving import mark_of
 from mvsa_pipe.cache.writer import JOIN_BELOW_BYTES, open_writer
 from mvsa_pipe.errors import CacheError, name_some
 
@@ -15,7 +16,7 @@ def merge(
     order: Sequence[str] = (),
     join_below_bytes: float = JOIN_BELOW_BYTES,
 ) -> FeatureFile:
-    """Adds the posts of some caches to the cache of their data set and fingerprint.
+    """Adds the posts of some caches to the one that the first of them is, or is a shard of.
 
     Args:
         folder: The folder of all caches, which the merged one goes into.
@@ -29,10 +30,11 @@ def merge(
         StorageError: The disk refuses; nothing is lost.
     """
     header = sources[0].header
-    merged = folder.path_of(header.dataset, header.fingerprint)
+    mark = mark_of(sources[0].path, header.fingerprint)
+    merged = folder.path_of(header.dataset, header.fingerprint, mark=mark)
     there = [FeatureFile(merged)] if merged.exists() else []
     _refuse_disagreement([*there, *sources])
-    with open_writer(folder, header.dataset, header.fingerprint) as writer:
+    with open_writer(folder, header.dataset, header.fingerprint, mark=mark) as writer:
         for source in sources:
             if source.path.resolve() != writer.path.resolve():
                 writer.take_in(source)

@@ -31,7 +31,7 @@ JOIN_BELOW_BYTES = 64 * 2**30
 
 @contextmanager
 def open_writer(
-    folder: CacheFolder, dataset: str, fingerprint: Fingerprint, shard: str = ""
+    folder: CacheFolder, dataset: str, fingerprint: Fingerprint, shard: str = "", mark: str = ""
 ) -> Iterator["CacheWriter"]:
     """Opens a cache for writing, alone.
 
@@ -40,12 +40,13 @@ def open_writer(
         dataset: The data set's name.
         fingerprint: What decides the values.
         shard: Name of the share of the posts that this cache is for; empty for all of them.
+        mark: What tells it from caches of other posts, as ``mark_for`` gives it.
 
     Raises:
         CacheError: Another process writes it, or what is there is damaged.
         StorageError: The disk refuses.
     """
-    path = folder.path_of(dataset, fingerprint, shard)
+    path = folder.path_of(dataset, fingerprint, shard, mark)
     with exclusive(path):
         yield CacheWriter(path, dataset, fingerprint)
 

@@ -17,7 +17,7 @@ from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.progress import Progress
 
 
@@ -48,7 +48,7 @@ def extract(
     own = [] if run is None else _backbones_of(run)
     posts = read_posts(data.path, replace(data.read, require_labels=False))
     with progress() as screen:
-        backbones = own or _named(choice, posts.name, options.cache, screen)
+        backbones = own or _named(choice, posts, options.cache, screen)
         done = extract_all(posts, backbones, options, screen)
     if profile is not None:
         write_json(profile, {d.file.header.fingerprint.backbone: d.profile for d in done})
@@ -67,9 +67,9 @@ def _backbones_of(run: Path) -> list[BackboneOptions]:
 
 
 def _named(
-    choice: ExtractChoice, dataset: str, cache: Path, screen: Progress
+    choice: ExtractChoice, posts: PostSet, cache: Path, screen: Progress
 ) -> list[BackboneOptions]:
-    partner = choice.partner_for(dataset, cache)
+    partner = choice.partner_for(posts, cache)
     if partner is None:
         return choice.options_for(choice.backbones)
     half = parse_backbone(partner)[0]

@@ -1,6 +1,6 @@
 """Posts, split and caches joined into what heads are trained and scored on."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import free_memory_bytes
-from mvsa_pipe.errors import CacheError, SplitError, name_some
+from mvsa_pipe.errors import SplitError, name_some
 from mvsa_pipe.experiment.choosing import chosen_files, refuse_single_layers
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.layers import LayerMix
@@ -153,12 +152,10 @@ def prepare(
     wanted = set(needs)
     posts, split = read_and_split(data, split_seed)
     data = replace(data, split=resolved_split(data.split, posts))
-    files = chosen_files(caches, posts.name, wanted)
+    chosen = chosen_files(caches, data, posts, split, wanted)
+    files = chosen.files
     refuse_single_layers(files, caches.layer_mix)
-    ids, left_out = _usable_ids(posts, split, files, without)
-    for modality, of_it in files.items():
-        for file in of_it:
-            refuse_stale(posts, modality, file, set(ids))
+    ids, left_out = _usable_ids(posts, split, chosen.skipped | set(without))
     limit = caches.memory_gib * 2**30 or free_memory_bytes() / 2
     features = load_or_stream(
         files, ids, wanted, len(posts.classes), caches.image_grid, limit, caches.layer_mix
@@ -238,35 +235,8 @@ def _refuse_unlabelled(posts: PostSet, split: Split) -> None:
 
 
 def _usable_ids(
-    posts: PostSet,
-    split: Split,
-    files: Mapping[Modality, Sequence[FeatureFile]],
-    without: Collection[str],
+    posts: PostSet, split: Split, skipped: Collection[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Posts of the split, in the data set's order, but those that an extraction skipped."""
-    skipped = {i for of_it in files.values() for file in of_it for i in file.header.refused}
-    skipped |= set(without)
+    """Posts of the split, in the data set's order, but those that are skipped; and those."""
     in_split = [post.id for post in posts.posts if post.id in split.parts]
     return [i for i in in_split if i not in skipped], tuple(i for i in in_split if i in skipped)
-
-
-def refuse_stale(posts: PostSet, modality: Modality, file: FeatureFile, wanted: set[str]) -> None:
-    """Refuses a cache whose posts have changed since they were extracted.
-
-    Raises:
-        CacheError: Names the posts.
-    """
-    known = file.header.content_digests
-    contents, faults = contents_of(posts, modality, file.path.parent.parent)
-    stale = [item.id for item in contents if known.get(item.id, item.digest) != item.digest]
-    stale += [post_id for post_id in faults if post_id in known]
-    stale = [post_id for post_id in stale if post_id in wanted]
-    if stale:
-        raise CacheError(
-            f"The {modality} of {len(stale):,} posts is not what was extracted",
-            where=file.path,
-            found=name_some(stale),
-            hint=f"mvsa extract --data {posts.storage.root} --backbone "
-            f"{file.header.fingerprint.backbone} brings the cache up to date; another data set "
-            "of the same name needs a name of its own: --data-name NAME",
-        )

@@ -7,15 +7,39 @@ from pathlib import Path
 from mvsa_pipe.backbones import parse_backbone
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.serving import Held
 from mvsa_pipe.errors import CacheError, ConfigError
+from mvsa_pipe.extraction.contents import wanted_of
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.post import PostSet
 
 # What is extracted along when only the other modality was named and nothing of this one is cached.
 PARTNERS: Mapping[Modality, str] = {Modality.TEXT: "bert", Modality.IMAGE: "dinov2"}
 
 # Families whose argument already says where the weights lie.
 _SELF_LOCATED = ("hf-text", "hf-image", "tiny-text", "tiny-image")
+
+
+def files_of(
+    posts: PostSet, modality: Modality, cache: Path, wanted: str | None = None
+) -> list[FeatureFile]:
+    """The caches that hold any of some posts as they are now, those of all of them first.
+
+    Args:
+        posts: The posts.
+        modality: Text or image.
+        cache: The folder of all caches.
+        wanted: A backbone, as of ``CacheFolder.fitting``.
+    """
+    try:
+        fitting = CacheFolder(cache).fitting(posts.name, modality, wanted)
+    except CacheError:
+        return []
+    digests = wanted_of(posts, modality, cache).digests
+    sharing = [file for file in fitting if Held.in_file(file).shared(digests)]
+    return sorted(sharing, key=lambda file: not Held.in_file(file).covers(digests))
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,7 @@ class ExtractChoice:
         if self.partner not in ("auto", "none"):
             parse_backbone(self.partner)
 
-    def partner_for(self, dataset: str, cache: Path) -> str | None:
+    def partner_for(self, posts: PostSet, cache: Path) -> str | None:
         """The backbone that must be extracted along, if any.
 
         Raises:
@@ -68,11 +92,7 @@ class ExtractChoice:
                     expected=f"a backbone of {modality}, auto or none",
                 )
             return self.partner
-        try:
-            CacheFolder(cache).newest(dataset, modality)
-        except CacheError:
-            return PARTNERS[modality]
-        return None
+        return None if files_of(posts, modality, cache) else PARTNERS[modality]
 
     def options_for(self, names: tuple[str, ...]) -> list[BackboneOptions]:
         """Options of each backbone, its weights assigned.

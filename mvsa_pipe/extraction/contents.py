@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from mvsa_pipe.backbones.options import Decode
+from mvsa_pipe.cache.serving import Wanted
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.extraction.digests import DigestMemory
 from mvsa_pipe.images import Decoded, decode_image, decode_image_fast
@@ -116,6 +117,18 @@ def contents_of(
                     images.append(Content(post_id, digest, image=name, storage=posts.storage))
     digests.keep()
     return images, faults
+
+
+def wanted_of(posts: PostSet, modality: Modality, memory: Path | None = None) -> Wanted:
+    """Digests of one half of all posts, by which a cache that serves them is found.
+
+    Args:
+        posts: The posts.
+        modality: Which half.
+        memory: As of ``contents_of``.
+    """
+    contents, faults = contents_of(posts, modality, memory)
+    return Wanted({item.id: item.digest for item in contents}, faults)
 
 
 def _text(post_id: str, text: str) -> Content:

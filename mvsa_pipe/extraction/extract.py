@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 
 def extract(
-    posts: PostSet, backbone: BackboneOptions, options: ExtractOptions, progress: Progress
+    posts: PostSet,
+    backbone: BackboneOptions,
+    options: ExtractOptions,
+    progress: Progress,
+    mark: str | None = None,
 ) -> Extraction:
     """Makes the cache of one backbone hold every readable post; as ``extract_all``."""
-    (done,) = extract_all(posts, [backbone], options, progress)
+    (done,) = extract_all(posts, [backbone], options, progress, mark)
     return done
 
 
@@ -37,11 +41,20 @@ def extract_all(
     backbones: Sequence[BackboneOptions],
     options: ExtractOptions,
     progress: Progress,
+    mark: str | None = None,
 ) -> list[Extraction]:
     """Makes the caches of some backbones hold every readable post of a data set.
 
     Only posts that are new, or whose content changed, go through a backbone; when there are none,
     neither torch nor the backbone is loaded.
+
+    Args:
+        posts: The posts.
+        backbones: The backbones.
+        options: How features are made and kept.
+        progress: Listens.
+        mark: The mark of the caches to extract into; by default those that have the posts or may
+            grow by them, else new ones (see ``mark_for``).
 
     Raises:
         UnreadablePostsError: Posts cannot be read and the policy is ``error``; what is readable
@@ -58,7 +71,7 @@ def extract_all(
         clock = Clock()
         with clock.phase(Phase.LIST):
             contents, faults = contents_of(posts, group[0].modality, options.cache)
-        around = Surroundings(posts, options, progress, clock, contents, faults)
+        around = Surroundings(posts, options, progress, clock, contents, faults, mark)
         with ExitStack() as stack:
             jobs = [Job.opened(backbone, around, stack) for backbone in group]
             _compute([job for job in jobs if job.missing], around)

@@ -9,6 +9,7 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Refusal
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.serving import SOURCE, mark_for
 from mvsa_pipe.cache.writer import CacheWriter, open_writer
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.extraction.clock import Clock, Phase
@@ -82,6 +83,7 @@ class Surroundings:
         clock: Where the time goes.
         contents: What of every readable post they read.
         faults: What is wrong with the others, by post id.
+        mark: The mark of the cache to extract into; found by the posts unless named.
     """
 
     posts: PostSet
@@ -90,6 +92,12 @@ class Surroundings:
     clock: Clock
     contents: Sequence[Content]
     faults: Mapping[str, str]
+    mark: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the posts are read."""
+        return str(self.posts.storage.root.resolve())
 
 
 @dataclass
@@ -101,6 +109,7 @@ class Job:
         around: What it shares with others.
         writer: Its cache.
         resolution: Its fingerprint.
+        mark: What tells its cache from those of other posts.
         session: The loaded backbone.
         missing: Posts that must be tried now.
         lacking: Posts that the finished cache lacks, by which batches are cut; of a share all.
@@ -113,6 +122,7 @@ class Job:
     around: Surroundings
     writer: CacheWriter
     resolution: Resolution
+    mark: str
     session: "Session | None" = None
     missing: set[str] = field(default_factory=set)
     lacking: set[str] = field(default_factory=set)
@@ -136,10 +146,13 @@ class Job:
                 session = _loaded(backbone, around)
             resolution = session.resolution
         with around.clock.phase(Phase.LIST):
-            folder = CacheFolder(options.cache)
-            name = around.posts.name
-            opened = open_writer(folder, name, resolution.fingerprint, options.shard_name)
-            job = cls(backbone, around, stack.enter_context(opened), resolution, session)
+            folder, name = CacheFolder(options.cache), around.posts.name
+            digests = {item.id: item.digest for item in around.contents}
+            mark = around.mark
+            if mark is None:
+                mark = mark_for(folder, name, resolution.fingerprint, digests, around.source)
+            opened = open_writer(folder, name, resolution.fingerprint, options.shard_name, mark)
+            job = cls(backbone, around, stack.enter_context(opened), resolution, mark, session)
             job.divide()
         return job
 
@@ -188,7 +201,8 @@ class Job:
         if not options.shard_name:
             return self.writer.finished
         folder = CacheFolder(options.cache)
-        path = folder.path_of(self.around.posts.name, self.resolution.fingerprint)
+        fingerprint = self.resolution.fingerprint
+        path = folder.path_of(self.around.posts.name, fingerprint, mark=self.mark)
         if not path.exists():
             return {}
         return FeatureFile(path).header.content_digests
@@ -252,6 +266,7 @@ class Job:
         with self.around.clock.phase(Phase.MEASURE):
             notes: dict[str, Any] = {
                 "written": now(),
+                SOURCE: self.around.source,
                 "device": self.resolution.device,
                 "versions": package_versions(),
                 "backbone": self.backbone.located().as_record(),

@@ -1,6 +1,7 @@
 """What a damaged cache was made by, from whatever still says so."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def fingerprint_of(path: Path, root: Path) -> Fingerprint:
         where=path,
         expected=f"it in the file itself, its parts, its shards or {root / '.resolved'}",
         hint=f"move the file away, then extract anew: mvsa extract --data PATH --backbone "
-        f"{path.stem.rpartition('-')[0] or 'NAME'}",
+        f"{re.sub('(-[0-9a-f]{8}){1,2}$', '', path.stem)}",
     )
 
 
@@ -74,7 +75,7 @@ def _witnesses(path: Path, root: Path) -> Iterator[tuple[Fingerprint, BackboneOp
         yield from _in_bytes(file, name)
     for fingerprint, record in memos(root):
         backbone = _options(record)
-        if fingerprint.file_name == name and backbone is not None:
+        if fingerprint.names(name) and backbone is not None:
             yield fingerprint, backbone
 
 
@@ -91,7 +92,7 @@ def _in_bytes(file: Path, name: str) -> Iterator[tuple[Fingerprint, BackboneOpti
             fingerprint = Fingerprint.from_json(json.dumps(fields))
         except ValueError:
             continue
-        if fingerprint.file_name == name:
+        if fingerprint.names(name):
             yield from ((fingerprint, record) for record in [*records, None])
 
 

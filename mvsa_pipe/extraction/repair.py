@@ -9,6 +9,7 @@ from mvsa_pipe.cache.folder import SHARDS, CacheFolder
 from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.serving import mark_of
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.extraction.extract import extract
@@ -84,6 +85,7 @@ def _mended(
         return []
     _require_same_posts(path, header.dataset, posts)
     _require_possible(path, header.fingerprint, posts, list(hit), folder)
+    mark = mark_of(path, header.fingerprint)
     options = _options(folder, device, header.fingerprint, 0.0 if header.segments else float("inf"))
     header.fingerprint.require_makeable(path)
     backbone = recorded_backbone(file)
@@ -94,13 +96,13 @@ def _mended(
         _leave_out(path, lost, progress)
         hit |= set(mending.keep_whole_rows(path))
     if path.is_file():
-        with open_writer(folder, header.dataset, header.fingerprint) as writer:
+        with open_writer(folder, header.dataset, header.fingerprint, mark=mark) as writer:
             writer.forget(damaged)
             if writer.committed:
                 writer.finish(header.ids, {}, header.quarantine, options.join_below_bytes)
             else:
                 path.unlink()
-    extract(posts, backbone, options, progress)
+    extract(posts, backbone, options, progress, mark)
     return [*(i for i in header.ids if i in hit), *sorted(hit - set(header.ids))]
 
 
@@ -119,9 +121,10 @@ def _anew(
             progress.say(f"{path}: cannot be read, and was kept as {mending.set_aside(path).name}")
         _leave_out(path, lost, progress)
         mending.keep_whole_rows(path)
-    with open_writer(folder, posts.name, fingerprint) as writer:
+    mark = mark_of(path, fingerprint)
+    with open_writer(folder, posts.name, fingerprint, mark=mark) as writer:
         held = set(writer.committed)
-    file = extract(posts, backbone, options, progress).file
+    file = extract(posts, backbone, options, progress, mark).file
     return [post_id for post_id in file.header.ids if post_id not in held]
 
 
@@ -176,7 +179,7 @@ def _require_possible(
     folder: CacheFolder,
 ) -> None:
     """Refuses what would end with fewer posts than before."""
-    own = folder.path_of(posts.name, fingerprint)
+    own = folder.path_of(posts.name, fingerprint, mark=mark_of(path, fingerprint))
     if path.resolve() != own.resolve():
         raise CacheError(
             "This cache does not lie where an extraction would put it, so none can mend it",

@@ -9,16 +9,17 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import BackboneError, CacheError, ConfigError, MvsaError, UnknownNameError
-from mvsa_pipe.extraction.choice import ExtractChoice
+from mvsa_pipe.extraction.choice import ExtractChoice, files_of
 from mvsa_pipe.extraction.origin import recorded_backbone
 from mvsa_pipe.finetune.options import LiveChoice
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import PostSet
 
 Loaded = tuple[BackboneOptions, TextBackbone | ImageBackbone]
 
 
-def load_chosen(choice: LiveChoice, dataset: str, modality: Modality) -> Loaded:
+def load_chosen(choice: LiveChoice, posts: PostSet, modality: Modality) -> Loaded:
     """The backbone of one half of the posts.
 
     The one that the newest fitting cache was made by, so that tuned and cached features are
@@ -31,18 +32,32 @@ def load_chosen(choice: LiveChoice, dataset: str, modality: Modality) -> Loaded:
     named = named_backbone(choice, modality)
     own = _weights_of(named, choice.weights)
     if named is None or not own:
-        try:
-            file = CacheFolder(choice.caches.folder).newest(dataset, modality, named)
-        except CacheError:
-            if named is None or not _is_backbone(named, modality):
-                raise
-        else:
-            return _of_cache(file)
+        found = files_of(posts, modality, choice.caches.folder, named)
+        if found:
+            return _of_cache(found[0])
+        if named is None or not _is_backbone(named, modality):
+            raise _nothing_cached(choice, posts, modality, named)
     extraction = ExtractChoice(
         (named,), own, "none", choice.pooling, choice.max_tokens, choice.decode
     )
     (options,) = extraction.options_for((named,))
     return options.located(), load_backbone(options)
+
+
+def _nothing_cached(
+    choice: LiveChoice, posts: PostSet, modality: Modality, named: str | None
+) -> CacheError:
+    """Says what is cached, or that it is of other posts."""
+    try:
+        others = CacheFolder(choice.caches.folder).fitting(posts.name, modality, named)
+    except CacheError as error:
+        return error
+    return CacheError(
+        f"The {modality} features that are cached are of other posts of this name",
+        where=others[0].path,
+        expected=f"posts of {posts.storage.root}",
+        hint=f"name the backbone: --{modality} NAME",
+    )
 
 
 def named_backbone(choice: LiveChoice, modality: Modality) -> str | None:

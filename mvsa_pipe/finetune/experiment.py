@@ -144,7 +144,7 @@ def prepare_live(
 def _loaded(modality: Modality, choice: LiveChoice, posts: PostSet, start: Start | None) -> Loaded:
     if start is not None and named_backbone(choice, modality) is None:
         return start.backbone(modality)
-    return load_chosen(choice, posts.name, modality)
+    return load_chosen(choice, posts, modality)
 
 
 def _contents(

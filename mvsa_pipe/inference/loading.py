@@ -143,16 +143,17 @@ def _file_for(
 ) -> tuple[FeatureFile, dict[str, str]]:
     """A cache that holds all posts asked for as they are now, but those with faults."""
     fingerprint = Fingerprint.from_json(record["fingerprint"])
-    path = CacheFolder(options.cache).path_of(posts.name, fingerprint)
-    if path.is_file():
-        file = FeatureFile(path)
-        fingerprint.require(file.header.fingerprint, path)
-        known = file.header.content_digests
+    paths = CacheFolder(options.cache).of_fingerprint(posts.name, fingerprint)
+    files = [FeatureFile(path) for path in paths if path.is_file()]
+    if files:
         contents, faults = contents_of(asked, fingerprint.modality, options.cache)
-        held = all(known.get(item.id) == item.digest for item in contents)
-        if held and (not faults or options.on_bad_post is BadPostPolicy.SKIP):
-            return file, faults
-    fingerprint.require_makeable(path)
+        skips = options.on_bad_post is BadPostPolicy.SKIP
+        for file in files if skips or not faults else ():
+            fingerprint.require(file.header.fingerprint, file.path)
+            known = file.header.content_digests
+            if all(known.get(item.id) == item.digest for item in contents):
+                return file, faults
+    fingerprint.require_makeable(paths[0] if paths else options.cache)
     extraction = extract(
         posts,
         backbone(),

@@ -153,7 +153,7 @@ def test_fit_takes_the_newest_cache_unless_one_is_named(place, mvsa):
     )
     result = mvsa("fit", "--head", "text", "--epochs", "1")
     assert new.name in result.stderr
-    digits = old.stem.rpartition("-")[2]
+    digits = old.stem.split("-")[-2]
     result = mvsa("fit", "--head", "text", "--epochs", "1", "--text", f"tiny-text@{digits}")
     assert old.name in result.stderr
 

@@ -15,7 +15,7 @@ def joined(mvsa, workplace):
     result = mvsa("extract", "--backbone", "tiny-text", "--max-tokens", "5", "--json")
     assert result.exit_code == 0, result.output
     (second,) = [path for path in Path("cache").glob("*/tiny-text*.h5") if path != first]
-    return ["--text", "+".join(f"tiny-text@{path.stem[-8:]}" for path in (first, second))]
+    return ["--text", "+".join(f"tiny-text@{path.stem.split('-')[-2]}" for path in (first, second))]
 
 
 @pytest.mark.parametrize("head", ["dual-attention", "logistic"])

@@ -48,7 +48,9 @@ def bench(
 def test_the_records_are_the_same(workplace: Path):
     short, where = BackboneOptions("tiny-text", max_tokens=5), ExtractOptions(cache=Path("cache"))
     extract(read_posts(workplace / "data"), short, where, Silence())
-    texts = [f"tiny-text@{path.stem[-8:]}" for path in Path("cache").glob("*/tiny-text*.h5")]
+    texts = [
+        f"tiny-text@{path.stem.split('-')[-2]}" for path in Path("cache").glob("*/tiny-text*.h5")
+    ]
     pairs = CacheChoice(text=",".join(texts))
     here, there = (bench(o, caches=pairs) for o in (OPTIONS, replace(OPTIONS, ray="local")))
     assert len(here) == 2 * len(HEADS) * OPTIONS.seeds

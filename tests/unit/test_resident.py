@@ -18,7 +18,7 @@ from mvsa_pipe.resident import RaggedText, grid_tokens, load_resident, to_grid
 def files(pipeline):
     folder = CacheFolder(pipeline / "cache")
     name = read_posts(pipeline / "data").name
-    return {m: folder.newest(name, m) for m in Modality}
+    return {m: folder.fitting(name, m)[0] for m in Modality}
 
 
 @given(

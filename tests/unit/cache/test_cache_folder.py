@@ -42,20 +42,20 @@ def test_entries(folder: CacheFolder) -> None:
     assert CacheFolder(folder.root / "nowhere").entries() == []
 
 
-def test_newest(folder: CacheFolder) -> None:
+def test_the_newest_comes_first(folder: CacheFolder) -> None:
     def backbone(*question: object) -> str:
-        return folder.newest("set", *question).header.fingerprint.backbone
+        return folder.fitting("set", *question)[0].header.fingerprint.backbone
 
     assert backbone(Modality.TEXT) == "newer"
     assert backbone(Modality.TEXT, "small") == "small"
     assert backbone(Modality.TEXT, f"small@{fingerprint().digest[:5]}") == "small"
     assert backbone(Modality.IMAGE) == "small"
     with pytest.raises(CacheError, match=r"No text features.*newer@\w+, small@\w+.*mvsa extract"):
-        folder.newest("set", Modality.TEXT, "bert")
+        folder.fitting("set", Modality.TEXT, "bert")
     with pytest.raises(CacheError, match=r"No image features of data set 'nothing'.*none"):
-        folder.newest("nothing", Modality.IMAGE)
+        folder.fitting("nothing", Modality.IMAGE)
     with pytest.raises(CacheError, match="damaged, cut short"):
-        folder.newest("other", Modality.TEXT)
+        folder.fitting("other", Modality.TEXT)
 
 
 def test_locate(folder: CacheFolder) -> None:

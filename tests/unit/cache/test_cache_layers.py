@@ -93,9 +93,9 @@ def test_the_layers_asked_for_go_before_newer_caches(tmp_path, modality):
     for stamp, (newer, older) in enumerate([(one, four), (four, one)]):
         os.utime(older.path, (stamp, stamp))
         os.utime(newer.path, (9, 9))
-        assert folder.newest("set", modality).path == one.path
-        assert folder.newest("set", modality, several_layers=True).path == four.path
+        assert folder.fitting("set", modality)[0].path == one.path
+        assert folder.fitting("set", modality, several_layers=True)[0].path == four.path
     named = f"small@{four.header.fingerprint.digest[:8]}"
-    assert folder.newest("set", modality, named).path == four.path
+    assert folder.fitting("set", modality, named)[0].path == four.path
     one.path.unlink()
-    assert folder.newest("set", modality).path == four.path
+    assert folder.fitting("set", modality)[0].path == four.path

@@ -155,9 +155,9 @@ def test_the_newest_fitting_cache_is_taken_and_others_by_name(tmp_path):
     newest = fill(tmp_path, other, [IDS])
     os.utime(newest.path, (2e9, 2e9))
     folder = CacheFolder(tmp_path)
-    assert folder.newest("set", Modality.TEXT).path == newest.path
-    named = folder.newest("set", Modality.TEXT, f"tiny-text@{TEXT.digest[:6]}")
+    assert folder.fitting("set", Modality.TEXT)[0].path == newest.path
+    named = folder.fitting("set", Modality.TEXT, f"tiny-text@{TEXT.digest[:6]}")[0]
     assert named.header.fingerprint == TEXT
     with pytest.raises(CacheError, match="bert"):
-        folder.newest("set", Modality.TEXT, "roberta")
+        folder.fitting("set", Modality.TEXT, "roberta")
     assert isinstance(FeatureFile(newest.path), FeatureFile)

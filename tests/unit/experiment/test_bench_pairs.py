@@ -43,7 +43,7 @@ def bench(caches, options=OPTIONS, progress=None, **where):
 
 def names(modality):
     files = sorted(Path("cache").glob(f"*/tiny-{modality}*.h5"))
-    return [f"tiny-{modality}@{path.stem[-8:]}" for path in files]
+    return [f"tiny-{modality}@{path.stem.split('-')[-2]}" for path in files]
 
 
 @pytest.fixture

@@ -89,6 +89,6 @@ def test_damaged_layers_are_extracted_again(posts, options):
     file.path.write_bytes(damaged)
     hit = repair(file.path, posts, CacheFolder(options.cache), "cpu", Silence())
     assert hit == [file.header.ids[0]]
-    mended = CacheFolder(options.cache).newest(posts.name, ALL.modality)
+    mended = CacheFolder(options.cache).fitting(posts.name, ALL.modality)[0]
     assert mended.damaged_posts() == []
     assert np.array_equal(mended.hidden(np.arange(30))[0].shape[1:], (2, 384))

@@ -80,21 +80,23 @@ def read_delimited(
     return Delimited(table.columns, table.rows, separator, quoting, notes | table.notes)
 
 
-def header_of(text: str, suffix: str = "", wanted: Collection[str] = ()) -> tuple[str, ...]:
+def header_of(
+    text: str, suffix: str = "", wanted: Collection[str] = (), separator: str | None = None
+) -> tuple[str, ...]:
     """Cells of the header, stripped; none if it cannot be told. Never an error."""
     said = _SEPARATOR_LINE.match(text)
     text = text[said.end() :] if said else text
-    separator = said[1] if said else _find_separator(text, suffix, wanted)
+    separator = separator or (said[1] if said else _find_separator(text, suffix, wanted))
     return tuple(_header(text, separator))
 
 
 def _header(text: str, separator: str) -> list[str]:
     """Names in the first row that is not blank, whether quoted or not."""
-    for line in islice(io.StringIO(text, newline=""), 100):
+    for line in islice(io.StringIO(text[:LONGEST_CELL], newline=""), 100):
         if line.strip():
-            found = read_records(line[:LONGEST_CELL], separator, Quoting.MINIMAL)
+            found = read_records(line, separator, Quoting.MINIMAL)
             if found.broken or not found.records:
-                found = read_records(line[:LONGEST_CELL], separator, Quoting.NONE)
+                found = read_records(line, separator, Quoting.NONE)
             return [column_name(cell) for cell in found.records[0][2]] if found.records else []
     return []
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.cells import Cell, Kind, plain
 from mvsa_pipe.posts.consolidation import SENTIMENTS
 from mvsa_pipe.posts.formats import ReadOptions, Task
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.rows import RowFaults
-from mvsa_pipe.posts.tabular import header, read_table
+from mvsa_pipe.posts.tabular import Table, header, read_table
 
 _IMAGE, _OCR, _CORRECTED = "image_name", "text_ocr", "text_corrected"
 _FOLDERS = ("images/", "")
@@ -94,14 +95,18 @@ class MemotionReader:
                 "Memotion's list is missing", where=place.where(), expected=self.looks_for
             )
         notes: Counter[str] = Counter()
-        posts = _posts(place, name, TASKS[options.task], options.require_labels, notes)
+        task = TASKS[options.task]
+        kinds = dict.fromkeys((_IMAGE, _OCR, _CORRECTED), Kind.TEXT) | {task.column: Kind.LABEL}
+        table = read_table(place, name, kinds, options)
+        posts = _posts(place, table, task, options.require_labels, notes)
         set_name = options.name or place.marked_name() or "memotion"
         return PostSet(
             name=set_name,
-            classes=TASKS[options.task].classes,
+            classes=task.classes,
             posts=tuple(posts),
             storage=place.storage,
-            notes=dict(notes),
+            notes=dict(table.notes) | dict(notes),
+            findings=table.findings,
             variant="" if options.task is Task.SENTIMENT else options.task.value,
         )
 
@@ -114,15 +119,14 @@ def _list_name(place: Place) -> str | None:
 
 
 def _posts(
-    place: Place, name: str, task: TaskLabels, require_labels: bool, notes: Counter[str]
+    place: Place, table: Table, task: TaskLabels, require_labels: bool, notes: Counter[str]
 ) -> list[Post]:
-    table = read_table(place, name)
     table.require(_IMAGE, _OCR, _CORRECTED, *([task.column] if require_labels else []))
     faults = RowFaults(table.where)
     posts = []
     for line, cells in table.rows:
-        image = (cells[_IMAGE] or "").strip()
-        value = (cells.get(task.column) or "").strip().lower()
+        image = plain(cells.get(_IMAGE)).strip()
+        value = plain(cells.get(task.column)).strip().lower()
         label = task.of.get(value)
         if label is None and (value or require_labels):
             faults.add(line, f"{task.column} {value!r}, which is none of {', '.join(task.of)}")
@@ -136,9 +140,9 @@ def _posts(
     return posts
 
 
-def _text(cells: Mapping[str, str | None], notes: Counter[str]) -> str:
+def _text(cells: Mapping[str, Cell], notes: Counter[str]) -> str:
     """The corrected text, else the one read by machine, else none; the last two are counted."""
-    corrected, ocr = ((cells[column] or "").strip() for column in (_CORRECTED, _OCR))
+    corrected, ocr = (plain(cells.get(column)).strip() for column in (_CORRECTED, _OCR))
     if not corrected:
         notes["text-corrected-empty-took-text-ocr" if ocr else "both-texts-empty"] += 1
     return corrected or ocr

@@ -7,6 +7,7 @@ none, the text is refused: a tweet may begin and end with quotes of its own.
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.formats import Quoting
@@ -40,6 +41,10 @@ def read_quoted(
     both = where, quoted, literal
     if all(faults):
         raise _unreadable(where, faults)
+    if not any(faults):
+        # A reading that leaves empty cells over is worse than one that does not.
+        uneven = width_faults(quoted, exact=True), width_faults(literal, exact=True)
+        faults = faults if all(uneven) else uneven
     if not faults[0] and not faults[1]:
         choice = _choose(*both)
     elif faults[0]:
@@ -90,17 +95,20 @@ def _by_evidence(where: str, quoted: Records, literal: Records) -> Quoting:
     """Decides where both readings have the same rows, but for quotes around some cells.
 
     A quoting writer encloses cells that hold quotes, and doubles those; it leaves no quote in a
-    cell that is not enclosed. A header in quotes is its work, too.
+    cell that is not enclosed, and encloses no cell without need, unless all of a column. A header
+    in quotes is its work, too.
     """
-    bare, escaped, needless = _quoted_lines(quoted, literal)
+    marks = _quote_marks(quoted, literal)
+    bare = marks.bare
     header_is_quoted = quoted.records[0][2] != literal.records[0][2]
-    if header_is_quoted or (escaped and not bare):
+    if not bare and (header_is_quoted or (marks.escaped and not marks.needless)):
         return Quoting.MINIMAL
-    if bare and not escaped:
+    if bare and not header_is_quoted and not marks.escaped:
         return Quoting.NONE
-    if not escaped and not needless:
+    line = marks.escaped or marks.needless or marks.quotes
+    if not line and not header_is_quoted:
         return Quoting.MINIMAL  # which reads the same
-    line = needless or escaped
+    line = line or quoted.records[0][0]
     raise DataError(
         "A table can be read in two ways",
         where=f"{where}:{line}",
@@ -110,23 +118,56 @@ def _by_evidence(where: str, quoted: Records, literal: Records) -> Quoting:
     )
 
 
-def _quoted_lines(quoted: Records, literal: Records) -> tuple[int, int, int]:
-    """First lines of cells: with quotes that enclose none, with escaped quotes, and enclosed only.
+@dataclass
+class _QuoteMarks:
+    """First lines that show how a text was written; zero where there is no such line.
 
-    Zero where there is no such line.
+    Attributes:
+        bare: With a quote in a cell that is not enclosed.
+        escaped: With an enclosed cell that holds doubled quotes and more.
+        quotes: With an enclosed cell that holds nothing but quotes.
+        needless: With an enclosed cell that holds no quote, in a column where not all are enclosed.
     """
-    bare = escaped = needless = 0
-    for (line, _, cells), (_, _, raws) in zip(quoted.records, literal.records, strict=True):
-        for cell, raw in zip(cells, raws, strict=True):
-            if '"' not in raw:
-                continue
+
+    bare: int = 0
+    escaped: int = 0
+    quotes: int = 0
+    needless: int = 0
+
+
+def _quote_marks(quoted: Records, literal: Records) -> _QuoteMarks:
+    marks = _QuoteMarks()
+    needless: dict[int, int] = {}
+    plain: set[int] = set()  # columns with a cell that is not enclosed
+    as_they_are = {line: raws for line, _, raws in literal.records[1:]}
+    for line, _, cells in quoted.records[1:]:
+        raws = as_they_are.pop(line)
+        if cells == raws:
+            plain.update(at for at, cell in enumerate(cells) if cell)
+            marks.bare = marks.bare or (line if any('"' in cell for cell in cells) else 0)
+            continue
+        if len(cells) != len(raws):
+            needless.setdefault(-1, line)
+            plain.add(-1)
+            continue
+        for at, (cell, raw) in enumerate(zip(cells, raws, strict=True)):
             if cell == raw:
-                bare = bare or line
-            elif '"' in cell and cell.replace('"', "").strip():
-                escaped = escaped or line
+                marks.bare = marks.bare or (line if '"' in cell else 0)
+                if cell:
+                    plain.add(at)
+            elif '"' not in cell:
+                needless.setdefault(at, line)
+            elif cell.strip('"'):
+                marks.escaped = marks.escaped or line
             else:
-                needless = needless or line
-    return bare, escaped, needless
+                marks.quotes = marks.quotes or line
+    marks.needless = min((line for at, line in needless.items() if at in plain), default=0)
+    # Rows that quotes enclosing nothing leave without content.
+    marks.needless = marks.needless or min(as_they_are, default=0)
+    # Without an escape, a column that is enclosed as a whole may be one of quotations.
+    if not marks.escaped and not marks.needless:
+        marks.needless = min(needless.values(), default=0)
+    return marks
 
 
 def _are_rows(lines: Sequence[list[str]], others: Sequence[list[str]]) -> bool:

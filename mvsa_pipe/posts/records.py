@@ -60,15 +60,18 @@ def column_name(cell: str) -> str:
     return cell.strip().strip("\ufeff").strip()
 
 
-def width_faults(reading: Records) -> list[tuple[int, str]]:
-    """Lines of rows whose width is not the header's, and where the reading ended early."""
+def width_faults(reading: Records, exact: bool = False) -> list[tuple[int, str]]:
+    """Lines of rows whose width is not the header's, and where the reading ended early.
+
+    Unless ``exact``, rows may have more or fewer empty cells at their end, below no name.
+    """
     if not reading.records:
         return [reading.broken] if reading.broken else []
     width, named, extra = _widths(reading)
     faults = [
         (line, f"{len(cells)} cells, where the header has {width}")
         for line, _, cells in reading.records
-        if len(cells) != width and not _fits(cells, width, named, extra)
+        if len(cells) != width and (exact or not _fits(cells, width, named, extra))
     ]
     return faults + ([reading.broken] if reading.broken else [])
 

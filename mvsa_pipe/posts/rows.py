@@ -5,7 +5,7 @@ import re
 from mvsa_pipe.errors import DataError
 
 _MOST_SHOWN = 10
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class RowFaults:
@@ -13,10 +13,12 @@ class RowFaults:
 
     Args:
         where: How messages name the file.
+        unit: What is counted: lines, or rows of a binary table.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, unit: str = "line") -> None:
         self.where = where
+        self.unit = unit
         self._faults: list[tuple[int, str]] = []
         self._lines: dict[str, int] = {}
 
@@ -28,10 +30,12 @@ class RowFaults:
         """Whether an id can be used; notes the fault if not."""
         if not post_id:
             self.add(line, "the id is empty")
-        elif _CONTROL.search(post_id):
+        elif CONTROL.search(post_id):
             self.add(line, f"the id {post_id!r} holds a control character")
         elif post_id in self._lines:
-            self.add(line, f"the id {post_id!r} stands in line {self._lines[post_id]} already")
+            self.add(
+                line, f"the id {post_id!r} stands in {self.unit} {self._lines[post_id]} already"
+            )
         else:
             self._lines[post_id] = line
             return True
@@ -45,7 +49,9 @@ class RowFaults:
         """
         if not self._faults:
             return
-        shown = "; ".join(f"line {line}: {fault}" for line, fault in self._faults[:_MOST_SHOWN])
+        shown = "; ".join(
+            f"{self.unit} {line}: {fault}" for line, fault in self._faults[:_MOST_SHOWN]
+        )
         more = len(self._faults) - _MOST_SHOWN
         count = len(self._faults)
         raise DataError(

@@ -2,19 +2,22 @@
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.cells import Cell, Kind, RowPicture, plain
 from mvsa_pipe.posts.consolidation import SENTIMENTS
 from mvsa_pipe.posts.formats import ReadOptions, kebab
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.rows import RowFaults
+from mvsa_pipe.posts.rows import CONTROL, RowFaults
 from mvsa_pipe.posts.tabular import Table, header, is_table, read_table
 
 _FILE_NAME = "file_name"
+_LONGEST_TEXT = 2**20
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 
@@ -54,16 +57,34 @@ class TableReader:
                 expected=self.looks_for,
                 hint="name the file itself",
             )
-        table = read_table(place, name)
-        posts = self._posts(place, table, options)
+        table = read_table(place, name, self._kinds(options), options)
+        notes = Counter(table.notes)
+        posts = self._posts(place, table, options, notes)
+        storage = place.storage
+        if table.pictures is not None:
+            # Here, since most tables hold none.
+            from mvsa_pipe.posts.row_pictures import RowPictures
+
+            storage = RowPictures(storage, place.prefix + name, table.pictures)
         stem = place.stem() if self.imagefolder else name.rpartition("/")[2].rpartition(".")[0]
         set_name = options.name or place.marked_name() or kebab(stem)
         return PostSet(
             name=set_name,
             classes=classes_of((post.label for post in posts), table.where),
             posts=tuple(posts),
-            storage=place.storage,
+            storage=storage,
+            notes=dict(notes),
+            findings=table.findings,
         )
+
+    def _kinds(self, options: ReadOptions) -> dict[str, Kind]:
+        kinds = {
+            options.id_column: Kind.ID,
+            options.text_column: Kind.TEXT,
+            options.image_column: Kind.PICTURE,
+            options.label_column: Kind.LABEL,
+        }
+        return kinds | {_FILE_NAME: Kind.PICTURE} if self.imagefolder else kinds
 
     def _tables(self, place: Place) -> list[str]:
         tables = [name for name in place.files() if is_table(name)]
@@ -76,28 +97,36 @@ class TableReader:
             and (name.endswith(".parquet") or _FILE_NAME in header(place, name))
         ]
 
-    def _posts(self, place: Place, table: Table, options: ReadOptions) -> list[Post]:
+    def _posts(
+        self, place: Place, table: Table, options: ReadOptions, notes: Counter[str]
+    ) -> list[Post]:
         image_column, id_column = options.image_column, options.id_column
-        if self.imagefolder and image_column not in table.columns:
+        if self.imagefolder and not table.has(image_column):
             image_column = _FILE_NAME
-        if self.imagefolder and id_column not in table.columns:
+        if self.imagefolder and not table.has(id_column):
             id_column = image_column
         required = [id_column, options.text_column, image_column]
         table.require(*required, *([options.label_column] if options.require_labels else []))
-        faults = RowFaults(table.where)
+        faults = RowFaults(table.where, table.unit)
         posts = []
         for line, cells in table.rows:
-            post_id = (cells.get(id_column) or "").strip()
-            text = cells.get(options.text_column)
+            post_id = plain(cells.get(id_column)).strip()
+            cell = cells.get(options.text_column)
+            text = None if cell is None else plain(cell)
+            if text is not None and "\0" in text:
+                notes["NUL characters removed"] += text.count("\0")
+                text = text.replace("\0", "")
             fault = _text_fault(text)
             image, image_fault = _picture(place, cells.get(image_column))
-            label = (cells.get(options.label_column) or "").strip() or None
+            label = plain(cells.get(options.label_column)).strip() or None
             if label is None and options.require_labels:
                 fault = fault or f"the {options.label_column} is empty"
+            elif label is not None and CONTROL.search(label):
+                fault = fault or f"the label {label!r} holds a control character"
             if fault or image_fault:
                 faults.add(line, fault or image_fault)
             elif faults.new_id(line, post_id):
-                text = None if text is None else text.replace("\0", "").strip()
+                text = None if text is None else text.strip()
                 posts.append(Post(post_id, text, image, label, table.encoding))
         faults.raise_any()
         return posts
@@ -106,11 +135,15 @@ class TableReader:
 def _text_fault(text: str | None) -> str:
     if text is not None and _HALF_CHARACTER.search(text):
         return "the text holds half a surrogate pair, which no encoding can write"
+    if text is not None and len(text) > _LONGEST_TEXT:
+        return f"a text of {len(text):,} characters, where a post has at most {_LONGEST_TEXT:,}"
     return ""
 
 
-def _picture(place: Place, cell: str | None) -> tuple[str | None, str]:
+def _picture(place: Place, cell: Cell) -> tuple[str | None, str]:
     """Path of a picture in the storage, ``None`` when it is missing; and what is wrong, if so."""
+    if isinstance(cell, RowPicture):
+        return cell.name, ""
     named = (cell or "").strip().replace("\\", "/")
     if not named:
         return None, ""

@@ -1,20 +1,28 @@
 """Tables of any kind as rows of named cells: csv, tsv, jsonl, parquet."""
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from mvsa_pipe.errors import DataError, name_some
+from mvsa_pipe.errors import ConfigError, MvsaError
+from mvsa_pipe.posts.cells import (
+    Cell,
+    CellError,
+    Kind,
+    match_columns,
+    plain_cell,
+    require_columns,
+    spelled_otherwise,
+)
+from mvsa_pipe.posts.delimited import header_of, read_delimited
+from mvsa_pipe.posts.encodings import decode_table
+from mvsa_pipe.posts.formats import Quoting, ReadOptions
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.rows import RowFaults
-from mvsa_pipe.posts.text import decode_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-# The csv module's own limit is 128 kB a cell, which texts with raw HTML may pass.
-_LONGEST_CELL = 2**24
+_DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -24,32 +32,35 @@ class Table:
     Attributes:
         where: How messages name the file.
         columns: Names of the columns, in the file's order.
-        rows: Line number (parquet: row number) and cells by column; what is absent is ``None``.
+        rows: Line number (parquet: row number) and cells by asked column; what is absent or empty
+            is ``None``.
         encoding: How the file's bytes were decoded.
+        notes: What was decided and ignored, counted.
+        findings: What was guessed, in sentences.
+        pictures: The column whose rows hold pictures, if one does.
+        unit: What row numbers count.
     """
 
     where: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[int, Mapping[str, str | None]], ...]
-    encoding: str
+    rows: list[tuple[int, Mapping[str, Cell]]]
+    encoding: str = "utf-8"
+    notes: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    pictures: str | None = None
+    unit: str = "line"
+
+    def has(self, column: str) -> bool:
+        """Whether a column is there, once, by its name or but for capitals."""
+        return column in match_columns([column], self.columns)
 
     def require(self, *columns: str) -> None:
-        """Checks that columns are there.
+        """Checks that columns are there, once each.
 
         Raises:
-            DataError: One is missing; the message names those present.
+            DataError: One is missing or repeated; the message names those present.
         """
-        missing = [column for column in columns if column not in self.columns]
-        if missing:
-            word = "column is" if len(missing) == 1 else "columns are"
-            raise DataError(
-                f"{len(missing)} {word} missing",
-                where=self.where,
-                expected=name_some(missing),
-                found=f"columns {name_some(self.columns, most=30)}",
-                hint="rename the columns, or name them with --id-column, --text-column, "
-                "--image-column, --label-column",
-            )
+        require_columns(columns, self.columns, self.where)
 
 
 def is_table(name: str) -> bool:
@@ -57,116 +68,164 @@ def is_table(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def read_table(place: Place, name: str) -> Table:
-    """All rows of a table.
+def read_table(
+    place: Place, name: str, kinds: Mapping[str, Kind], options: ReadOptions = _DEFAULTS
+) -> Table:
+    """The asked columns of all rows of a table.
+
+    Args:
+        place: Where the table lies.
+        name: Its name there.
+        kinds: The asked columns, and what each is read for; one that is not there is left out.
+        options: How the table is written, where that is known.
 
     Raises:
-        DataError: The file is not what its suffix says, or has rows of a wrong width.
+        DataError: The file is not what its suffix says, has rows of a wrong width, or cells that
+            are no texts.
+        ConfigError: An option does not go with this kind of table.
     """
     where = place.where(name)
-    suffix = name[name.rindex(".") :].lower()
-    data = place.read(name)
+    suffix = _suffix(name)
+    _refuse_foreign_options(where, suffix, options)
     if suffix == ".parquet":
-        return _read_parquet(where, data)
-    text, encoding = decode_text(data)
-    faults = RowFaults(where)
-    read = _read_jsonl if suffix == ".jsonl" else _read_csv
-    columns, rows = read(text, faults, _DELIMITERS.get(suffix, ","))
-    faults.raise_any()
-    return Table(where, columns, rows, encoding)
+        # Here, since importing pyarrow takes longer than reading most data sets.
+        from mvsa_pipe.posts.parquet_rows import read_parquet
+
+        columns, rows, pictures = read_parquet(place, name, kinds)
+        return Table(where, columns, rows, pictures=pictures, unit="row")
+    decoded = decode_table(place.read(name), where, options.encoding)
+    read = _jsonl if suffix == ".jsonl" else _delimited
+    columns, rows, notes = read(decoded.text, where, suffix, kinds, options)
+    if decoded.nuls:
+        notes["NUL characters removed"] = decoded.nuls
+    findings = (f"{where}: {decoded.finding}",) if decoded.finding else ()
+    return Table(where, columns, rows, decoded.encoding, notes, findings)
 
 
-def header(place: Place, name: str) -> tuple[str, ...]:
+def _suffix(name: str) -> str:
+    return name[name.rindex(".") :].lower()
+
+
+def _refuse_foreign_options(where: str, suffix: str, options: ReadOptions) -> None:
+    given = {
+        "separator": options.separator is not None,
+        "quoting": options.quoting is not Quoting.AUTO,
+        "encoding": options.encoding is not None,
+    }
+    known = {".parquet": (), ".jsonl": ("encoding",)}.get(suffix, tuple(given))
+    for option, is_given in given.items():
+        if is_given and option not in known:
+            raise ConfigError(
+                f"A {suffix} table has no {option} to choose", where=where, hint=f"omit --{option}"
+            )
+
+
+def header(place: Place, name: str, options: ReadOptions = _DEFAULTS) -> tuple[str, ...]:
     """The columns of a csv, tsv or jsonl table; none if it cannot be told. Never an error."""
-    text, _ = decode_text(place.read(name))
-    if name.lower().endswith(".jsonl"):
-        try:
-            return tuple(json.loads(text.partition("\n")[0]))
-        except (ValueError, TypeError):
-            return ()
-    delimiter = "\t" if name.lower().endswith(".tsv") else ","
-    first = next((cells for _, cells in _csv_records(text, delimiter, None)), [])
-    return tuple(cell.strip() for cell in first)
-
-
-_Rows = tuple[tuple[int, Mapping[str, str | None]], ...]
-
-
-def _csv_records(
-    text: str, delimiter: str, faults: RowFaults | None
-) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each record that is not blank, up to the first that is broken."""
-    csv.field_size_limit(_LONGEST_CELL)
-    # Strict, so that a quote never closed is an error and does not swallow the rows after it.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line = 1
     try:
-        for cells in reader:
-            if cells:
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        if faults is not None:
-            faults.add(line, f"{error}; the rows from here on are unread")
+        text = decode_table(place.read(name), place.where(name), options.encoding).text
+        if name.lower().endswith(".jsonl"):
+            return tuple(json.loads(text.partition("\n")[0]))
+    except (MvsaError, ValueError, TypeError, RecursionError):
+        return ()
+    return header_of(text, _suffix(name), (), options.separator)
 
 
-def _read_csv(text: str, faults: RowFaults, delimiter: str) -> tuple[tuple[str, ...], _Rows]:
-    records = _csv_records(text, delimiter, faults)
-    line, head = next(records, (1, []))
-    columns = tuple(cell.strip() for cell in head)
-    if not columns:
-        faults.add(line, "the file is empty, where a header is expected")
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
-    if repeated:
-        faults.add(line, f"the header names {', '.join(map(repr, repeated))} more than once")
-    rows = []
-    for line, cells in records:
-        if len(cells) != len(columns):
-            faults.add(line, f"{len(cells)} cells, where the header has {len(columns)}")
-        else:
-            rows.append((line, dict(zip(columns, cells, strict=True))))
-    return columns, tuple(rows)
+_Rows = tuple[tuple[str, ...], list[tuple[int, Mapping[str, Cell]]], dict[str, int]]
 
 
-def _read_jsonl(text: str, faults: RowFaults, _: str) -> tuple[tuple[str, ...], _Rows]:
+def _delimited(
+    text: str, where: str, suffix: str, kinds: Mapping[str, Kind], options: ReadOptions
+) -> _Rows:
+    table = read_delimited(
+        text,
+        where,
+        suffix=suffix,
+        wanted=kinds,
+        separator=options.separator,
+        quoting=options.quoting,
+    )
+    found = match_columns(kinds, table.columns).items()
+    rows: list[tuple[int, Mapping[str, Cell]]] = [
+        (line, {asked: cells[at] for asked, at in found}) for line, cells in table.rows
+    ]
+    return table.columns, rows, dict(table.notes)
+
+
+class _Repeated(dict[str, Any]):
+    """A JSON object that has a key twice.
+
+    Attributes:
+        keys_twice: Those keys.
+    """
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        seen: set[str] = set()
+        self.keys_twice = {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeated(pairs)
+
+
+def _jsonl(
+    text: str, where: str, _suffix: str, kinds: Mapping[str, Kind], _options: ReadOptions
+) -> _Rows:
+    faults = RowFaults(where)
+    records: list[tuple[int, dict[str, Any]]] = []
     columns: dict[str, None] = {}
-    rows = []
+    asked = {name.casefold() for name in kinds}
+    blank = 0
     # Not splitlines: a JSON string may hold U+2028 as it is.
-    for line, record in enumerate(text.split("\n"), start=1):
+    lines = text.split("\n")
+    for line, record in enumerate(lines, start=1):
         if not record.strip():
+            blank += line < len(lines)
             continue
         try:
-            cells = json.loads(record)
+            cells = json.loads(record, object_pairs_hook=_object)
         except ValueError as error:
             faults.add(line, f"no JSON ({error})")
+            continue
+        except RecursionError:
+            faults.add(line, "JSON nested too deeply")
             continue
         if not isinstance(cells, dict):
             faults.add(line, f"{type(cells).__name__}, where an object in braces is expected")
             continue
         columns |= dict.fromkeys(cells)
-        rows.append((line, {column: _as_text(value) for column, value in cells.items()}))
-    if not rows:
+        kept = {key: value for key, value in cells.items() if key.casefold() in asked}
+        records.append((line, kept))
+        if isinstance(cells, _Repeated) and (twice := cells.keys_twice & kept.keys()):
+            faults.add(line, f"the key {min(twice)!r} stands twice")
+    if not records:
         faults.add(1, "the file is empty, where one JSON object a line is expected")
-    return tuple(columns), tuple(rows)
+    names = tuple(columns)
+    own = {asked: names[at] for asked, at in match_columns(kinds, names).items()}
+    rows = _json_cells(records, own, kinds, faults)
+    faults.raise_any()
+    return names, rows, {"rows without content, skipped": blank} if blank else {}
 
 
-def _read_parquet(where: str, data: bytes) -> Table:
-    # Here, since importing pyarrow takes longer than reading most data sets.
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        table = parquet.read_table(pa.BufferReader(data))
-        columns = tuple(table.column_names)
-        records = table.to_pylist()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError("This parquet file cannot be read", where=where, found=error) from error
-    rows = tuple(
-        (number, {column: _as_text(value) for column, value in record.items()})
-        for number, record in enumerate(records, start=1)
-    )
-    return Table(where, columns, rows, "utf-8")
-
-
-def _as_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)
+def _json_cells(
+    records: list[tuple[int, dict[str, Any]]],
+    own: Mapping[str, str],
+    kinds: Mapping[str, Kind],
+    faults: RowFaults,
+) -> list[tuple[int, Mapping[str, Cell]]]:
+    by_folded = {name.casefold(): name for name in own.values()}
+    rows: list[tuple[int, Mapping[str, Cell]]] = []
+    for line, record in records:
+        other = spelled_otherwise(record, by_folded)
+        if other:
+            faults.add(line, f"the key {other!r}, which other lines spell otherwise")
+        cells: dict[str, Cell] = {}
+        for asked, name in own.items():
+            try:
+                cells[asked] = plain_cell(record.get(name), kinds[asked])
+            except CellError as error:
+                faults.add(line, f"column {name!r} holds {error}")
+        rows.append((line, cells))
+    return rows

@@ -109,7 +109,13 @@ def test_memotion(write_memotion):
     ]
     assert posts.posts[1].image == "memotion_dataset_7k/images/image_2.png"
     assert posts.posts[2].image is None
-    assert posts.notes == {"text-corrected-empty-took-text-ocr": 1, "both-texts-empty": 1}
+    assert posts.notes == {
+        "text-corrected-empty-took-text-ocr": 1,
+        "both-texts-empty": 1,
+        "columns without a name, ignored": 1,
+        "rows with separator comma": 3,
+        "rows with quoting minimal": 3,
+    }
 
 
 @pytest.mark.parametrize(

@@ -123,15 +123,16 @@ def test_lines_are_counted_as_an_editor_counts_them(folder):
 
 def test_a_quote_never_closed_does_not_swallow_the_rest(folder):
     (folder / "t.csv").write_text('id,text,image,label\n1,"oh no,,positive\n2,x,,neutral\n')
+    assert [post.text for post in read_posts(folder / "t.csv").posts] == ['"oh no', "x"]
     with pytest.raises(DataError, match=r"t\.csv:2.*the rows from here on are unread"):
-        read_posts(folder / "t.csv")
+        read_posts(folder / "t.csv", ReadOptions(quoting="minimal"))
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
         ("", "the file is empty"),
-        ("id,text,text,label\n", "the header names 'text' more than once"),
+        ("id,text,image,text,label\n", "header more than once.*Expected one column 'text'"),
     ],
 )
 def test_bad_csv_headers(folder, content, fault):

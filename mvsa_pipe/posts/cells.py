@@ -1,0 +1,181 @@
+"""What a cell of a table may hold: a text, a whole number, a label, a picture or nothing.
+
+Tables in jsonl and parquet have typed cells. Whatever has one plain spelling is taken as a text;
+everything else is refused, since the spelling of a list or of a float would become a class.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from mvsa_pipe.errors import DataError, name_some
+
+# Beyond, a float of 64 bits no longer tells neighbouring whole numbers apart.
+EXACT_FLOATS = 2**53
+_HINT = (
+    "rename the columns, or name them with --id-column, --text-column, --image-column, "
+    "--label-column"
+)
+
+
+class Kind(StrEnum):
+    """What a column is read for."""
+
+    ID = "id"
+    TEXT = "text"
+    PICTURE = "picture"
+    LABEL = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class RowPicture:
+    """A picture whose bytes lie in a row of the table itself.
+
+    Attributes:
+        name: Its name in the table's storage.
+    """
+
+    name: str
+
+
+Cell = str | RowPicture | None
+
+
+def plain(cell: Cell) -> str:
+    """The text of a cell; empty where there is none."""
+    return cell if isinstance(cell, str) else ""
+
+
+class CellError(Exception):
+    """A cell holds what its column cannot be read from; the message says what."""
+
+
+def plain_cell(value: object, kind: Kind, exact: int = EXACT_FLOATS) -> str | None:
+    """The text of a typed cell; ``None`` where it is empty (null, NaN, NaT).
+
+    Whole numbers are texts of digits. A float is one if it is whole, in columns of ids and labels:
+    pandas turns whole numbers to floats where others are missing. Booleans are labels only, as
+    ``true`` and ``false``. A picture may be a mapping with a path and without bytes.
+
+    Args:
+        value: What stands in the table.
+        kind: What the column is read for.
+        exact: Up to which whole number the float's type is exact.
+
+    Raises:
+        CellError: The value has no plain text.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        if kind is Kind.LABEL:
+            return str(value).lower()
+    elif isinstance(value, int):
+        # Python refuses to spell numbers of thousands of digits.
+        if kind is not Kind.PICTURE and abs(value) < 2**64:
+            return str(value)
+    elif isinstance(value, float | Decimal):
+        return _number(value, kind, exact)
+    elif kind is Kind.PICTURE and _is_path(value):
+        return plain_cell(value["path"], kind)  # type: ignore[index]
+    raise CellError(f"{_spelled(value)}, where {_EXPECTED[kind]} is expected")
+
+
+def _number(value: float | Decimal, kind: Kind, exact: int) -> str | None:
+    if math.isnan(value):
+        return None
+    whole = math.isfinite(value) and value == int(value)
+    if not whole or kind not in (Kind.ID, Kind.LABEL):
+        raise CellError(f"the number {value}, where {_EXPECTED[kind]} is expected")
+    if isinstance(value, float) and abs(value) >= exact:
+        raise CellError(f"the number {value}, whose last digits were lost when it became a float")
+    return str(int(value))
+
+
+_EXPECTED = {
+    Kind.ID: "a text or a whole number",
+    Kind.TEXT: "a text",
+    Kind.PICTURE: "the path of a picture",
+    Kind.LABEL: "a text, a whole number, true or false",
+}
+
+
+def _is_path(value: object) -> bool:
+    """Whether a value is a picture as Hugging Face writes it, given by its path alone."""
+    return isinstance(value, dict) and value.keys() in _PATH_KEYS and value.get("bytes") is None
+
+
+_PATH_KEYS = ({"path"}, {"bytes", "path"})
+
+
+def _spelled(value: object) -> str:
+    names = {dict: "an object", list: "a list", bytes: "bytes", bool: "true or false"}
+    return names.get(type(value), f"a value of type {type(value).__name__}")
+
+
+def match_columns(asked: Iterable[str], columns: Iterable[str]) -> dict[str, int]:
+    """Where the asked columns stand: by their exact names, else but for capitals.
+
+    What is not there, or not there once, is left out; ``require_columns`` says so.
+    """
+    exact: dict[str, list[int]] = {}
+    alike: dict[str, list[int]] = {}
+    for at, name in enumerate(columns):
+        exact.setdefault(name, []).append(at)
+        alike.setdefault(name.casefold(), []).append(at)
+    found = {name: exact.get(name) or alike.get(name.casefold()) or [] for name in asked}
+    return {name: places[0] for name, places in found.items() if len(places) == 1}
+
+
+def require_columns(asked: Iterable[str], columns: tuple[str, ...], where: str) -> None:
+    """Checks that columns are there, once each.
+
+    Raises:
+        DataError: One is missing or repeated, or two are the same but for capitals.
+    """
+    asked = list(dict.fromkeys(asked))
+    found = match_columns(asked, columns)
+    lacking = [name for name in asked if name not in found]
+    folded = [name.casefold() for name in columns]
+    repeated = [name for name in lacking if folded.count(name.casefold()) > 1]
+    missing = [name for name in lacking if name not in repeated]
+    if missing:
+        word = "column is" if len(missing) == 1 else "columns are"
+        raise DataError(
+            f"{len(missing)} {word} missing",
+            where=where,
+            expected=name_some(missing),
+            found=f"columns {name_some([name for name in columns if name], most=30)}",
+            hint=_HINT,
+        )
+    if repeated:
+        raise DataError(
+            "A column that is read stands in the header more than once",
+            where=where,
+            expected=f"one column {repeated[0]!r}, or one that is the same but for capitals",
+            found=f"columns {name_some(columns, most=30)}",
+            hint=_HINT,
+        )
+    if len(set(found.values())) < len(found):
+        raise DataError(
+            "Two of the columns that are named are the same",
+            where=where,
+            found=name_some(f"{name} is {columns[at]!r}" for name, at in found.items()),
+            hint=_HINT,
+        )
+
+
+def spelled_otherwise(record: Mapping[str, object], asked: Mapping[str, str]) -> str:
+    """A key of a record that is an asked column but for capitals, where that column is lacking.
+
+    Args:
+        record: A record that need not have the same keys as others.
+        asked: The columns' own names, by their names without capitals.
+    """
+    for key in record:
+        own = asked.get(key.casefold())
+        if own is not None and own != key and own not in record:
+            return key
+    return ""

@@ -1,0 +1,158 @@
+"""Rows of a parquet table: only the columns that are asked for, some rows at a time."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.cells import Cell, CellError, Kind, RowPicture, match_columns, plain_cell
+from mvsa_pipe.posts.place import Place
+from mvsa_pipe.posts.row_pictures import RowPictures, open_parquet
+from mvsa_pipe.posts.rows import RowFaults
+
+# More rows, or more bytes of text, than any data set of posts has.
+_MOST_ROWS = 10_000_000
+_MOST_BYTES = 2**31
+_BATCH_ROWS = 1024
+_BATCH_PICTURES = 16
+# Up to which whole number each width of float is exact.
+_EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
+
+_Row = tuple[int, Mapping[str, Cell]]
+
+
+def read_parquet(
+    place: Place, name: str, kinds: Mapping[str, Kind]
+) -> tuple[tuple[str, ...], list[_Row], str | None]:
+    """Columns, rows of the asked columns, and the column whose rows hold pictures if one does.
+
+    Args:
+        place: Where the table lies.
+        name: Its name there.
+        kinds: The asked columns, and what each is read for.
+
+    Raises:
+        DataError: It is no parquet file, is implausibly large, or has cells that no column of its
+            kind can be read from.
+    """
+    import pyarrow as pa
+
+    where = place.where(name)
+    try:
+        file = open_parquet(place.storage, place.prefix + name)
+        columns = tuple(file.schema_arrow.names)
+        found = match_columns(kinds, columns)
+        _check_sizes(file, [columns[at] for at in found.values()], where)
+        faults = RowFaults(where, "row")
+        cells: dict[str, list[Cell]] = {}
+        pictures = None
+        for asked, at in found.items():
+            kind = file.schema_arrow.field(at).type
+            if kinds[asked] is Kind.PICTURE and _holds_pictures(kind):
+                pictures = columns[at]
+                cells[asked] = list(_pictures(file, columns[at], kind, place.prefix + name))
+            else:
+                cells[asked] = _column(file, columns[at], kind, kinds[asked], faults)
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:
+        raise DataError("This parquet file cannot be read", where=where, found=error) from error
+    faults.raise_any()
+    rows: list[_Row] = [
+        (number, {asked: column[number - 1] for asked, column in cells.items()})
+        for number in range(1, file.metadata.num_rows + 1)
+    ]
+    return columns, rows, pictures
+
+
+def _check_sizes(file: Any, columns: list[str], where: str) -> None:  # noqa: ANN401
+    metadata = file.metadata
+    if metadata.num_rows > _MOST_ROWS:
+        raise DataError(
+            "A table has more rows than a data set of posts",
+            where=where,
+            expected=f"at most {_MOST_ROWS:,}",
+            found=f"{metadata.num_rows:,}",
+        )
+    size = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.path_in_schema in columns and chunk.physical_type != "BYTE_ARRAY":
+                size += 8 * group.num_rows
+            elif chunk.path_in_schema in columns:
+                size += chunk.total_uncompressed_size
+    if size > _MOST_BYTES:
+        raise DataError(
+            "A table's texts are larger than a data set of posts",
+            where=where,
+            expected=f"at most {_MOST_BYTES:,} bytes",
+            found=f"{size:,} bytes",
+        )
+
+
+def _holds_pictures(kind: Any) -> bool:  # noqa: ANN401
+    """Whether a column's type is that of pictures: bytes, or a struct of bytes and path."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        names = {kind.field(at).name: kind.field(at).type for at in range(kind.num_fields)}
+        return "bytes" in names and names.keys() <= {"bytes", "path"} and _binary(names["bytes"])
+    return _binary(kind)
+
+
+def _binary(kind: Any) -> bool:  # noqa: ANN401
+    import pyarrow as pa
+
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _pictures(file: Any, column: str, kind: Any, table: str) -> Iterator[Cell]:  # noqa: ANN401
+    """Names of the pictures in a column, or paths of those that lie elsewhere."""
+    number = 0
+    # The bytes themselves are read when a picture is asked for; here, whether there are any.
+    for batch in file.iter_batches(batch_size=_BATCH_PICTURES, columns=[column]):
+        values = batch.column(0)
+        is_struct = kind.num_fields > 0
+        held = (values.field("bytes") if is_struct else values).is_valid().to_pylist()
+        there = values.is_valid().to_pylist()
+        has_path = is_struct and kind.get_field_index("path") >= 0
+        paths = values.field("path").to_pylist() if has_path else [None] * len(values)
+        for has_bytes, is_there, path in zip(held, there, paths, strict=True):
+            number += 1
+            if not is_there:
+                yield None
+            else:
+                yield RowPicture(RowPictures.name_of(table, number)) if has_bytes else path
+
+
+def _column(
+    file: Any,  # noqa: ANN401
+    column: str,
+    kind: Any,  # noqa: ANN401
+    read_for: Kind,
+    faults: RowFaults,
+) -> list[Cell]:
+    read = _reader_of(kind, read_for)
+    cells: list[Cell] = []
+    size = 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[column]):
+        for value in batch.column(0).to_pylist():
+            try:
+                cell = read(value)
+            except CellError as error:
+                faults.add(len(cells) + 1, f"column {column!r} holds {error}")
+                cell = None
+            size += len(cell or "")
+            cells.append(cell)
+        if size > _MOST_BYTES:
+            raise ValueError(f"column {column!r} holds more than {_MOST_BYTES:,} characters")
+    return cells
+
+
+def _reader_of(kind: Any, read_for: Kind) -> Callable[[Any], str | None]:  # noqa: ANN401
+    """What turns a value of a column's type into a text."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    exact = _EXACT.get(kind.bit_width, 2**53) if pa.types.is_floating(kind) else 2**53
+    return lambda value: plain_cell(value, read_for, exact)

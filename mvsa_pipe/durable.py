@@ -15,6 +15,47 @@ from mvsa_pipe.errors import StorageError
 _TEMPORARY = ".tmp"
 
 
+# Leaves room for the endings and marks that files of a name get, below the 255 of file systems.
+MOST_NAME_BYTES = 120
+_MOST_FILE_BYTES = 240
+
+
+def name_fault(name: str, most_bytes: int = MOST_NAME_BYTES) -> str:
+    """Why a name cannot be that of one file or folder; empty where it can."""
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in name):
+        return "it holds half a surrogate pair, which no file name can"
+    if len(name.encode()) > most_bytes:
+        return f"it has {len(name.encode()):,} bytes, and at most {most_bytes} are taken"
+    if not name.strip() or name in (".", "..") or any(c in "/\\" or ord(c) < 32 for c in name):
+        return "it is not the name of one file or folder"
+    return ""
+
+
+def inside(root: Path, *names: str) -> Path:
+    """The path of a file or folder below a root, made of names that may come from data.
+
+    Raises:
+        StorageError: A name cannot be used, or a link leads out of the root.
+    """
+    path = root.joinpath(*names)
+    fault = next((f"{fault}: {name[:80]!r}" for name in names if (fault := _unsafe(name))), "")
+    if not fault and root.resolve() not in path.resolve().parents:
+        fault = f"it leads to {path.resolve()}"
+    if fault:
+        raise StorageError(
+            "A file or folder would not lie where it belongs",
+            where=root,
+            expected="a name of its own below this folder",
+            found=fault,
+            hint="give the data set, run or backbone another name, or remove the link",
+        )
+    return path
+
+
+def _unsafe(name: str) -> str:
+    return name_fault(name, _MOST_FILE_BYTES)
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turns what the disk refuses at ``path`` into one clear paragraph.

@@ -16,7 +16,7 @@ from mvsa_pipe.bench.settings import Setting, settings_of
 from mvsa_pipe.bench.summary import Bench, Ground, Group, summarise
 from mvsa_pipe.bench.tasks import Trial, Workshop, cut
 from mvsa_pipe.devices import resolve_device, usable_cores
-from mvsa_pipe.durable import write_json
+from mvsa_pipe.durable import inside, write_json
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.run import refuse_early
@@ -179,6 +179,6 @@ def save_bench(bench: Bench, runs: Path) -> Path:
         StorageError: The disk refuses.
     """
     dataset = bench.protocol.partition("/")[0]
-    path = runs / free_name(runs, f"bench-{dataset}") / "bench.json"
+    path = inside(runs, free_name(runs, f"bench-{dataset}")) / "bench.json"
     write_json(path, bench.as_record())
     return path

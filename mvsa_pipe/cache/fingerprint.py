@@ -12,6 +12,9 @@ from mvsa_pipe.modality import Modality
 
 SCHEMA = 2
 
+# A backbone's name may be a path of any length, and file systems take 255 bytes.
+_MOST_READABLE = 150
+
 # What earlier versions could do and this one cannot. Their caches are read; nothing is added.
 _NO_LONGER_DECODED_BY = "nvjpeg "
 # How their records name that decoding.
@@ -88,7 +91,7 @@ class Fingerprint:
     def file_name(self) -> str:
         """The cache's file name: readable first, unique by its first eight digits."""
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", self.backbone).strip("-")
-        return f"{readable}-{self.digest[:8]}.h5"
+        return f"{readable[:_MOST_READABLE]}-{self.digest[:8]}.h5"
 
     def names(self, file_name: str) -> bool:
         """Whether a cache of this fingerprint may have such a file name, of whatever posts."""

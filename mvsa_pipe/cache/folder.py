@@ -10,7 +10,7 @@ from mvsa_pipe.cache.layout import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.lock import exclusive, lock_file
 from mvsa_pipe.cache.manifest import Manifest, delete_parts
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.durable import leftovers, storage_errors
+from mvsa_pipe.durable import inside, leftovers, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
 
@@ -57,14 +57,18 @@ class CacheFolder:
             fingerprint: What decides the values.
             shard: Name of a share of the posts.
             mark: What tells it from caches of other posts; empty in caches of 0.1.
+
+        Raises:
+            StorageError: A name would lead out of this folder.
         """
         name = fingerprint.file_name.removesuffix(".h5") + (f"-{mark}" if mark else "")
-        path = self.root / dataset / f"{name}.h5"
-        return path.parent / SHARDS / f"{path.stem}.{shard}.h5" if shard else path
+        if shard:
+            return inside(self.root, dataset, SHARDS, f"{name}.{shard}.h5")
+        return inside(self.root, dataset, f"{name}.h5")
 
     def of_fingerprint(self, dataset: str, fingerprint: Fingerprint) -> list[Path]:
         """The caches of one data set's name and fingerprint, unfinished ones too, newest first."""
-        place = self.root / dataset
+        place = inside(self.root, dataset)
         found = {path: path for path in place.glob("*.h5")}
         found |= {p.with_suffix(".h5"): p for p in place.glob(f"*{PARTS_SUFFIX}")} | found
         own = [path for path in found if fingerprint.names(path.name)]
@@ -99,7 +103,7 @@ class CacheFolder:
     def readable(self, dataset: str) -> tuple[list[FeatureFile], list[CacheError]]:
         """All caches of a data set's name that can be opened, and why others cannot."""
         readable, faults = [], []
-        for path in (self.root / dataset).glob("*.h5"):
+        for path in inside(self.root, dataset).glob("*.h5"):
             try:
                 readable.append(FeatureFile(path))
             except CacheError as error:

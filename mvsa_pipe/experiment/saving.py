@@ -5,12 +5,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mvsa_pipe.durable import inside
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.experiment.records import config_record
 from mvsa_pipe.experiment.run import Result
-from mvsa_pipe.runs import Member, Prediction, Run, free_name, predictions_of, write_run
+from mvsa_pipe.runs import (
+    Member,
+    Prediction,
+    Run,
+    checked_run_name,
+    free_name,
+    predictions_of,
+    write_run,
+)
 from mvsa_pipe.training.options import TrainingOptions
+
+# Of names that are longer together than a folder's may be, each is cut to so many letters.
+_MOST_WORD = 40
 
 
 def save_run(
@@ -35,6 +47,7 @@ def save_run(
 
     Raises:
         RunError: A run of the given name is there already.
+        ConfigError: The name cannot be used.
         StorageError: The disk refuses.
     """
     contents = (
@@ -48,11 +61,11 @@ def save_run(
         more,
     )
     if name is not None:
-        return write_run(folder / name, *contents)
+        return write_run(inside(folder, checked_run_name(name)), *contents)
     wanted = default_run_name(experiment, result.head, result.seeds or (result.seed,))
     while True:
         try:
-            return write_run(folder / free_name(folder, wanted), *contents)
+            return write_run(inside(folder, free_name(folder, wanted)), *contents)
         except RunError:
             continue  # another process took the name in between
 
@@ -79,4 +92,6 @@ def default_run_name(experiment: Experiment, head: str, seeds: Sequence[int]) ->
     """
     seed = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     parts = [experiment.posts.name, head, *experiment.backbones.values(), seed]
-    return "-".join(re.sub(r"[^A-Za-z0-9._+]+", "-", part).strip("-") for part in parts)
+    words = [re.sub(r"[^A-Za-z0-9._+]+", "-", part).strip("-.") for part in parts]
+    short = [word[:_MOST_WORD] for word in words]
+    return "-".join(short if sum(map(len, words)) > _MOST_WORD * 3 else words)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.posts.names import checked_name
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.registry import Registry, Row
 
-_NAME = re.compile(r"\w+(?:[-.]\w+)*")
+# A file's own name may be as long as the file system has it.
+_MOST_STEM_BYTES = 80
 
 
 class Task(StrEnum):
@@ -155,25 +157,10 @@ def _member(kind: type[StrEnum], value: str, field: str) -> StrEnum:
         ) from error
 
 
-def checked_name(name: str, where: object) -> str:
-    """A data set's name, safe as a folder's name and as a part of a protocol tag.
-
-    Raises:
-        ConfigError: It holds anything but letters, digits, and single ``-``, ``_`` or ``.``.
-    """
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            "A data set's name cannot be used",
-            where=where,
-            expected="letters and digits joined by '-', '_' or '.'",
-            found=repr(name),
-        )
-    return name
-
-
 def kebab(text: str) -> str:
     """A name made of a file's or folder's own: lower case, everything else a hyphen."""
-    return re.sub(r"[^\w]+", "-", text.lower()).strip("-_") or "posts"
+    name = re.sub(r"[^\w]+", "-", text.lower()).strip("-_")
+    return name.encode()[:_MOST_STEM_BYTES].decode(errors="ignore").strip("-_") or "posts"
 
 
 class Reader(Protocol):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.names import checked_name
 from mvsa_pipe.posts.storage import FolderStorage, Storage, ZipStorage
 
 # Names a data set that has no published name of its own.
@@ -75,6 +76,7 @@ class Place:
 
         Raises:
             DataError: The marker is not as this program writes it.
+            ConfigError: It names something that cannot be the name of a folder.
         """
         if not self.has(MARKER):
             return None
@@ -87,7 +89,7 @@ class Place:
                 expected='JSON such as {"name": "my-posts"}',
                 hint="mend it or remove it",
             ) from error
-        return str(name)
+        return checked_name(name if isinstance(name, str) else f"<{name!r}>", self.where(MARKER))
 
 
 def find_place(path: Path) -> Place:

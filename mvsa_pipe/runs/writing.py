@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mvsa_pipe.durable import (
     make_folder,
+    name_fault,
     replacing,
     storage_errors,
     whole_folder,
@@ -89,13 +90,14 @@ def checked_run_name(name: str) -> str:
     """A run's name, safe as the name of one folder.
 
     Raises:
-        ConfigError: It is empty, hidden, or a path.
+        ConfigError: It is empty, hidden, a path, or too long.
     """
-    if not name.strip() or name.startswith(".") or any(c in name for c in "/\\\0"):
+    fault = name_fault(name) or ("it is hidden" if name.startswith(".") else "")
+    if fault:
         raise ConfigError(
             "--name cannot be used",
             expected="the name of a folder to be made inside --runs, without slashes",
-            found=repr(name),
+            found=f"{name[:80]!r}: {fault}",
         )
     return name
 

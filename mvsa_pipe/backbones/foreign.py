@@ -30,6 +30,7 @@ _DESCRIPTIONS = (
     "generation_config.json",
 )
 _ADAPTER = "adapter_config.json"
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json", "tokenizer_config.json")
 
 # The longest published ones are tokenizer_config.json with a thousand added tokens: 200 kB.
 _MOST_BYTES = 2**24
@@ -49,6 +50,12 @@ _LOOPED = re.compile(r"(layers?|depths?|blocks?|stages?)$")
 # Files may hold four bits a weight, of which float32 makes eight times as much. Up to a size that
 # every machine can allocate, naming the missing tensors is the better message.
 _LARGEST_GROWTH, _AFFORDABLE_BYTES = 8, 2**30
+
+# Token ids of nine digits and more, as values or (in tokenizer_config.json) as keys: a tokenizer
+# allocates a place for every id up to the largest.
+_HUGE_ID = re.compile(rb'(?<!\\)"(?:\s*:\s*[0-9]{9,}\s*[,}\]]|[0-9]{9,}"\s*:)')
+_NO_LIMIT = re.compile(rb'"[a-z_]*max_len[a-z_]*"\s*:\s*[0-9]+')
+_MOST_VOCABULARY_BYTES = 2**28
 
 _OWN_CLASSES = "a model that transformers' own classes load"
 
@@ -71,6 +78,10 @@ def refuse_foreign(source: str, name: str) -> None:
             expected="a whole model",
             hint="merge the two with PEFT's merge_and_unload(), and save the result",
         )
+    for file_name in _VOCABULARIES:
+        path = _file(source, file_name)
+        if path is not None:
+            _refuse_huge_ids(path, name)
     for file_name in _DESCRIPTIONS:
         path = _file(source, file_name)
         if path is not None:
@@ -158,6 +169,24 @@ def _read(path: Path, name: str) -> dict[str, Any]:
         found=fault,
         hint=local_hint(name),
     )
+
+
+def _refuse_huge_ids(path: Path, name: str) -> None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_VOCABULARY_BYTES + 1)
+    except OSError:  # whoever loads it says so
+        return
+    # "No limit" is written there as a number of 31 digits.
+    huge = _HUGE_ID.search(_NO_LIMIT.sub(b"", content))
+    if huge is not None or len(content) > _MOST_VOCABULARY_BYTES:
+        raise BackboneError(
+            f"The vocabulary of backbone {name!r} holds a token id that no tokenizer has",
+            where=path,
+            expected="ids of at most eight digits",
+            found=huge.group().decode("ascii", "replace") if huge else "a file of over 256 MiB",
+            hint=local_hint(name),
+        )
 
 
 def _entries(value: object) -> Iterator[tuple[str, object]]:

@@ -145,8 +145,8 @@ def read_backbone(folder: Path, modality: Modality, record: Mapping[str, Any]) -
     except MvsaError as error:
         raise RunError(
             f"The {modality} backbone of this exported folder cannot be loaded",
-            where=file,
-            found=error.paragraph(),
+            where=error.where or file,
+            found=error.what if error.found is None else f"{error.what}: {error.found}",
             hint="mvsa export writes it again",
         ) from error
     precision, dtype = Precision(record["precision"]), StoredDtype(record["dtype"])

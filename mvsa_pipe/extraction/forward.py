@@ -80,7 +80,8 @@ class Forward(Generic[BackboneT_co]):
         with torch.inference_mode(), arithmetic(self.precision, self.device):
             hidden, pooled = encode(*here)
             stored = torch.float16 if self.dtype is StoredDtype.FLOAT16 else torch.float32
-            return Encoded(hidden.to(stored), pooled.to(stored))
+            # Cells of a feature map come transposed; checksums and files need them in their order.
+            return Encoded(hidden.to(stored).contiguous(), pooled.to(stored).contiguous())
 
     def collect(self, encoded: Encoded) -> tuple[NDArray[Any], NDArray[Any]]:
         """A launched batch as arrays in this process's memory."""

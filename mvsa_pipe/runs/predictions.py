@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.durable import write_bytes
+from mvsa_pipe.spreadsheet import as_text_cell
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ def probability_cells(prediction: Prediction) -> list[str]:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table with one header line, whole or not at all.
+    """Writes a table with one header line, whole or not at all; formulas are written as text.
 
     Raises:
         StorageError: The disk refuses; an older file is untouched.
     """
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerow(map(as_text_cell, header))
+    writer.writerows(map(as_text_cell, row) for row in rows)
     write_bytes(path, table.getvalue().encode())

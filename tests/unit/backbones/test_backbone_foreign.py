@@ -174,6 +174,20 @@ def test_descriptions_that_cannot_be_true(
         load_text("hf-text:x/y", weights=str(weights), max_tokens=16)
 
 
+def test_token_ids_that_would_fill_the_memory(text_folder: Path) -> None:
+    change(text_folder / "tokenizer_config.json", model_max_length=10**30)
+    load_text(f"hf-text:{text_folder}", max_tokens=16)
+    path = text_folder / "tokenizer.json"
+    rules = json.loads(path.read_text())
+    for words in (rules["model"]["vocab"], rules["added_tokens"][0]):
+        key = next(k for k, v in words.items() if isinstance(v, int))
+        kept, words[key] = words[key], 10**9
+        path.write_text(json.dumps(rules))
+        with pytest.raises(BackboneError, match="a token id that no tokenizer has"):
+            load_text(f"hf-text:{text_folder}", max_tokens=16)
+        words[key] = kept
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -175,3 +175,15 @@ def test_nothing_is_cast_in_float32() -> None:
     module = nn.Linear(2, 2)
     with weights_cast_once(module, Precision.FLOAT32):
         assert module.weight.dtype is torch.float32
+
+
+def test_arrays_are_in_the_order_of_their_axes() -> None:
+    def transposed(ids: Tensor) -> Encoded:  # as the cells of a feature map come
+        return Encoded(ids.reshape(2, 2, 3).transpose(1, 2), ids.T[:2].T)
+
+    for dtype in StoredDtype:
+        own = forward(dtype)
+        hidden, pooled = own.collect(own.launch(transposed, torch.arange(12.0).reshape(2, 6)))
+        assert hidden.shape == (2, 3, 2)
+        assert hidden.flags.c_contiguous
+        assert pooled.flags.c_contiguous

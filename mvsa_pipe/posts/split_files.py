@@ -1,7 +1,7 @@
 """Splits published as files: a folder of lists, folds of several, or one table."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mvsa_pipe.errors import SplitError, name_some
@@ -10,6 +10,7 @@ from mvsa_pipe.posts.formats import kebab
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split, part_named
 from mvsa_pipe.posts.split_records import SUFFIXES, Placed, read_records
+from mvsa_pipe.spreadsheet import from_text_cell
 
 _LAYOUTS = (
     "a folder with train, val (or dev) and test lists (.txt, .json, .csv), folds of such lists, or "
@@ -177,6 +178,8 @@ def _part(file: Path, name: str) -> str:
 
 
 def _checked(path: Path, placed: Sequence[tuple[str, str]], posts: PostSet, tag: str) -> Split:
+    known = {post.id for post in posts.posts}
+    placed = _unguarded(placed, known)
     first: dict[str, str] = {}
     crossing: dict[str, None] = {}
     repeated: dict[str, None] = {}
@@ -188,7 +191,6 @@ def _checked(path: Path, placed: Sequence[tuple[str, str]], posts: PostSet, tag:
         if pair in seen:
             repeated[pair[0]] = None
         seen.add(pair)
-    known = {post.id for post in posts.posts}
     lacking = [post_id for post_id in first if post_id not in known]
     unplaced = [post.id for post in posts.posts if post.label is not None and post.id not in first]
     faults = [
@@ -214,6 +216,16 @@ def _checked(path: Path, placed: Sequence[tuple[str, str]], posts: PostSet, tag:
         found="; ".join(faults) + (f" (dropped while reading: {dropped})" if dropped else ""),
         hint=hint,
     )
+
+
+def _unguarded(
+    placed: Sequence[tuple[str, str]], known: Collection[str]
+) -> Sequence[tuple[str, str]]:
+    """The same records; of a run's ``split.csv``, whose cells are guarded, with the ids' texts."""
+    if all(post_id in known for post_id, _ in placed):
+        return placed
+    plain = [(from_text_cell(post_id), part) for post_id, part in placed]
+    return plain if all(post_id in known for post_id, _ in plain) else placed
 
 
 def _fault(ids: Iterable[str], what: str) -> list[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.runs.layout import CONFIG, HEAD, METRICS, PREDICTIONS, SCHEMA, SPLIT
+from mvsa_pipe.spreadsheet import from_text_cell
 
 _FIT_AGAIN = "mvsa fit with the same options makes the run again"
 
@@ -158,7 +159,7 @@ def _read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[tuple[s
             rows = [tuple(row[c] for c in columns) for row in csv.DictReader(file, strict=True)]
         if not rows or any(value is None for row in rows for value in row):
             raise ValueError("it is empty" if not rows else "a row was cut short")
-        return rows
+        return [tuple(map(from_text_cell, row)) for row in rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise RunError(
             f"This run's {what} cannot be read", where=path, found=error, hint=_FIT_AGAIN

@@ -103,12 +103,13 @@ def _decoded(data: bytes, where: str, encoding: str, guessed: str = "") -> Decod
         text = data.decode(encoding)
     except UnicodeError as error:
         start = getattr(error, "start", 0)
-        at = data.count(b"\n", 0, start) + 1
-        wrong = data[start : start + 1].hex().upper()
+        rest = getattr(error, "object", data)  # without its byte order mark, for UTF-8
+        at = rest.count(b"\n", 0, start) + 1
+        wrong = rest[start : start + 1].hex().upper()
         raise DataError(
             f"A table is not in the encoding {encoding}",
             where=f"{where}:{at}",
-            found=f"byte 0x{wrong} at offset {start:,}" if wrong else error,
+            found=f"byte 0x{wrong} at offset {start + len(data) - len(rest):,}" if wrong else error,
             hint="name the encoding that it is in: --encoding NAME",
         ) from error
     done = _without_nuls(text.removeprefix("\ufeff"), encoding)

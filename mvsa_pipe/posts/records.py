@@ -42,12 +42,12 @@ def read_records(text: str, separator: str, quoting: Quoting, first_line: int = 
     try:
         for cells in reader:
             start, end = end + 1, reader.line_num + first_line - 1
+            if len(cells) > MOST_COLUMNS:
+                broken = start, f"more than {MOST_COLUMNS:,} cells"
+                break
             # Most rows begin with an id, so that the others are rarely looked at.
             if cells and (cells[0].strip() or "".join(cells).strip()):
                 records.append((start, end, cells))
-                if len(cells) > MOST_COLUMNS:
-                    broken = start, f"more than {MOST_COLUMNS:,} cells"
-                    break
             else:
                 blank += 1
     except csv.Error as error:

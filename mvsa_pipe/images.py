@@ -1,5 +1,6 @@
 """Pictures: bytes in, an upright RGB picture out, or one clear reason why not."""
 
+import re
 import struct
 import zlib
 from enum import StrEnum
@@ -9,9 +10,17 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.image_files import (
+    ExcessError,
+    ImageFile,
+    LostPixelsError,
+    is_read_whole,
+    pixels_only,
+    with_more_data,
+)
 
 # A picture as one of the decoders gives it: upright, RGB.
 Decoded: TypeAlias = Image.Image | UInt8[np.ndarray, "H W 3"]
@@ -22,9 +31,28 @@ MAX_PIXELS = 89_478_485
 # every header itself, so that each picture is judged alike in every thread.
 Image.MAX_IMAGE_PIXELS = None
 
-# What posts are made of. Naming them also keeps Pillow from trying forty other decoders.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+# How many times longer than wide a picture may be. Processors scale the short side up to some 256
+# pixels, whatever the long one becomes: a line of 60,000 pixels would take 12 GB. Real pictures
+# stay below 1:20.
+MOST_ELONGATED = 256
+
+# What posts are made of. Naming them also keeps Pillow from trying forty other decoders, one of
+# which runs Ghostscript. AVIF is missing from some builds of Pillow.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", *(("AVIF",) if features.check("avif") else ()))
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM")
+
+# What else lies under the names of pictures, for the message.
+_OTHER_KINDS = (
+    (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), "a TIFF, which is not read"),
+    (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "a HEIC picture, which is not read"),
+    (re.compile(rb"....ftyp", re.DOTALL), "a video or a picture in AVIF, which is not read here"),
+    (re.compile(rb"\xff\x0a|....JXL ", re.DOTALL), "a JPEG XL, which is not read"),
+    (re.compile(rb"....jP  |\xff\x4f\xff\x51", re.DOTALL), "a JPEG 2000, which is not read"),
+    (re.compile(rb"8BPS|%!PS|%PDF|\x00\x00\x01\x00"), "a PSD, EPS, PDF or icon, which is not read"),
+    (re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<svg", re.IGNORECASE), "an SVG, which is not read"),
+    (re.compile(rb"\s*(?:<!doctype html|<html)", re.IGNORECASE), "a web page"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS; fetch the file: git lfs pull"),
+)
 
 # What Pillow's decoders raise for bytes that they cannot make sense of.
 _DECODER_ERRORS = (
@@ -60,6 +88,7 @@ class ImageFault(StrEnum):
     NOT_AN_IMAGE = "not-an-image"
     TRUNCATED = "truncated"
     OVERSIZED = "oversized"
+    NARROW = "narrow"
 
 
 _FAULT_SENTENCES = {
@@ -68,6 +97,7 @@ _FAULT_SENTENCES = {
     ImageFault.NOT_AN_IMAGE: "A file is no picture",
     ImageFault.TRUNCATED: "A picture is cut short or damaged",
     ImageFault.OVERSIZED: "A picture is too large to decode safely",
+    ImageFault.NARROW: "A picture is too narrow for a backbone to see",
 }
 
 
@@ -75,7 +105,7 @@ class ImageError(DataError):
     """A picture that cannot be decoded.
 
     Args:
-        reason: What is wrong with it, as one of five.
+        reason: What is wrong with it.
         where: The file, as the user would look for it.
         found: What stands there instead.
         expected: What would have been right.
@@ -104,7 +134,8 @@ def decode_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Image
     """Decodes one picture whole, as upright RGB.
 
     The first frame of an animation is taken, EXIF orientation is applied, transparency is laid
-    over white, 16-bit grey keeps its high byte, and every other mode is converted by Pillow.
+    over white, 16-bit grey keeps its high byte, and every other mode is converted by Pillow. Only
+    pixels count: colour profiles, comments and thumbnails may be broken.
 
     Args:
         data: The file's bytes.
@@ -112,9 +143,10 @@ def decode_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Image
         max_pixels: Largest width times height, read from the header before anything is decoded.
 
     Raises:
-        ImageError: The bytes are empty, no picture, cut short, or too large.
+        ImageError: The bytes are empty, no picture, cut short, too large, or too narrow.
     """
-    image, orientation = _open(data, where, max_pixels)
+    image, orientation, file = _open(data, where, max_pixels)
+    _is_read_whole(file, where)
     _load(image, where)
     upright = _TRANSPOSITIONS.get(orientation)
     picture = _as_rgb(image)
@@ -129,31 +161,25 @@ def decode_image_fast(data: bytes, where: str) -> NDArray[np.uint8]:
     Raises:
         ImageError: As ``decode_image``.
     """
-    header = _upright_jpeg(data, where)
-    if header is None or header.mode != "RGB":
+    if not data.startswith(b"\xff\xd8"):
         return np.asarray(decode_image(data, where))
-    import simplejpeg  # an extra
+    image, orientation, file = _open(data, where, MAX_PIXELS)
+    if orientation in _TRANSPOSITIONS or image.mode != "RGB":
+        return np.asarray(decode_image(data, where))
+    import simplejpeg  # here, as help screens need no pictures
 
     try:
-        return np.asarray(simplejpeg.decode_jpeg(data, "RGB"))
+        return np.asarray(simplejpeg.decode_jpeg(file.data, "RGB"))
     except ValueError:
         return np.asarray(decode_image(data, where))  # which says what is wrong
-
-
-def _upright_jpeg(data: bytes, where: str) -> Image.Image | None:
-    """A JPEG's header, not yet decoded; ``None`` where it must be turned, or is no JPEG."""
-    if not data.startswith(b"\xff\xd8"):
-        return None
-    image, orientation = _open(data, where, MAX_PIXELS)
-    return None if orientation in _TRANSPOSITIONS else image
 
 
 def inspect_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> ImageFault | None:
     """What is wrong with a picture, or ``None``; all of it is decoded, as for a backbone."""
     try:
-        image, _ = _open(data, where, max_pixels)
-        # JPEG at an eighth of its size: every coefficient is still read, so cuts are found, but
-        # most of the inverse transform is saved.
+        image, _, file = _open(data, where, max_pixels)
+        if _is_read_whole(file, where) and image.mode in ("L", "RGB"):
+            return None
         image.draft("RGB", (1, 1))
         _load(image, where)
     except ImageError as error:
@@ -161,18 +187,27 @@ def inspect_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Imag
     return None
 
 
-def _open(data: bytes, where: str, max_pixels: int) -> tuple[Image.Image, int]:
-    """The header's picture, not yet decoded, and its EXIF orientation (1 is upright)."""
+def _open(data: bytes, where: str, max_pixels: int) -> tuple[Image.Image, int, ImageFile]:
+    """The header's picture, not yet decoded, its EXIF orientation (1 is upright), and its file."""
     if not data:
         raise ImageError(ImageFault.ZERO_BYTE, where, found="0 bytes")
-    plain, exif = _without_metadata(data)
     try:
-        image = Image.open(BytesIO(plain), formats=FORMATS)
+        file = pixels_only(data)
+        image = Image.open(BytesIO(file.data), formats=FORMATS)
+    except ExcessError as error:
+        raise ImageError(ImageFault.OVERSIZED, where, found=error) from error
+    except LostPixelsError as error:
+        raise ImageError(ImageFault.TRUNCATED, where, found=error) from error
     except UnidentifiedImageError as error:
         raise _unidentified(data, where) from error
     except _DECODER_ERRORS as error:
         raise ImageError(ImageFault.TRUNCATED, where, found=error) from error
-    width, height = image.size
+    _require_safe(image.size, where, max_pixels)
+    return image, _orientation(file.exif or image.info.get("exif", b"")), file
+
+
+def _require_safe(size: tuple[int, int], where: str, max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise ImageError(
             ImageFault.OVERSIZED,
@@ -180,8 +215,13 @@ def _open(data: bytes, where: str, max_pixels: int) -> tuple[Image.Image, int]:
             expected=f"at most {max_pixels:,} pixels",
             found=f"{width:,} x {height:,} = {width * height:,} pixels",
         )
-    exif = exif or image.info.get("exif", b"")
-    return image, _orientation(exif)
+    if max(size) > MOST_ELONGATED * min(size):
+        raise ImageError(
+            ImageFault.NARROW,
+            where,
+            expected=f"sides of which one is at most {MOST_ELONGATED} times the other",
+            found=f"{width:,} x {height:,} pixels",
+        )
 
 
 def _unidentified(data: bytes, where: str) -> ImageError:
@@ -189,12 +229,34 @@ def _unidentified(data: bytes, where: str) -> ImageError:
         return ImageError(
             ImageFault.TRUNCATED, where, found=f"{len(data):,} bytes with a broken header"
         )
+    begin = f"{len(data):,} bytes that begin with {data[:12]!r}"
+    kind = next((kind for pattern, kind in _OTHER_KINDS if pattern.match(data)), None)
     return ImageError(
         ImageFault.NOT_AN_IMAGE,
         where,
         expected=", ".join(FORMATS),
-        found=f"{len(data):,} bytes that begin with {data[:12]!r}",
+        found=begin if kind is None else f"{kind} ({begin})",
     )
+
+
+def _is_read_whole(file: ImageFile, where: str) -> bool:
+    """Whether libjpeg has read all of a JPEG without a warning; takes little memory."""
+    try:
+        whole = is_read_whole(file.data)
+        if whole is False and _checksum(file.data) != _checksum(with_more_data(file.data)):
+            raise LostPixelsError("data that end before the pixels do")
+    except LostPixelsError as error:
+        raise ImageError(ImageFault.TRUNCATED, where, found=error) from error
+    return whole is True
+
+
+def _checksum(jpeg: bytes) -> int:
+    """Tells pixels apart; 0 for what Pillow cannot decode, of which decoding says more."""
+    try:
+        with Image.open(BytesIO(jpeg), formats=("JPEG",)) as image:
+            return zlib.crc32(np.asarray(image).tobytes())
+    except _DECODER_ERRORS:
+        return 0
 
 
 def _load(image: Image.Image, where: str) -> None:
@@ -202,43 +264,6 @@ def _load(image: Image.Image, where: str) -> None:
         image.load()
     except _DECODER_ERRORS as error:
         raise ImageError(ImageFault.TRUNCATED, where, found=error) from error
-
-
-def _without_metadata(data: bytes) -> tuple[bytes, bytes]:
-    """The first picture without what tells of others or of the camera, and a JPEG's EXIF.
-
-    Pillow parses all of that while opening and warns about damage in it through global filters;
-    the picture needs nothing of it but its orientation.
-    """
-    if data.startswith(b"\x89PNG"):
-        return _without_animation(data), b""
-    if not data.startswith(b"\xff\xd8"):
-        return data, b""
-    kept, exif, at = [data[:2]], b"", 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
-        segment = data[at : at + 2 + length]
-        # 0xDA starts the picture; 0xFF is padding; too short a segment is for the decoder to judge.
-        if marker in (0xDA, 0xFF) or length < 2 or len(segment) < length + 2:
-            break
-        if marker == 0xE1 and segment[4:].startswith(b"Exif\0\0"):
-            exif = exif or segment[4:]
-        elif marker not in (0xE1, 0xE2):
-            kept.append(segment)
-        at += 2 + length
-    return b"".join((*kept, data[at:])), exif
-
-
-def _without_animation(png: bytes) -> bytes:
-    if b"acTL" not in png:
-        return png
-    kept, at = [png[:8]], 8
-    while at + 12 <= len(png):
-        (length,) = struct.unpack_from(">I", png, at)
-        if png[at + 4 : at + 8] not in (b"acTL", b"fcTL", b"fdAT"):
-            kept.append(png[at : at + 12 + length])
-        at += 12 + length
-    return b"".join((*kept, png[at:]))
 
 
 def _orientation(exif: bytes) -> int:

@@ -12,7 +12,7 @@ from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 
 # What the extra ``fast`` installs.
-_FAST_NEEDS = ("numba", "simplejpeg")
+_FAST_NEEDS = ("numba",)
 
 # Ends the names of backbones whose weights were fine-tuned.
 TUNED_MARK = "~tuned"

@@ -15,15 +15,10 @@ from mvsa_pipe.extraction.contents import Content, decoded
 from mvsa_pipe.extraction.forward import Forward, pinned
 from mvsa_pipe.extraction.turns import Turns
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
-from mvsa_pipe.images import size_of
 
 # Bytes of pictures that a reader holds before it decodes them, so that a slow disk is read while
 # the model computes.
 _BYTES_AHEAD = 4 << 20
-
-# Processors scale the short side up to some 256 pixels, whatever the long one becomes: a line of
-# 60,000 pixels would take 12 GB. Real pictures stay below 1:20.
-_NARROWEST = 256
 
 
 @dataclass
@@ -159,7 +154,6 @@ class ImageWork(Work):
         (data, where), picture.waiting = picture.waiting, None
         with self.clock.stage(Stage.DECODE):
             image = decoded(data, where, self._forwards[0].backbone.decode)
-        require_wide(size_of(image))
         with self.clock.stage(Stage.TRANSFORM):
             for number in picture.takers:
                 rule, backbone = self._rules[number], self._forwards[number].backbone
@@ -207,13 +201,3 @@ def pictures_of(batch: Batch) -> list[Picture]:
         for item in items:
             pictures.setdefault(item.id, Picture(item)).takers.append(number)
     return list(pictures.values())
-
-
-def require_wide(size: tuple[int, int]) -> None:
-    """Refuses what would become endlessly long.
-
-    Raises:
-        DataError: A picture of this width and height is too narrow.
-    """
-    if max(size) > _NARROWEST * min(size):
-        raise DataError("A picture is too narrow for a backbone to see", found=size)

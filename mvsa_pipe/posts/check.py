@@ -229,6 +229,7 @@ _FAULT_PHRASES = {
     ImageFault.NOT_AN_IMAGE: "A file that is no picture",
     ImageFault.TRUNCATED: "A picture that is cut short or damaged",
     ImageFault.OVERSIZED: "A picture too large to decode safely",
+    ImageFault.NARROW: "A picture too narrow for a backbone to see",
 }
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.names import checked_name
-from mvsa_pipe.posts.storage import FolderStorage, Storage, ZipStorage
+from mvsa_pipe.posts.storage import TABLE_BYTES, TEXT_BYTES, FolderStorage, Storage
+from mvsa_pipe.posts.zip_storage import ZipStorage
 
 # Names a data set that has no published name of its own.
 MARKER = "mvsa.json"
@@ -42,23 +43,23 @@ class Place:
         return [name[start:] for name in self.storage.names() if name.startswith(self.prefix)]
 
     def folders(self) -> list["Place"]:
-        """The places one folder down, without what macOS packs along."""
+        """The places one folder down, without hidden ones."""
         if self.file is not None:
             return []
         names = {name.partition("/")[0] for name in self.below() if "/" in name}
         return [
             Place(self.path, self.storage, f"{self.prefix}{name}/")
             for name in sorted(names)
-            if name != "__MACOSX" and not name.startswith(".")
+            if not name.startswith(".")
         ]
 
     def has(self, name: str) -> bool:
         """Whether a file lies here, named relative to this place."""
         return self.storage.has(self.prefix + name)
 
-    def read(self, name: str) -> bytes:
-        """The bytes of a file, named relative to this place."""
-        return self.storage.read(self.prefix + name)
+    def read(self, name: str, most: int = TABLE_BYTES) -> bytes:
+        """The bytes of a file, named relative to this place; ``most`` of them are plausible."""
+        return self.storage.read(self.prefix + name, most)
 
     def where(self, name: str = "") -> str:
         """How a message names a file here, or the place itself."""
@@ -81,8 +82,8 @@ class Place:
         if not self.has(MARKER):
             return None
         try:
-            name = json.loads(self.read(MARKER))["name"]
-        except (ValueError, KeyError, TypeError) as error:
+            name = json.loads(self.read(MARKER, TEXT_BYTES))["name"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 "This file names no data set",
                 where=self.where(MARKER),

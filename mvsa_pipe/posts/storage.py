@@ -1,22 +1,24 @@
-"""Where a data set's bytes lie: a folder, or a zip that is read in place."""
+"""Where a data set's bytes lie, and a folder as such a place."""
 
 import os
-import threading
-import zipfile
-import zlib
+import stat
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from mvsa_pipe.errors import DataError, name_some
+from mvsa_pipe.errors import DataError
 
-# No text, table or picture of a data set comes near this; an entry that claims more is a zip bomb.
-MAX_ENTRY_BYTES = 2**30
+# What is plausible in bytes: of a post's text, of a picture, and of a table of posts.
+TEXT_BYTES, PICTURE_BYTES, TABLE_BYTES = 2**20, 100 * 2**20, 2**30
 
-# What most texts fit into, and then what few pictures do: memory for more would be handed out and
-# taken back for every file.
-_FIRST_BYTES, _MORE_BYTES = 2**12, 2**20
+# Read at a time where a file's own size does not tell how much there is.
+_MORE_BYTES = 2**20
+
+# Without O_NONBLOCK, a named pipe would be waited for; Windows has neither.
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+
+# What macOS packs along, and writes to disks of other systems, beside each file.
+APPLE_PREFIX, APPLE_FOLDER = "._", "__MACOSX"
 
 
 class Storage(ABC):
@@ -55,12 +57,20 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int = PICTURE_BYTES) -> bytes:
         """The bytes of one file; safe to call from several threads at once.
 
+        Args:
+            name: The file.
+            most: Bytes that are plausible; a larger file is refused before it is read.
+
         Raises:
-            DataError: There is no such file, or it cannot be read.
+            DataError: There is no such file, or it cannot be read, or it is too large.
         """
+
+    def spellings(self) -> Mapping[str, str]:
+        """Other names that files may have been given, where their encoding is not recorded."""
+        return {}
 
     def where(self, name: str) -> str:
         """How a message names one file."""
@@ -88,7 +98,7 @@ class FolderStorage(Storage):
     def has(self, name: str) -> bool:
         """Whether there is a file of that name."""
         try:
-            return (self.root / name).is_file()
+            return stat.S_ISREG(os.stat(self._head + name).st_mode)  # noqa: PTH116  # twice as fast
         # A name too long for the file system, or one with a NUL in it, is no file either.
         except (OSError, ValueError):
             return False
@@ -103,15 +113,15 @@ class FolderStorage(Storage):
     def stamp(self, name: str) -> tuple[int, ...]:
         """Size, latest of its times, both times, and inode."""
         try:
-            return _stamp(self.where(name))
+            return stamp_of(self.where(name))
         except (OSError, ValueError) as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
 
-    def read(self, name: str) -> bytes:
-        """The bytes of one file."""
+    def read(self, name: str, most: int = PICTURE_BYTES) -> bytes:
+        """The bytes of one file; named pipes and devices are none."""
         try:
-            return _bytes_of(self.where(name))
-        except OSError as error:
+            return _bytes_of(self.where(name), most)
+        except (OSError, ValueError) as error:
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
 
 
@@ -129,9 +139,10 @@ def _files_below(folder: str, prefix: str, seen: set[tuple[int, int]]) -> Iterat
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.is_dir():
-                    yield prefix + entry.name
-                elif not entry.name.startswith("."):
+                if entry.is_file():
+                    if not entry.name.startswith(APPLE_PREFIX):
+                        yield prefix + entry.name
+                elif entry.is_dir() and not _is_hidden(entry.name):
                     folders.append(entry.name)
     except OSError as error:
         raise DataError("A folder cannot be listed", where=folder, found=error) from error
@@ -139,133 +150,51 @@ def _files_below(folder: str, prefix: str, seen: set[tuple[int, int]]) -> Iterat
         yield from _files_below(f"{folder}/{name}", f"{prefix}{name}/", seen)
 
 
-def _bytes_of(path: str) -> bytes:
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder == APPLE_FOLDER
+
+
+def _bytes_of(path: str, most: int) -> bytes:
     """All of a file; called for every text, where a file object takes twice the time."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, _OPEN)
     try:
-        data = os.read(descriptor, _FIRST_BYTES)
-        if len(data) < _FIRST_BYTES:  # and so the file's end
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no regular file")
+        if status.st_size > most:
+            raise _too_large(path, most, f"{status.st_size:,} bytes")
+        data = os.read(descriptor, status.st_size + 1)
+        if len(data) == status.st_size:
             return data
+        # It grows, or is made up by the system, which says nothing of its size.
         while piece := os.read(descriptor, _MORE_BYTES):
             data += piece
+            if len(data) > most:
+                raise _too_large(path, most, f"more than {most:,} bytes")
         return data
     finally:
         os.close(descriptor)
 
 
-def _stamp(path: Path | str) -> tuple[int, ...]:
+def _too_large(where: str, most: int, found: str) -> DataError:
+    return DataError(
+        "A file is too large to be what it is read as",
+        where=where,
+        expected=f"at most {most:,} bytes for {_KIND_OF_BYTES.get(most, 'this file')}",
+        found=found,
+        hint="look at the file, and replace or remove it",
+    )
+
+
+_KIND_OF_BYTES = {
+    TEXT_BYTES: "the text of a post",
+    PICTURE_BYTES: "a picture",
+    TABLE_BYTES: "a list of posts",
+}
+
+
+def stamp_of(path: Path | str) -> tuple[int, ...]:
+    """Size, latest of the times, both times, and inode of a file."""
     status = os.stat(path)  # noqa: PTH116  # twice as fast as Path.stat, and called for every post
     times = status.st_mtime_ns, status.st_ctime_ns
     return (status.st_size, max(times), *times, status.st_ino)
-
-
-class ZipStorage(Storage):
-    """Files in a zip archive, never unpacked.
-
-    Raises:
-        DataError: The archive is cut short, is no zip, or holds paths that leave it or clash.
-    """
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self._lock = threading.Lock()
-        try:
-            self._archive = zipfile.ZipFile(root)
-            self._stamp = _stamp(root)
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
-            raise DataError(
-                "This zip archive cannot be read; it may be cut short",
-                where=root,
-                found=error,
-                hint=f"fetch it again, and try: unzip -t {root}",
-            ) from error
-        files = [entry.filename for entry in self._archive.infolist() if not entry.is_dir()]
-        self._names = frozenset(files)
-        try:
-            _refuse_unsafe(root, files)
-        except DataError:
-            self._archive.close()
-            raise
-
-    def __reduce__(self) -> tuple[type["ZipStorage"], tuple[Path]]:
-        """A worker process opens the archive for itself: a shared position would mix reads."""
-        return (ZipStorage, (self.root,))
-
-    def names(self) -> Collection[str]:
-        """Relative paths of all files in the archive."""
-        return self._names
-
-    def has(self, name: str) -> bool:
-        """Whether the archive holds a file of that name."""
-        return name in self._names
-
-    def size(self, name: str) -> int:
-        """Bytes in one file, unpacked, as the archive's directory says."""
-        return self._entry(name).file_size
-
-    def _entry(self, name: str) -> zipfile.ZipInfo:
-        try:
-            return self._archive.getinfo(name)
-        except KeyError as error:
-            raise DataError("The archive holds no such file", where=self.where(name)) from error
-
-    def stamp(self, name: str) -> tuple[int, ...]:
-        """The archive's own stamp, and where the file lies in it."""
-        entry = self._entry(name)
-        return (*self._stamp, entry.header_offset, entry.CRC, entry.file_size)
-
-    def read(self, name: str) -> bytes:
-        """The bytes of one file, checked against the archive's CRC."""
-        entry = self._entry(name)
-        if entry.file_size > MAX_ENTRY_BYTES:
-            raise DataError(
-                "A file in the archive is too large to be part of a data set",
-                where=self.where(name),
-                expected=f"at most {MAX_ENTRY_BYTES:,} bytes",
-                found=f"{entry.file_size:,} bytes, packed into {entry.compress_size:,}",
-                hint="do not trust this archive; pack the data set again",
-            )
-        try:
-            return self._read(entry)
-        except (
-            zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError,
-            RuntimeError,  # an encrypted entry
-            NotImplementedError,  # a compression method that Python lacks
-        ) as error:  # fmt: skip
-            raise DataError(
-                "A file in the archive cannot be read",
-                where=self.where(name),
-                found=error,
-                hint=f"try: unzip -t {self.root}",
-            ) from error
-
-    def _read(self, entry: zipfile.ZipInfo) -> bytes:
-        # Opening and closing count the archive's users without a lock of their own; unpacking,
-        # the slow part, runs side by side.
-        with self._lock:
-            stream = self._archive.open(entry)
-        try:
-            return stream.read()
-        finally:
-            with self._lock:
-                stream.close()
-
-
-def _refuse_unsafe(root: Path, files: list[str]) -> None:
-    for name in files:
-        if "\\" in name or name.startswith("/") or ".." in name.split("/"):
-            raise DataError(
-                "This zip archive holds a path that leads out of it",
-                where=root,
-                expected="relative paths without '..' or backslashes",
-                found=repr(name),
-                hint="do not trust this archive; pack the data set again",
-            )
-    twice = [name for name, count in Counter(files).items() if count > 1]
-    if twice:
-        raise DataError(
-            f"This zip archive holds {len(twice):,} paths twice",
-            where=root,
-            found=name_some(twice),
-            hint="pack the data set again",
-        )

@@ -11,7 +11,8 @@ import pytest
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction import digests
 from mvsa_pipe.extraction.digests import DigestMemory
-from mvsa_pipe.posts.storage import FolderStorage, Storage, ZipStorage
+from mvsa_pipe.posts.storage import FolderStorage, Storage
+from mvsa_pipe.posts.zip_storage import ZipStorage
 
 
 def digest(data: bytes) -> str:

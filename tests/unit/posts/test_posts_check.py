@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from mvsa_pipe.posts import Split, random_split, read_posts
 from mvsa_pipe.posts.check import check_posts
@@ -50,6 +51,7 @@ def test_each_broken_picture_is_named_for_what_it_is(folder, jpeg):
     (data / "5.jpg").write_bytes(
         b"GIF89a\x60\xea\x60\xea\0\0\0,\0\0\0\0\x60\xea\x60\xea\0\x02\x01\x44\0;"
     )
+    Image.new("RGB", (3000, 1)).save(data / "6.jpg")
     report = check_posts(read_posts(folder))
     assert report.images == {
         "missing": ("1",),
@@ -57,8 +59,9 @@ def test_each_broken_picture_is_named_for_what_it_is(folder, jpeg):
         "not-an-image": ("3",),
         "truncated": ("4",),
         "oversized": ("5",),
+        "narrow": ("6",),
     }
-    assert len(report.spoilers) == 5
+    assert len(report.spoilers) == 6
     assert report.spoilers[0] == "No picture: 1 post (1)."
 
 

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import struct
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts import storage
-from mvsa_pipe.posts.storage import FolderStorage, ZipStorage
+from mvsa_pipe.posts import zip_storage
+from mvsa_pipe.posts.storage import FolderStorage
+from mvsa_pipe.posts.zip_storage import ZipStorage
 
 
 def make_zip(path: Path, files: dict[str, bytes]) -> Path:
@@ -88,7 +91,10 @@ def test_a_zip_cut_short_is_refused(tmp_path):
             ZipStorage(tmp_path / "cut.zip")
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "data/../../evil", "/etc/passwd", "a\\b.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.txt", "data/../../evil", "/etc/passwd", "C:\\b.txt", "..\\b.txt", "\\\\host\\b.txt"],
+)
 def test_a_path_that_leaves_the_archive_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="leads out of it"):
         ZipStorage(make_zip(tmp_path / "set.zip", {"fine.txt": b"", name: b""}))
@@ -137,9 +143,143 @@ def test_an_encrypted_entry_is_an_error_with_a_name(tmp_path):
         ZipStorage(path).read("1.txt")
 
 
-def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "MAX_ENTRY_BYTES", 10_000)
-    archive = ZipStorage(make_zip(tmp_path / "set.zip", {"0.txt": bytes(10_001), "1.txt": b"ok"}))
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_bomb_is_not_unpacked(tmp_path, kind):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("0.txt", bytes(10_001))
+        archive.writestr("1.txt", b"ok")
+    archive = ZipStorage(path)
     with pytest.raises(DataError, match="at most 10,000 bytes"):
-        archive.read("0.txt")
-    assert archive.read("1.txt") == b"ok"
+        archive.read("0.txt", most=10_000)
+    assert archive.read("0.txt", most=10_001) == bytes(10_001)
+    assert archive.read("1.txt", most=10_000) == b"ok"
+
+
+def test_what_is_packed_beyond_belief_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(zip_storage, "_SMALL_BYTES", 10_000)
+    archive = ZipStorage(
+        make_zip(tmp_path / "set.zip", {"t.csv": bytes(10**6), "s.csv": b"a" * 9000})
+    )
+    with pytest.raises(DataError, match="1,000,000 bytes, packed into"):
+        archive.read("t.csv", most=2**30)
+    assert len(archive.read("s.csv", most=2**30)) == 9000
+
+
+def understated(path: Path, n_bytes: int) -> Path:
+    """A zip whose one member claims to hold a hundred bytes."""
+    data = bytearray(make_zip(path, {"1.txt": bytes(n_bytes)}).read_bytes())
+    for at in (22, data.index(b"PK\x01\x02") + 24):
+        data[at : at + 4] = struct.pack("<I", 100)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_size_that_is_understated_bounds_what_is_unpacked(tmp_path):
+    archive = ZipStorage(understated(tmp_path / "set.zip", 2**26))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"1\.txt.*CRC"):
+            archive.read("1.txt")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_python_unpacks_without_a_limit_is_refused(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", kind) as archive:
+        archive.writestr("1.txt", "x")
+    with pytest.raises(DataError, match=r"1\.txt.*deflate"):
+        ZipStorage(tmp_path / "set.zip").read("1.txt")
+
+
+def test_files_that_share_packed_bytes_are_refused(tmp_path):
+    path = make_zip(tmp_path / "set.zip", {"1.txt": bytes(5000), "2.txt": bytes(5000)})
+    data = bytearray(path.read_bytes())
+    second = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
+    data[second + 42 : second + 46] = struct.pack("<I", 0)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="on top of one another"):
+        ZipStorage(path)
+
+
+def test_backslashes_of_windows_separate_folders(tmp_path):
+    archive = ZipStorage(make_zip(tmp_path / "set.zip", {"my\\": b"", "my\\a\\1.txt": b"x"}))
+    assert list(archive.names()) == ["my/a/1.txt"]
+    assert archive.read("my/a/1.txt") == b"x"
+
+
+def test_a_name_is_held_twice_in_either_spelling(tmp_path):
+    with pytest.raises(DataError, match="1 paths twice"):
+        ZipStorage(make_zip(tmp_path / "set.zip", {"a/1.txt": b"", "a\\1.txt": b""}))
+
+
+def zip_named(path: Path, raw: bytes) -> Path:
+    """A zip whose member's name is in some encoding that is not recorded."""
+    stand_in = "x" * len(raw)
+    data = make_zip(path, {stand_in: b"x"}).read_bytes()
+    path.write_bytes(data.replace(stand_in.encode(), raw))
+    return path
+
+
+def test_names_in_utf_8_are_read_also_without_the_mark(tmp_path):
+    archive = ZipStorage(zip_named(tmp_path / "set.zip", "é/图.jpg".encode()))
+    assert archive.has("é/图.jpg")
+    assert archive.read("é/图.jpg") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("图片/图.jpg", "gbk"), ("画像.jpg", "cp932"), ("été.jpg", "cp1252")]
+)
+def test_names_in_other_encodings_have_their_spellings(tmp_path, name, encoding):
+    archive = ZipStorage(zip_named(tmp_path / "set.zip", name.encode(encoding)))
+    (stored,) = archive.names()
+    assert archive.spellings()[name] == stored
+    assert archive.read(stored) == b"x"
+
+
+def test_what_macos_packs_along_is_left_out(tmp_path):
+    files = {"._1.txt": b"", "a/._1.txt": b"", "__MACOSX/a/1.txt": b"", "a/1.txt": b""}
+    assert list(ZipStorage(make_zip(tmp_path / "set.zip", files)).names()) == ["a/1.txt"]
+    (tmp_path / "set" / "__MACOSX").mkdir(parents=True)
+    for name in ("._1.txt", "1.txt", "__MACOSX/2.txt"):
+        (tmp_path / "set" / name).write_text("x")
+    assert FolderStorage(tmp_path / "set").names() == ("1.txt",)
+
+
+def test_a_link_in_a_zip_is_no_file(tmp_path):
+    link = zipfile.ZipInfo("1.jpg")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    assert not ZipStorage(tmp_path / "set.zip").has("1.jpg")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_no_file_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "1.jpg")
+    (tmp_path / "2.jpg").symlink_to("/dev/zero")
+    folder = FolderStorage(tmp_path)
+    assert folder.names() == ()
+    for name in ("1.jpg", "2.jpg"):
+        assert not folder.has(name)
+        with pytest.raises(DataError, match="no regular file"):
+            folder.read(name)
+
+
+def test_a_file_too_large_for_what_it_is_read_as_is_refused(tmp_path):
+    (tmp_path / "1.txt").write_bytes(bytes(1001))
+    folder = FolderStorage(tmp_path)
+    with pytest.raises(DataError, match=r"1\.txt.*at most 1,000 bytes.*1,001 bytes"):
+        folder.read("1.txt", most=1000)
+    assert folder.read("1.txt", most=1001) == bytes(1001)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no files without a size here")
+def test_a_file_that_does_not_tell_its_size_is_read_within_bounds():
+    folder = FolderStorage(Path("/proc/self"))
+    assert folder.read("status").startswith(b"Name:")
+    with pytest.raises(DataError, match="more than 10 bytes"):
+        folder.read("status", most=10)

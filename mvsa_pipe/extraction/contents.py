@@ -12,7 +12,7 @@ from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.extraction.digests import DigestMemory
 from mvsa_pipe.images import Decoded, decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.storage import Storage
 
 # Files looked at before any of them is waited for: each costs memory until it is.
@@ -99,7 +99,7 @@ def contents_of(
     if modality is Modality.TEXT:
         good = [_text(p.id, p.text) for p in posts.posts if p.text is not None]
         return good, {p.id: "it has no text" for p in posts.posts if p.text is None}
-    faults = {p.id: "it has no image" for p in posts.posts if p.image is None}
+    faults = {p.id: _lacking(p) for p in posts.posts if p.image is None}
     digests = DigestMemory(posts.storage, memory)
     names = [(post.id, post.image) for post in posts.posts if post.image is not None]
     images: list[Content] = []
@@ -129,6 +129,10 @@ def wanted_of(posts: PostSet, modality: Modality, memory: Path | None = None) ->
     """
     contents, faults = contents_of(posts, modality, memory)
     return Wanted({item.id: item.digest for item in contents}, faults)
+
+
+def _lacking(post: Post) -> str:
+    return "it has no image" + (f": {post.sought} was not found" if post.sought else "")
 
 
 def _text(post_id: str, text: str) -> Content:

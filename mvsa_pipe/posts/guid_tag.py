@@ -35,11 +35,12 @@ class GuidTagReader:
             faults = RowFaults(place.where(name))
             tags |= _read_list(place, name, tags, faults)
             faults.raise_any()
-        files = IdFiles(place)
+        files = IdFiles(place, tags)
         posts = []
         for post_id, tag in tags.items():
             text, encoding = files.text(post_id)
-            posts.append(Post(post_id, text, files.image(post_id), tag, encoding))
+            image, sought = files.image(post_id)
+            posts.append(Post(post_id, text, image, tag, encoding, sought=sought))
         n_unlabelled = sum(tag is None for tag in tags.values())
         set_name = options.name or place.marked_name() or _own_name(place)
         return PostSet(

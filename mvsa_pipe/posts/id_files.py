@@ -1,33 +1,45 @@
 """Finds ``ID.txt`` and ``ID.jpg`` beside a list of ids, as MVSA lays them out."""
 
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.picture_names import NEAR_NOTE
 from mvsa_pipe.posts.place import Place
+from mvsa_pipe.posts.storage import TEXT_BYTES
 from mvsa_pipe.posts.text import decode_text
 
 # In this order of preference, should one id have several pictures.
-_PICTURE_ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
+_PICTURE_ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "avif")
 _FOLDER = "data/"
 
 
 class IdFiles:
     """Texts and pictures of a place, by post id; in ``data/`` or right beside the list.
 
+    Where no file is called like an id, one that differs in its Unicode form or case is taken, if
+    there is exactly one and it is no other id's.
+
+    Args:
+        place: Where they lie.
+        ids: The ids of all posts.
+
     Attributes:
-        notes: What was repaired while reading texts, counted.
+        notes: What was repaired while reading texts, or found under a near name, counted.
 
     Raises:
         DataError: There is no text and no picture at all.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, place: Place, ids: Collection[str]) -> None:
+        self._place, self._ids = place, ids
         self.notes: Counter[str] = Counter()
         below = place.below()
-        inside = [name for name in below if name.startswith(_FOLDER)]
+        inside = [name for name in below if name[: len(_FOLDER)].lower() == _FOLDER]
         self._texts: dict[str, str] = {}
         self._pictures: dict[str, str] = {}
+        self._near: tuple[dict[str, list[str]], ...] | None = None
         pictures: dict[str, list[tuple[str, str]]] = {ending: [] for ending in _PICTURE_ENDINGS}
         for name in sorted(inside or [name for name in below if "/" not in name]):
             # Fifteen times as fast as a path, for every file.
@@ -53,16 +65,49 @@ class IdFiles:
 
     def text(self, post_id: str) -> tuple[str | None, str]:
         """A post's text, ``None`` when its file is missing, and the encoding that served."""
-        name = self._texts.get(post_id)
+        name = self._texts.get(post_id) or self._near_name(0, post_id, "texts-found-by-near-name")
         if name is None:
             return None, "utf-8"
-        data = self._place.read(name)
+        data = self._place.read(name, TEXT_BYTES)
         if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
             self.notes["texts-with-nul-removed"] += 1
         text, encoding = decode_text(data)
         return text.strip(), encoding
 
-    def image(self, post_id: str) -> str | None:
-        """Path of a post's picture in the storage, ``None`` when there is none."""
-        name = self._pictures.get(post_id)
-        return None if name is None else self._place.prefix + name
+    def image(self, post_id: str) -> tuple[str | None, str]:
+        """Path of a post's picture in the storage, or ``None`` and what was sought."""
+        name = self._pictures.get(post_id) or self._near_name(1, post_id, NEAR_NOTE)
+        if name is not None:
+            return self._place.prefix + name, ""
+        return None, f"{self._place.prefix}{_FOLDER}{post_id}.{_PICTURE_ENDINGS[0]}"
+
+    def _near_name(self, number: int, post_id: str, note: str) -> str | None:
+        """The one text (0) or picture (1) whose name is near, which is counted."""
+        if self._near is None:
+            self._near = self._index(self._texts), self._index(self._pictures)
+        found = self._near[number].get(_folded(post_id), [])
+        if len(found) != 1:
+            return None
+        self.notes[note] += 1
+        return found[0]
+
+    def _index(self, files: dict[str, str]) -> dict[str, list[str]]:
+        index: defaultdict[str, list[str]] = defaultdict(list)
+        ids = set(self._ids)
+        for stem, name in files.items():
+            if stem not in ids:
+                index[_folded(stem)].append(name)
+        prefix, there = self._place.prefix, set(files.values())
+        for spelling, real in self._place.storage.spellings().items():
+            stem = spelling.rpartition("/")[2].rpartition(".")[0]
+            name = real.removeprefix(prefix)
+            if name in there and name not in index[_folded(stem)]:
+                index[_folded(stem)].append(name)
+        # Two ids that differ in nothing but case cannot both mean the same file.
+        seekers = Counter(_folded(post_id) for post_id in ids if post_id not in files)
+        return {key: names for key, names in index.items() if seekers[key] == 1}
+
+
+def _folded(post_id: str) -> str:
+    composed = unicodedata.normalize("NFC", post_id)
+    return unicodedata.normalize("NFC", composed.casefold())

@@ -69,7 +69,7 @@ class MvsaReader:
                 hint="unpack the whole data set, or name another --format",
             )
         annotated = self._annotations(place, name)
-        files = IdFiles(place)
+        files = IdFiles(place, annotated)
         dropped: Counter[str] = Counter()
         posts = []
         for post_id, annotations in annotated.items():
@@ -78,8 +78,8 @@ class MvsaReader:
                 dropped[reason] += 1
                 continue
             text, encoding = files.text(post_id)
-            image = files.image(post_id)
-            posts.append(Post(post_id, text, image, label, encoding, annotations))
+            image, sought = files.image(post_id)
+            posts.append(Post(post_id, text, image, label, encoding, annotations, sought))
         _refuse_bare(place, posts)
         set_name = options.name or place.marked_name() or self.name
         return PostSet(

@@ -21,6 +21,7 @@ class Post:
         label: Name of the class, ``None`` when unknown (posts to predict).
         encoding: How the text's bytes were decoded.
         annotations: One ``(text label, image label)`` pair an annotator, where the format has them.
+        sought: The picture that was looked for in vain, for messages; empty when there is one.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Post:
     label: str | None
     encoding: str = "utf-8"
     annotations: tuple[tuple[str, str], ...] = ()
+    sought: str = ""
 
 
 def set_digest(rows: Iterable[tuple[str, str | None]]) -> str:

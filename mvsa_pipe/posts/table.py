@@ -1,16 +1,16 @@
 """Posts in a table of their own, and Hugging Face's imagefolder, which is the same thing."""
 
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.cells import Cell, Kind, RowPicture, plain
+from mvsa_pipe.errors import ConfigError, DataError
+from mvsa_pipe.posts.cells import Kind, plain
 from mvsa_pipe.posts.consolidation import SENTIMENTS
 from mvsa_pipe.posts.formats import ReadOptions, kebab
+from mvsa_pipe.posts.picture_names import PictureFinder
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.rows import CONTROL, RowFaults
@@ -18,6 +18,10 @@ from mvsa_pipe.posts.tabular import Table, header, is_table, read_table
 
 _FILE_NAME = "file_name"
 _LONGEST_TEXT = 2**20
+_OUTSIDE_HINT = (
+    "mend the names, or name the folder that holds the pictures: --image-root FOLDER (and --data "
+    "PATH for the table)"
+)
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 
@@ -25,8 +29,7 @@ _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 class TableReader:
     """Reads one table of posts.
 
-    Pictures are named relative to the table and must lie in its folder or below: a data set can
-    then be moved as a whole, and a table from a stranger cannot make this program read any file.
+    ``PictureFinder`` says how pictures are named.
 
     Attributes:
         looks_for: What the layout is known by.
@@ -58,10 +61,12 @@ class TableReader:
                 hint="name the file itself",
             )
         table = read_table(place, name, self._kinds(options), options)
+        pictures = PictureFinder(place, options.image_root)
         notes = Counter(table.notes)
-        posts = self._posts(place, table, options, notes)
-        storage = place.storage
+        posts = self._posts(pictures, table, options, notes)
+        storage = pictures.storage
         if table.pictures is not None:
+            _refuse_root(options, table)
             # Here, since most tables hold none.
             from mvsa_pipe.posts.row_pictures import RowPictures
 
@@ -73,7 +78,7 @@ class TableReader:
             classes=classes_of((post.label for post in posts), table.where),
             posts=tuple(posts),
             storage=storage,
-            notes=dict(notes),
+            notes=dict(notes + pictures.notes),
             findings=table.findings,
         )
 
@@ -98,7 +103,7 @@ class TableReader:
         ]
 
     def _posts(
-        self, place: Place, table: Table, options: ReadOptions, notes: Counter[str]
+        self, pictures: PictureFinder, table: Table, options: ReadOptions, notes: Counter[str]
     ) -> list[Post]:
         image_column, id_column = options.image_column, options.id_column
         if self.imagefolder and not table.has(image_column):
@@ -109,7 +114,8 @@ class TableReader:
         table.require(*required, *([options.label_column] if options.require_labels else []))
         faults = RowFaults(table.where, table.unit)
         posts = []
-        for line, cells in table.rows:
+        found = pictures.find(cells.get(image_column) for _, cells in table.rows)
+        for (line, cells), picture in zip(table.rows, found, strict=True):
             post_id = plain(cells.get(id_column)).strip()
             cell = cells.get(options.text_column)
             text = None if cell is None else plain(cell)
@@ -117,18 +123,20 @@ class TableReader:
                 notes["NUL characters removed"] += text.count("\0")
                 text = text.replace("\0", "")
             fault = _text_fault(text)
-            image, image_fault = _picture(place, cells.get(image_column))
             label = plain(cells.get(options.label_column)).strip() or None
             if label is None and options.require_labels:
                 fault = fault or f"the {options.label_column} is empty"
             elif label is not None and CONTROL.search(label):
                 fault = fault or f"the label {label!r} holds a control character"
-            if fault or image_fault:
-                faults.add(line, fault or image_fault)
+            if fault or picture.fault:
+                faults.add(line, fault or picture.fault)
             elif faults.new_id(line, post_id):
                 text = None if text is None else text.strip()
-                posts.append(Post(post_id, text, image, label, table.encoding))
-        faults.raise_any()
+                posts.append(
+                    Post(post_id, text, picture.image, label, table.encoding, sought=picture.sought)
+                )
+        outside = any(picture.fault for picture in found)
+        faults.raise_any(_OUTSIDE_HINT if outside else None)
         return posts
 
 
@@ -140,19 +148,14 @@ def _text_fault(text: str | None) -> str:
     return ""
 
 
-def _picture(place: Place, cell: Cell) -> tuple[str | None, str]:
-    """Path of a picture in the storage, ``None`` when it is missing; and what is wrong, if so."""
-    if isinstance(cell, RowPicture):
-        return cell.name, ""
-    named = (cell or "").strip().replace("\\", "/")
-    if not named:
-        return None, ""
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", named):
-        return None, f"the picture {named!r} is a link; pictures are never fetched"
-    path = posixpath.normpath(named)
-    if path.startswith(("/", "..")) or re.match(r"[a-zA-Z]:", path):
-        return None, f"the picture {named!r} does not lie in the table's folder"
-    return (place.prefix + path if place.has(path) else None), ""
+def _refuse_root(options: ReadOptions, table: Table) -> None:
+    if options.image_root is not None:
+        raise ConfigError(
+            "The table holds its pictures itself",
+            where=table.where,
+            found=f"--image-root {options.image_root}",
+            hint="leave out --image-root, or name another column: --image-column",
+        )
 
 
 def classes_of(labels: Iterable[str | None], where: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.storage import Storage
+from mvsa_pipe.posts.storage import PICTURE_BYTES, Storage
 
 
 class JoinedStorage(Storage):
@@ -40,10 +40,10 @@ class JoinedStorage(Storage):
         storage, rest = self._find(name)
         return storage.stamp(rest)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int = PICTURE_BYTES) -> bytes:
         """The bytes of one file."""
         storage, rest = self._find(name)
-        return storage.read(rest)
+        return storage.read(rest, most)
 
     def where(self, name: str) -> str:
         """How a message names one file."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.storage import FolderStorage, Storage
+from mvsa_pipe.posts.storage import PICTURE_BYTES, TABLE_BYTES, FolderStorage, Storage
 
 # Rows that are decoded together, and how many such blocks are kept: several threads read pictures
 # of neighbouring rows, and a row group may hold all pictures there are.
@@ -29,7 +29,7 @@ def open_parquet(storage: Storage, name: str) -> Any:  # noqa: ANN401  # pyarrow
     if isinstance(storage, FolderStorage):
         storage.stamp(name)  # which says so if the file is not there
         return parquet.ParquetFile(Path(storage.where(name)))
-    return parquet.ParquetFile(io.BytesIO(storage.read(name)))
+    return parquet.ParquetFile(io.BytesIO(storage.read(name, TABLE_BYTES)))
 
 
 class RowPictures(Storage):
@@ -90,11 +90,11 @@ class RowPictures(Storage):
         row = self._row(name)
         return self._base.stamp(name) if row is None else (*self._base.stamp(self._table), row)
 
-    def read(self, name: str, most: int = 100 * 2**20) -> bytes:
+    def read(self, name: str, most: int = PICTURE_BYTES) -> bytes:
         """The bytes of one file or picture."""
         row = self._row(name)
         if row is None:
-            return self._base.read(name)
+            return self._base.read(name, most)
         import pyarrow as pa
 
         try:

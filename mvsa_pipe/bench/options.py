@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads import HEADS, is_faithful
+from mvsa_pipe.ranges import MOST_SEEDS, counted, require_fitting
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class BenchOptions:
         seeds: Runs of each head, with seeds counted up from the training options' seed.
         resplit: Whether every seed draws a random split of its own, with the seed as split seed.
         vary: Also compare values of an option of training or of the heads, as name=value,value;
-            repeat for the product of several.
+            a value that holds commas stands in double quotes; repeat for the product of several.
         force: Whether runs that are recorded are trained again.
         ray: Train on a Ray cluster: local for one of this machine's own, or the address of one
             (auto, HOST:PORT, ray://HOST:PORT) whose machines see posts and caches under the same
@@ -35,8 +35,7 @@ class BenchOptions:
     def __post_init__(self) -> None:
         for name in self.heads:
             HEADS.row(name)
-        if self.seeds < 1:
-            raise ConfigError("--seeds must be positive", found=self.seeds)
+        require_fitting(self, {"seeds": counted(self.seeds, 1, MOST_SEEDS)})
 
     def chosen_heads(self) -> tuple[str, ...]:
         """The heads to compare, each once."""

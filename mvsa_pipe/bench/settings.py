@@ -1,5 +1,6 @@
 """The settings that a bench compares beside heads and seeds."""
 
+import csv
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
@@ -34,7 +35,8 @@ def settings_of(vary: Sequence[str], training: TrainingOptions) -> list[Setting]
     One value in two spellings, as 1e-3 and 0.001, counts once, as the first.
 
     Args:
-        vary: ``name=value,value`` each; a name of a training option, else of a head's option.
+        vary: ``name=value,value`` each, a value that holds commas in double quotes; a name of a
+            training option, else of a head's option.
         training: What is not varied.
 
     Raises:
@@ -65,7 +67,12 @@ def _number(value: OptionValue) -> OptionValue:
 
 def _axis(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
-    listed = [value.strip() for value in values.split(",")]
+    try:
+        # a value that holds commas stands in double quotes
+        (listed,) = csv.reader([values], skipinitialspace=True, strict=True)
+    except (ValueError, csv.Error):
+        listed = [""]
+    listed = [value.strip() for value in listed] or [""]
     if not equals or not name.strip() or not all(listed):
         raise ConfigError("--vary cannot be used", expected="name=value,value", found=repr(text))
     return name.strip().replace("-", "_"), list(dict.fromkeys(listed))

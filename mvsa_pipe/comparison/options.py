@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.ranges import MOST_RESAMPLES, counted, require_fitting
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,10 @@ class CompareOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise ConfigError("--resamples must be at least 1", found=self.resamples)
-        if self.seed < 0:
-            raise ConfigError("--seed cannot be negative", found=self.seed)
+        require_fitting(
+            self,
+            {
+                "resamples": counted(self.resamples, 1, MOST_RESAMPLES),
+                "seed": (0 <= self.seed < 2**63, "a whole number from 0"),
+            },
+        )

@@ -8,6 +8,7 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.ranges import MOST_BATCH, MOST_SEEDS, counted, require_fitting
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,13 @@ class CacheChoice:
     layer_mix: LayerMix = LayerMix.LAST
 
     def __post_init__(self) -> None:
-        if self.image_grid < 0:
-            raise ConfigError(
-                "--image-grid cannot be used", expected="at least 0", found=self.image_grid
-            )
-        if not 0 <= self.memory_gib < float("inf"):
-            raise ConfigError(
-                "--memory-gib cannot be used", expected="at least 0", found=self.memory_gib
-            )
+        require_fitting(
+            self,
+            {
+                "image_grid": counted(self.image_grid, 0, MOST_BATCH),
+                "memory_gib": (0 <= self.memory_gib < float("inf"), "at least 0"),
+            },
+        )
         for modality in Modality:
             every = self.alternatives(modality)
             for names in (every, *(name.split("+") for name in every if name is not None)):
@@ -134,8 +134,7 @@ class SeedChoice:
     ensemble: bool = False
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ConfigError("--seeds must be positive", found=self.seeds)
+        require_fitting(self, {"seeds": counted(self.seeds, 1, MOST_SEEDS)})
         if self.ensemble and self.seeds == 1:
             raise ConfigError(
                 "--ensemble has nothing to average",

@@ -11,6 +11,10 @@ from mvsa_pipe.experiment.options import CacheChoice
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.ranges import MOST_BATCH, counted, require_fitting
+
+# Of the widest backbones' layers, beyond which adapters are no smaller than the layers.
+_MOST_RANK = 4096
 
 # Settings of published fine-tunings: fields of TrainingOptions and of TuningOptions.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -98,22 +102,21 @@ class TuningOptions:
 
     def __post_init__(self) -> None:
         rates = "a number from 0"
-        checks = {
-            "unfreeze": (_layers(self.unfreeze) is not None, "all, none, or last-N such as last-2"),
-            "lora_rank": (self.lora_rank >= 1, "at least 1"),
-            "text_learning_rate": (0 <= self.text_learning_rate < float("inf"), rates),
-            "image_learning_rate": (0 <= self.image_learning_rate < float("inf"), rates),
-            "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1"),
-            "backbone_dropout": (0 <= self.backbone_dropout < 1, "at least 0 and less than 1"),
-            "micro_batch": (self.micro_batch >= 0, "at least 0"),
-        }
-        for name, (fits, expected) in checks.items():
-            if not fits:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} cannot be used",
-                    expected=expected,
-                    found=getattr(self, name),
-                )
+        require_fitting(
+            self,
+            {
+                "unfreeze": (
+                    _layers(self.unfreeze) is not None,
+                    "all, none, or last-N such as last-2",
+                ),
+                "lora_rank": counted(self.lora_rank, 1, _MOST_RANK),
+                "text_learning_rate": (0 <= self.text_learning_rate < float("inf"), rates),
+                "image_learning_rate": (0 <= self.image_learning_rate < float("inf"), rates),
+                "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1"),
+                "backbone_dropout": (0 <= self.backbone_dropout < 1, "at least 0 and less than 1"),
+                "micro_batch": counted(self.micro_batch, 0, MOST_BATCH),
+            },
+        )
         if self.checkpointing and self.update_batch_norm:
             raise ConfigError(
                 "--checkpointing computes layers twice, so that --update-batch-norm would count "

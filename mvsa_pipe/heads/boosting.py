@@ -31,7 +31,7 @@ class BoostingOptions(SolvingOptions):
     """
 
     depth: Annotated[int, Range(least=1.0, below=11.0)] = 3
-    shrinkage: Annotated[float, Range(least=1e-4)] = 0.2
+    shrinkage: Annotated[float, Range(least=1e-4, below=1e4)] = 0.2
     subsample: Annotated[float, Range(least=0.01, below=1.0)] = 0.5
 
 

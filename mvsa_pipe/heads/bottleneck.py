@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.layers import Classifier, normalise
-from mvsa_pipe.heads.options import EncoderOptions, Range, Size
+from mvsa_pipe.heads.options import Count, EncoderOptions, Range, Size
 from mvsa_pipe.heads.prenorm import build_layers
 from mvsa_pipe.heads.tokens import TokenHead
 
@@ -30,8 +30,8 @@ class BottleneckOptions(EncoderOptions):
     """
 
     bottlenecks: Size = 4
-    layers: Size = 2
-    fusion_layers: Annotated[int, Range(least=0.0)] = 2
+    layers: Count = 2
+    fusion_layers: Annotated[int, Range(least=0.0, below=65.0)] = 2
 
     def __post_init__(self) -> None:
         """Checks that no more layers fuse than there are."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, mean_over_tokens
 from mvsa_pipe.heads.layers import Classifier, join
-from mvsa_pipe.heads.options import EncoderOptions, Size
+from mvsa_pipe.heads.options import Count, EncoderOptions
 from mvsa_pipe.heads.prenorm import PreNormLayer, build_layers
 from mvsa_pipe.heads.tokens import TokenHead
 
@@ -21,7 +21,7 @@ class CrossTransformerOptions(EncoderOptions):
             follows them.
     """
 
-    layers: Size = 1
+    layers: Count = 1
 
 
 class CrossTransformer(TokenHead):

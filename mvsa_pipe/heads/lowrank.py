@@ -1,6 +1,7 @@
 """Every product of a text entry and an image entry, weighted by a tensor of low rank."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Classifier, Projection, normalise
-from mvsa_pipe.heads.options import ProjectionOptions, Size
+from mvsa_pipe.heads.options import ProjectionOptions, Range
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class LowRankOptions(ProjectionOptions):
         rank: Number of rank-one terms that the weight tensor is a sum of.
     """
 
-    rank: Size = 4
+    rank: Annotated[int, Range(least=1.0, below=1025.0)] = 4
 
 
 class LowRank(FusionHead):

@@ -23,7 +23,9 @@ class Range:
     below: float = inf
 
 
-Size = Annotated[int, Range(least=1.0)]
+# A square of weights of this side takes a gigabyte.
+Size = Annotated[int, Range(least=1.0, below=16_385.0)]
+Count = Annotated[int, Range(least=1.0, below=65.0)]
 Rate = Annotated[float, Range(least=0.0, below=1.0)]
 
 

@@ -37,7 +37,7 @@ class SvmOptions(SolvingOptions):
             count as another such number of features, as they vary as much.
     """
 
-    gamma: Annotated[float, Range(least=1e-4)] = 0.3
+    gamma: Annotated[float, Range(least=1e-4, below=1e4)] = 0.3
 
 
 class Svm(JointHead):

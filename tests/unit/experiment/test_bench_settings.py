@@ -51,6 +51,8 @@ def test_closed_sets_and_truths_are_parsed():
         (["epochs"], "name=value"),
         (["=3"], "name=value"),
         (["epochs=2,,3"], "name=value"),
+        (["epochs="], "name=value"),
+        (['class_weights="a=1,b=2'], "name=value"),
         (["epochs=two"], "whole number"),
         (["epochs=0"], "--epochs"),
         (["schedule=steep"], "cosine"),
@@ -61,3 +63,8 @@ def test_closed_sets_and_truths_are_parsed():
 def test_what_cannot_be_used_is_said(vary, message):
     with pytest.raises(ConfigError, match=message):
         settings_of(vary, TRAINING)
+
+
+def test_a_value_that_holds_commas_stands_in_quotes():
+    every = settings_of(['class_weights=none,"negative=2,positive=1"'], TrainingOptions())
+    assert [one.training.class_weights for one in every] == ["none", "negative=2,positive=1"]

@@ -1,5 +1,9 @@
 """What training is told: ranges, class weights, learning-rate schedules."""
 
+import csv
+import io
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,11 +73,43 @@ def test_balanced_weights_give_every_class_the_same_sum(counts):
         "negative=1,neutral=1,good=1",
         "negative=1,neutral=1,positive=1,good=1",
         "1,1,1",
+        "negative=1,neutral=1,positive=1,positive=2",
+        "negative=1,neutral=1,positive=1e308",
+        "negative=1,neutral=1,positive=1e-300",
+        '{"negative": 1, "neutral": 1}',
+        '{"negative": 1, "neutral": 1, "positive": true}',
+        '{"negative": 1, "neutral": 1, "positive": [1]}',
+        '{"a":' * 5_000,
+        '"negative=1,neutral=1,positive=1',
     ],
 )
 def test_weights_that_say_nothing_are_refused(text):
     with pytest.raises(ConfigError, match=r"--class-weights.*negative=WEIGHT"):
         parse_class_weights(text, CLASSES, [1, 1, 1])
+
+
+ODD = ("a,b", "c=d", 'say "x"', "1=2,3", "{}", " none")
+
+
+@pytest.mark.parametrize("classes", [ODD[:1] + ODD[1:2], ODD[:5], ("x=1", "x"), ("none", "c=1")])
+def test_any_label_can_be_weighted_in_quotes(classes):
+    table = io.StringIO()
+    wanted = [1.0 + place for place in range(len(classes))]
+    pairs = [f"{name}={weight}" for name, weight in zip(classes, wanted, strict=True)]
+    csv.writer(table, lineterminator="").writerow(pairs)
+    assert parse_class_weights(table.getvalue(), classes, []) == wanted
+
+
+@given(st.lists(st.text(max_size=8), min_size=2, max_size=5, unique=True))
+def test_any_label_can_be_weighted_as_json(classes):
+    wanted = {name: 1.0 + place for place, name in enumerate(classes)}
+    assert parse_class_weights(json.dumps(wanted), classes, []) == list(wanted.values())
+
+
+def test_the_message_spells_odd_labels_as_they_are_typed():
+    with pytest.raises(ConfigError) as caught:
+        parse_class_weights("", ODD[:2], [])
+    assert '"a,b=WEIGHT",c=d=WEIGHT' in str(caught.value)
 
 
 def factors(steps, **fields):

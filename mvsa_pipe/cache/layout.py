@@ -57,9 +57,11 @@ class Rows:
 
     def bounds(self) -> NDArray[np.int64]:
         """Where each post's hidden rows begin and end in ``hidden``: ``[N + 1]``."""
-        if self.lengths is None:
-            return np.arange(len(self.ids) + 1, dtype=np.int64)
-        return bounds_of(self.lengths)
+        return self.places() if self.lengths is None else bounds_of(self.lengths)
+
+    def places(self) -> NDArray[np.int64]:
+        """Where each post's row begins and ends in ``pooled``: ``[N + 1]``."""
+        return np.arange(len(self.ids) + 1, dtype=np.int64)
 
     @classmethod
     def joined(cls, blocks: Sequence["Rows"]) -> "Rows":

@@ -1,4 +1,4 @@
-"""Reads one feature file; every row that leaves here was checked against its checksum.
+"""Reads one feature file; every row that leaves here fits its checksum and is finite.
 
 Rows are ranges of bytes, read by ``preadv`` at the data set's offset: neighbours in one read, and
 a file that was cut short gives a short read where a memory map would crash.
@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mvsa_pipe.cache.finite import not_finite
 from mvsa_pipe.cache.gathering import (
     Ranges,
     Source,
@@ -157,6 +158,9 @@ class FeatureFile:
         hit = gather(self._sources[name], wanted, out.reshape(-1).view(np.uint8).data)
         if hit:
             raise DamagedRowsError(self.path, [self.header.ids[rows[place]] for place in hit])
+        hit = not_finite(out, bounds_of(lengths))
+        if hit:
+            raise NotFiniteRowsError(self.path, [self.header.ids[rows[place]] for place in hit])
         return out
 
     def _require_held(self, name: str, wanted_bytes: int) -> None:
@@ -178,14 +182,22 @@ class DamagedRowsError(CacheError):
         posts: Their ids.
     """
 
+    _what = "Cached features were changed on disk: their checksums no longer match"
+
     def __init__(self, path: Path, posts: list[str]) -> None:
         self.posts = posts
         super().__init__(
-            "Cached features were changed on disk: their checksums no longer match",
+            self._what,
             where=path,
             found=f"{len(posts):,} damaged posts: {name_some(posts)}",
             hint=f"mvsa cache repair {path} extracts just those again",
         )
+
+
+class NotFiniteRowsError(DamagedRowsError):
+    """Features of some posts are NaN or infinite: a head would make a class of them."""
+
+    _what = "Cached features are not all finite numbers: some are NaN or infinite"
 
 
 def _sources(

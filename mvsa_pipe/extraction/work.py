@@ -13,7 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.cache.finite import not_finite
 from mvsa_pipe.cache.layout import Refusal, Rows
+from mvsa_pipe.errors import BackboneError, name_some
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
@@ -109,7 +112,8 @@ class Work(ABC):
 
     def compute(self, part: Sequence[Batch]) -> PartResult:
         """Everything of one part, batch after batch."""
-        return assembled([self.collect(self.launch(self.read(batch))) for batch in part])
+        results = [self.collect(self.launch(self.read(batch))) for batch in part]
+        return assembled(results, self.forwards)
 
 
 def most_posts_a_part(posts: int, shares: int) -> int:
@@ -119,21 +123,49 @@ def most_posts_a_part(posts: int, shares: int) -> int:
     return min(MOST_POSTS_A_PART, -(-posts // (_PARTS_A_SHARE * shares)))
 
 
-def assembled(results: Sequence[BatchResult]) -> PartResult:
-    """The batches of one part, for each backbone; nothing is copied."""
+def assembled(results: Sequence[BatchResult], forwards: Sequence[Forward[Any]]) -> PartResult:
+    """The batches of one part, for each backbone; nothing is copied.
+
+    Raises:
+        BackboneError: Features are NaN or infinite; names the posts.
+    """
     count = len(results[0].computed)
     refused: list[list[Refusal]] = [[] for _ in range(count)]
     for result in results:
         for refusal, numbers in result.refused:
             for number in numbers:
                 refused[number].append(refusal)
-    return PartResult(
+    part = PartResult(
         rows=[
             [_rows(done) for r in results if (done := r.computed[number]) is not None]
             for number in range(count)
         ],
         refused=refused,
     )
+    for forward, blocks in zip(forwards, part.rows, strict=True):
+        _require_finite(forward, blocks)
+    return part
+
+
+def _require_finite(forward: Forward[Any], blocks: Sequence[Rows]) -> None:
+    hit = [
+        rows.ids[place]
+        for rows in blocks
+        for place in sorted(
+            {*not_finite(rows.hidden, rows.bounds()), *not_finite(rows.pooled, rows.places())}
+        )
+    ]
+    if hit:
+        half = forward.dtype is StoredDtype.FLOAT16
+        raise BackboneError(
+            f"Features of {len(hit):,} posts are not all finite numbers: some are NaN or infinite",
+            where=f"backbone {forward.backbone.identity.name}",
+            found=f"posts {name_some(hit)}",
+            hint="--dtype float32 stores what float16 cannot hold, beyond 65,504; if that does "
+            "not help, use --precision float32 and check the backbone's weights"
+            if half
+            else "use --precision float32, and check the backbone's weights",
+        )
 
 
 def _rows(done: Computed) -> Rows:

@@ -24,6 +24,7 @@ from mvsa_pipe.backbones.weights import (
     listed,
     local_hint,
     read_state,
+    require_finite,
 )
 from mvsa_pipe.errors import BackboneError, MvsaError
 
@@ -129,7 +130,7 @@ def hugging_face_model(
         with_pooler: Whether the pooler is read; if not, a checkpoint may lack it.
 
     Raises:
-        BackboneError: The weights cannot be had, or some are missing.
+        BackboneError: The weights cannot be had, some are missing, or some are not finite.
     """
     load, where = AutoModel.from_pretrained, source.model
     state = None if source.state_file is None else read_state(source.state_file)
@@ -149,6 +150,7 @@ def hugging_face_model(
     if any(_POOLER in key for key in report["missing_keys"]):
         model.pooler = None
     module: nn.Module = getattr(model, half, model) if half else model
+    require_finite(module, where)
     return module
 
 

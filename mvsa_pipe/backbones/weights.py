@@ -69,7 +69,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
     """Loads a state dict whole: every parameter and buffer must be there, in its shape.
 
     Raises:
-        BackboneError: Keys are missing or unknown, or shapes differ.
+        BackboneError: Keys are missing or unknown, shapes differ, or weights are not finite.
     """
     own = module.state_dict()
     missing = [k for k in own if k not in state and not k.endswith(_IGNORABLE_SUFFIX)]
@@ -89,6 +89,28 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
             hint="check --weights and the backbone's name; nothing was replaced by random weights",
         )
     module.load_state_dict(dict(state), strict=False)
+    require_finite(module, where)
+
+
+def require_finite(module: nn.Module, where: object) -> None:
+    """Refuses weights of which no input makes a number.
+
+    Raises:
+        BackboneError: A parameter is NaN or infinite.
+    """
+    # a sum is finite only if all that it adds up is, and costs a fraction of looking at each
+    hit = [
+        name
+        for name, values in module.named_parameters()
+        if not values.sum().isfinite() and not values.isfinite().all()
+    ]
+    if hit:
+        raise BackboneError(
+            "These weights are not all finite numbers: some are NaN or infinite",
+            where=where,
+            found=name_some(hit, most=4),
+            hint="the file was damaged, or the training that wrote it diverged",
+        )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_recorded
+from mvsa_pipe.heads.recorded import load_recorded
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import RaggedText, ResidentFeatures, to_grid
 from mvsa_pipe.training.scoring import SCORING_BATCH, predict_probabilities
@@ -195,8 +195,7 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
     where = resolve_device(device)
     config = read_config(folder)
     try:
-        head = build_recorded(config)
-        head.load_state_dict(load_file(folder / HEAD))
+        head = load_recorded(config, load_file(folder / HEAD), folder)
         parts = {
             Modality(name): read_backbone(folder, Modality(name), record)
             for name, record in config["backbones"].items()
@@ -213,7 +212,7 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
         ) from error
     for part in parts.values():
         part.backbone.to(where)
-    return ExportedModel(classes, head.eval().to(where), parts, grid, where)
+    return ExportedModel(classes, head.to(where), parts, grid, where)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

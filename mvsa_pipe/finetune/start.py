@@ -12,6 +12,7 @@ from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.extraction.tuned import backbone_options, is_tuned
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.recorded import fill_head
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Split
@@ -140,7 +141,7 @@ class Start:
         """Gives a head the fitted weights, the means of its features included.
 
         Raises:
-            RunError: They belong to other sizes.
+            RunError: They belong to other sizes, or are not finite.
         """
         known = FeatureSizes.from_record(self.run.config["sizes"])
         if sizes != known:
@@ -151,4 +152,4 @@ class Start:
                 found=str(asdict(sizes)),
                 hint="the same --image-grid as then",
             )
-        head.load_state_dict(self.run.head_state())
+        fill_head(head, self.run.head_state(), self.run.path)

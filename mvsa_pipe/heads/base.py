@@ -1,6 +1,7 @@
 """What every fusion head is: a module that maps one ``FeatureBatch`` to logits ``[B, C]``."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -32,6 +33,7 @@ class FusionHead(nn.Module, ABC):
             AdamW, which divides gradients by their own size, makes differences beyond 1e-5 in the
             logits (``benchmarks/independence.py``): such heads share no stack.
         loss_floor: The least cross-entropy that the head can reach with three classes.
+        unbounded: Names of tensors in which infinity is a value.
         sizes: What the head was built for.
         options: How it was built.
     """
@@ -43,6 +45,7 @@ class FusionHead(nn.Module, ABC):
     seeded: ClassVar[bool] = True
     steady: ClassVar[bool] = True
     loss_floor: ClassVar[float] = 0.0
+    unbounded: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
         super().__init__()
@@ -53,6 +56,13 @@ class FusionHead(nn.Module, ABC):
             (Field.IMAGE_POOLED, sizes.image_width),
         ):
             self.register_buffer(_mean_of(field), torch.zeros(width))
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with loaded weights beyond their shapes, for messages.
+
+        Heads whose tensors hold places in other tensors check them here.
+        """
+        return iter(())
 
     @abstractmethod
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:

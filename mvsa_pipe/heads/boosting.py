@@ -1,5 +1,6 @@
 """Gradient boosted trees on the pooled vectors: a baseline of thresholds."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from mvsa_pipe.heads.solving import (
     SolvingOptions,
     beside,
     present_classes,
+    require_bounded,
     weight_a_class,
 )
 
@@ -56,6 +58,7 @@ class Boosting(JointHead):
     # rounds; each count is grown anew, so that all of them cost twice the last
     strengths = (10.0, 20.0, 40.0, 80.0)
     grows = ("features", "thresholds", "leaves")
+    unbounded = frozenset({"thresholds"})  # of branches that ended early
 
     def __init__(self, sizes: FeatureSizes, options: BoostingOptions) -> None:
         super().__init__(sizes, options)
@@ -67,6 +70,15 @@ class Boosting(JointHead):
         self.register_buffer("thresholds", torch.zeros(0, classes, nodes))
         self.leaves = nn.Parameter(torch.zeros(0, classes, nodes + 1))
         self.bias = nn.Parameter(torch.zeros(classes))
+
+    def faults(self) -> Iterator[str]:
+        """Trees that differ in number, or ask for features that there are not."""
+        features, thresholds = self.get_buffer("features"), self.get_buffer("thresholds")
+        if not len(features) == len(thresholds) == len(self.leaves):
+            yield "features, thresholds and leaves of different numbers of trees"
+        there = self.width + (0 if self.terms is None else len(self.terms.get_buffer("idf")))
+        if features.numel() and not bool(((features >= 0) & (features < there)).all()):
+            yield f"features, which names others than the {there:,} that there are"
 
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits from the leaves that each post falls into."""
@@ -102,7 +114,8 @@ class Boosting(JointHead):
             class_weights: How much a post of each class counts.
 
         Raises:
-            DataError: All training posts have the same class, or terms are asked of no words.
+            DataError: All training posts have the same class, terms are asked of no words, or
+                features are too large.
         """
         # only a run that asks for this head pays for the import
         from sklearn.ensemble import GradientBoostingClassifier
@@ -120,6 +133,7 @@ class Boosting(JointHead):
             random_state=int(self.get_buffer("draw")),
         )
         x = self.inputs(train).detach().cpu().float().numpy()
+        require_bounded(x)
         if self.terms is not None:
             x = beside(x, self.terms.learn(train, variance=float(self.width)))
         model.fit(

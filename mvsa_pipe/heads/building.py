@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -73,20 +72,18 @@ def build_ensemble(
     return Ensemble([build_head(name, sizes, seed, options, device) for seed in seeds])
 
 
-def build_recorded(config: Mapping[str, Any], device: torch.device = _CPU) -> FusionHead:
-    """Builds the head, or the ensemble, that a run's configuration describes, without its weights.
-
-    Args:
-        config: ``head``, ``head_options``, ``sizes``, ``training`` and, of an ensemble, ``seeds``.
-        device: Where it shall live.
+def build_skeleton(
+    name: str, sizes: FeatureSizes, options: Mapping[str, OptionValue]
+) -> FusionHead:
+    """A head whose tensors have shapes but no memory, to compare a checkpoint with.
 
     Raises:
         UnknownNameError: No head has that name.
         ConfigError: An option is unknown or its value cannot be used.
-        KeyError: An entry is missing.
     """
-    name, sizes = config["head"], FeatureSizes.from_record(config["sizes"])
-    options = config["head_options"]
-    if "seeds" in config:
-        return build_ensemble(name, sizes, config["seeds"], options, device)
-    return build_head(name, sizes, config["training"]["seed"], options, device)
+    kind = HEADS.load(name)
+    parsed = parse_options(name, kind.Options, options)
+    with torch.device("meta"):
+        head = kind(sizes, parsed)
+        put_in_front(head)
+    return head

@@ -1,5 +1,7 @@
 """Logistic regression on the pooled vectors: the baseline that a neural head must beat."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -45,6 +47,11 @@ class Logistic(JointHead):
         if self.terms is not None:
             self.of_terms = nn.Parameter(torch.zeros(0, sizes.classes))
 
+    def faults(self) -> Iterator[str]:
+        """Weights of other terms than the vocabulary has."""
+        if self.terms is not None and len(self.of_terms) != len(self.terms.get_buffer("idf")):
+            yield "of_terms, which has not one row a term"
+
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits from both pooled vectors, and from terms where there are any."""
         logits: Tensor = self.linear(self.inputs(batch))
@@ -66,7 +73,8 @@ class Logistic(JointHead):
             class_weights: How much a post of each class counts.
 
         Raises:
-            DataError: All training posts have the same class, or terms are asked of no words.
+            DataError: All training posts have the same class, terms are asked of no words, or
+                features are too large.
         """
         # only a run that asks for this head pays for the import
         from sklearn.linear_model import LogisticRegression

@@ -157,11 +157,10 @@ def parse_value(name: str, kind: type[Any], value: OptionValue) -> OptionValue |
     if not isinstance(value, bool) and (kind is float or not isinstance(value, float)):
         try:
             number: int | float = kind(value)
-        except ValueError:
-            pass
-        else:
             if isfinite(number):
                 return number
+        except (ValueError, OverflowError):  # digits without end fit no float
+            pass
     raise _bad_value(name, "a whole number" if kind is int else "a number", value)
 
 

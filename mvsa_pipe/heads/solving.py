@@ -18,6 +18,9 @@ from mvsa_pipe.heads.terms import Terms
 # logits of the others are centred, so that the largest is at least 0.
 ABSENT = -30.0
 
+# The square of it, and sums of thousands of those, are numbers of single precision.
+_LARGEST = 1e15
+
 
 @dataclass(frozen=True)
 class SolvingOptions(HeadOptions):
@@ -99,7 +102,28 @@ def weight_a_class(
 def spread(
     inputs: Float[np.ndarray, "B D"],
 ) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
-    """Mean and standard deviation of every feature, 1 where it is constant."""
+    """Mean and standard deviation of every feature, 1 where it is constant.
+
+    Raises:
+        DataError: Features are so large that single precision does not hold what is made of them.
+    """
+    require_bounded(inputs)
     mean, std = inputs.mean(axis=0), inputs.std(axis=0)
     std[std == 0.0] = 1.0  # a constant feature tells nothing; dividing by 0 would say NaN
     return mean, std
+
+
+def require_bounded(inputs: Float[np.ndarray, "B D"]) -> None:
+    """Refuses features of which no solver makes a finite weight.
+
+    Raises:
+        DataError: They are NaN, infinite, or beyond what single precision squares.
+    """
+    largest = np.abs(inputs).max(initial=0.0)
+    if not largest <= _LARGEST:
+        raise DataError(
+            "These features are too large for a solver",
+            expected=f"numbers up to {_LARGEST:g}",
+            found=f"{largest:g}",
+            hint="take features of another backbone, or of another layer",
+        )

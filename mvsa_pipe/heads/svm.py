@@ -1,5 +1,6 @@
 """Support vector machines on the pooled vectors: a baseline that bends."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any
@@ -78,6 +79,23 @@ class Svm(JointHead):
             self.register_buffer("term_places", torch.zeros(0, dtype=torch.int64))
             self.register_buffer("term_values", torch.zeros(0))
 
+    def faults(self) -> Iterator[str]:
+        """Support vectors without weights, or terms of none of them."""
+        if len(self.support) != len(self.dual):
+            yield "support and dual of different numbers of support vectors"
+        if self.terms is None:
+            return
+        posts, places = self.get_buffer("term_posts"), self.get_buffer("term_places")
+        if not len(posts) == len(places) == len(self.get_buffer("term_values")):
+            yield "term_posts, term_places and term_values of different lengths"
+        ends = (
+            ("term_posts", posts, len(self.support)),
+            ("term_places", places, len(self.terms.get_buffer("idf"))),
+        )
+        for name, values, there in ends:
+            if values.numel() and not bool(((values >= 0) & (values < there)).all()):
+                yield f"{name}, which names others than the {there:,} that there are"
+
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits from the kernel between posts and support vectors."""
         x = (self.inputs(batch) - self.get_buffer("mean")) / self.get_buffer("std")
@@ -113,7 +131,8 @@ class Svm(JointHead):
             class_weights: How much a post of each class counts.
 
         Raises:
-            DataError: All training posts have the same class, or terms are asked of no words.
+            DataError: All training posts have the same class, terms are asked of no words, or
+                features are too large.
         """
         # only a run that asks for this head pays for the import
         from sklearn.svm import SVC

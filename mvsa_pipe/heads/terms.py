@@ -1,6 +1,6 @@
 """tf-idf of the text, with a vocabulary that is learnt from training posts alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,18 @@ class Terms(Growing):
         self.register_buffer("vocabulary", torch.zeros(0, dtype=torch.uint8))
         self.register_buffer("idf", torch.zeros(0))
         self.register_buffer("scale", torch.ones(()))
+
+    def faults(self) -> Iterator[str]:
+        """A vocabulary that is no text, names a term twice, or does not fit the idf."""
+        try:
+            names = self.names if self.get_buffer("vocabulary").numel() else []
+        except UnicodeDecodeError:
+            yield "vocabulary, which is no UTF-8"
+            return
+        if len(set(names)) != len(names) or "" in names:
+            yield "vocabulary, which has a term twice or an empty one"
+        elif len(names) != len(self.get_buffer("idf")):
+            yield "idf, which has not one number a term"
 
     def learn(self, batch: FeatureBatch, variance: float) -> Any:  # noqa: ANN401  # scipy has no types
         """Takes the terms of training posts.

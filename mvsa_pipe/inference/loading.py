@@ -17,13 +17,12 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import resolve_device
-from mvsa_pipe.errors import RunError
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.tuned import is_tuned, options_of
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_recorded
+from mvsa_pipe.heads.recorded import load_recorded
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.joined import load_features
 from mvsa_pipe.layers import LayerMix
@@ -38,20 +37,9 @@ def load_head(run: Run, device: str) -> FusionHead:
     """A run's head with its trained weights, in eval mode.
 
     Raises:
-        RunError: The checkpoint is missing, damaged, or belongs to another head.
+        RunError: The checkpoint is missing, damaged, not finite, or belongs to another head.
     """
-    config = run.config
-    head = build_recorded(config, resolve_device(device))
-    try:
-        head.load_state_dict(run.head_state())
-    except RuntimeError as error:
-        raise RunError(
-            f"This checkpoint does not fit head {config['head']!r} as it is now",
-            where=run.path,
-            found=" ".join(str(error).split()),
-            hint="mvsa fit with the same options makes the run again",
-        ) from error
-    return head.eval()
+    return load_recorded(run.config, run.head_state(), run.path, resolve_device(device))
 
 
 def head_probabilities(

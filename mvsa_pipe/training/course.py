@@ -1,6 +1,8 @@
 """One run on its way: its order of batches, its history, its best epoch so far."""
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,20 +93,13 @@ class Course:
             seconds: Wall time of the training.
 
         Raises:
-            MvsaError: Training diverged.
+            DivergedError: A loss is no finite number.
         """
         epoch, began = len(self.history), time.perf_counter()
         entry = {"epoch": epoch, "train_loss": train_loss}
         entry |= validation_entry(self.head, self.material)
         self.history.append(entry)
-        losses = torch.tensor([entry["train_loss"], entry["val_loss"]])
-        if not losses.isfinite().all():
-            raise MvsaError(
-                f"Training diverged in epoch {epoch}",
-                where=f"{type(self.head).__name__}, seed {self.options.seed}",
-                found=f"loss {entry['train_loss']}, on validation {entry['val_loss']}",
-                hint="lower --learning-rate, or set --clip-norm",
-            )
+        require_convergence(entry, f"in epoch {epoch}", self.head, self.options)
         if epoch == 0 or is_better(entry, self.history[self.best], self.options.select):
             self.best = epoch
             self._best_state = {
@@ -117,6 +112,36 @@ class Course:
         self.head.load_state_dict(self._best_state)
         steps = len(self.history) * self.steps_an_epoch
         return Fitted(self.head.eval(), self.history, self.best, self.seconds, steps)
+
+
+class DivergedError(MvsaError):
+    """Training ended in weights that are no use, which other settings may avoid."""
+
+
+def require_convergence(
+    entry: Mapping[str, Any], when: str, head: FusionHead, options: TrainingOptions
+) -> None:
+    """Refuses a loss that is no finite number.
+
+    Args:
+        entry: What the history tells of an epoch, or of a strength.
+        when: Which one, for the message.
+        head: The head.
+        options: How it is trained.
+
+    Raises:
+        DivergedError: A loss is NaN or infinite.
+    """
+    losses = {name: entry[name] for name in ("train_loss", "val_loss") if name in entry}
+    if not all(math.isfinite(loss) for loss in losses.values()):
+        raise DivergedError(
+            f"Training diverged {when}",
+            where=f"{type(head).__name__}, seed {options.seed}",
+            found=", ".join(f"{name} {loss}" for name, loss in losses.items()),
+            hint="lower --learning-rate, or set --clip-norm"
+            if "train_loss" in losses
+            else "its features may be too large: mvsa cache info tells their backbones",
+        )
 
 
 def class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:

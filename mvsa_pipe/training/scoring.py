@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvsa_pipe.devices import at_least_float32
+from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.features import Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.metrics import Score, confusion_matrix, score_confusion
@@ -55,8 +56,26 @@ def predict_logits(
 def predict_probabilities(
     head: FusionHead, features: ResidentFeatures, posts: Int[Tensor, " n"]
 ) -> NDArray[np.float32]:
-    """Probability of each class for some posts ``[n, C]``."""
-    return predict_logits(head, features, posts).softmax(dim=1).cpu().numpy()
+    """Probability of each class for some posts ``[n, C]``.
+
+    Raises:
+        RunError: A logit is NaN or infinite, of which ``argmax`` would make a class; names the
+            posts.
+    """
+    logits = predict_logits(head, features, posts)
+    shares = logits.softmax(dim=1).cpu().numpy()
+    finite = logits.isfinite().all(dim=1).cpu()
+    if not finite.all():
+        hit = [features.post_ids[i] for i in posts.cpu()[~finite].tolist()]
+        raise RunError(
+            f"The head has no finite answer for {len(hit):,} posts: their logits are NaN or "
+            "infinite",
+            where=type(head).__name__,
+            found=f"posts {name_some(hit)}",
+            hint="mvsa cache verify checks the features; a head trained anew with a lower "
+            "--learning-rate has smaller weights",
+        )
+    return shares
 
 
 def validation_entry(head: FusionHead, material: Material) -> dict[str, float]:

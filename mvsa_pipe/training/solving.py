@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from mvsa_pipe.heads.base import SolvableHead
-from mvsa_pipe.training.course import Fitted, class_weights
+from mvsa_pipe.training.course import Fitted, class_weights, require_convergence
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.pulse import Pulse, no_pulse
@@ -23,6 +23,7 @@ def solve_head(
         pulse: Called before every strength.
 
     Raises:
+        DivergedError: A loss is no finite number.
         MvsaError: As the head's ``solve``.
     """
     began = time.perf_counter()
@@ -36,7 +37,9 @@ def solve_head(
     for index, strength in enumerate(head.strengths):
         pulse()
         head.solve(train, labels, strength, weights)
-        history.append({"strength": strength} | validation_entry(head, material))
+        entry = {"strength": strength} | validation_entry(head, material)
+        require_convergence(entry, f"at strength {strength:g}", head, options)
+        history.append(entry)
         if index == 0 or is_better(history[index], history[best], options.select):
             best = index
             best_state = {k: v.detach().clone() for k, v in head.state_dict().items()}

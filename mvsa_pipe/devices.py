@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.errors import ConfigError, MvsaError
 
 # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's malloc.h: nothing is mapped apart, nothing given
 # back. M_ARENA_MAX: one arena for all threads, as those of other threads are bounded at 64 MB.
@@ -162,6 +162,32 @@ def reuse_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         for option, value in _KEEP_MEMORY:
             mallopt(option, value)
+
+
+class MemoryShortageError(MvsaError):
+    """A device has less memory free than a computation needs, which another day may change."""
+
+
+@contextmanager
+def memory_errors(device: torch.device, hint: str) -> Iterator[None]:
+    """Says what to lower where a computation needs more memory than a device has free.
+
+    Raises:
+        MemoryShortageError: It does.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # what torch raises for want of the host's memory has no class of its own
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryShortageError(
+            "Training needs more memory than the device has free",
+            where=device,
+            found=next(iter(str(error).splitlines()), type(error).__name__),
+            hint=hint,
+        ) from error
 
 
 def free_memory_bytes() -> int:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -10,9 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.errors import StorageError
+from mvsa_pipe.errors import MvsaError, StorageError
 
 _TEMPORARY = ".tmp"
+
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+_TORCH_WRITER = ("inline_container.cc", "PytorchStreamWriter")
+# What a full disk may have left: less than any checkpoint.
+_NO_ROOM_BYTES = 2**16
 
 
 # Leaves room for the endings and marks that files of a name get, below the 255 of file systems.
@@ -65,8 +71,30 @@ def storage_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except (MvsaError, KeyboardInterrupt):
+        raise
     except OSError as error:
         raise _as_storage_error(error, path) from error
+    except Exception as error:
+        number = _disk_error_of(error, path)
+        if number is None:
+            raise
+        raise _as_storage_error(OSError(number, os.strerror(number)), path) from error
+
+
+def _disk_error_of(error: Exception, path: Path) -> int | None:
+    """The number of the disk's error inside another library's own; ``None`` if there is none.
+
+    Libraries in Rust, as safetensors and tokenizers, end their message with it. ``torch.save``
+    says only that a position in the file is not the expected one.
+    """
+    found = _RUST_ERROR.search(str(error))
+    if found is not None:
+        return int(found[1])
+    if not any(mark in str(error) for mark in _TORCH_WRITER):
+        return None
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return errno.ENOSPC if shutil.disk_usage(there).free < _NO_ROOM_BYTES else errno.EIO
 
 
 def _as_storage_error(error: OSError, path: Path) -> StorageError:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from mvsa_pipe.bench.tasks import Trial
+from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.experiment.run import reason_alone
 from mvsa_pipe.training.fitting import Alone
@@ -23,7 +24,10 @@ def alone_remarks(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
         return []
     reasons: dict[Alone, list[str]] = {}
     for trial in {(t.head, t.setting): t for t in trials}.values():
-        reason = reason_alone(experiment, trial.head, trial.head_options, trial.training)
+        try:
+            reason = reason_alone(experiment, trial.head, trial.head_options, trial.training)
+        except MvsaError:  # what keeps it from being built is told as its runs fail
+            continue
         if reason is not None and trial.head not in reasons.setdefault(reason, []):
             reasons[reason].append(trial.head)
     if not reasons:

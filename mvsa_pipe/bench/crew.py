@@ -9,10 +9,12 @@ import torch
 
 from mvsa_pipe.bench.tasks import Trial
 from mvsa_pipe.devices import cpu_threads
+from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.training.pulse import Pulse, no_pulse
 
 Task = tuple[Trial, ...]
-Records = list[dict[str, Any]]
+# of each trial its record, or why it has none
+Outcomes = list[dict[str, Any] | MvsaError]
 
 
 class _StoppedError(Exception):
@@ -20,9 +22,9 @@ class _StoppedError(Exception):
 
 
 def do_side_by_side(
-    tasks: Sequence[Task], do: Callable[[Task, Pulse], Records], workers: int
-) -> Iterator[tuple[Task, Records]]:
-    """Does tasks on some threads; yields each with its records as it ends.
+    tasks: Sequence[Task], do: Callable[[Task, Pulse], Outcomes], workers: int
+) -> Iterator[tuple[Task, Outcomes]]:
+    """Does tasks on some threads; yields each with its outcomes as it ends.
 
     Every thread computes on one core: a run's numbers then depend on neither the number of cores
     nor on what runs beside it. Threads rather than processes, as they share the features.
@@ -33,7 +35,7 @@ def do_side_by_side(
         workers: How many threads.
 
     Raises:
-        MvsaError: Whatever a task raised; those that are under way are ended.
+        MvsaError: Whatever a task raised, which concerns all; those under way are ended.
     """
     with cpu_threads(1):
         if workers == 1 or len(tasks) == 1:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from mvsa_pipe.bench.tasks import Trial, Workshop
+from mvsa_pipe.bench.crew import Outcomes, Task
+from mvsa_pipe.bench.failures import LostWorkersError
+from mvsa_pipe.bench.tasks import Workshop
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
@@ -64,7 +65,7 @@ def _workshop(order: Order) -> Workshop:
     return _loaded[order]
 
 
-def _do(order: Order, task: tuple[Trial, ...]) -> list[dict[str, Any]] | MvsaError:
+def _do(order: Order, task: Task) -> Outcomes | MvsaError:
     """One task on a worker; an error of ours comes back as a value, without Ray's traceback."""
     try:
         with cpu_threads(1):
@@ -73,16 +74,15 @@ def _do(order: Order, task: tuple[Trial, ...]) -> list[dict[str, Any]] | MvsaErr
         return error
 
 
-def do_on_ray(
-    address: str, order: Order, tasks: Sequence[tuple[Trial, ...]]
-) -> Iterator[tuple[tuple[Trial, ...], list[dict[str, Any]]]]:
-    """Does tasks on a cluster, one a GPU or CPU; yields each with its records as it ends.
+def do_on_ray(address: str, order: Order, tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcomes]]:
+    """Does tasks on a cluster, one a GPU or CPU; yields each with its outcomes as it ends.
 
-    A worker that is lost costs its task, which Ray gives to another.
+    A worker that is lost costs its task, which Ray gives to another; a task that was lost again
+    and again has failed.
 
     Raises:
         ConfigError: There is no Ray, or no cluster.
-        MvsaError: Whatever a task raised, or a task was lost again and again.
+        MvsaError: Whatever a task raised, which concerns all.
     """
     with connected(address) as ray:
         gpus = any(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
@@ -95,12 +95,13 @@ def do_on_ray(
             try:
                 answer = ray.get(reference)
             except ray.exceptions.WorkerCrashedError as error:
-                raise MvsaError(
+                lost = LostWorkersError(
                     f"{_MOST_LOSSES + 1} Ray workers were lost while {task[0].head} was trained",
                     where=address,
                     found=str(error).strip().splitlines()[0],
                     hint="look into Ray's logs; what was recorded is not trained again",
-                ) from error
+                )
+                answer = [lost] * len(task)
             if isinstance(answer, MvsaError):
                 raise answer
             yield task, answer

@@ -11,13 +11,48 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mvsa_pipe.bench.failures import has_failed
+from mvsa_pipe.bench.tasks import Trial
+from mvsa_pipe.checked import Count, Seconds, Shape, read_json, shaped
 from mvsa_pipe.durable import write_json
+from mvsa_pipe.errors import RunError
 from mvsa_pipe.experiment.prepare import Experiment
+from mvsa_pipe.experiment.run import scored_parts
 from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.metrics import score
 from mvsa_pipe.provenance import package_versions
+from mvsa_pipe.runs.reading import share_fault
 from mvsa_pipe.training.options import TrainingOptions
 
 FOLDER = "bench-records"
+
+
+class FailedShape(Shape):
+    """Why a run has no result."""
+
+    reason: str
+    lasting: bool
+
+
+class FailureShape(Shape):
+    """A record of a run without a result."""
+
+    failed: FailedShape
+
+
+class RecordShape(Shape):
+    """A record of a run, as far as a bench reads it."""
+
+    ids: dict[str, tuple[str, ...]]
+    labels: dict[str, tuple[Count, ...]]
+    predicted: dict[str, tuple[Count, ...]]
+    probabilities: dict[str, tuple[tuple[float, ...], ...]]
+    seconds: Seconds
+    scoring_seconds: Seconds
+    parameters: Count
+    batch_independent: bool
 
 
 class RunRecords:
@@ -30,15 +65,33 @@ class RunRecords:
     def __init__(self, runs: Path | None) -> None:
         self._folder = None if runs is None else runs / FOLDER
 
-    def find(self, name: str) -> dict[str, Any] | None:
-        """A record by the name that ``record_name`` gave it; ``None`` if it is not whole."""
+    def find(self, trial: Trial, experiment: Experiment) -> dict[str, Any] | None:
+        """The record of a trial; ``None`` if there is none, or none that was written to its end.
+
+        Its scores and intervals are computed anew from its predictions, and from the labels that
+        the posts have: what a record says of itself is not believed.
+
+        Raises:
+            RunError: It is whole, but not what a bench writes of this trial.
+        """
         if self._folder is None:
             return None
+        path = self._folder / trial.record
         try:
-            found = json.loads((self._folder / name).read_bytes())
+            found = read_json(path)
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) and found.get("record") == name else None
+        if not isinstance(found, dict) or found.get("record") != trial.record:
+            return None
+        try:
+            return _checked(found, trial, experiment)
+        except ValueError as error:
+            raise RunError(
+                "This record is not what a bench writes of this run",
+                where=path,
+                found=error,
+                hint="--force trains it again, and so does removing the record",
+            ) from error
 
     def keep(self, name: str, record: Mapping[str, Any]) -> None:
         """Writes a record, whole or not at all.
@@ -48,6 +101,42 @@ class RunRecords:
         """
         if self._folder is not None:
             write_json(self._folder / name, {"record": name, **record})
+
+
+def _checked(found: dict[str, Any], trial: Trial, experiment: Experiment) -> dict[str, Any]:
+    """A record whose scores follow from its predictions.
+
+    Raises:
+        ValueError: It is of another shape, or of other posts.
+    """
+    if has_failed(found):
+        shaped(found, FailureShape)
+        return _of(found, trial)
+    record = shaped(found, RecordShape)
+    ids, classes = experiment.material.features.post_ids, experiment.posts.classes
+    scores = {}
+    for part in scored_parts(experiment):
+        labels = experiment.labels_of(part)
+        expected = [ids[i] for i in experiment.indices[part].tolist()]
+        predicted, shares = record.predicted.get(part, ()), record.probabilities.get(part, ())
+        if list(record.ids.get(part, ())) != expected:
+            raise ValueError(f"other posts than the split has - at `$.ids.{part}`")
+        if list(record.labels.get(part, ())) != labels.tolist():
+            raise ValueError(f"other labels than the posts have - at `$.labels.{part}`")
+        if not len(predicted) == len(shares) == len(expected):
+            raise ValueError(f"not one prediction a post - at `$.predicted.{part}`")
+        if any(len(row) != len(classes) for row in shares) or max(predicted) >= len(classes):
+            raise ValueError(f"other classes than the posts have - at `$.probabilities.{part}`")
+        fault = share_fault(shares, predicted)
+        if fault is not None:
+            place, what = fault
+            raise ValueError(f"{what} - at `$.probabilities.{part}[{place}]`")
+        scores[part] = score(labels, np.array(predicted, np.int64), classes).as_record()
+    return _of(found, trial) | {"protocol": experiment.protocol, "scores": scores}
+
+
+def _of(found: dict[str, Any], trial: Trial) -> dict[str, Any]:
+    return found | {"head": trial.head, "seed": trial.training.seed}
 
 
 def experiment_digest(experiment: Experiment) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.bench.alone import alone_remarks
-from mvsa_pipe.bench.crew import Records, Task, do_side_by_side
+from mvsa_pipe.bench.crew import Outcomes, Task, do_side_by_side
+from mvsa_pipe.bench.failures import failure_record, has_failed
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.pairs import chosen_pairs, label_of, skipped_by_any
 from mvsa_pipe.bench.ray_sweep import Order, do_on_ray
@@ -17,7 +18,7 @@ from mvsa_pipe.bench.summary import Bench, Ground, Group, summarise
 from mvsa_pipe.bench.tasks import Trial, Workshop, cut
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
-from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.run import refuse_early
 from mvsa_pipe.posts.splits import AUTO
@@ -51,7 +52,9 @@ def run_bench(
     Raises:
         ConfigError: A split that lies in files shall be drawn anew, or a setting cannot be used, or
             backbones are named that no head reads.
-        MvsaError: As ``prepare`` and ``run_heads``.
+        RunError: A record is not what a bench writes.
+        MvsaError: As ``prepare``. A run that fails is recorded with its reason, and the others go
+            on.
     """
     began, loading = time.perf_counter(), 0.0
     heads, settings = options.chosen_heads(), settings_of(options.vary, training)
@@ -94,19 +97,43 @@ def _records(
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
     """The record of every trial by its name; those that are not kept are made, and kept."""
-    found = {} if options.force else {t.record: kept.find(t.record) for t in trials}
-    records = {name: record for name, record in found.items() if record is not None}
-    if records:
-        progress.say(f"{len(records):,} runs were recorded before; --force trains them again")
-        progress.advance(len(records))
-    missing = [trial for trial in trials if trial.record not in records]
-    for task, answers in _done(workshop, missing, order, options):
-        for trial, record in zip(task, answers, strict=True):
+    found = {} if options.force else _kept(workshop, trials, kept)
+    if found:
+        failed = sum(has_failed(record) for record in found.values())
+        and_failed = f", {failed:,} of which failed" if failed else ""
+        progress.say(
+            f"{len(found):,} runs were recorded before{and_failed}; --force trains them again"
+        )
+        progress.advance(len(found))
+    missing = [trial for trial in trials if trial.record not in found]
+    records = dict(found)
+    for task, outcomes in _done(workshop, missing, order, options):
+        for trial, outcome in zip(task, outcomes, strict=True):
+            record = outcome
+            if isinstance(record, MvsaError):
+                progress.say(f"failed: {_named(trial)}: {record.paragraph()}")
+                record = failure_record(trial, record)
             kept.keep(trial.record, record)
             records[trial.record] = record
         progress.advance(len(task))
     # a run that was recorded in another bench may have been varied from other defaults
     return {t.record: {**records[t.record], "setting": t.setting} for t in trials}
+
+
+def _kept(
+    workshop: Workshop, trials: Sequence[Trial], kept: RunRecords
+) -> dict[str, dict[str, Any]]:
+    """What was recorded of trials, but for failures that may be over."""
+    found = {}
+    for trial in trials:
+        record = kept.find(trial, workshop.experiment(trial.split_seed))
+        if record is not None and (not has_failed(record) or record["failed"]["lasting"]):
+            found[trial.record] = record
+    return found
+
+
+def _named(trial: Trial) -> str:
+    return ", ".join(filter(None, (trial.head, trial.setting, f"seed {trial.training.seed}")))
 
 
 def _refuse_early(data: DataChoice, options: BenchOptions, settings: Sequence[Setting]) -> None:
@@ -157,7 +184,7 @@ def _done(
     trials: Sequence[Trial],
     order: Order,
     options: BenchOptions,
-) -> Iterator[tuple[Task, Records]]:
+) -> Iterator[tuple[Task, Outcomes]]:
     """Trains trials wherever they shall be: on a cluster, on all cores, or on a GPU."""
     if not trials:
         return iter(())

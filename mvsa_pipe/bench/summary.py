@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mvsa_pipe.bench.averaging import EnsembleSummary, average_runs
+from mvsa_pipe.bench.failures import FailedRun, has_failed
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.experiment.records import references
 from mvsa_pipe.metrics import mean_interval
@@ -28,6 +29,8 @@ class HeadSummary:
         seconds: Mean seconds of one training.
         parameters: Trained numbers.
         batch_independent: Whether a post's prediction is free of its companions.
+        seeds: Runs that it sums up.
+        failed: Runs of the same head and setting that came to nothing.
     """
 
     head: str
@@ -40,6 +43,8 @@ class HeadSummary:
     seconds: float
     parameters: int
     batch_independent: bool
+    seeds: int = 1
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,15 @@ class Bench:
         protocol: The protocol tag; with ``resplit`` the seed's place says so.
         part: The part that the table shows.
         pairs: The backbone of each modality, of every pair that is compared.
-        rows: One summary a pair, head and setting, in the order asked for.
+        rows: One summary a pair, head and setting, in the order asked for; none where all runs
+            failed.
         references: Majority and chance rows of the first split.
-        records: Every run's record, with its predictions.
+        records: Every run's record, with its predictions, or with the reason why it has none.
         seconds: Where the time went: ``loading`` and ``wall`` by the clock; ``training`` and
             ``scoring`` summed over runs, some of which ran side by side or were recorded before.
         ensembles: One a row whose seeds can be averaged: of none with ``resplit``, as every seed
             is then tested on other posts.
+        failed: The runs that came to nothing, in the order asked for.
     """
 
     protocol: str
@@ -67,6 +74,7 @@ class Bench:
     records: list[dict[str, Any]]
     seconds: dict[str, float]
     ensembles: list[EnsembleSummary] = field(default_factory=list)
+    failed: list[FailedRun] = field(default_factory=list)
 
     @property
     def backbones(self) -> dict[str, str]:
@@ -85,6 +93,7 @@ class Bench:
             "versions": package_versions(),
             "rows": [vars(row) for row in self.rows],
             "ensembles": [vars(row) for row in self.ensembles],
+            "failed": [vars(run) for run in self.failed],
             "references": self.references,
             "seconds": self.seconds,
             "runs": self.records,
@@ -122,11 +131,21 @@ class Group:
 
     Attributes:
         pair: Their backbones, where several pairs are compared; else empty.
-        runs: Their records, one a seed.
+        records: Their records, one a seed.
     """
 
     pair: str
-    runs: list[dict[str, Any]]
+    records: list[dict[str, Any]]
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The records of runs that have a result."""
+        return [record for record in self.records if not has_failed(record)]
+
+    @property
+    def failed(self) -> list[FailedRun]:
+        """The others."""
+        return [FailedRun.of(record, self.pair) for record in self.records if has_failed(record)]
 
 
 def summarise(
@@ -147,21 +166,23 @@ def summarise(
         resplit: Whether every seed had a split of its own.
     """
     part, protocol = ground.part, ground.protocol
-    records = [record for group in groups for record in group.runs]
-    averaged = [average_runs(group.runs, part, ground.classes, group.pair) for group in groups]
+    some = [group for group in groups if group.runs]
+    averaged = [average_runs(group.runs, part, ground.classes, group.pair) for group in some]
+    runs = [run for group in some for run in group.runs]
     spent = {
-        "training": sum(record["seconds"] for record in records),
-        "scoring": sum(record["scoring_seconds"] for record in records),
+        "training": sum(run["seconds"] for run in runs),
+        "scoring": sum(run["scoring_seconds"] for run in runs),
     }
     return Bench(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
         pairs=pairs,
-        rows=[_row(group, part, len(ground.classes)) for group in groups],
+        rows=[_row(group, part, len(ground.classes)) for group in some],
         references=ground.references,
-        records=records,
+        records=[record for group in groups for record in group.records],
         seconds={name: round(value, 3) for name, value in (seconds | spent).items()},
         ensembles=[] if resplit else [row for row in averaged if row is not None],
+        failed=[run for group in groups for run in group.failed],
     )
 
 
@@ -181,6 +202,8 @@ def _row(group: Group, part: str, classes: int) -> HeadSummary:
         seconds=float(np.mean([run["seconds"] for run in runs])),
         parameters=int(runs[0]["parameters"]),
         batch_independent=bool(runs[0]["batch_independent"]),
+        seeds=len(runs),
+        failed=len(group.failed),
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.experiment.prepare import Experiment, needs_of, prepare
-from mvsa_pipe.experiment.run import Assignment, Result, run_heads
+from mvsa_pipe.experiment.run import Assignment, Result, try_run_heads
 from mvsa_pipe.features import HIDDEN
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.options import OptionValue
@@ -98,20 +99,24 @@ class Workshop:
 
     def do(
         self, task: Iterable[Trial], pulse: Pulse = no_pulse, threads: int | None = None
-    ) -> Iterator[dict[str, Any]]:
-        """Trains and scores the trials of a task; yields their records, in order.
+    ) -> Iterator[dict[str, Any] | MvsaError]:
+        """Trains and scores the trials of a task; yields each one's record, or why it has none.
 
         Raises:
-            MvsaError: As ``run_heads``.
+            CacheError: As ``try_run_heads``.
+            StorageError: As ``try_run_heads``.
         """
         trials = list(task)
         assignments = [
             Assignment(self.experiment(trial.split_seed), trial.training, trial.head_options)
             for trial in trials
         ]
-        results = run_heads(trials[0].head, assignments, pulse, threads)
+        results = try_run_heads(trials[0].head, assignments, pulse, threads)
         for trial, assignment, result in zip(trials, assignments, results, strict=True):
-            yield _record(assignment.experiment, trial, result)
+            if isinstance(result, MvsaError):
+                yield result
+            else:
+                yield _record(assignment.experiment, trial, result)
 
 
 def _record(experiment: Experiment, trial: Trial, result: Result) -> dict[str, Any]:

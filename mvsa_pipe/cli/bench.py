@@ -29,7 +29,11 @@ def bench(
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
-    """Train heads with several seeds over one pair of backbones or several and compare them."""
+    """Train heads with several seeds over one pair of backbones or several and compare them.
+
+    A run that fails, as with a learning rate that is too high, is recorded with its reason; the
+    others go on, and the exit code is 1.
+    """
     from mvsa_pipe.bench.run import run_bench, save_bench
     from mvsa_pipe.runs import require_writable
 
@@ -42,6 +46,8 @@ def bench(
     else:
         show_bench(done)
         line(f"records: {path}")
+    if done.failed:
+        raise typer.Exit(1)
 
 
 def show_bench(done: "Bench") -> None:
@@ -50,30 +56,38 @@ def show_bench(done: "Bench") -> None:
     backbones = " + ".join(done.backbones.values())
     table = score_table(f"{done.protocol} · {backbones} · {note}", "head")
     add_numbers(table, "parameters", "s a run")
-    leaders = {k: max(row.mean[k] for row in done.rows) for k in SHOWN}
-    seeds = len(done.records) // len(done.rows)
+    leaders = {k: max((row.mean[k] for row in done.rows), default=0.0) for k in SHOWN}
+    seeds = max((row.seeds for row in done.rows), default=0)
     ensembles = {(row.head, row.pair, row.setting): row for row in done.ensembles}
     best = {k: max((row.values[k] for row in done.ensembles), default=0.0) for k in SHOWN}
-    pair = done.rows[0].pair
+    pair = done.rows[0].pair if done.rows else ""
     for row in done.rows:
         if row.pair != pair:
             table.add_section()
             pair = row.pair
-        cells = [_cell(row, k, seeds, best=row.mean[k] == leaders[k]) for k in SHOWN]
-        mark = "" if row.batch_independent else " †"
-        name = Text.assemble(row.head, (mark, "yellow"))
-        for detail in filter(None, (row.pair, row.setting)):
-            name.append(f"\n{detail}", "dim")
+        cells = [_cell(row, k, row.seeds, best=row.mean[k] == leaders[k]) for k in SHOWN]
+        name = _name(row)
         table.add_row(name, *cells, f"{row.parameters:,}", f"{row.seconds:.1f}")
         if ensemble := ensembles.get((row.head, row.pair, row.setting)):
             own = [_shown(ensemble.values[k], ensemble.interval[k], best[k]) for k in SHOWN]
-            averaged = Text(f"  {seeds} averaged", "italic")
+            averaged = Text(f"  {row.seeds} averaged", "italic")
             table.add_row(
-                averaged, *own, f"{seeds * row.parameters:,}", f"{seeds * row.seconds:.1f}"
+                averaged, *own, f"{row.seeds * row.parameters:,}", f"{row.seeds * row.seconds:.1f}"
             )
+    for name in _without_rows(done):
+        table.add_row(name, *[Text("failed", "red") for _ in SHOWN], "", "")
     table.add_section()
     add_references(table, done.references, "", "")
     out.print(table)
+    for run in done.failed:
+        named = ", ".join(filter(None, (run.head, run.pair, run.setting, f"seed {run.seed}")))
+        line(("failed: ", "red"), f"{named}: {run.reason}")
+    if done.rows:
+        _explain(done, seeds)
+
+
+def _explain(done: "Bench", seeds: int) -> None:
+    """What the numbers of the table are."""
     what = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     line((f"{what}, [95 % bootstrap interval over posts]", "dim"))
     if done.ensembles:
@@ -84,6 +98,29 @@ def show_bench(done: "Bench") -> None:
         line((f"{spent['wall']}, {spent['loading']}; {summed}", "dim"))
     if not all(row.batch_independent for row in done.rows):
         line(("†", "yellow"), (" a post's prediction depends on its batch, as published", "dim"))
+
+
+def _name(row: "HeadSummary") -> Text:
+    """A head with what is peculiar to its row, a line each."""
+    name = Text.assemble(row.head, ("" if row.batch_independent else " †", "yellow"))
+    for detail in filter(None, (row.pair, row.setting)):
+        name.append(f"\n{detail}", "dim")
+    if row.failed:
+        name.append(f"\n{row.seeds} of {row.seeds + row.failed} seeds", "red")
+    return name
+
+
+def _without_rows(done: "Bench") -> list[Text]:
+    """Names of the heads and settings of which every run failed, each once."""
+    shown = {(row.head, row.pair, row.setting) for row in done.rows}
+    every = dict.fromkeys((run.head, run.pair, run.setting) for run in done.failed)
+    names = []
+    for head, *details in (key for key in every if key not in shown):
+        name = Text(head)
+        for detail in filter(None, details):
+            name.append(f"\n{detail}", "dim")
+        names.append(name)
+    return names
 
 
 def _cell(row: "HeadSummary", score: str, seeds: int, *, best: bool) -> Text:

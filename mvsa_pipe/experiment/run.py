@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.energy import counted_joules, spent_joules
+from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.experiment.records import metrics_record
 from mvsa_pipe.heads import HEADS
@@ -17,7 +19,7 @@ from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics import Scores, score
 from mvsa_pipe.training.course import Fitted
-from mvsa_pipe.training.fitting import Alone, Plan, fit_heads, why_alone
+from mvsa_pipe.training.fitting import Alone, Plan, or_fault, try_fit_heads, why_alone
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.scoring import predict_probabilities
@@ -97,20 +99,41 @@ def run_heads(
         threads: Threads of the CPU, as of ``fit_heads``.
 
     Raises:
-        MvsaError: As ``fit_head``.
+        MvsaError: As ``fit_head``, of the first run that has no result.
     """
-    placed = [
-        replace(a, experiment=a.experiment.placed(resolve_device(a.training.device)))
-        for a in assignments
-    ]
-    plans = [Plan(a.experiment.material, a.training, a.head_options) for a in placed]
+    results = []
+    for result in try_run_heads(head, assignments, pulse, threads):
+        if isinstance(result, MvsaError):
+            raise result
+        results.append(result)
+    return results
+
+
+def try_run_heads(
+    head: str,
+    assignments: Sequence[Assignment],
+    pulse: Pulse = no_pulse,
+    threads: int | None = None,
+) -> list[Result | MvsaError]:
+    """As ``run_heads``, with the reason in the place of each run that has no result.
+
+    Raises:
+        CacheError: As ``try_fit_heads``.
+        StorageError: As ``try_fit_heads``.
+    """
     device = resolve_device(assignments[0].training.device)
+    placed = [replace(a, experiment=a.experiment.placed(device)) for a in assignments]
+    plans = [Plan(a.experiment.material, a.training, a.head_options) for a in placed]
     joules_before = counted_joules(device)
-    runs = fit_heads(head, plans, pulse, threads)
+    runs = try_fit_heads(head, plans, pulse, threads)
     joules = spent_joules(joules_before, counted_joules(device))
-    results = [score_fitted(a, head, fitted) for a, fitted in zip(placed, runs, strict=True)]
+    results = [
+        run if isinstance(run, MvsaError) else or_fault(partial(score_fitted, a, head, run), device)
+        for a, run in zip(placed, runs, strict=True)
+    ]
     for result in results:  # what runs that were trained side by side took each is not known
-        result.record["energy_joules"] = joules if len(results) == 1 else None
+        if isinstance(result, Result):
+            result.record["energy_joules"] = joules if len(results) == 1 else None
     return results
 
 

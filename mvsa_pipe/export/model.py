@@ -1,6 +1,5 @@
 """An exported folder at work: texts and pictures in, classes and probabilities out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mvsa_pipe.backbones.base import TextBackbone
+from mvsa_pipe.checked import read_json
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
@@ -222,7 +222,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         RunError: It is missing, damaged, or of another version.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
         schema = config.get("exported_schema")
     except (OSError, ValueError, AttributeError) as error:
         raise RunError(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mvsa_pipe.backbones.weights import first_line
-from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.errors import MvsaError, StorageError
 from mvsa_pipe.export.graphs import Graph
 
 TOLERANCE = 1e-4
@@ -51,11 +52,14 @@ def write_onnx(graph: Graph, batches: Sequence[dict[str, Tensor]], path: Path) -
         path: The file.
 
     Raises:
+        StorageError: The disk refuses.
         MvsaError: onnxruntime computes something else than torch.
     """
     graph.eval().requires_grad_(requires_grad=False)
     try:
         _convert(graph, batches[0], path)
+    except StorageError:
+        raise
     except Exception as error:  # noqa: BLE001  # whatever an exporter meets in a network of anybody's
         return OnnxFile(path.name, {}, None, f"{type(error).__name__}: {first_line(error)}")
     largest = max(_difference(graph, batch, path) for batch in batches)
@@ -88,7 +92,8 @@ def _convert(graph: Graph, batch: dict[str, Tensor], path: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx gave no program")
     size = sum(t.numel() * t.element_size() for t in graph.state_dict().values())
-    program.save(str(path), external_data=size > _MOST_BYTES_IN_ONE_FILE)
+    with storage_errors(path):
+        program.save(str(path), external_data=size > _MOST_BYTES_IN_ONE_FILE)
 
 
 class _quiet:  # noqa: N801  # a context manager that reads as a word

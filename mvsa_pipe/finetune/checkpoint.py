@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvsa_pipe.backbones.weights import first_line
 from mvsa_pipe.cache.lock import exclusive
-from mvsa_pipe.durable import make_folder, replacing, write_json
+from mvsa_pipe.durable import make_folder, replacing, storage_errors, write_json
 from mvsa_pipe.errors import CacheError, RunError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import HEAD, tuned_file
@@ -70,7 +70,8 @@ class Workplace:
                 self._clear()
             write_json(self.path / _QUESTION, dict(self.question))
             yield
-            shutil.rmtree(self.path)
+            with storage_errors(self.path):
+                shutil.rmtree(self.path)
         finally:
             lock.__exit__(None, None, None)
 

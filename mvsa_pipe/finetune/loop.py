@@ -1,7 +1,7 @@
 """Trains a head and its backbones, epoch by epoch, from wherever an interruption left them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.devices import memory_errors
+from mvsa_pipe.errors import RunError
 from mvsa_pipe.finetune.checkpoint import Workplace
 from mvsa_pipe.finetune.live import LiveFeatures
 from mvsa_pipe.finetune.processes import Processes
@@ -20,6 +21,11 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.step import Trainer
+
+_LESS_MEMORY = (
+    "lower --micro-batch (1 holds least; a batch stays a batch), or --max-tokens; add "
+    "--checkpointing; or train less: --unfreeze last-2, or --lora"
+)
 
 
 @dataclass
@@ -74,7 +80,7 @@ class Tuning:
         while course.goes_on:
             epoch, began = len(course.history), time.perf_counter()
             self.progress.start(f"epoch {epoch}", len(course.material.train))
-            with _memory_told(self.trainer.device):
+            with memory_errors(self.trainer.device, _LESS_MEMORY):
                 loss = self._epoch(epoch)
                 course.close_epoch(loss, time.perf_counter() - began)
             entry = course.history[-1]
@@ -126,6 +132,18 @@ class Tuning:
         last = self.workplace.last()
         if last is None:
             return
+        try:
+            self._restore(last)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(
+                "What an interrupted run of the same options left is not whole",
+                where=self.workplace.path,
+                found=" ".join(str(error).split()) or type(error).__name__,
+                hint="--restart begins anew",
+            ) from error
+        self.progress.say(f"goes on after epoch {self.resumed - 1}, where it was interrupted")
+
+    def _restore(self, last: Mapping[str, Any]) -> None:
         course = self.course
         course.history, course.best = list(last["history"]), int(last["best"])
         course.seconds = float(last["seconds"])
@@ -139,7 +157,6 @@ class Tuning:
         self.trainer.schedule.load_state_dict(last["schedule"])
         for generator, state in zip(self._generators(), last["draws"], strict=True):
             generator.set_state(state[self.processes.rank])
-        self.progress.say(f"goes on after epoch {self.resumed - 1}, where it was interrupted")
 
     def _save(self) -> None:
         """Keeps everything that the next epoch depends on."""
@@ -174,26 +191,3 @@ def _own_draws(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _memory_told(device: torch.device) -> Iterator[None]:
-    """Says what to lower where memory does not suffice.
-
-    Raises:
-        MvsaError: It does not.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # what torch raises for want of the host's memory has no class of its own
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "can't allocate memory" not in str(error):
-            raise
-        raise MvsaError(
-            "Training needs more memory than the device has free",
-            where=device,
-            found=next(iter(str(error).splitlines()), type(error).__name__),
-            hint="lower --micro-batch (1 holds least; a batch stays a batch), or --max-tokens; "
-            "add --checkpointing; or train less: --unfreeze last-2, or --lora",
-        ) from error

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import resolve_device
@@ -32,6 +31,7 @@ from mvsa_pipe.finetune.start import Start
 from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.heads.recorded import fill_head
 from mvsa_pipe.inference.loading import features_for, head_probabilities, kept_features
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.modality import Modality
@@ -39,6 +39,7 @@ from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.runs.layout import HEAD, tuned_file
+from mvsa_pipe.runs.reading import read_checkpoint
 from mvsa_pipe.training.course import Course, Fitted
 from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions
@@ -229,7 +230,7 @@ def _saved(
     training, course = wanted.training, tuning.course
     best = tuning.workplace.best(course.best)
     head = tuning.head
-    head.load_state_dict(load_file(best / HEAD))
+    fill_head(head, read_checkpoint(best / HEAD), best)
     steps = len(course.history) * course.steps_an_epoch
     fitted = Fitted(head.eval(), course.history, course.best, course.seconds, steps)
     precision = tuning.trainer.precision.value

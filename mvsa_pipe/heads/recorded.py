@@ -138,5 +138,3 @@ def _own_faults(module: nn.Module) -> Iterator[str]:
     faults = getattr(module, "faults", None)
     if faults is not None:
         yield from faults()
-
-

@@ -71,7 +71,7 @@ def evaluate(
     """
     data = run.config["data"]
     head = load_head(run, options.device)
-    posts = read_posts(options.data or Path(data["path"]), read or ReadOptions(**data["read"]))
+    posts = read_posts(options.data or Path(data["path"]), read or run.read_options)
     if posts.classes != tuple(data["classes"]):
         raise RunError(
             "These posts have other classes than the run was trained on",
@@ -135,7 +135,7 @@ def _own_part(run: Run, posts: PostSet, part: str | None, labelled: set[str]) ->
     A random split drawn again would be another one as soon as posts were added or relabelled, and
     would test on posts that were trained on.
     """
-    left_out = set(run.metrics["left_out"])
+    left_out = set(run.metrics.get("left_out", ()))
     members = [member for member in run.members() if member.post_id not in left_out]
     part = part or (TEST if any(member.split == TEST for member in members) else VAL)
     chosen = [member for member in members if member.split == part]

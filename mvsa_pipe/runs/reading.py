@@ -1,17 +1,24 @@
 """Opens run folders."""
 
 import csv
-import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mvsa_pipe.errors import RunError, name_some
+from mvsa_pipe.checked import read_json, shaped
+from mvsa_pipe.errors import MvsaError, RunError, name_some
+from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.posts.split import PARTS
 from mvsa_pipe.runs.layout import CONFIG, HEAD, METRICS, PREDICTIONS, SCHEMA, SPLIT
+from mvsa_pipe.runs.predictions import probability_columns
+from mvsa_pipe.runs.shapes import MetricsShape, check_config, read_options
 from mvsa_pipe.spreadsheet import from_text_cell
 
 _FIT_AGAIN = "mvsa fit with the same options makes the run again"
@@ -69,6 +76,11 @@ class Run:
         seeds = self.config.get("seeds")
         return f"{self.config['head']} × {len(seeds)} seeds" if seeds else str(self.config["head"])
 
+    @property
+    def read_options(self) -> ReadOptions:
+        """How its posts were read."""
+        return read_options(self.config["data"]["read"])
+
     def members(self) -> list[Member]:
         """The posts that the run was trained, selected and tested on, in their order.
 
@@ -76,24 +88,40 @@ class Run:
             RunError: The list is missing or damaged.
         """
         rows = _read_table(self.path / SPLIT, "list of posts", ("id", "split", "label"))
-        return [Member(*row) for row in rows]
+        members = [Member(row["id"], row["split"], row["label"]) for row in rows]
+        _require_listed_once(self.path / SPLIT, [(m.post_id, m.split) for m in members])
+        return members
 
     def predictions(self) -> list[Recorded]:
         """What the run said of the posts that it was scored on, in their order.
 
         Raises:
-            RunError: The table is missing or damaged, or names classes that the run has not.
+            RunError: The table is missing or damaged, names classes that the run has not, or says
+                of a post what its probabilities do not.
         """
         path, columns = self.path / PREDICTIONS, ("post_id", "split", "label", "prediction")
-        recorded = [Recorded(*row) for row in _read_table(path, "predictions", columns)]
-        named = {name for row in recorded for name in (row.label, row.prediction)}
-        strange = sorted(named - set(self.config["data"]["classes"]))
+        classes: list[str] = self.config["data"]["classes"]
+        rows = _read_table(path, "predictions", columns)
+        recorded = [Recorded(*(row[column] for column in columns)) for row in rows]
+        strange = sorted({name for r in recorded for name in (r.label, r.prediction)} - {*classes})
         if strange:
             raise RunError(
                 "This run's predictions are of classes that it does not have",
                 where=path,
-                expected=", ".join(self.config["data"]["classes"]),
+                expected=", ".join(classes),
                 found=name_some(map(repr, strange)),
+                hint=_FIT_AGAIN,
+            )
+        _require_listed_once(path, [(r.post_id, r.split) for r in recorded])
+        places = {name: place for place, name in enumerate(classes)}
+        shares = [[row.get(c) for c in probability_columns(classes)] for row in rows]
+        fault = share_fault(shares, [places[found.prediction] for found in recorded])
+        if fault is not None:
+            place, what = fault
+            raise RunError(
+                "This run's predictions do not follow from their probabilities",
+                where=path,
+                found=f"post {recorded[place].post_id!r}: {what}",
                 hint=_FIT_AGAIN,
             )
         return recorded
@@ -113,12 +141,21 @@ class Run:
                 found=name_some(sorted(p.name for p in self.path.iterdir())),
                 hint=f"{_FIT_AGAIN}; the numbers in metrics.json can still be reported",
             )
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise RunError(
-                "This checkpoint is damaged", where=path, found=error, hint=_FIT_AGAIN
-            ) from error
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise RunError(
+            "This checkpoint is damaged", where=path, found=error, hint=_FIT_AGAIN
+        ) from error
 
 
 def open_run(path: Path) -> Run:
@@ -145,25 +182,88 @@ def open_run(path: Path) -> Run:
             found=config.get("schema"),
             hint=_FIT_AGAIN,
         )
+    for name, value, check in (
+        (CONFIG, config, check_config),
+        (METRICS, metrics, lambda value: shaped(value, MetricsShape)),
+    ):
+        try:
+            check(value)
+        except (ValueError, MvsaError) as error:
+            raise RunError(
+                f"This run's {name} is not what a run's {name} holds",
+                where=path / name,
+                found=error,
+                hint=_FIT_AGAIN,
+            ) from error
     return Run(path, config, metrics)
 
 
-def _read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Some columns of a table that a run wrote, row by row.
+def _read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """A table that a run wrote, row by row, with all of some columns.
 
     Raises:
         RunError: It is missing, damaged or empty.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = [tuple(row[c] for c in columns) for row in csv.DictReader(file, strict=True)]
-        if not rows or any(value is None for row in rows for value in row):
+            rows = list(csv.DictReader(file, strict=True))
+        if not rows or any(row[column] is None for row in rows for column in columns):
             raise ValueError("it is empty" if not rows else "a row was cut short")
-        return [tuple(map(from_text_cell, row)) for row in rows]
+        return [row | {column: from_text_cell(row[column]) for column in columns} for row in rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise RunError(
             f"This run's {what} cannot be read", where=path, found=error, hint=_FIT_AGAIN
         ) from error
+
+
+def _require_listed_once(path: Path, rows: Sequence[tuple[str, str]]) -> None:
+    """Refuses a table whose rows are of no part, or are several of one post.
+
+    Raises:
+        RunError: They are.
+    """
+    counts = Counter(post_id for post_id, _ in rows)
+    twice = [post_id for post_id, count in counts.items() if count > 1]
+    strange = [post_id for post_id, part in rows if part not in PARTS]
+    if twice or strange:
+        raise RunError(
+            f"This run's {path.name} lists posts twice"
+            if twice
+            else f"This run's {path.name} lists posts of no part",
+            where=path,
+            expected=f"each post once, in {', '.join(PARTS)}",
+            found=name_some(map(repr, twice or strange)),
+            hint=_FIT_AGAIN,
+        )
+
+
+# Probabilities are written with six decimals.
+_ROUNDING = 1e-6
+
+
+def share_fault(
+    shares: Sequence[Sequence[object]], predicted: Sequence[int]
+) -> tuple[int, str] | None:
+    """The first post whose numbers are no probabilities of which its class was predicted, and why.
+
+    Args:
+        shares: A number a post and class.
+        predicted: The class of each post, by its place.
+    """
+    try:
+        values = np.array(shares, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return 0, "a probability that is no number, here or further on"
+    answers = np.take_along_axis(values, np.array(predicted, np.int64)[:, None], axis=1)[:, 0]
+    room = 1e-4 + _ROUNDING * values.shape[1]
+    for what, hit in (
+        ("a probability that is not from 0 to 1", ~((values >= 0) & (values <= 1)).all(axis=1)),
+        ("probabilities that do not add up to 1", np.abs(values.sum(axis=1) - 1) > room),
+        ("another class is more probable", answers < values.max(axis=1) - 2 * _ROUNDING),
+    ):
+        if hit.any():
+            return int(hit.argmax()), what
+    return None
 
 
 def _runs_in(folder: Path) -> list[Path]:
@@ -172,7 +272,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(
             f"This run's {path.name} cannot be read", where=path, found=error, hint=_FIT_AGAIN

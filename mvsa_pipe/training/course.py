@@ -52,6 +52,7 @@ class Course:
         history: One entry an epoch.
         best: Index of the best entry so far.
         seconds: Wall time so far.
+        fault: Why it ended without a result, if so.
     """
 
     def __init__(self, head: FusionHead, material: Material, options: TrainingOptions) -> None:
@@ -59,6 +60,7 @@ class Course:
         self.history: list[dict[str, Any]] = []
         self.best = 0
         self.seconds = 0.0
+        self.fault: MvsaError | None = None
         self._best_state = head.state_dict()
         self._order = torch.Generator().manual_seed(options.seed)
         self._lengths = text_lengths(head, material.features) if options.group_by_length else None
@@ -71,6 +73,8 @@ class Course:
     @property
     def goes_on(self) -> bool:
         """Whether another epoch shall follow."""
+        if self.fault is not None:
+            return False
         options, passed = self.options, len(self.history)
         waited = passed - 1 - self.best
         return passed < options.epochs and not (options.patience and waited >= options.patience)

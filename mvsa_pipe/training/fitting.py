@@ -1,20 +1,23 @@
 """Trains heads over cached features: one alone, or many of one shape as one."""
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
 import torch
 
 from mvsa_pipe.devices import (
     Precision,
     cpu_threads,
+    memory_errors,
     resolve_device,
     resolve_precision,
     reuse_memory,
 )
-from mvsa_pipe.errors import SplitError
+from mvsa_pipe.errors import CacheError, MvsaError, SplitError, StorageError
 from mvsa_pipe.features import HIDDEN, POOLED, Field
 from mvsa_pipe.heads.base import FusionHead, SolvableHead
 from mvsa_pipe.heads.building import build_head
@@ -27,6 +30,12 @@ from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.solving import solve_head
 from mvsa_pipe.training.stack import Stack
 from mvsa_pipe.training.step import Trainer, make_trainer
+
+ResultT = TypeVar("ResultT")
+
+_LESS_MEMORY = (
+    "lower --batch-size or the head's width; --image-grid and --memory-gib hold fewer features"
+)
 
 
 @dataclass(frozen=True)
@@ -78,21 +87,64 @@ def fit_heads(
             share out, else what torch has.
 
     Raises:
-        MvsaError: As ``fit_head``.
+        MvsaError: As ``fit_head``, of the first run that has no result.
     """
-    if resolve_device(plans[0].training.device).type == "cpu":
+    fitted = []
+    for result in try_fit_heads(name, plans, pulse, threads):
+        if isinstance(result, MvsaError):
+            raise result
+        fitted.append(result)
+    return fitted
+
+
+def try_fit_heads(
+    name: str, plans: Sequence[Plan], pulse: Pulse = no_pulse, threads: int | None = None
+) -> list[Fitted | MvsaError]:
+    """As ``fit_heads``, with the reason in the place of each run that has no result.
+
+    One run that diverges, or whose head refuses its data, leaves the others as they are.
+
+    Raises:
+        CacheError: Features were damaged, which concerns all runs.
+        StorageError: They cannot be read.
+    """
+    device = resolve_device(plans[0].training.device)
+    if device.type == "cpu":
         reuse_memory()
-    courses = [_started(name, plan) for plan in plans]
-    done: dict[int, Fitted] = {}
+    done: dict[int, Fitted | MvsaError] = {}
+    courses: dict[int, Course] = {}
+    for place, plan in enumerate(plans):
+        course = or_fault(partial(_started, name, plan), device)
+        if isinstance(course, MvsaError):
+            done[place] = course
+        else:
+            courses[place] = course
     for shape, places in _alike(courses):
         together = [courses[i] for i in places]
         with cpu_threads(threads or _threads(together[0].head)):
             if shape is None or (len(together) == 1 and not shape.compiled):
-                fitted = _train_each(together, pulse)
-            else:
-                fitted = _train_together(together, shape, pulse)
-        done |= dict(zip(places, fitted, strict=True))
+                done |= zip(places, _train_each(together, pulse), strict=True)
+                continue
+            stacked = or_fault(partial(_train_together, together, shape, pulse), device)
+        if not isinstance(stacked, MvsaError):
+            done |= zip(places, stacked, strict=True)
+        elif len(places) == 1:
+            done[places[0]] = stacked
+        else:  # what has no room beside others may have it alone
+            for place in places:
+                (done[place],) = try_fit_heads(name, [plans[place]], pulse, threads)
     return [done[i] for i in range(len(plans))]
+
+
+def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | MvsaError:
+    """What a call returns, or why one run has no result; what concerns all runs is raised."""
+    try:
+        with memory_errors(device, _LESS_MEMORY):
+            return make()
+    except (CacheError, StorageError):
+        raise
+    except MvsaError as error:
+        return error
 
 
 def _started(name: str, plan: Plan) -> Course:
@@ -141,10 +193,10 @@ class StackShape:
     compiled: bool
 
 
-def _alike(courses: Sequence[Course]) -> list[tuple[StackShape | None, list[int]]]:
+def _alike(courses: Mapping[int, Course]) -> list[tuple[StackShape | None, list[int]]]:
     """Runs by their places, those of one shape together; the others stand under ``None``."""
     groups: dict[StackShape | None, list[int]] = {}
-    for place, course in enumerate(courses):
+    for place, course in courses.items():
         groups.setdefault(stack_shape(course), []).append(place)
     return list(groups.items())
 
@@ -218,23 +270,26 @@ def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
     return short if short == long else None
 
 
-def _train_together(courses: Sequence[Course], shape: StackShape, pulse: Pulse) -> list[Fitted]:
+def _train_together(
+    courses: Sequence[Course], shape: StackShape, pulse: Pulse
+) -> list[Fitted | MvsaError]:
     stack = Stack(courses, shape.masks, shape.precision, shape.device, compiled=shape.compiled)
     while stack.courses:
         stack.run_epoch(pulse)
-    return [course.finished() for course in courses]
+    return [course.fault or course.finished() for course in courses]
 
 
-def _train_each(courses: Sequence[Course], pulse: Pulse) -> list[Fitted]:
+def _train_each(courses: Sequence[Course], pulse: Pulse) -> list[Fitted | MvsaError]:
     """Trains one after the other; of runs that a seed does not tell apart, the first."""
-    done: dict[Hashable, Fitted] = {}
+    done: dict[Hashable, Fitted | MvsaError] = {}
     fitted = []
     for place, course in enumerate(courses):
         material, options = course.material, replace(course.options, seed=0)
         split = (id(material.features), id(material.train), id(material.val))
         key = place if course.head.seeded else (split, options, course.head.options)
         if key not in done:
-            done[key] = _train_alone(course, pulse)
+            device = course.material.labels.device
+            done[key] = or_fault(partial(_train_alone, course, pulse), device)
         fitted.append(done[key])
     return fitted
 

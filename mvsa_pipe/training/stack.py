@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.features import FeatureBatch
 from mvsa_pipe.heads.layers import bits_to_mask, draw_bits, drop_below
-from mvsa_pipe.training.course import Course
+from mvsa_pipe.training.course import Course, DivergedError
 from mvsa_pipe.training.masks import Mask
 from mvsa_pipe.training.pulse import Pulse
 from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flat, shaped
@@ -74,7 +74,10 @@ class Stack:
         return [lane.course for lane in self._lanes]
 
     def run_epoch(self, pulse: Pulse) -> None:
-        """Trains one epoch of every run, scores each on validation, and lets go of the ended."""
+        """Trains one epoch of every run, scores each on validation, and lets go of the ended.
+
+        A run that diverged ends with its fault, and leaves the others as they are.
+        """
         began = time.perf_counter()
         self._template.train()
         lanes, features = self._lanes, self._lanes[0].course.material.features
@@ -88,7 +91,10 @@ class Stack:
             totals += self._step(batch.to(self._device), posts, real, own) * counted
         share = (time.perf_counter() - began) / len(lanes)
         for lane, total in zip(lanes, totals.tolist(), strict=True):
-            lane.course.close_epoch(total / len(lane.course.material.train), share)
+            try:
+                lane.course.close_epoch(total / len(lane.course.material.train), share)
+            except DivergedError as error:  # the others go on as if it had not been there
+                lane.course.fault = error
         self._lanes = [lane for lane in lanes if lane.course.goes_on]
         for lane in lanes:
             if not lane.course.goes_on:

@@ -23,6 +23,25 @@ from mvsa_pipe.runs import (
 CLASSES = ("negative", "neutral", "positive, or so")
 SHARES = np.array([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]], np.float32)
 MEMBERS = [Member("1", "train", "neutral"), Member('a "b", c', "test", "negative")]
+CONFIG = {
+    "head": "native-cat",
+    "head_options": {"hidden": 4, "dropout": 0.1},
+    "sizes": {"text_width": 3, "image_width": 2, "image_tokens": 1, "classes": 3},
+    "training": {"seed": 0},
+    "protocol": "p/2/random-8:1:1/seed-0",
+    "data": {
+        "path": "data",
+        "read": {"task": "sentiment", "name": None},
+        "split": "random-8:1:1",
+        "split_seed": 0,
+        "name": "p",
+        "classes": list(CLASSES),
+    },
+    "image_grid": 0,
+    "caches": {},
+    "note": "ümlaut",
+}
+METRICS = {"protocol": CONFIG["protocol"], "score": 0.1 + 0.2}
 FILES = {
     "config.json",
     "metrics.json",
@@ -35,8 +54,8 @@ FILES = {
 
 def write(path, **changed):
     contents = {
-        "config": {"data": {"classes": list(CLASSES)}, "note": "ümlaut"},
-        "metrics": {"score": 0.1 + 0.2},
+        "config": CONFIG,
+        "metrics": METRICS,
         "history": [{"epoch": 0}, {"epoch": 1}],
         "head_state": {"weight": torch.arange(6.0).reshape(2, 3).T},
         "predictions": predictions_of(
@@ -52,7 +71,7 @@ def test_a_run_reads_as_it_was_written(tmp_path):
     run = open_run(tmp_path / "runs" / "one")
     assert {path.name for path in run.path.iterdir()} == FILES
     assert run.config == written.config
-    assert run.metrics == {"score": 0.1 + 0.2}
+    assert run.metrics == METRICS
     assert run.members() == MEMBERS
     assert torch.equal(run.head_state()["weight"], torch.arange(6.0).reshape(2, 3).T)
     lines = (run.path / "history.jsonl").read_text().splitlines()
@@ -162,7 +181,9 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.json"])
-@pytest.mark.parametrize("content", ["", "{", "[1]", "\ud800", None])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1]", "\ud800", "[" * 100_000, '{"schema": NaN}', None]
+)
 def test_damaged_json_is_an_error(tmp_path, name, content):
     path = write(tmp_path / "one").path / name
     if content is None:
@@ -186,7 +207,7 @@ def test_a_damaged_list_of_posts_is_an_error(tmp_path, content):
 
 def test_another_layout_is_refused(tmp_path):
     path = write(tmp_path / "one").path / "config.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    path.write_text(path.read_text(encoding="utf-8").replace('"schema": 1', '"schema": 99'))
     with pytest.raises(RunError, match=r"schema 1.*99"):
         open_run(tmp_path / "one")
 

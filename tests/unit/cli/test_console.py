@@ -153,7 +153,10 @@ def summary(head, **changed):
 def test_the_table_of_a_bench_fits(printed, width, seeds):
     from mvsa_pipe.bench.summary import Bench
 
-    rows = [summary("dual-attention"), summary("native-combine-faithful", batch_independent=False)]
+    rows = [
+        summary("dual-attention", seeds=seeds),
+        summary("native-combine-faithful", seeds=seeds, batch_independent=False),
+    ]
     reference = {"name": "chance", "values": rows[0].mean, "deviations": rows[0].deviation}
     done = Bench("p/10/s", "test", [{"text": "bert"}], rows, [reference], [{}] * 2 * seeds, SPENT)
     buffer = printed(width)

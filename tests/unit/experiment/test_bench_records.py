@@ -21,13 +21,13 @@ HEADS = ("native-cat", "text")
 def trained(monkeypatch):
     """Names every run that is trained from here on, on one core, so that their order is known."""
     runs = []
-    honest = tasks.run_heads
+    honest = tasks.try_run_heads
 
     def run_heads(head, assignments, *words):
         runs.extend((head, assignment.training.seed) for assignment in assignments)
         return honest(head, assignments, *words)
 
-    monkeypatch.setattr(tasks, "run_heads", run_heads)
+    monkeypatch.setattr(tasks, "try_run_heads", run_heads)
     monkeypatch.setattr(run, "usable_cores", lambda: 1)
     return runs
 
@@ -67,7 +67,7 @@ def test_a_stopped_bench_goes_on(trained, monkeypatch):
         DataChoice(), CacheChoice(), BenchOptions(heads=HEADS, seeds=2), TRAINING, Silence()
     )
     trained.clear()
-    counting = tasks.run_heads
+    counting = tasks.try_run_heads
 
     def stopped(*words):
         if len(trained) == 2:
@@ -75,7 +75,7 @@ def test_a_stopped_bench_goes_on(trained, monkeypatch):
         return counting(*words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "run_heads", stopped)
+        patch.setattr(tasks, "try_run_heads", stopped)
         with pytest.raises(KeyboardInterrupt):
             bench()
     assert len(list(Path("runs-here", FOLDER).glob("*.json"))) == 2

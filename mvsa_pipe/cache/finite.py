@@ -6,6 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.cache.layout import Rows
+from mvsa_pipe.errors import CacheError, name_some
+
 # By bytes a number: integers of that size, and the bits of the exponent, which are all set in NaN
 # and infinity alone.
 _EXPONENTS: dict[int, tuple[type[np.unsignedinteger[Any]], int]] = {
@@ -44,3 +48,30 @@ def not_finite(
         return []
     posts = range(len(bounds) - 1)
     return [post for post in posts if not all_finite(values[bounds[post] : bounds[post + 1]])]
+
+
+def require_finite(rows: Rows, backbone: str, dtype: StoredDtype, where: object) -> None:
+    """Refuses features that are NaN or infinite before anything is made of them.
+
+    Args:
+        rows: The features.
+        backbone: What computed them, for the message.
+        dtype: The type that they are stored in.
+        where: Where they would go, for the message.
+
+    Raises:
+        CacheError: Names the posts.
+    """
+    hit = {*not_finite(rows.hidden, rows.bounds()), *not_finite(rows.pooled, rows.places())}
+    if not hit:
+        return
+    half = dtype is StoredDtype.FLOAT16
+    raise CacheError(
+        f"Features of {backbone} are not finite in {dtype}: some are NaN or infinite",
+        where=where,
+        found=f"{len(hit):,} posts: {name_some(rows.ids[place] for place in sorted(hit))}",
+        hint="store wider numbers: --dtype float32; float16 ends at 65,504. If that does not help, "
+        "use --precision float32, and check the backbone's weights"
+        if half
+        else "use --precision float32, and check the backbone's weights",
+    )

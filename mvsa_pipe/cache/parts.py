@@ -3,21 +3,17 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.finite import require_finite
 from mvsa_pipe.cache.layout import Header, Refusal, Rows, bounds_of
 from mvsa_pipe.cache.manifest import Part
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
-
-# Numbers tested for being finite at a time: a piece stays in the processor's cache.
-_BLOCK = 2**18
 
 
 def write_part(
@@ -32,11 +28,11 @@ def write_part(
     Its rows come in blocks, such as batches, so that memory need not hold them a second time.
 
     Raises:
-        CacheError: A number is not finite in the stored type.
+        CacheError: A number is not finite in the stored type; names the posts.
         StorageError: The disk refuses.
     """
     for block in blocks:
-        _refuse_overflow(block, fingerprint, path)
+        require_finite(block, fingerprint.backbone, fingerprint.dtype, path)
     lengths = [block.lengths for block in blocks if block.lengths is not None]
     image = fingerprint.modality is Modality.IMAGE
     header = Header(
@@ -64,31 +60,3 @@ def whole_parts(folder: Path, dataset: str, fingerprint: Fingerprint) -> list[Pa
             if own and not file.damaged_posts():
                 found.append(Part(path.name, len(file.header.ids), path.stat().st_size, file.seal))
     return found
-
-
-def _refuse_overflow(rows: Rows, fingerprint: Fingerprint, path: Path) -> None:
-    for name, values in (("pooled", rows.pooled), ("hidden", rows.hidden)):
-        if not _finite(values):
-            raise CacheError(
-                f"A {name} feature of {fingerprint.backbone} is not finite in {fingerprint.dtype}",
-                where=path,
-                found=f"among {len(rows.ids)} posts beginning with {rows.ids[0]}",
-                hint="store wider numbers: --dtype float32"
-                if fingerprint.dtype is StoredDtype.FLOAT16
-                else "check the weights: they give no numbers for these posts",
-            )
-
-
-def _finite(values: NDArray[np.floating[Any]]) -> bool:
-    """Whether all numbers are finite, from their exponents alone.
-
-    numpy's own test of float16 is slower than the disk.
-    """
-    bits = values.reshape(-1).view(f"u{values.itemsize}")
-    exponent = {2: 0x7C00, 4: 0x7F800000}[values.itemsize]
-    masked = np.empty(min(_BLOCK, len(bits)), bits.dtype)
-    for start in range(0, len(bits), _BLOCK):
-        piece = bits[start : start + _BLOCK]
-        if np.bitwise_and(piece, exponent, out=masked[: len(piece)]).max() == exponent:
-            return False
-    return True

@@ -40,9 +40,6 @@ def flow(
         workers: Threads that read; 0 takes one a core.
         advance: Hears of posts.
         cores: How many may be used where others use the rest; 0 takes all.
-
-    Raises:
-        BackboneError: Features are NaN or infinite; names the posts.
     """
     readers = workers or cores or usable_cores()
     work.clock.lanes = readers + 1
@@ -66,7 +63,7 @@ def flow(
             advance(result.posts)
             if len(done) == sizes[0]:
                 sizes.popleft()
-                yield assembled(done, work.forwards)
+                yield assembled(done)
                 done = []
 
 

@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.fingerprint import StoredDtype
-from mvsa_pipe.cache.finite import not_finite
+from mvsa_pipe.cache.finite import require_finite
 from mvsa_pipe.cache.layout import Refusal, Rows
-from mvsa_pipe.errors import BackboneError, name_some
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
@@ -111,9 +109,16 @@ class Work(ABC):
         """Waits for what was launched."""
 
     def compute(self, part: Sequence[Batch]) -> PartResult:
-        """Everything of one part, batch after batch."""
-        results = [self.collect(self.launch(self.read(batch))) for batch in part]
-        return assembled(results, self.forwards)
+        """Everything of one part, batch after batch, for callers that keep no cache.
+
+        Raises:
+            CacheError: Features are NaN or infinite; names the posts.
+        """
+        done = assembled([self.collect(self.launch(self.read(batch))) for batch in part])
+        for forward, blocks in zip(self.forwards, done.rows, strict=True):
+            for rows in blocks:
+                require_finite(rows, forward.backbone.identity.name, forward.dtype, None)
+        return done
 
 
 def most_posts_a_part(posts: int, shares: int) -> int:
@@ -123,49 +128,21 @@ def most_posts_a_part(posts: int, shares: int) -> int:
     return min(MOST_POSTS_A_PART, -(-posts // (_PARTS_A_SHARE * shares)))
 
 
-def assembled(results: Sequence[BatchResult], forwards: Sequence[Forward[Any]]) -> PartResult:
-    """The batches of one part, for each backbone; nothing is copied.
-
-    Raises:
-        BackboneError: Features are NaN or infinite; names the posts.
-    """
+def assembled(results: Sequence[BatchResult]) -> PartResult:
+    """The batches of one part, for each backbone; nothing is copied."""
     count = len(results[0].computed)
     refused: list[list[Refusal]] = [[] for _ in range(count)]
     for result in results:
         for refusal, numbers in result.refused:
             for number in numbers:
                 refused[number].append(refusal)
-    part = PartResult(
+    return PartResult(
         rows=[
             [_rows(done) for r in results if (done := r.computed[number]) is not None]
             for number in range(count)
         ],
         refused=refused,
     )
-    for forward, blocks in zip(forwards, part.rows, strict=True):
-        _require_finite(forward, blocks)
-    return part
-
-
-def _require_finite(forward: Forward[Any], blocks: Sequence[Rows]) -> None:
-    hit = [
-        rows.ids[place]
-        for rows in blocks
-        for place in sorted(
-            {*not_finite(rows.hidden, rows.bounds()), *not_finite(rows.pooled, rows.places())}
-        )
-    ]
-    if hit:
-        half = forward.dtype is StoredDtype.FLOAT16
-        raise BackboneError(
-            f"Features of {len(hit):,} posts are not all finite numbers: some are NaN or infinite",
-            where=f"backbone {forward.backbone.identity.name}",
-            found=f"posts {name_some(hit)}",
-            hint="--dtype float32 stores what float16 cannot hold, beyond 65,504; if that does "
-            "not help, use --precision float32 and check the backbone's weights"
-            if half
-            else "use --precision float32, and check the backbone's weights",
-        )
 
 
 def _rows(done: Computed) -> Rows:

@@ -113,6 +113,14 @@ class Run:
                 hint=_FIT_AGAIN,
             )
         _require_listed_once(path, [(r.post_id, r.split) for r in recorded])
+        absent = sorted({*probability_columns(classes)} - rows[0].keys())
+        if absent:
+            raise RunError(
+                "This run's predictions lack the probabilities of a class",
+                where=path,
+                expected=f"columns {', '.join(absent)}",
+                hint=_FIT_AGAIN,
+            )
         places = {name: place for place, name in enumerate(classes)}
         shares = [[row.get(c) for c in probability_columns(classes)] for row in rows]
         fault = share_fault(shares, [places[found.prediction] for found in recorded])

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from run_records import config_of
 
 from mvsa_pipe.errors import ConfigError, RunError, StorageError
 from mvsa_pipe.runs import (
@@ -23,24 +24,7 @@ from mvsa_pipe.runs import (
 CLASSES = ("negative", "neutral", "positive, or so")
 SHARES = np.array([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]], np.float32)
 MEMBERS = [Member("1", "train", "neutral"), Member('a "b", c', "test", "negative")]
-CONFIG = {
-    "head": "native-cat",
-    "head_options": {"hidden": 4, "dropout": 0.1},
-    "sizes": {"text_width": 3, "image_width": 2, "image_tokens": 1, "classes": 3},
-    "training": {"seed": 0},
-    "protocol": "p/2/random-8:1:1/seed-0",
-    "data": {
-        "path": "data",
-        "read": {"task": "sentiment", "name": None},
-        "split": "random-8:1:1",
-        "split_seed": 0,
-        "name": "p",
-        "classes": list(CLASSES),
-    },
-    "image_grid": 0,
-    "caches": {},
-    "note": "ümlaut",
-}
+CONFIG = config_of(CLASSES) | {"note": "ümlaut"}
 METRICS = {"protocol": CONFIG["protocol"], "score": 0.1 + 0.2}
 FILES = {
     "config.json",

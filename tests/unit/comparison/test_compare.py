@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from run_records import config_of
 
 from mvsa_pipe.comparison.compare import compare
 from mvsa_pipe.comparison.options import CompareOptions
@@ -23,7 +24,7 @@ def make(root, name, wrong=(), **changed):
     ids = changed.pop("ids", [f"p{k}" for k in range(POSTS)])
     part = changed.pop("part", "test")
     classes = changed.pop("classes", CLASSES)
-    config = {"head": "text", "data": {"name": "set", "classes": list(classes)}}
+    config = config_of(classes)
     config |= changed.pop("config", {})
     metrics = {
         "protocol": "set/60/seed-0",
@@ -36,9 +37,9 @@ def make(root, name, wrong=(), **changed):
     } | changed.pop("metrics", {})
     labels = changed.pop("labels", [CLASSES[int(i[1:]) % 3] for i in ids])
     assert not changed
-    shares = np.full((len(ids), 3), 0.1, np.float32)
+    shares = np.full((len(ids), len(classes)), 0.1, np.float32)
     for row, (post, label) in enumerate(zip(ids, labels, strict=True)):
-        shares[row, (classes.index(label) + (post in wrong)) % 3] = 0.8
+        shares[row, (classes.index(label) + (post in wrong)) % 3] = 1.1 - 0.1 * len(classes)
     members = [Member(f"t{k}", "train", CLASSES[k % 2]) for k in range(20)]
     members += [Member(i, part, label) for i, label in zip(ids, labels, strict=True)]
     rows = predictions_of(ids, [part] * len(ids), labels, shares, classes)
@@ -181,12 +182,11 @@ def test_what_cannot_be_compared_is_refused_even_so(tmp_path, changed, words):
 def test_other_classes_are_refused(tmp_path):
     names = ("negative", "positive", "neutral")
     first = make(tmp_path, "a")
-    other = make(tmp_path, "b")
-    config = {**other.config, "data": {"name": "set", "classes": [*names, "mixed"]}}
+    other = make(tmp_path, "b", classes=[*names, "mixed"])
     with pytest.raises(
         RunError, match="classes differ: a has negative, neutral, positive, b has mixed"
     ):
-        compare([first, replace(other, config=config)], replace(OPTIONS, shared_posts=True))
+        compare([first, other], replace(OPTIONS, shared_posts=True))
 
 
 def test_a_part_that_one_lacks_is_refused(tmp_path):

@@ -69,7 +69,7 @@ def test_read_ahead_and_fetched_late_batches_are_what_they_are_one_by_one(
     with ThreadPoolExecutor(readers) as pool:
         found = list(computed(work, pool, iter(part), ahead))
     assert len(found) == len(part)
-    same(assembled(found, work.forwards), work.compute(part))
+    same(assembled(found), work.compute(part))
 
 
 def test_parts_come_in_their_order_and_every_post_is_heard_of(made) -> None:

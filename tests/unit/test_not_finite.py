@@ -89,7 +89,7 @@ def test_a_cache_hands_out_numbers_alone(tmp_path, part, odd, modality):
 
 def test_streamed_features_are_numbers_too(tmp_path):
     files = {Modality.TEXT: [cached(tmp_path, "hidden", np.nan)]}
-    features = load_or_stream(files, "abc", [Field.TEXT_HIDDEN], 3, 0, limit_bytes=1)
+    features = load_or_stream(files, "abc", [Field.TEXT_HIDDEN], 3, 0, limit_bytes=1.0)
     with pytest.raises(NotFiniteRowsError, match="posts: b"):
         list(features.batches([torch.arange(3)], [Field.TEXT_HIDDEN]))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -23,6 +23,7 @@ from mvsa_pipe.finetune.start import Start
 from mvsa_pipe.finetune.tower import Tower
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, protocol_tag
+from mvsa_pipe.posts.splits import resolved_split
 from mvsa_pipe.resident import RaggedText, grid_tokens
 
 
@@ -104,6 +105,7 @@ def prepare_live(
     """
     wanted = set(needs)
     posts, split = read_and_split(data)
+    data = replace(data, split=resolved_split(data.split, posts))
     modalities = [m for m in Modality if m in {need.modality for need in wanted}]
     loaded = {m: _loaded(m, choice, posts, start) for m in modalities}
     ids = [post.id for post in posts.posts if post.id in split.parts]

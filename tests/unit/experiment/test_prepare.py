@@ -45,6 +45,20 @@ def test_every_post_meets_its_own_label_and_part(posts):
     assert made.material.train is made.indices["train"]
     assert made.backbones == {"text": "tiny-text", "image": "tiny-image"}
     assert made.left_out == ()
+    assert made.data.split == "random-8:1:1"  # what auto stood for
+
+
+def test_a_published_split_is_used_unless_another_is_named(posts, monkeypatch):
+    published = {post.id: ("train", "val", "test")[n % 3] for n, post in enumerate(posts.posts)}
+    withit = replace(posts, published=published)
+    monkeypatch.setattr("mvsa_pipe.experiment.prepare.read_posts", lambda *_: withit)
+    made = prepare(DATA, CACHES, BOTH)
+    assert made.split.parts == published
+    assert (made.data.split, made.split.tag) == ("published", "published")
+    again = prepare(replace(DATA, split="random-8:1:1"), CACHES, BOTH)
+    assert again.split.tag == "random-8:1:1/seed-0"
+    assert any("is not used" in remark for remark in again.remarks())
+    assert not any("is not used" in remark for remark in made.remarks())
 
 
 @pytest.mark.usefixtures("workplace")

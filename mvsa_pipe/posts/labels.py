@@ -1,9 +1,13 @@
-"""What is doubtful about the names of classes."""
+"""Names of classes: which occur, and what is doubtful about them."""
 
 import re
 import unicodedata
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal
+
+from mvsa_pipe.errors import DataError, name_some
+from mvsa_pipe.posts.consolidation import SENTIMENTS
 
 # How tables and programs spell a value that is not there.
 _MISSING = frozenset(
@@ -21,6 +25,48 @@ _MOST_CLASSES_ON_A_SCALE = 10
 def label_key(label: str) -> str:
     """What is left of a label when case, blanks and Unicode's ways of writing them go."""
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def classes_of(
+    labels: Sequence[str | None], where: str, rows: Sequence[int] = (), unit: str = "row"
+) -> tuple[str, ...]:
+    """The classes that occur: in the sentiments' order, in that of their numbers, or sorted.
+
+    Args:
+        labels: The label of each row; ``None`` for none.
+        where: How messages name the table.
+        rows: The number of each row, counted from 1 unless given.
+        unit: What these numbers count.
+
+    Raises:
+        DataError: Two labels differ in nothing but case, blanks, or how Unicode writes them; the
+            message names rows of the rarer one.
+    """
+    counts = Counter(label for label in labels if label is not None)
+    twins: dict[str, list[str]] = {}
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        twins.setdefault(label_key(name), []).append(name)
+    several = [names for names in twins.values() if len(names) > 1]
+    if several:
+        numbers = rows or range(1, len(labels) + 1)
+        described = []
+        for usual, *others in several:
+            for other in others:
+                found = [str(n) for n, own in zip(numbers, labels, strict=True) if own == other]
+                described.append(f"{other!r} in {unit} {name_some(found, most=5)} beside {usual!r}")
+        raise DataError(
+            "Labels differ in nothing but case or blanks",
+            where=where,
+            expected="one spelling of each label",
+            found=name_some(described, most=5),
+            hint="spell each label in one way",
+        )
+    if counts.keys() <= set(SENTIMENTS):
+        return tuple(name for name in SENTIMENTS if name in counts)
+    by_number = {name: number for name in counts if (number := _number(name)) is not None}
+    if len(by_number) == len(counts):
+        return tuple(sorted(by_number, key=lambda name: (by_number[name], name)))
+    return tuple(sorted(counts))
 
 
 def doubtful_labels(counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:

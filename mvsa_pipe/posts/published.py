@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.posts.formats import FORMATS, Reader, ReadOptions, kebab
 from mvsa_pipe.posts.joined_storage import join_storages
+from mvsa_pipe.posts.labels import classes_of
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, TRAIN, part_named
-from mvsa_pipe.posts.table import classes_of
 
 # train.csv, mvsa_test.tsv, and Hugging Face's train-00000-of-00002.parquet
 _STEM = re.compile(
@@ -95,7 +95,7 @@ class PublishedReader:
             name=options.name or place.marked_name() or kebab(place.stem()),
             classes=classes.pop()
             if len(classes) == 1
-            else classes_of((post.label for post in posts), place.where()),
+            else classes_of([post.label for post in posts], place.where()),
             posts=tuple(posts),
             storage=storage,
             dropped=dict(dropped),

@@ -2,14 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.posts.cells import Kind, plain
-from mvsa_pipe.posts.consolidation import SENTIMENTS
 from mvsa_pipe.posts.formats import ReadOptions, kebab
+from mvsa_pipe.posts.labels import classes_of
 from mvsa_pipe.posts.picture_names import PictureFinder
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
@@ -73,9 +72,10 @@ class TableReader:
             storage = RowPictures(storage, place.prefix + name, table.pictures)
         stem = place.stem() if self.imagefolder else name.rpartition("/")[2].rpartition(".")[0]
         set_name = options.name or place.marked_name() or kebab(stem)
+        labels = [post.label for post in posts]
         return PostSet(
             name=set_name,
-            classes=classes_of((post.label for post in posts), table.where),
+            classes=classes_of(labels, table.where, [row for row, _ in table.rows], table.unit),
             posts=tuple(posts),
             storage=storage,
             notes=dict(notes + pictures.notes),
@@ -156,30 +156,6 @@ def _refuse_root(options: ReadOptions, table: Table) -> None:
             found=f"--image-root {options.image_root}",
             hint="leave out --image-root, or name another column: --image-column",
         )
-
-
-def classes_of(labels: Iterable[str | None], where: str) -> tuple[str, ...]:
-    """The classes that occur: in the sentiments' order, in that of their numbers, or sorted.
-
-    Raises:
-        DataError: Two labels differ in nothing but case.
-    """
-    names = {label for label in labels if label is not None}
-    by_lower: dict[str, str] = {}
-    for name in sorted(names):
-        twin = by_lower.setdefault(name.lower(), name)
-        if twin != name:
-            raise DataError(
-                "Two labels differ in nothing but case",
-                where=where,
-                found=f"{twin!r} and {name!r}",
-                hint="spell each label in one way",
-            )
-    if names <= set(SENTIMENTS):
-        return tuple(name for name in SENTIMENTS if name in names)
-    if all(name.isascii() and name.isdigit() for name in names):
-        return tuple(sorted(names, key=int))
-    return tuple(sorted(names))
 
 
 IMAGEFOLDER = TableReader("metadata.csv or metadata.jsonl with a file_name column", True)

@@ -6,7 +6,6 @@ import pytest
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts import ReadOptions, read_posts
-from mvsa_pipe.posts.table import classes_of
 
 RECORDS = [
     {"id": "a1", "text": 'say "hi", ok', "image": "pics/1.jpg", "label": "positive"},
@@ -221,10 +220,3 @@ def test_encoding_of_a_table_is_recorded(folder):
     (folder / "t.csv").write_bytes(b"\xef\xbb\xbfid,text,image,label\n1,caf\xc3\xa9,,x\n")
     (post,) = read_posts(folder / "t.csv").posts
     assert (post.id, post.text, post.encoding) == ("1", "café", "utf-8-sig")
-
-
-def test_classes():
-    assert classes_of(["positive", "negative", None], "t") == ("negative", "positive")
-    assert classes_of(["zebra", "ant"], "t") == ("ant", "zebra")
-    with pytest.raises(DataError, match="'Positive' and 'positive'"):
-        classes_of(["positive", "Positive"], "t")

@@ -261,7 +261,7 @@ def _png(data: bytes) -> ImageFile:
     kept, exif, at = [data[:8]], b"", 8
     for kind, chunk in _png_chunks(data):
         at += len(chunk)
-        if kind in _PNG_CHUNKS:
+        if kind in _PNG_CHUNKS or kind[:1].isupper():  # capitals begin what must be understood
             kept.append(chunk)
         elif kind == b"eXIf":
             exif = exif or chunk[8:-4]

@@ -57,7 +57,7 @@ _OTHER_KINDS = (
 # What Pillow's decoders raise for bytes that they cannot make sense of.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-    struct.error, zlib.error,
+    struct.error, zlib.error, RuntimeError, MemoryError,
 )  # fmt: skip
 
 _ORIENTATION_TAG = 0x0112
@@ -245,7 +245,7 @@ def _is_read_whole(file: ImageFile, where: str) -> bool:
         whole = is_read_whole(file.data)
         if whole is False and _checksum(file.data) != _checksum(with_more_data(file.data)):
             raise LostPixelsError("data that end before the pixels do")
-    except LostPixelsError as error:
+    except (LostPixelsError, ExcessError) as error:
         raise ImageError(ImageFault.TRUNCATED, where, found=error) from error
     return whole is True
 
@@ -262,6 +262,8 @@ def _checksum(jpeg: bytes) -> int:
 def _load(image: Image.Image, where: str) -> None:
     try:
         image.load()
+        if image.mode in ("P", "PA") and image.palette is None:
+            raise ValueError("colours without a palette")
     except _DECODER_ERRORS as error:
         raise ImageError(ImageFault.TRUNCATED, where, found=error) from error
 

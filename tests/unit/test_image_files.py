@@ -13,6 +13,7 @@ from PIL import Image
 
 from mvsa_pipe import image_files
 from mvsa_pipe.images import (
+    FORMATS,
     ImageError,
     ImageFault,
     decode_image,
@@ -200,6 +201,22 @@ def test_a_png_without_its_end_is_used():
     assert judged(encoded(noise(), "PNG")[:-12]) is None
 
 
+def test_a_png_that_lacks_its_palette_is_damaged():
+    whole = encoded(noise().convert("P"), "PNG")
+    at = whole.index(b"PLTE") - 4
+    end = whole.index(b"IDAT") - 4
+    assert judged(whole[:at] + whole[end:]) is ImageFault.TRUNCATED
+    assert judged(whole.replace(b"PLTE", b"PLTF")) is ImageFault.TRUNCATED
+
+
+def test_an_avif_is_used_where_pillow_can():
+    if "AVIF" not in FORMATS:
+        pytest.skip("this Pillow reads no AVIF")
+    whole = encoded(noise(), "AVIF", quality=100)
+    assert judged(whole) is None
+    assert judged(whole[: len(whole) // 2]) is not None
+
+
 def png(width: int, height: int, rows: int, colour=2, depth=8, channels=3) -> bytes:
     row = b"\0" + b"\x80" * -(-width * channels * depth // 8)
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
@@ -271,6 +288,33 @@ def test_what_is_not_read_is_named(data, named):
         decode_image(data, "x")
     assert caught.value.reason is ImageFault.NOT_AN_IMAGE
     assert judged(data) is ImageFault.NOT_AN_IMAGE
+
+
+SEEDS = [
+    *(encoded(noise((24, 20)), "JPEG", **options) for options in JPEGS.values()),
+    *(encoded(noise((24, 20), mode), "PNG") for mode in ("RGB", "P", "1", "RGBA")),
+    *(encoded(noise((24, 20)), kind, exif=b"Exif\0\0II*\0") for kind in ("WEBP", "PNG")),
+    *(encoded(noise((24, 20)), kind) for kind in FORMATS),
+]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_damage_is_judged_alike_and_never_an_error_of_another_kind(seed):
+    draws = np.random.default_rng(0)
+    for _ in range(100):
+        data = bytearray(seed)
+        for _ in range(draws.integers(1, 4)):
+            at, n_bytes = draws.integers(len(data) - 8), draws.integers(1, 8)
+            match draws.integers(4):
+                case 0:
+                    data[at] = draws.integers(256)
+                case 1:
+                    del data[at : at + n_bytes]
+                case 2:
+                    data[at:at] = draws.bytes(n_bytes)
+                case 3:
+                    data[at] = 0xFF
+        judged(bytes(data))
 
 
 # What each costs in memory, beyond a process that has decoded a small picture.

@@ -60,6 +60,7 @@ class CheckReport:
         spaced_ids: Ids with single blanks, which lists of ids hold well.
         doubtful_labels: Classes by what is doubtful about their names.
         absent_classes: Classes that a part of the split lacks, by part.
+        sought: Pictures that were looked for in vain, with near names, by post.
         guesses: What the reader had to guess, one sentence each.
         leakage: What stands in two parts of the split.
         spoilers: Why a result would be spoiled, one sentence each; empty when all is well.
@@ -85,6 +86,7 @@ class CheckReport:
     spaced_ids: tuple[str, ...]
     doubtful_labels: dict[str, tuple[str, ...]]
     absent_classes: dict[str, tuple[str, ...]]
+    sought: dict[str, str] = field(default_factory=dict)
     guesses: tuple[str, ...] = ()
     leakage: Leakage = field(default_factory=Leakage)
     spoilers: tuple[str, ...] = ()
@@ -139,6 +141,7 @@ def check_posts(
         spaced_ids=tuple(p.id for p in posts.posts if " " in p.id and not _is_odd(p.id)),
         doubtful_labels=doubtful_labels(labels),
         absent_classes=_absent_classes(labels, split_labels),
+        sought={post.id: post.sought for post in posts.posts if post.sought},
         guesses=posts.findings,
         leakage=Leakage() if split is None else _leakage(posts, split, texts, pictures),
     )
@@ -244,8 +247,13 @@ def _spoilers(report: CheckReport) -> list[str]:
     leakage = report.leakage
     shared = [f"{name}: {len(ids):,} posts" for name, ids in report.stand_ins.items()]
     every_text_empty = len(report.empty_texts) == report.n_posts > 0
+    images = {fault: report.images[fault.value] for fault in ImageFault}
+    images[ImageFault.MISSING] = tuple(
+        f"{post_id}: {report.sought[post_id]}" if post_id in report.sought else post_id
+        for post_id in images[ImageFault.MISSING]
+    )
     findings = [
-        *((_FAULT_PHRASES[fault], "post", report.images[fault.value]) for fault in ImageFault),
+        *((_FAULT_PHRASES[fault], "post", names) for fault, names in images.items()),
         ("No text", "post", report.missing_texts),
         ("Every text is empty", "post", report.empty_texts if every_text_empty else ()),
         (_STAND_IN_PHRASE, "picture", shared),

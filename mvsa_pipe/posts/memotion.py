@@ -13,6 +13,7 @@ from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.cells import Cell, Kind, plain
 from mvsa_pipe.posts.consolidation import SENTIMENTS
 from mvsa_pipe.posts.formats import ReadOptions, Task
+from mvsa_pipe.posts.picture_names import PictureFinder
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.rows import RowFaults
@@ -124,7 +125,9 @@ def _posts(
     table.require(_IMAGE, _OCR, _CORRECTED, *([task.column] if require_labels else []))
     faults = RowFaults(table.where)
     posts = []
-    for line, cells in table.rows:
+    finder = PictureFinder(place)
+    found = finder.find(_named(place, plain(cells.get(_IMAGE)).strip()) for _, cells in table.rows)
+    for (line, cells), picture in zip(table.rows, found, strict=True):
         image = plain(cells.get(_IMAGE)).strip()
         value = plain(cells.get(task.column)).strip().lower()
         label = task.of.get(value)
@@ -135,8 +138,11 @@ def _posts(
         elif faults.new_id(line, PurePosixPath(image).stem):
             text = _text(cells, notes)
             post_id = PurePosixPath(image).stem
-            posts.append(Post(post_id, text, _picture(place, image), label, table.encoding))
+            posts.append(
+                Post(post_id, text, picture.image, label, table.encoding, sought=picture.sought)
+            )
     faults.raise_any()
+    notes += finder.notes
     return posts
 
 
@@ -148,9 +154,10 @@ def _text(cells: Mapping[str, Cell], notes: Counter[str]) -> str:
     return corrected or ocr
 
 
-def _picture(place: Place, image: str) -> str | None:
-    folder = next((folder for folder in _FOLDERS if place.has(folder + image)), None)
-    return None if folder is None else place.prefix + folder + image
+def _named(place: Place, image: str) -> str:
+    """Where a picture lies, or is to be sought."""
+    folder = next((folder for folder in _FOLDERS if place.has(folder + image)), _FOLDERS[0])
+    return folder + image if image else ""
 
 
 READER = MemotionReader()

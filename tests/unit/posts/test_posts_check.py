@@ -62,7 +62,7 @@ def test_each_broken_picture_is_named_for_what_it_is(folder, jpeg):
         "narrow": ("6",),
     }
     assert len(report.spoilers) == 6
-    assert report.spoilers[0] == "No picture: 1 post (1)."
+    assert report.spoilers[0] == "No picture: 1 post (1: data/1.jpg)."
 
 
 def test_a_picture_that_went_after_reading_is_missing(folder):

@@ -118,6 +118,16 @@ def test_memotion(write_memotion):
     }
 
 
+def test_memes_are_found_under_near_names(write_memotion):
+    folder = write_memotion()
+    (name,) = (folder / "images").glob("image_2.*")
+    name.rename(name.with_suffix(".PNG"))
+    posts = read_posts(folder)
+    assert posts.posts[1].image == "images/image_2.PNG"
+    assert posts.posts[2].sought == f"images/{MEMES[2][1]}"
+    assert posts.notes["pictures-found-by-near-name"] == 1
+
+
 @pytest.mark.parametrize(
     ("task", "labels", "classes"),
     [

@@ -11,6 +11,7 @@ from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import ReadOptions, read_posts
+from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.picture_names import NEAR_NOTE
 
 
@@ -98,6 +99,12 @@ def test_what_is_not_found_names_what_was_sought_and_what_is_near(write, named, 
     assert NEAR_NOTE not in posts.notes
     _, faults = contents_of(posts, Modality.IMAGE)
     assert faults == {"0": f"it has no image: {post.sought} was not found"}
+
+
+def test_data_check_names_what_was_sought(write):
+    posts = read_posts(write(["img/1.jpg", "img/2", ""], ["pictures/1.jpg"]))
+    sought = "0: img/1.jpg (near: pictures/1.jpg), 1: img/2, 2"
+    assert f"No picture: 3 posts ({sought})." in check_posts(posts).spoilers
 
 
 def test_a_name_of_the_same_case_comes_before_one_of_the_same_suffix(write):

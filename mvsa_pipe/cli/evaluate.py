@@ -1,7 +1,8 @@
 """``mvsa evaluate``: a run scored again, or on other posts."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,12 @@ from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_scores, class_table, score_table
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.posts.formats import ReadOptions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.inference.evaluate import Evaluation
+
+
+_MOST_REASONS = 5
 
 
 @expand
@@ -30,12 +37,8 @@ def evaluate(
     with progress() as screen:
         done = evaluate_run(opened, options, screen, read if read != ReadOptions() else None)
     record = done.as_record()
-    for count, what in (
-        (len(done.left_out), "were left out, as they cannot be read"),
-        (len(done.relabelled), "have another label now than when the run was made"),
-    ):
-        if count:
-            remark((f"{count:,} of these posts {what}", "yellow"))
+    for line in _remarks(done):
+        remark((line, "yellow"))
     if json:
         show_json({"run": str(run), **record})
         return
@@ -44,3 +47,22 @@ def evaluate(
     add_scores(table, name, record["scores"])
     out.print(table)
     out.print(class_table(record["scores"], f"each class, {name}"))
+
+
+def _remarks(done: "Evaluation") -> list[str]:
+    """What a reader of the score must know of the posts."""
+    lines = [
+        f"{count:,} of these posts were left out: {reason}"
+        for reason, count in Counter(done.left_out.values()).most_common(_MOST_REASONS)
+    ]
+    if done.known:
+        lines.append(
+            f"{len(done.known):,} of the scored posts are among those that the run was trained or "
+            "selected on: the score says little about new posts"
+        )
+    if done.absent_classes:
+        lines.append(
+            f"no scored post is {' or '.join(done.absent_classes)}: macro means are over the "
+            "classes that occur among labels or predictions"
+        )
+    return lines

@@ -52,6 +52,9 @@ _PANELS = {
 # Fields that the verbs set themselves, or that say nothing where a dataclass holds another.
 _HIDDEN = {
     ("ReadOptions", "require_labels"),
+    ("ReadOptions", "require_ids"),
+    ("ReadOptions", "read_text"),
+    ("ReadOptions", "read_image"),
     ("LiveChoice", "memory_gib"),
     ("LiveChoice", "layer_mix"),
 }

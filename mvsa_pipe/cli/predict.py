@@ -56,7 +56,10 @@ def predict(
         if data is None:
             answer = predict_one(opened, text, image, options, screen)
         else:
-            answer = predict_posts(opened, read_table(data, read), options, screen)
+            posts = read_table(data, read, opened)
+            for note, count in posts.notes.items():
+                screen.say(f"{count:,} {note}")
+            answer = predict_posts(opened, posts, options, screen)
     if output is not None:
         write_answer(output, answer)
     if json:

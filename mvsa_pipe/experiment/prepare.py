@@ -63,6 +63,10 @@ class Experiment:
         """Where the features of each modality came from, for a run's record."""
         return {m.value: _cache_records(files) for m, files in self.files.items()}
 
+    def contents(self) -> dict[Modality, dict[str, str]]:
+        """Digest of what is read of each half of every post, by its id."""
+        return {m: files[0].header.content_digests for m, files in self.files.items()}
+
     def labels_of(self, part: str) -> NDArray[np.int64]:
         """True class of every post of a part."""
         return self.material.labels.cpu()[self.indices[part]].numpy()

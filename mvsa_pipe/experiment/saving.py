@@ -19,6 +19,7 @@ from mvsa_pipe.runs import (
     predictions_of,
     write_run,
 )
+from mvsa_pipe.runs.layout import CONTENT_DIGITS
 from mvsa_pipe.training.options import TrainingOptions
 
 # Of names that are longer together than a folder's may be, each is cut to so many letters.
@@ -82,7 +83,18 @@ def _predictions(experiment: Experiment, result: Result) -> list[Prediction]:
 
 def _members(experiment: Experiment) -> list[Member]:
     labels = {post.id: post.label or "" for post in experiment.posts.posts}
-    return [Member(i, part, labels[i]) for i, part in experiment.split.parts.items()]
+    contents, left_out = experiment.contents(), set(experiment.left_out)
+    return [
+        Member(
+            i,
+            part,
+            labels[i],
+            {m: of[i][:CONTENT_DIGITS] for m, of in contents.items() if i in of}
+            if i not in left_out
+            else {},
+        )
+        for i, part in experiment.split.parts.items()
+    ]
 
 
 def default_run_name(experiment: Experiment, head: str, seeds: Sequence[int]) -> str:

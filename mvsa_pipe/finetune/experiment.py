@@ -52,6 +52,11 @@ class LiveExperiment(Experiment):
         tuned = {m.value: f.backbone for m, f in self.fingerprints.items()}
         return tuned or {m.value: t.backbone.identity.name for m, t in self.towers.items()}
 
+    def contents(self) -> dict[Modality, dict[str, str]]:
+        """Digest of what is read of each half of every post, by its id."""
+        ids = self.material.features.post_ids
+        return {m: dict(zip(ids, digests, strict=True)) for m, digests in self.digests.items()}
+
     def feature_records(self) -> dict[str, Any]:
         """What the features of each modality are, for a run's record; no cache holds them."""
         return {

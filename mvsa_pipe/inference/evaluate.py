@@ -6,20 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from mvsa_pipe.errors import RunError, SplitError, name_some
 from mvsa_pipe.extraction.contents import UnreadablePostsError
 from mvsa_pipe.inference.loading import (
     features_for,
     head_probabilities,
     kept_features,
     load_head,
+    only_read,
 )
 from mvsa_pipe.inference.options import InferenceOptions
+from mvsa_pipe.inference.scored import ALL, UNSEEN, scored_posts
 from mvsa_pipe.metrics import Scores, score
 from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
-from mvsa_pipe.posts.split import PARTS, TEST, VAL
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
+
+# Why a post is left out of a score.
+KNOWN = "the run was trained or selected on it"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Evaluation:
         scores: The scores.
         predictions: One a post.
         left_out: Posts that were not scored, by id, and why.
-        relabelled: Scored posts whose label is another than when the run was made.
+        known: Scored posts that the run was trained or selected on.
+        absent_classes: Classes of the run that no scored post has. Macro means are taken over the
+            classes that occur among labels or predictions, as scikit-learn takes them.
     """
 
     protocol: str
@@ -40,7 +45,8 @@ class Evaluation:
     scores: Scores
     predictions: list[Prediction]
     left_out: dict[str, str]
-    relabelled: tuple[str, ...]
+    known: tuple[str, ...]
+    absent_classes: tuple[str, ...]
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -49,7 +55,8 @@ class Evaluation:
             "part": self.part,
             "scores": self.scores.as_record(),
             "left_out": self.left_out,
-            "relabelled": list(self.relabelled),
+            "known": list(self.known),
+            "absent_classes": list(self.absent_classes),
         }
 
 
@@ -65,21 +72,13 @@ def evaluate(
         read: How other posts are read; ``None`` as the run's own were.
 
     Raises:
-        RunError: The checkpoint is missing or does not fit.
-        SplitError: The part has no posts, or these posts lack some of it.
+        RunError: The checkpoint is missing or does not fit, or labels are not the run's.
+        SplitError: The part has no posts, or these posts are not those of the run.
         MvsaError: As reading and extracting posts.
     """
-    data = run.config["data"]
     head = load_head(run, options.device)
-    posts = read_posts(options.data or Path(data["path"]), read or run.read_options)
-    if posts.classes != tuple(data["classes"]):
-        raise RunError(
-            "These posts have other classes than the run was trained on",
-            where=posts.storage.root,
-            expected=", ".join(data["classes"]),
-            found=", ".join(posts.classes),
-        )
-    chosen = _chosen(run, posts, options.part)
+    posts = _read(run, options, read)
+    chosen = scored_posts(run, posts, options)
     with kept_features(run, options) as where:
         features = features_for(run, posts, chosen.ids, where, progress)
         usable = [i for i in chosen.ids if i not in features.faults]
@@ -88,76 +87,26 @@ def evaluate(
         probabilities = head_probabilities(run, head, features.files, posts, usable, options.device)
     labels = {post.id: post.label or "" for post in posts.posts}
     truth = [labels[i] for i in usable]
-    classes = list(posts.classes)
+    classes = list(run.config["data"]["classes"])
     scores = score(
         np.array([classes.index(name) for name in truth], np.int64),
         probabilities.argmax(axis=1),
         classes,
     )
     rows = predictions_of(usable, [chosen.part] * len(usable), truth, probabilities, classes)
-    relabelled = tuple(i for i in usable if chosen.labels.get(i, labels[i]) != labels[i])
-    return Evaluation(chosen.protocol, chosen.part, scores, rows, features.faults, relabelled)
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """What is scored: ids in order, the part's name, the protocol tag, labels as they were."""
-
-    ids: list[str]
-    part: str
-    protocol: str
-    labels: dict[str, str]
-
-
-def _chosen(run: Run, posts: PostSet, part: str | None) -> _Chosen:
-    data = run.config["data"]
-    own = posts.name == data["name"]
-    labelled = [post.id for post in posts.posts if post.label is not None]
-    if part == "all" or (part is None and not own):
-        return _Chosen(labelled, "all", f"{posts.protocol}/all", {})
-    if part not in (None, *PARTS):
-        raise SplitError(
-            f"--split {part} names no part", expected=f"{', '.join(PARTS)} or all", where=run.path
-        )
-    if not own:
-        raise SplitError(
-            f"The run's split has no part {part!r} of these posts",
-            where=posts.storage.root,
-            found=f"posts of {posts.name}, while the run was split on {data['name']}",
-            hint="leave --split out to score all of them",
-        )
-    return _own_part(run, posts, part, set(labelled))
-
-
-def _own_part(run: Run, posts: PostSet, part: str | None, labelled: set[str]) -> _Chosen:
-    """A part of the run's own split, as the run recorded it.
-
-    A random split drawn again would be another one as soon as posts were added or relabelled, and
-    would test on posts that were trained on.
-    """
-    left_out = set(run.metrics.get("left_out", ()))
-    members = [member for member in run.members() if member.post_id not in left_out]
-    part = part or (TEST if any(member.split == TEST for member in members) else VAL)
-    chosen = [member for member in members if member.split == part]
-    if not chosen:
-        raise SplitError(
-            f"The run's split has no posts in its part {part!r}",
-            where=run.path,
-            found=f"parts {', '.join(sorted({member.split for member in members}))}",
-        )
-    lacking = [member.post_id for member in chosen if member.post_id not in labelled]
-    if lacking:
-        raise SplitError(
-            f"These posts are not all of the run's part {part!r}",
-            where=posts.storage.root,
-            found=f"{len(lacking):,} of its {len(chosen):,} posts are missing: "
-            f"{name_some(lacking)}",
-            hint="name the posts that the run was made from with --data, or score all that is "
-            "here with --split all",
-        )
-    return _Chosen(
-        ids=[member.post_id for member in chosen],
-        part=part,
-        protocol=run.config["protocol"],
-        labels={member.post_id: member.label for member in chosen},
+    left_out = dict.fromkeys(chosen.known if chosen.part == UNSEEN else (), KNOWN)
+    return Evaluation(
+        protocol=chosen.protocol,
+        part=chosen.part,
+        scores=scores,
+        predictions=rows,
+        left_out=left_out | features.faults,
+        known=chosen.known if chosen.part == ALL else (),
+        absent_classes=tuple(name for name in classes if name not in truth),
     )
+
+
+def _read(run: Run, options: InferenceOptions, read: ReadOptions | None) -> PostSet:
+    """The posts, of which only what the head reads is asked for."""
+    path = options.data or Path(run.config["data"]["path"])
+    return read_posts(path, only_read(run, read or run.read_options))

@@ -27,7 +27,7 @@ from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.joined import load_features
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import PostSet
+from mvsa_pipe.posts import PostSet, ReadOptions
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
 from mvsa_pipe.training.scoring import predict_probabilities
@@ -40,6 +40,16 @@ def load_head(run: Run, device: str) -> FusionHead:
         RunError: The checkpoint is missing, damaged, not finite, or belongs to another head.
     """
     return load_recorded(run.config, run.head_state(), run.path, resolve_device(device))
+
+
+def only_read(run: Run, read: ReadOptions) -> ReadOptions:
+    """Options under which posts need only the halves that a run's head reads."""
+    halves = run.config["caches"]
+    return replace(
+        read,
+        read_text=Modality.TEXT.value in halves,
+        read_image=Modality.IMAGE.value in halves,
+    )
 
 
 def head_probabilities(

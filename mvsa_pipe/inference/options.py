@@ -13,7 +13,8 @@ class InferenceOptions:
     Attributes:
         data: Other posts; the run's own unless named.
         part: ``train``, ``val`` or ``test`` of the run's own split, or ``all``; unless named, test
-            where the run's split has one, else val, and all of other posts.
+            where the run's split has one, else val, and of other posts all that the run was
+            neither trained nor selected on.
         cache: The folder of all caches.
         device: Where head and backbones compute.
         on_bad_post: What happens to unreadable posts that must be extracted.

@@ -13,6 +13,7 @@ from mvsa_pipe.inference.loading import (
     head_probabilities,
     kept_features,
     load_head,
+    only_read,
 )
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.modality import Modality
@@ -55,13 +56,14 @@ def single_post(text: str | None, image: Path | None) -> PostSet:
     return PostSet("single-post", (), (post,), FolderStorage(folder))
 
 
-def read_table(path: Path, read: ReadOptions) -> PostSet:
-    """Posts to predict, with or without labels.
+def read_table(path: Path, read: ReadOptions, run: Run) -> PostSet:
+    """Posts to predict, with or without labels and ids, with the halves that the run reads.
 
     Raises:
         DataError: They cannot be read.
     """
-    return read_posts(path, replace(read, require_labels=False))
+    asked = replace(only_read(run, read), require_labels=False, require_ids=False)
+    return read_posts(path, asked)
 
 
 def predict_one(

@@ -71,6 +71,10 @@ class ReadOptions:
         encoding: Encoding of a table, as cp1252; found from its bytes unless named.
         image_root: Folder that pictures are named relative to; the table's own unless named.
         require_labels: Whether a post without a label is an error; ``False`` for prediction.
+        require_ids: Whether a table without a column of ids is an error; its rows are counted
+            otherwise.
+        read_text: Whether the texts are read; a table needs no column for what is not.
+        read_image: Whether the pictures are read, alike.
 
     Raises:
         ConfigError: A value cannot be used; the message names the field.
@@ -89,6 +93,9 @@ class ReadOptions:
     encoding: str | None = None
     image_root: Path | None = None
     require_labels: bool = True
+    require_ids: bool = True
+    read_text: bool = True
+    read_image: bool = True
 
     def __post_init__(self) -> None:
         """Checks every field, and takes task and rule by name too."""

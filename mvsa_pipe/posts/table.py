@@ -24,6 +24,11 @@ _OUTSIDE_HINT = (
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 
+# The note of a table without ids, which are then the numbers of its rows.
+ROWS_COUNTED = "posts named by the number of their row, as the table has no ids"
+_ID_COLUMN = ReadOptions.id_column
+
+
 @dataclass(frozen=True)
 class TableReader:
     """Reads one table of posts.
@@ -89,7 +94,11 @@ class TableReader:
             options.image_column: Kind.PICTURE,
             options.label_column: Kind.LABEL,
         }
-        return kinds | {_FILE_NAME: Kind.PICTURE} if self.imagefolder else kinds
+        if self.imagefolder:
+            return kinds | {_FILE_NAME: Kind.PICTURE}
+        unread = {options.text_column} if not options.read_text else set()
+        unread |= {options.image_column} if not options.read_image else set()
+        return {column: kind for column, kind in kinds.items() if column not in unread}
 
     def _tables(self, place: Place) -> list[str]:
         tables = [name for name in place.files() if is_table(name)]
@@ -110,14 +119,22 @@ class TableReader:
             image_column = _FILE_NAME
         if self.imagefolder and not table.has(id_column):
             id_column = image_column
-        required = [id_column, options.text_column, image_column]
-        table.require(*required, *([options.label_column] if options.require_labels else []))
+        counted = not (options.require_ids or table.has(id_column)) and id_column == _ID_COLUMN
+        required = {
+            id_column: not counted,
+            options.text_column: options.read_text,
+            image_column: options.read_image,
+            options.label_column: options.require_labels,
+        }
+        table.require(*(column for column, needed in required.items() if needed))
         faults = RowFaults(table.where, table.unit)
         posts = []
-        found = pictures.find(cells.get(image_column) for _, cells in table.rows)
-        for (line, cells), picture in zip(table.rows, found, strict=True):
-            post_id = plain(cells.get(id_column)).strip()
-            cell = cells.get(options.text_column)
+        asked = (cells.get(image_column) if options.read_image else None for _, cells in table.rows)
+        found = pictures.find(asked)
+        rows = zip(table.rows, found, strict=True)
+        for number, ((line, cells), picture) in enumerate(rows, start=1):
+            post_id = str(number) if counted else plain(cells.get(id_column)).strip()
+            cell = cells.get(options.text_column) if options.read_text else None
             text = None if cell is None else plain(cell)
             if text is not None and "\0" in text:
                 notes["NUL characters removed"] += text.count("\0")
@@ -137,6 +154,7 @@ class TableReader:
                 )
         outside = any(picture.fault for picture in found)
         faults.raise_any(_OUTSIDE_HINT if outside else None)
+        notes |= {ROWS_COUNTED: len(posts)} if counted else {}
         return posts
 
 

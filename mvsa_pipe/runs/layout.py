@@ -10,3 +10,12 @@ SCHEMA = 1
 def tuned_file(modality: Modality) -> str:
     """The file of a fine-tuned run that holds a backbone's weights, whole."""
     return f"{modality}.safetensors"
+
+
+# Hexadecimal digits of a post's content that a run records.
+CONTENT_DIGITS = 16
+
+
+def content_column(modality: Modality) -> str:
+    """The column of ``split.csv`` with digests of what the head read of each post."""
+    return f"{modality}_digest"

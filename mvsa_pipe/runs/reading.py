@@ -2,8 +2,8 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,18 @@ from torch import Tensor
 
 from mvsa_pipe.checked import read_json, shaped
 from mvsa_pipe.errors import MvsaError, RunError, name_some
+from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.posts.split import PARTS
-from mvsa_pipe.runs.layout import CONFIG, HEAD, METRICS, PREDICTIONS, SCHEMA, SPLIT
+from mvsa_pipe.runs.layout import (
+    CONFIG,
+    HEAD,
+    METRICS,
+    PREDICTIONS,
+    SCHEMA,
+    SPLIT,
+    content_column,
+)
 from mvsa_pipe.runs.predictions import probability_columns
 from mvsa_pipe.runs.shapes import MetricsShape, check_config, read_options
 from mvsa_pipe.spreadsheet import from_text_cell
@@ -32,11 +41,13 @@ class Member:
         post_id: The post.
         split: The part that it was in.
         label: Its true class at that time.
+        contents: Digest of each half that the head read; empty in runs of 0.1.
     """
 
     post_id: str
     split: str
     label: str
+    contents: Mapping[Modality, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,15 @@ class Run:
             RunError: The list is missing or damaged.
         """
         rows = _read_table(self.path / SPLIT, "list of posts", ("id", "split", "label"))
-        members = [Member(row["id"], row["split"], row["label"]) for row in rows]
+        members = [
+            Member(
+                row["id"],
+                row["split"],
+                row["label"],
+                {m: digest for m in Modality if (digest := row.get(content_column(m)))},
+            )
+            for row in rows
+        ]
         _require_listed_once(self.path / SPLIT, [(m.post_id, m.split) for m in members])
         return members
 

@@ -20,7 +20,17 @@ from mvsa_pipe.durable import (
     write_json,
 )
 from mvsa_pipe.errors import ConfigError, RunError
-from mvsa_pipe.runs.layout import CONFIG, HEAD, HISTORY, METRICS, PREDICTIONS, SCHEMA, SPLIT
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.runs.layout import (
+    CONFIG,
+    HEAD,
+    HISTORY,
+    METRICS,
+    PREDICTIONS,
+    SCHEMA,
+    SPLIT,
+    content_column,
+)
 from mvsa_pipe.runs.predictions import Prediction, write_csv, write_predictions
 from mvsa_pipe.runs.reading import Member, Run
 
@@ -62,8 +72,13 @@ def write_run(
             tensors = {name: value.cpu().contiguous() for name, value in head_state.items()}
             write_bytes(folder / HEAD, save(tensors))
             write_predictions(folder / PREDICTIONS, predictions, config["data"]["classes"])
-            rows = [[member.post_id, member.split, member.label] for member in members]
-            write_csv(folder / SPLIT, ["id", "split", "label"], rows)
+            halves = [m for m in Modality if any(m in member.contents for member in members)]
+            rows = [
+                [m.post_id, m.split, m.label, *(m.contents.get(half, "") for half in halves)]
+                for m in members
+            ]
+            columns = ["id", "split", "label", *map(content_column, halves)]
+            write_csv(folder / SPLIT, columns, rows)
             for name, file in (more or {}).items():
                 with replacing(folder / name) as temporary:
                     shutil.copyfile(file, temporary)

@@ -116,33 +116,138 @@ def test_posts_added_since_change_no_part(make_run):
     assert everything.protocol.endswith("/all")
 
 
-def test_labels_changed_since_are_counted(make_run):
-    run = make_run()
-    tested = next(member.post_id for member in run.members() if member.split == "test")
+def relabel(post_id, label):
     path = Path("data/labelResultAll.txt")
-    label = next(m.label for m in run.members() if m.post_id == tested)
-    other = "neutral" if label != "neutral" else "positive"
     lines = [
-        f"{tested}\t{other},{other}" if line.startswith(f"{tested}\t") else line
+        f"{post_id}\t{label},{label}" if line.startswith(f"{post_id}\t") else line
         for line in path.read_text().splitlines()
     ]
     path.write_text("\n".join(lines) + "\n")
-    again = score(run)
-    assert again.relabelled == (tested,)
-    assert again.as_record()["relabelled"] == [tested]
-    assert [row.post_id for row in again.predictions] == [
-        member.post_id for member in run.members() if member.split == "test"
-    ]
 
 
-def test_posts_removed_since_are_named(make_run):
+def forget_contents(run):
+    """Makes a run one of 0.1, which recorded neither contents nor a digest of its posts."""
+    path = run.path / "split.csv"
+    lines = [",".join(line.split(",")[:3]) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+    record = json.loads((run.path / "config.json").read_text())
+    del record["data"]["digest"]
+    (run.path / "config.json").write_text(json.dumps(record))
+    return open_run(run.path)
+
+
+@pytest.fixture(params=["new", "old"])
+def run_and_test_post(request, make_run):
+    run = make_run()
+    tested = next(member for member in run.members() if member.split == "test")
+    return run if request.param == "new" else forget_contents(run), tested
+
+
+def test_a_run_records_what_its_head_read(make_run):
+    for head, halves in (("native-cat", {"text", "image"}), ("text", {"text"})):
+        members = make_run(head).members()
+        assert all(set(member.contents) == halves for member in members)
+        assert all(len(d) == 16 for member in members for d in member.contents.values())
+
+
+def test_an_old_run_scores_as_it_did(make_run):
+    run = forget_contents(make_run())
+    assert run.members()[0].contents == {}
+    assert found(run) == recorded(run, "test")
+    Path("data").rename("moved")
+    assert found(run, replace(OPTIONS, data=Path("moved"))) == recorded(run, "test")
+
+
+def test_labels_changed_since_are_refused(run_and_test_post):
+    run, tested = run_and_test_post
+    relabel(tested.post_id, "neutral" if tested.label != "neutral" else "positive")
+    said = rf"1 of its 10 posts have another label now: {tested.post_id}\..*--split all"
+    with pytest.raises(SplitError, match=said):
+        score(run)
+    everything = score(run, replace(OPTIONS, part="all"))
+    assert (everything.part, everything.scores.posts) == ("all", 100)
+    assert len(everything.known) == 90
+    with pytest.raises(SplitError, match="leave --split out"):
+        score(run, replace(OPTIONS, data=Path("data"), part="test"))
+    unseen = score(run, replace(OPTIONS, data=Path("data")))
+    assert (unseen.part, unseen.scores.posts, len(unseen.left_out)) == ("unseen", 10, 90)
+    assert unseen.protocol.endswith("/unseen")
+    assert set(unseen.left_out.values()) == {"the run was trained or selected on it"}
+
+
+def test_posts_removed_since_are_named(run_and_test_post):
+    run, tested = run_and_test_post
+    path = Path("data/labelResultAll.txt")
+    lines = [x for x in path.read_text().splitlines() if not x.startswith(f"{tested.post_id}\t")]
+    path.write_text("\n".join(lines) + "\n")
+    said = rf"1 of its 10 posts are missing: {tested.post_id}\b"
+    with pytest.raises(SplitError, match=said):
+        score(run)
+
+
+@pytest.mark.parametrize("half", ["text", "image"])
+def test_contents_changed_since_are_refused(make_run, half):
     run = make_run()
     tested = next(member.post_id for member in run.members() if member.split == "test")
-    path = Path("data/labelResultAll.txt")
-    lines = [x for x in path.read_text().splitlines() if not x.startswith(f"{tested}\t")]
-    path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(SplitError, match=rf"1 of its \d+ posts are missing: {tested}\b"):
+    if half == "text":
+        Path(f"data/data/{tested}.txt").write_text("something else entirely")
+    else:
+        other = next(m.post_id for m in run.members() if m.post_id != tested)
+        shutil.copy(f"data/data/{other}.jpg", f"data/data/{tested}.jpg")
+    with pytest.raises(SplitError, match=rf"1 of its 10 posts have another {half} now: {tested}"):
         score(run)
+
+
+def test_a_head_of_text_does_not_mind_other_pictures(make_run):
+    run = make_run("text")
+    for path in Path("data/data").glob("*.jpg"):
+        path.write_bytes(b"no picture")
+    assert found(run) == recorded(run, "test")
+
+
+def test_posts_that_the_run_knows_are_left_out_under_whatever_id(make_run):
+    """A table of other ids, of which some rows are those that the run was trained on."""
+    run = make_run()
+    parts = {member.post_id: member for member in run.members()}
+    seen = [i for i, m in parts.items() if m.split != "test"][:5]
+    rows = [
+        f'n{i},"{Path(f"data/data/{i}.txt").read_text().strip()}",data/data/{i}.jpg,'
+        f"{parts[i].label}"
+        for i in [*seen, *(i for i, m in parts.items() if m.split == "test")]
+    ]
+    Path("other.csv").write_text("\n".join(["id,text,image,label", *rows]) + "\n")
+    options = replace(OPTIONS, data=Path("other.csv"))
+    done = score(run, options)
+    assert sorted(done.left_out) == sorted(f"n{i}" for i in seen)
+    assert done.scores.posts == 10
+    whole = score(run, replace(options, part="all"))
+    assert whole.scores.posts == 15
+    assert sorted(whole.known) == sorted(f"n{i}" for i in seen)
+    assert whole.as_record()["known"] == list(whole.known)
+
+
+def test_a_run_that_knows_all_of_them_says_so(make_run):
+    run = make_run()
+    used = next(member for member in run.members() if member.split == "train")
+    text = Path(f"data/data/{used.post_id}.txt").read_text().strip()
+    row = f'x,"{text}",data/data/{used.post_id}.jpg,{used.label}'
+    Path("other.csv").write_text(f"id,text,image,label\n{row}\n")
+    with pytest.raises(SplitError, match=r"every one of these posts.*--split all"):
+        score(run, replace(OPTIONS, data=Path("other.csv")))
+
+
+def test_posts_that_lack_a_class_are_scored_over_the_classes_of_the_run(make_run):
+    run = make_run()
+    rows = [
+        f"{n},words {n},data/data/{n}.jpg,{'negative' if n % 2 else 'positive'}" for n in (1, 2)
+    ]
+    Path("other.csv").write_text("\n".join(["id,text,image,label", *rows]) + "\n")
+    done = score(run, replace(OPTIONS, data=Path("other.csv")))
+    assert done.absent_classes == ("neutral",)
+    assert done.as_record()["absent_classes"] == ["neutral"]
+    assert done.scores.classes == ("negative", "neutral", "positive")
+    assert done.scores.per_class["neutral"]["support"] == 0
+    assert len(done.predictions[0].probabilities) == 3
 
 
 def test_what_training_skipped_is_left_out_again(make_run):
@@ -159,10 +264,13 @@ def test_what_training_skipped_is_left_out_again(make_run):
     run = make_run()
     assert run.metrics["left_out"] == [tested]
     assert found(run) == recorded(run, "test")
-    with pytest.raises(UnreadablePostsError, match=rf"{tested}: A file is no picture"):
+    with pytest.raises(SplitError, match=rf"1 of its 10 posts have another image now: {tested}"):
+        score(whole, SKIP)
+    (Path("data/data") / f"{tested}.jpg").unlink()
+    with pytest.raises(UnreadablePostsError, match=rf"{tested}: "):
         score(whole)
     skipped = score(whole, SKIP)
-    assert skipped.left_out == {tested: "A file is no picture"}
+    assert list(skipped.left_out) == [tested]
     assert skipped.scores.posts == recorded(whole, "test")["posts"] - 1
 
 
@@ -192,7 +300,9 @@ def test_other_classes_are_refused(make_run):
     table = Path("other.csv")
     rows = [f"{n},words,data/data/{n}.jpg,{'good' if n % 2 else 'bad'}" for n in range(1, 5)]
     table.write_text("\n".join(["id,text,image,label", *rows]) + "\n")
-    with pytest.raises(RunError, match=r"negative, neutral, positive.*Found bad, good"):
+    with pytest.raises(
+        RunError, match=r"4 of these posts.*negative, neutral, positive.*Found bad, good"
+    ):
         score(run, replace(OPTIONS, data=table))
 
 

@@ -18,7 +18,7 @@ PICTURE = Path("data/data/1.jpg")
 
 
 def ask(run, table, options=OPTIONS):
-    return predict(run, read_table(Path(table), ReadOptions()), options, Silence())
+    return predict(run, read_table(Path(table), ReadOptions(), run), options, Silence())
 
 
 def one(run, text, image):

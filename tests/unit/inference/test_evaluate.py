@@ -205,35 +205,42 @@ def test_a_head_of_text_does_not_mind_other_pictures(make_run):
     assert found(run) == recorded(run, "test")
 
 
+def table_of(members):
+    """Posts of a run under other ids, as the path of a table."""
+    rows = [
+        {
+            "id": f"n{member.post_id}",
+            "text": Path(f"data/data/{member.post_id}.txt").read_text(),
+            "image": f"data/data/{member.post_id}.jpg",
+            "label": member.label,
+        }
+        for member in members
+    ]
+    Path("other.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return Path("other.jsonl")
+
+
 def test_posts_that_the_run_knows_are_left_out_under_whatever_id(make_run):
     """A table of other ids, of which some rows are those that the run was trained on."""
     run = make_run()
-    parts = {member.post_id: member for member in run.members()}
-    seen = [i for i, m in parts.items() if m.split != "test"][:5]
-    rows = [
-        f'n{i},"{Path(f"data/data/{i}.txt").read_text().strip()}",data/data/{i}.jpg,'
-        f"{parts[i].label}"
-        for i in [*seen, *(i for i, m in parts.items() if m.split == "test")]
-    ]
-    Path("other.csv").write_text("\n".join(["id,text,image,label", *rows]) + "\n")
-    options = replace(OPTIONS, data=Path("other.csv"))
+    used = [member for member in run.members() if member.split != "test"][:5]
+    tested = [member for member in run.members() if member.split == "test"]
+    options = replace(OPTIONS, data=table_of([*used, *tested]))
+    seen = sorted(f"n{member.post_id}" for member in used)
     done = score(run, options)
-    assert sorted(done.left_out) == sorted(f"n{i}" for i in seen)
+    assert sorted(done.left_out) == seen
     assert done.scores.posts == 10
     whole = score(run, replace(options, part="all"))
     assert whole.scores.posts == 15
-    assert sorted(whole.known) == sorted(f"n{i}" for i in seen)
+    assert sorted(whole.known) == seen
     assert whole.as_record()["known"] == list(whole.known)
 
 
 def test_a_run_that_knows_all_of_them_says_so(make_run):
     run = make_run()
     used = next(member for member in run.members() if member.split == "train")
-    text = Path(f"data/data/{used.post_id}.txt").read_text().strip()
-    row = f'x,"{text}",data/data/{used.post_id}.jpg,{used.label}'
-    Path("other.csv").write_text(f"id,text,image,label\n{row}\n")
     with pytest.raises(SplitError, match=r"every one of these posts.*--split all"):
-        score(run, replace(OPTIONS, data=Path("other.csv")))
+        score(run, replace(OPTIONS, data=table_of([used])))
 
 
 def test_posts_that_lack_a_class_are_scored_over_the_classes_of_the_run(make_run):

@@ -234,8 +234,6 @@ _FAULT_PHRASES = {
     ImageFault.OVERSIZED: "A picture too large to decode safely",
     ImageFault.NARROW: "A picture too narrow for a backbone to see",
 }
-
-
 _STAND_IN_PHRASE = (
     "A picture that many posts with different texts share, as if it stood in for missing ones (it "
     "makes no duplicates)"

@@ -82,7 +82,7 @@ def test_a_label_list_that_is_wrong(refused, change, words):
         (["1,a,pos"], "id,text,label", "1 column is missing.*Expected image"),
         (["1,a,,pos,more"], "id,text,image,label", "line 2: 5 cells"),
         (["1,a,,", "2,b,,neg"], "id,text,image,label", "line 2: the label is empty"),
-        (["1,a,,Good", "2,b,,good"], "id,text,image,label", "'Good' and 'good'"),
+        (["1,a,,Good", "2,b,,good"], "id,text,image,label", "'good' in line 3 beside"),
         (["1,a,../../etc/x.jpg,pos"], "id,text,image,label", "does not lie in the table's folder"),
         (['1,"never, closed,,pos'], "id,text,image,label", "line 2: unexpected end"),
     ],

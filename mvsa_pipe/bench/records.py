@@ -15,6 +15,7 @@ import numpy as np
 
 from mvsa_pipe.bench.failures import has_failed
 from mvsa_pipe.bench.tasks import Trial
+from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.checked import Count, Seconds, Shape, read_json, shaped
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import RunError
@@ -148,7 +149,8 @@ def experiment_digest(experiment: Experiment) -> str:
         "classes": experiment.posts.classes,
         "left_out": experiment.left_out,
         "caches": {
-            m.value: "+".join(f.seal for f in files) for m, files in experiment.files.items()
+            m.value: [_features_digest(file, experiment) for file in files]
+            for m, files in experiment.files.items()
         },
         "image_grid": experiment.caches.image_grid,
         "layer_mix": experiment.caches.layer_mix.value,
@@ -156,6 +158,13 @@ def experiment_digest(experiment: Experiment) -> str:
         "versions": package_versions(),
     }
     return _digest(deciding)
+
+
+def _features_digest(file: FeatureFile, experiment: Experiment) -> str:
+    """Digest of the features that are read; a cache that has grown by other posts keeps it."""
+    rows = [file.rows[post_id] for post_id in experiment.material.features.post_ids]
+    features = hashlib.sha256(np.ascontiguousarray(file.checksums[rows]).tobytes()).hexdigest()
+    return f"{file.header.fingerprint.digest}-{features}"
 
 
 def record_name(

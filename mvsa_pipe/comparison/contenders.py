@@ -1,5 +1,6 @@
 """What run folders say of one part of their posts, refused where it cannot be compared."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,13 @@ import numpy as np
 
 from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.metrics import Counts
+from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Recorded, Run
 
 _TEST, _VAL = "test", "val"
+
+# What a protocol tag has of the ids and labels of its posts.
+_DIGEST = re.compile(r"@[0-9a-f]{8}(?=/)")
 
 
 @dataclass(frozen=True)
@@ -94,22 +99,31 @@ def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool)
         shared_only: Whether protocols and posts may differ, as long as some posts are shared.
 
     Raises:
-        RunError: Data sets, classes or labels differ; protocols or posts differ and may not; or
-            no post is shared.
+        RunError: Data sets or classes differ; protocols, posts, labels or contents differ and may
+            not; or no post is shared.
     """
     first, rest = some[0], some[1:]
     posts = [i for i in first.answers if all(i in other.answers for other in rest)]
-    always: list[tuple[str, Callable[[Contender], object]]] = [
-        ("data sets", lambda c: c.run.config["data"]["name"]),
-        ("classes", lambda c: ", ".join(sorted(c.classes))),
-    ]
-    found = _differences(some, always)
     relabelled = [
         i for i in posts if any(c.answers[i].label != first.answers[i].label for c in rest)
     ]
-    if relabelled:
-        found.append(f"labels differ for {len(relabelled):,} posts: {name_some(relabelled)}")
-    if found or not posts:
+    changed = _changed(some, posts)
+    found = _differences(
+        some,
+        [
+            ("data sets", lambda c: c.run.config["data"]["name"]),
+            ("classes", lambda c: ", ".join(sorted(c.classes))),
+        ],
+    )
+    others = {*relabelled, *changed}
+    same = [i for i in posts if i not in others]
+    other = [
+        f"{what} differ for {len(ids):,} posts: {name_some(ids)}"
+        for what, ids in (("labels", relabelled), ("texts or pictures", changed))
+        if ids
+    ]
+    if found or not same:
+        found += other
         found += [] if posts else [f"no {part} post is shared"]
         raise RunError(
             "These runs cannot be compared",
@@ -118,7 +132,7 @@ def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool)
             found="; ".join(found),
             hint="mvsa fit with the same --data and --split makes runs that can be compared",
         )
-    found = _differences(some, [("protocols", lambda c: c.run.metrics["protocol"])])
+    found = _differences(some, [("protocols", _protocol_of(some))]) + other
     if any(len(c.answers) > len(posts) for c in some):
         sizes = name_some(f"{c.name} {len(c.answers):,}" for c in some)
         found.append(f"{part} posts differ: {sizes}, of which {len(posts):,} are shared")
@@ -128,10 +142,33 @@ def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool)
             where=name_some(c.name for c in some),
             expected="one protocol tag and the same posts",
             found="; ".join(found),
-            hint=f"--shared-posts compares them on the {len(posts):,} {part} posts that all of "
-            "them have",
+            hint=f"--shared-posts compares them on the {len(same):,} {part} posts that all of "
+            "them have alike",
         )
-    return posts
+    return same
+
+
+def _changed(some: Sequence[Contender], posts: Sequence[str]) -> list[str]:
+    """Posts of which two runs that read the same half have read other contents.
+
+    Runs of 0.1 recorded no contents.
+    """
+    contents = [{m.post_id: m.contents for m in c.run.members()} for c in some]
+    halves = [
+        {half: {of[i][half] for of in contents if half in of.get(i, {})} for half in Modality}
+        for i in posts
+    ]
+    return [
+        i for i, read in zip(posts, halves, strict=True) if any(len(d) > 1 for d in read.values())
+    ]
+
+
+def _protocol_of(some: Sequence[Contender]) -> Callable[[Contender], str]:
+    """The protocol of each run; without digests of posts where a run of 0.1 has none."""
+    tags = {c.name: str(c.run.metrics["protocol"]) for c in some}
+    if all(_DIGEST.search(tag) for tag in tags.values()):
+        return lambda c: tags[c.name]
+    return lambda c: _DIGEST.sub("", tags[c.name])
 
 
 def _differences(

@@ -12,6 +12,7 @@ from mvsa_pipe.comparison.options import CompareOptions
 from mvsa_pipe.comparison.words import sentences
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.metrics import score
+from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Member, open_run, predictions_of, write_run
 
 CLASSES = ("negative", "neutral", "positive")
@@ -36,12 +37,15 @@ def make(root, name, wrong=(), **changed):
         "left_out": [],
     } | changed.pop("metrics", {})
     labels = changed.pop("labels", [CLASSES[int(i[1:]) % 3] for i in ids])
-    assert not changed
     shares = np.full((len(ids), len(classes)), 0.1, np.float32)
     for row, (post, label) in enumerate(zip(ids, labels, strict=True)):
         shares[row, (classes.index(label) + (post in wrong)) % 3] = 1.1 - 0.1 * len(classes)
+    contents = changed.pop("contents", {})
+    assert not changed
     members = [Member(f"t{k}", "train", CLASSES[k % 2]) for k in range(20)]
-    members += [Member(i, part, label) for i, label in zip(ids, labels, strict=True)]
+    members += [
+        Member(i, part, label, contents.get(i, {})) for i, label in zip(ids, labels, strict=True)
+    ]
     rows = predictions_of(ids, [part] * len(ids), labels, shares, classes)
     return write_run(root / name, config, metrics, [], {"w": torch.zeros(1)}, rows, members)
 
@@ -164,11 +168,44 @@ def test_other_posts_are_refused_unless_shared_ones_will_do(tmp_path, changed, w
     assert done.posts == (10 if "ids" in changed else POSTS)
 
 
+def test_posts_that_were_changed_in_between_are_not_shared(tmp_path):
+    """Two data sets of one name: a label and two texts are others; one run reads no pictures."""
+    read = {f"p{k}": {Modality.TEXT: "1" * 16, Modality.IMAGE: "2" * 16} for k in range(POSTS)}
+    texts = {i: {Modality.TEXT: of[Modality.TEXT]} for i, of in read.items()}
+    texts |= {"p3": {Modality.TEXT: "3" * 16}, "p4": {Modality.TEXT: "4" * 16}}
+    labels = [CLASSES[max(k, 1) % 3] for k in range(POSTS)]
+    tags = [{"protocol": f"set/60@{digit * 8}/seed-0"} for digit in "ab"]
+    runs = [
+        make(tmp_path, "a", contents=read, metrics=tags[0]),
+        make(tmp_path, "b", contents=texts, labels=labels, metrics=tags[1]),
+    ]
+    with pytest.raises(RunError) as error:
+        compare(runs, OPTIONS)
+    for words in (
+        "protocols differ: a has set/60@aaaaaaaa/seed-0, b has set/60@bbbbbbbb/seed-0",
+        "labels differ for 1 posts: p0",
+        "texts or pictures differ for 2 posts: p3, p4",
+        "--shared-posts compares them on the 37 test posts",
+    ):
+        assert words in str(error.value)
+    assert compare(runs, replace(OPTIONS, shared_posts=True)).posts == 37
+
+
+def test_a_run_without_a_digest_is_compared_by_ids_and_labels(tmp_path):
+    new = make(tmp_path, "new", metrics={"protocol": "set/60@aaaaaaaa/seed-0"})
+    done = compare([make(tmp_path, "old"), new], OPTIONS)
+    assert done.posts == POSTS
+    assert len(done.protocols) == 2
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
         ({"config": {"data": {"name": "other", "classes": list(CLASSES)}}}, "data sets differ"),
-        ({"labels": ["neutral"] * POSTS}, "labels differ for 27 posts: p0, p2"),
+        (
+            {"labels": [CLASSES[(k + 1) % 3] for k in range(POSTS)]},
+            "labels differ for 40 posts: p0, p1",
+        ),
         ({"ids": [f"q{k}" for k in range(5)]}, "no test post is shared"),
     ],
 )

@@ -13,6 +13,7 @@ from mvsa_pipe.posts.duplicates import image_keys, joined, members, stand_ins, t
 from mvsa_pipe.posts.labels import doubtful_labels
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, Split, protocol_tag
+from mvsa_pipe.posts.storage import TooLargeError
 
 _MOST_THREADS = 8
 
@@ -173,6 +174,8 @@ def _image_fault(posts: PostSet, post: Post) -> ImageFault | None:
         return ImageFault.MISSING
     try:
         data = posts.storage.read(post.image)
+    except TooLargeError:
+        return ImageFault.OVERSIZED
     except DataError:
         return ImageFault.TRUNCATED
     return inspect_image(data, posts.storage.where(post.image))

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.storage import PICTURE_BYTES, TABLE_BYTES, FolderStorage, Storage
+from mvsa_pipe.posts.storage import (
+    PICTURE_BYTES,
+    TABLE_BYTES,
+    FolderStorage,
+    Storage,
+    TooLargeError,
+)
 
 # Rows that are decoded together, and how many such blocks are kept: several threads read pictures
 # of neighbouring rows, and a row group may hold all pictures there are.
@@ -107,7 +113,7 @@ class RowPictures(Storage):
         if data is None:
             raise DataError("This row holds no picture", where=self.where(name))
         if len(data) > most:
-            raise DataError(
+            raise TooLargeError(
                 "A picture is too large",
                 where=self.where(name),
                 expected=f"at most {most:,} bytes",

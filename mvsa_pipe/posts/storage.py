@@ -21,6 +21,10 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 APPLE_PREFIX, APPLE_FOLDER = "._", "__MACOSX"
 
 
+class TooLargeError(DataError):
+    """A file holds more bytes than what it is read as plausibly has."""
+
+
 class Storage(ABC):
     """Read-only files under one root, named by ``/``-separated relative paths.
 
@@ -176,8 +180,8 @@ def _bytes_of(path: str, most: int) -> bytes:
         os.close(descriptor)
 
 
-def _too_large(where: str, most: int, found: str) -> DataError:
-    return DataError(
+def _too_large(where: str, most: int, found: str) -> TooLargeError:
+    return TooLargeError(
         "A file is too large to be what it is read as",
         where=where,
         expected=f"at most {most:,} bytes for {_KIND_OF_BYTES.get(most, 'this file')}",

@@ -14,6 +14,7 @@ from mvsa_pipe.posts.storage import (
     APPLE_PREFIX,
     PICTURE_BYTES,
     Storage,
+    TooLargeError,
     stamp_of,
 )
 
@@ -91,7 +92,7 @@ class ZipStorage(Storage):
         entry = self._entry(name)
         most = min(most, max(_SMALL_BYTES, _MOST_PACKED * entry.compress_size))
         if entry.file_size > most:
-            raise DataError(
+            raise TooLargeError(
                 "A file in the archive is too large to be part of a data set",
                 where=self.where(name),
                 expected=f"at most {most:,} bytes",

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mvsa_pipe.posts import Split, random_split, read_posts
 from mvsa_pipe.posts.check import check_posts
+from mvsa_pipe.posts.storage import PICTURE_BYTES
 
 ROWS = [
     f"{n}\t{label},neutral" for n, label in enumerate(["positive", "neutral", "negative"] * 4, 1)
@@ -258,3 +259,11 @@ def test_real_posts_divided_without_regard_to_duplicates_leak(shared_folder):
     report = check_posts(few, careless)
     assert report.images == dict.fromkeys(report.images, ())
     assert check_posts(few, random_split(posts)).leakage.texts == ()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_picture_of_too_many_bytes_is_too_large(folder, zipped, packed):
+    with (folder / "data" / "2.jpg").open("wb") as out:
+        out.truncate(PICTURE_BYTES + 1)
+    report = check_posts(read_posts(zipped(folder) if packed else folder))
+    assert report.images["oversized"] == ("2",)

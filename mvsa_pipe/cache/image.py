@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.layout import FORMAT, PARTS, QUARANTINE, SEAL_LENGTH, Header, Segment
-from mvsa_pipe.cache.spare import spare_bytes
+from mvsa_pipe.cache.structure import STRUCTURE_LENGTH
 
 # From this version on, all that HDF5 must understand of its own structure carries checksums.
 _LIBRARY_BOUNDS = ("v110", "v110")
@@ -93,13 +93,6 @@ def lay_out(header: Header, parts: str = "") -> tuple[SparseImage, dict[str, int
         header: What the file holds.
         parts: Name of the folder beside it that its segments lie in, if it has segments.
     """
-    # Where the copy of the structure has one byte, all other bytes but the features are structure.
-    bare, _ = _laid_out(header, parts, 1)
-    features = 0 if header.segments else header.payload_bytes
-    return _laid_out(header, parts, spare_bytes(bare.size - features - 1))
-
-
-def _laid_out(header: Header, parts: str, spare_length: int) -> tuple[SparseImage, dict[str, int]]:
     image = SparseImage()
     with h5py.File(image, "w", libver=_LIBRARY_BOUNDS) as file:
         file.attrs["schema"] = header.fingerprint.schema
@@ -118,7 +111,7 @@ def _laid_out(header: Header, parts: str, spare_length: int) -> tuple[SparseImag
         places = {
             "checksums": _allocate(file, "checksums", (count, len(PARTS)), "u8"),
             "seal": _allocate(file, "seal", (1,), f"S{SEAL_LENGTH}"),
-            "spare": _allocate(file, "spare", (spare_length,), "u1"),
+            "structure": _allocate(file, "structure", (1,), f"S{STRUCTURE_LENGTH}"),
         }
         dtype = header.fingerprint.dtype.value
         shapes = {"pooled": (count, header.width), "hidden": header.hidden_shape}

@@ -1,20 +1,22 @@
-"""One writer a cache: a lock that the kernel lets go of when its process ends, however it ends.
+"""One writer a cache: a lock that the kernel releases when its process ends, however it ends.
 
-What the lock's file says (host, process, start) is for people: nobody has to judge by it whether
-the owner still lives, so a stale file keeps nobody out and needs no hand.
+The text of the lock's file (host, process, start) is for people; it decides nothing.
 """
 
-import fcntl
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from mvsa_pipe.durable import make_folder, storage_errors
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.provenance import now
+
+# How long a lock is tried for: its file may just be removed together with the cache.
+_PATIENCE_SECONDS = 0.2
 
 
 def lock_file(path: Path) -> Path:
@@ -31,42 +33,28 @@ def exclusive(path: Path) -> Iterator[None]:
         StorageError: The disk refuses.
     """
     make_folder(path.parent)
+    file = lock_file(path)
+    lock = FileLock(file)
     with storage_errors(path.parent):
-        lock = _locked(path)
-    with lock:
-        yield
-
-
-def _locked(path: Path) -> IO[str]:
-    while True:
-        lock = lock_file(path).open("a+", encoding="utf-8")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who removes a cache removes its lock's file, perhaps between our two calls; a lock on
-            # a file that nobody can find any more keeps nobody out.
-            if _same_file(lock, lock_file(path)):
-                lock.truncate(0)
-                lock.write(f"process {os.getpid()} on {platform.node()}, since {now()}")
-                lock.flush()
-                return lock
-        except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            lock.close()
+            lock.acquire(timeout=_PATIENCE_SECONDS, poll_interval=_PATIENCE_SECONDS / 4)
+        except Timeout as error:
             raise CacheError(
                 "Another process is writing this cache",
                 where=path,
-                found=holder,
+                found=_holder(file),
                 hint="wait for it to end, then run the same again",
             ) from error
-        except BaseException:
-            lock.close()
-            raise
-        lock.close()
-
-
-def _same_file(opened: IO[str], path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        with suppress(OSError):  # such as a full disk
+            file.write_text(f"process {os.getpid()} on {platform.node()}, since {now()}", "utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace").strip()[:200] or "unknown"
+    except OSError:
+        return "unknown"

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,6 +76,16 @@ class Manifest:
                     hint=f"mvsa cache repair {self.folder.with_suffix('.h5')} makes the list anew",
                 )
 
+    @classmethod
+    def anew(cls, folder: Path, parts: Sequence[Part]) -> "Manifest":
+        """Replaces the list in a folder.
+
+        Raises:
+            StorageError: The disk refuses; the old list stays.
+        """
+        write_bytes(folder / LIST_NAME, b"".join(map(_line, parts)))
+        return cls(folder)
+
     def append(self, part: Part) -> None:
         """Commits a part whose file is in place.
 
@@ -119,8 +130,10 @@ class Manifest:
         return [*parts, *sorted(self.folder.glob(".*.tmp"))]
 
     def next_name(self) -> str:
-        """A name that no committed part has."""
-        numbers = [int(part.name[5:-3]) for part in self.parts]
+        """A name that no part has, committed or not."""
+        names = {part.name for part in self.parts}
+        names |= {path.name for path in self.folder.glob("part-*.h5") if is_part_name(path.name)}
+        numbers = [int(name[5:-3]) for name in names]
         return part_name(max(numbers, default=-1) + 1)
 
 

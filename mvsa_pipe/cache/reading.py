@@ -4,6 +4,7 @@ Rows are ranges of bytes, read by ``preadv`` at the data set's offset: neighbour
 a file that was cut short gives a short read where a memory map would crash.
 """
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.finite import not_finite
 from mvsa_pipe.cache.gathering import (
     Ranges,
@@ -23,8 +25,10 @@ from mvsa_pipe.cache.gathering import (
     stamp_of,
 )
 from mvsa_pipe.cache.hdf5 import PlainFile
-from mvsa_pipe.cache.header import read_header
+from mvsa_pipe.cache.header import read_fingerprint, read_header, read_notes
 from mvsa_pipe.cache.layout import PARTS, Header, bounds_of, parts_folder
+from mvsa_pipe.cache.structure import Run, Structure
+from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 
 # Rows of fewer bytes are read without asking first whether the parts that hold them are that long.
@@ -44,8 +48,6 @@ class FeatureFile:
         header: Everything in it but the features.
         checksums: Of each post's pooled vector and hidden states ``[N, 2]``.
         seal: Checksum over both.
-        spare_place: Where the copy of its structure begins, in bytes; ``None`` without one.
-        spare_length: How many bytes it has.
 
     Raises:
         CacheError: It is missing, cut short, damaged, or of another schema.
@@ -64,8 +66,7 @@ class FeatureFile:
                 plain = PlainFile(raw, file)
                 self.header, self.checksums = read_header(plain, path)
                 self.seal = self.header.seal(self.checksums)
-                self.spare_place = _spare_place(file)
-                self.spare_length = int(file["spare"].size) if "spare" in file else 0
+                self._structure = _structure(plain, self.header)
                 self._sources = {
                     name: _sources(plain, path, stamp_of(raw), self.header, name) for name in PARTS
                 }
@@ -78,6 +79,15 @@ class FeatureFile:
     def rows(self) -> dict[str, int]:
         """The row of every post, by id."""
         return {post_id: row for row, post_id in enumerate(self.header.ids)}
+
+    def has_whole_structure(self) -> bool:
+        """Whether no byte beside the features was changed; of files without a digest unknown.
+
+        Raises:
+            StorageError: It may not be read.
+        """
+        with open_file(self.path) as raw, storage_errors(self.path):
+            return self._structure.is_whole(raw.fileno())
 
     def place_of(self, name: str) -> int:
         """Where ``pooled`` or ``hidden`` begins in this file, in bytes.
@@ -175,6 +185,20 @@ class FeatureFile:
             source.open().close()
 
 
+def told_by(path: Path) -> tuple[Fingerprint, object] | None:
+    """Fingerprint and record of the backbone as far as a damaged file tells; else ``None``."""
+    try:
+        with open_file(path) as raw, h5py.File(raw, "r") as file:
+            plain = PlainFile(raw, file)
+            fingerprint = read_fingerprint(plain)
+            record = None
+            with suppress(Exception):
+                record = read_notes(plain).get("backbone")
+            return fingerprint, record
+    except Exception:  # noqa: BLE001  # damaged metadata surfaces as nearly any of them inside h5py
+        return None
+
+
 class DamagedRowsError(CacheError):
     """Bytes of some posts were changed on disk.
 
@@ -223,5 +247,15 @@ def _sources(
     return tuple(found)
 
 
-def _spare_place(file: h5py.File) -> int | None:
-    return int(file["spare"].id.get_offset() or 0) if "spare" in file else None
+def _structure(file: PlainFile, header: Header) -> Structure:
+    """Where the features and the digest of all else lie."""
+    names = () if header.segments else PARTS
+    features = tuple(_run(file.array(name, header.fingerprint.dtype.value)) for name in names)
+    if "structure" in file:
+        return Structure(features, _run(file.data_set("structure", "S")))
+    old = _run(file.data_set("spare", "u")) if "spare" in file else None
+    return Structure(features, old, old=True)
+
+
+def _run(found: h5py.Dataset) -> Run:
+    return int(found.id.get_offset() or 0), int(found.nbytes)

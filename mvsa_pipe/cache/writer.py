@@ -6,8 +6,8 @@ all parts into one new file, which replaces the old one by a rename; a reader se
 other. Caches above a size limit leave their rows in the parts, behind a file that refers to them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mvsa_pipe.cache.parts import whole_parts, write_part
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writing import write_feature_file, write_referring_file
 from mvsa_pipe.durable import leftovers
-from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.errors import CacheError, StorageError, name_some
 
 # Above this many bytes a cache is left in parts: joining takes its size once more on the disk.
 JOIN_BELOW_BYTES = 64 * 2**30
@@ -44,11 +44,19 @@ def open_writer(
 
     Raises:
         CacheError: Another process writes it, or what is there is damaged.
-        StorageError: The disk refuses.
+        StorageError: The disk refuses. A cache on a disk that may only be read is opened, and
+            refused when something is to be written.
     """
     path = folder.path_of(dataset, fingerprint, shard, mark)
-    with exclusive(path):
-        yield CacheWriter(path, dataset, fingerprint)
+    refusal = None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(path))
+        except StorageError as error:
+            if not path.is_file():
+                raise
+            refusal = error  # where nothing is to do, nothing has to be written
+        yield CacheWriter(path, dataset, fingerprint, refusal)
 
 
 class CacheWriter:
@@ -56,26 +64,35 @@ class CacheWriter:
 
     Attributes:
         path: The cache file.
+        set_aside: Damaged files that were kept under other names.
         quarantine: Posts that could not be read when they were last tried, by id.
         file: The cache file as it was found, if there was one.
         finished: Content digest of every post in it.
     """
 
-    def __init__(self, path: Path, dataset: str, fingerprint: Fingerprint) -> None:
+    def __init__(
+        self,
+        path: Path,
+        dataset: str,
+        fingerprint: Fingerprint,
+        refusal: StorageError | None = None,
+    ) -> None:
         self.path = path
+        self.set_aside: list[Path] = []
+        self._refusal = refusal
+        self._moving: set[Path] = set()  # files that no row is left in
         self._dataset = dataset
         self._fingerprint = fingerprint
-        self._manifest = self._listed(parts_folder(path))
         self._sources: list[tuple[FeatureFile, range]] = []  # files, and rows of each
         self._committed: dict[str, str] = {}
         self.quarantine: dict[str, Refusal] = {}
-        self.file = old = FeatureFile(path) if path.exists() else None
+        self.file = old = self._found()
+        self._manifest = self._listed(parts_folder(path))
         referred: dict[str, list[Segment]] = {}
         for segment in old.header.segments if old is not None else ():
             referred.setdefault(segment.name, []).append(segment)
-        for file in (*leftovers(path), *self._manifest.uncommitted()):
-            if file.name not in referred:  # a list that was damaged must not cost what it lists
-                file.unlink(missing_ok=True)
+        if refusal is None:
+            self._sweep(referred)
         if old is not None:
             self._require_own(old)
             if not referred:
@@ -87,16 +104,40 @@ class CacheWriter:
             self.quarantine = old.header.refused | self.quarantine
         self._notes = dict(old.header.notes) if old else {}
         self.finished = old.header.content_digests if old else {}
-        if old is not None and not referred and not self.unfinished:
-            if self._manifest.parts:  # whose rows are all in the file
-                self._sources, self._committed = [], {}
-                self._add(old)
-            self._manifest.discard()  # a kill left them behind
+        if refusal is None and old is not None and not referred:
+            self._drop_stale_parts(old)
+
+    def _found(self) -> FeatureFile | None:
+        return FeatureFile(self.path) if self.path.exists() else None
+
+    def _sweep(self, referred: Container[str]) -> None:
+        """Deletes what killed processes left, and nothing that the cache refers to."""
+        for file in (*leftovers(self.path), *self._manifest.uncommitted()):
+            if file.name not in referred:  # a list that was damaged must not cost what it lists
+                file.unlink(missing_ok=True)
+
+    def _drop_stale_parts(self, old: FeatureFile) -> None:
+        """Deletes parts whose rows are all in the cache file; a kill left them behind."""
+        if self.unfinished:
+            return
+        if self._manifest.parts:
+            self._sources, self._committed = [], {}
+            self._add(old)
+        self._manifest.discard()
+
+    def require_writable(self) -> None:
+        """Refuses a cache that may only be read.
+
+        Raises:
+            StorageError: As the disk refused it.
+        """
+        if self._refusal is not None:
+            raise self._refusal
 
     def _listed(self, folder: Path) -> Manifest:
         """The list of parts; one that was lost is made anew from the parts that are whole."""
         manifest = Manifest(folder)
-        if not manifest.parts:
+        if not manifest.parts and self._refusal is None:
             for part in whole_parts(folder, self._dataset, self._fingerprint):
                 manifest.append(part)
         return manifest
@@ -183,11 +224,6 @@ class CacheWriter:
         """Whether something waits to be joined into the cache file."""
         return self._committed != self.finished
 
-    def forget(self, post_ids: Iterable[str]) -> None:
-        """Takes some posts for never extracted; the disk changes only when finishing."""
-        for post_id in post_ids:
-            self._committed.pop(post_id, None)
-
     def take_in(self, other: FeatureFile) -> None:
         """Adds the posts of another cache of the same fingerprint; they are copied in finishing.
 
@@ -253,6 +289,7 @@ class CacheWriter:
             CacheError: A committed part was damaged since; names the posts.
             StorageError: The disk refuses; the parts and the old file stay.
         """
+        self.require_writable()
         facts = {**self._notes, **notes}, joining.in_order(quarantine, order)
         held = self._places()
         if joining.bytes_of(held.values()) > join_below_bytes:
@@ -268,7 +305,11 @@ class CacheWriter:
         self, held: dict[str, Place], notes: dict[str, Any], quarantine: tuple[Refusal, ...]
     ) -> FeatureFile:
         folder = self._manifest.folder
-        elsewhere = [p for p in held.values() if p.file.path.parent != folder]
+        elsewhere = [
+            place
+            for place in held.values()
+            if place.file.path.parent != folder or place.file.path in self._moving
+        ]
         for rows in joining.blocks(elsewhere, PART_BYTES):
             self.commit(rows)
         moved = self._places() if elsewhere else held

@@ -7,7 +7,7 @@ any HDF5 library can read the file.
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.image import SparseImage, lay_out
 from mvsa_pipe.cache.layout import PARTS, Header, Rows, parts_folder
-from mvsa_pipe.cache.spare import Run, runs_beside, spare_bytes, write_spare
+from mvsa_pipe.cache.structure import STRUCTURE_LENGTH, digest_beside
 from mvsa_pipe.durable import replacing
 
 
@@ -43,26 +43,7 @@ def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> st
             row, token = row + count, token + held
         if row != len(header.ids) or token != header.hidden_shape[0]:
             raise AssertionError("blocks do not add up to the header")
-        seal = _seal(file.fileno(), places, header, checksums)
-        write_spare(file, places["spare"], structure_of(image.size, header, places))
-        return seal
-
-
-def structure_of(end: int, header: Header, places: Mapping[str, int]) -> tuple[Run, ...]:
-    """What of a feature file its spare copy holds: all but itself and the features.
-
-    Args:
-        end: The file's bytes.
-        header: What it holds.
-        places: Where ``spare``, ``pooled`` and ``hidden`` begin; of a file that refers to parts
-            ``spare`` alone.
-    """
-    vector = header.width * np.dtype(header.fingerprint.dtype.value).itemsize
-    pooled, features = len(header.ids) * vector, header.payload_bytes
-    lengths = {} if header.segments else {"pooled": pooled, "hidden": features - pooled}
-    # The rest is the structure, once as it is and once more behind the copy's head.
-    lengths["spare"] = (end - sum(lengths.values()) + spare_bytes(0)) // 2
-    return runs_beside(end, [(places[name], length) for name, length in lengths.items()])
+        return _seal(file.fileno(), places, header, checksums)
 
 
 def write_referring_file(path: Path, header: Header, checksums: NDArray[np.uint64]) -> str:
@@ -75,9 +56,7 @@ def write_referring_file(path: Path, header: Header, checksums: NDArray[np.uint6
     with replacing(path) as temporary, temporary.open("w+b", buffering=0) as file:
         _reserve(file.fileno(), image.size)
         _write_image(file.fileno(), image)
-        seal = _seal(file.fileno(), places, header, checksums)
-        write_spare(file, places["spare"], structure_of(image.size, header, places))
-        return seal
+        return _seal(file.fileno(), places, header, checksums)
 
 
 def _write_image(descriptor: int, image: SparseImage) -> None:
@@ -88,9 +67,16 @@ def _write_image(descriptor: int, image: SparseImage) -> None:
 def _seal(
     descriptor: int, places: dict[str, int], header: Header, checksums: NDArray[np.uint64]
 ) -> str:
+    """Writes what stands for all the rest; the digest of the structure last."""
     seal = header.seal(checksums)
     _write_rows(descriptor, places["checksums"], 0, checksums)
     _write_at(descriptor, places["seal"], memoryview(seal.encode()))
+    holes = [(places["structure"], STRUCTURE_LENGTH)]
+    if not header.segments:
+        pooled = len(header.ids) * header.width * np.dtype(header.fingerprint.dtype.value).itemsize
+        holes += [(places["pooled"], pooled), (places["hidden"], header.payload_bytes - pooled)]
+    digest = digest_beside(descriptor, holes)
+    _write_at(descriptor, places["structure"], memoryview(digest.encode()))
     return seal
 
 

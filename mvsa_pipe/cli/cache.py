@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from mvsa_pipe.cache import mending
+from mvsa_pipe.cache import checking
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
 from mvsa_pipe.cache.formats import ExportFormat
 from mvsa_pipe.cache.merging import merge as merge_caches
@@ -144,8 +144,8 @@ def verify(
 
 def _faults(path: Path) -> list[str]:
     try:
-        return mending.faults(path)
-    except CacheError as error:  # others shall be heard of all the same
+        return checking.faults(path)
+    except CacheError as error:  # others are checked all the same
         return [error.paragraph()]
 
 
@@ -158,9 +158,9 @@ def repair(
     folder: Folder = _FOLDER,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
-    """Mend what was changed on disk: the file's structure from its copy, posts by extracting them.
+    """Extract again what was changed on disk.
 
-    A part or file of which nothing can be read is set aside beside the cache, and made anew.
+    A file or part that cannot be read is kept beside the cache, as .damaged, and made anew.
     """
     caches = CacheFolder(folder)
     path = caches.locate(name)

@@ -30,9 +30,11 @@ def extract(
     options: ExtractOptions,
     progress: Progress,
     mark: str | None = None,
+    *,
+    repair: bool = False,
 ) -> Extraction:
     """Makes the cache of one backbone hold every readable post; as ``extract_all``."""
-    (done,) = extract_all(posts, [backbone], options, progress, mark)
+    (done,) = extract_all(posts, [backbone], options, progress, mark, repair=repair)
     return done
 
 
@@ -42,6 +44,8 @@ def extract_all(
     options: ExtractOptions,
     progress: Progress,
     mark: str | None = None,
+    *,
+    repair: bool = False,
 ) -> list[Extraction]:
     """Makes the caches of some backbones hold every readable post of a data set.
 
@@ -55,6 +59,7 @@ def extract_all(
         progress: Listens.
         mark: The mark of the caches to extract into; by default those that have the posts or may
             grow by them, else new ones (see ``mark_for``).
+        repair: Whether damaged features count as not extracted; what is there is then checked.
 
     Raises:
         UnreadablePostsError: Posts cannot be read and the policy is ``error``; what is readable
@@ -71,7 +76,7 @@ def extract_all(
         clock = Clock()
         with clock.phase(Phase.LIST):
             contents, faults = contents_of(posts, group[0].modality, options.cache)
-        around = Surroundings(posts, options, progress, clock, contents, faults, mark)
+        around = Surroundings(posts, options, progress, clock, contents, faults, mark, repair)
         with ExitStack() as stack:
             jobs = [Job.opened(backbone, around, stack) for backbone in group]
             _compute([job for job in jobs if job.missing], around)

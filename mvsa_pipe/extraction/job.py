@@ -1,7 +1,7 @@
 """One backbone's share of an extraction: what its cache holds, what it lacks, what came of it."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Refusal
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.repairing import open_repair
 from mvsa_pipe.cache.serving import SOURCE, mark_for
 from mvsa_pipe.cache.writer import CacheWriter, open_writer
 from mvsa_pipe.errors import CacheError, ConfigError
@@ -36,6 +37,7 @@ class Extraction:
         skipped: Posts left out, by id, and why.
         device: Where it computed.
         profile: Where the time of its pass went, shared with the backbones that were fed in it.
+        computed: Ids of the posts that went through the backbone now.
     """
 
     file: FeatureFile
@@ -44,6 +46,7 @@ class Extraction:
     skipped: dict[str, str]
     device: str
     profile: dict[str, Any]
+    computed: frozenset[str] = frozenset()
 
     @property
     def seconds(self) -> float:
@@ -84,6 +87,7 @@ class Surroundings:
         contents: What of every readable post they read.
         faults: What is wrong with the others, by post id.
         mark: The mark of the cache to extract into; found by the posts unless named.
+        repair: Whether damaged features count as not extracted, and are replaced.
     """
 
     posts: PostSet
@@ -93,6 +97,7 @@ class Surroundings:
     contents: Sequence[Content]
     faults: Mapping[str, str]
     mark: str | None = None
+    repair: bool = False
 
     @property
     def source(self) -> str:
@@ -137,6 +142,7 @@ class Job:
         Raises:
             BackboneError: The weights cannot be had.
             CacheError: Another process writes the cache, or what is there is damaged.
+            StorageError: Posts are missing, and the cache may not be written.
         """
         options = around.options
         session = None
@@ -151,9 +157,16 @@ class Job:
             mark = around.mark
             if mark is None:
                 mark = mark_for(folder, name, resolution.fingerprint, digests, around.source)
-            opened = open_writer(folder, name, resolution.fingerprint, options.shard_name, mark)
+            opened: AbstractContextManager[CacheWriter]
+            if around.repair:
+                path = folder.path_of(name, resolution.fingerprint, mark=mark)
+                opened = open_repair(path, name, resolution.fingerprint)
+            else:
+                opened = open_writer(folder, name, resolution.fingerprint, options.shard_name, mark)
             job = cls(backbone, around, stack.enter_context(opened), resolution, mark, session)
             job.divide()
+            if job.missing:
+                job.writer.require_writable()
         return job
 
     def load(self) -> "Session":
@@ -249,6 +262,10 @@ class Job:
                 file = self.writer.finish(order, notes, quarantine.values(), limit)
         else:
             file = self.writer.file or FeatureFile(self.writer.path)
+        for kept in self.writer.set_aside:
+            self.around.progress.say(
+                f"{kept}: kept, as it cannot be read; what it held is made anew"
+            )
         return Extraction(
             file=file,
             extracted=self.extracted,
@@ -256,6 +273,7 @@ class Job:
             skipped=skipped,
             device=self.resolution.device,
             profile=self.around.clock.as_record(),
+            computed=frozenset(self.missing - self.refused.keys()),
         )
 
     def _notes(self) -> dict[str, Any]:

@@ -1,34 +1,27 @@
 """What a damaged cache was made by, from whatever still says so."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.cache.checking import ASIDE_SUFFIX
 from mvsa_pipe.cache.fingerprint import DECODED_ON_GPU, Fingerprint, not_makeable
 from mvsa_pipe.cache.folder import SHARDS
 from mvsa_pipe.cache.layout import parts_folder
-from mvsa_pipe.cache.mending import ASIDE
-from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.reading import FeatureFile, told_by
 from mvsa_pipe.errors import CacheError, MvsaError
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.resolution import memos, recall
 from mvsa_pipe.layers import Layers
 
-# Names and fingerprints stand at the front of a file, before the ids of posts.
-_FRONT_BYTES = 2**20
-
-_FINGERPRINT = b'{"backbone": '
-_RECORD = b'"backbone": {'
-
 
 def fingerprint_of(path: Path, root: Path) -> Fingerprint:
     """The fingerprint of a cache that cannot be read: the only one that its name can stand for.
 
-    It is looked for in the file's own bytes, in its parts and shards, and among the backbones that
-    were resolved for this folder.
+    It is looked for in the file itself, its parts and shards, and among the backbones that were
+    resolved for this folder.
 
     Raises:
         CacheError: Nothing that can be read holds it.
@@ -70,48 +63,17 @@ def _witnesses(path: Path, root: Path) -> Iterator[tuple[Fingerprint, BackboneOp
     name = f"{path.stem}.h5"
     files = [path, *sorted(parts_folder(path).glob("part-*"))]
     files += sorted((path.parent / SHARDS).glob(f"{path.stem}.*.h5"))
-    files += sorted(path.parent.glob(f"{ASIDE}-*{path.stem}*.bak"))
-    for file in files:
-        yield from _in_bytes(file, name)
-    for fingerprint, record in memos(root):
-        backbone = _options(record)
-        if fingerprint.names(name) and backbone is not None:
-            yield fingerprint, backbone
-
-
-def _in_bytes(file: Path, name: str) -> Iterator[tuple[Fingerprint, BackboneOptions | None]]:
-    """What a file says in plain text, whatever became of its structure."""
-    try:
-        with file.open("rb") as raw:
-            front = raw.read(_FRONT_BYTES)
-    except OSError:
-        return
-    records = [_options(found) for found in _objects(front, _RECORD, len(_RECORD) - 1)]
-    for fields in _objects(front, _FINGERPRINT, 0):
-        try:
-            fingerprint = Fingerprint.from_json(json.dumps(fields))
-        except ValueError:
-            continue
+    files += sorted(path.parent.glob(f"{path.stem}*{ASIDE_SUFFIX}"))
+    told = [found for found in map(told_by, files) if found is not None]
+    for fingerprint, record in [*told, *memos(root)]:
         if fingerprint.names(name):
-            yield from ((fingerprint, record) for record in [*records, None])
-
-
-def _objects(data: bytes, mark: bytes, brace: int) -> Iterator[dict[str, Any]]:
-    """The JSON objects that begin with a mark, or so many bytes into it."""
-    at = -1
-    while (at := data.find(mark, at + 1)) >= 0:
-        text = data[at + brace : at + brace + 2**16].decode("utf-8", "replace")
-        try:
-            found, _ = json.JSONDecoder().raw_decode(text)
-        except (ValueError, RecursionError):
-            continue
-        yield found
+            yield fingerprint, _options(record)
 
 
 def _options(record: Any) -> BackboneOptions | None:  # noqa: ANN401  # whatever was in the bytes
     try:
         return backbone_from_record(record, None)
-    except (MvsaError, KeyError, ValueError, TypeError):
+    except MvsaError:
         return None
 
 

@@ -1,17 +1,17 @@
-"""Mends a damaged cache: its structure from its own copy, its features by extracting them again."""
+"""Repairs a damaged cache: what is damaged is extracted again, and replaced once that is done."""
 
 from pathlib import Path
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cache import mending
+from mvsa_pipe.cache import checking
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import SHARDS, CacheFolder
 from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.repairing import open_repair
 from mvsa_pipe.cache.serving import mark_of
-from mvsa_pipe.cache.writer import open_writer
-from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.errors import CacheError, StorageError, name_some
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.origin import backbone_of, fingerprint_of, recorded_backbone
@@ -23,141 +23,105 @@ from mvsa_pipe.progress import Progress
 def repair(
     path: Path, posts: PostSet, folder: CacheFolder, device: str, progress: Progress
 ) -> list[str]:
-    """Makes a cache whole again; returns the posts that were extracted again for it.
+    """Makes a cache whole again; returns the posts that were extracted for it.
 
-    Structure comes back from the copy that each file holds. Where that is damaged too, a part is
-    left out, or the whole file set aside, and their posts are extracted again; what is set aside
-    stays beside the cache. No feature is given up before the backbone is found to be the one that
-    made the cache. Stopped halfway, the cache lacks the damaged posts, and ``mvsa extract`` adds
-    them.
+    The old file stays until the new one takes its place, so that a repair that is stopped leaves a
+    cache that is still found damaged, and the next one goes on. Files that cannot be read are kept
+    under names that end with ``.damaged``. No feature is given up before the backbone is found to
+    be the one that made the cache.
 
     Args:
         path: The cache.
         posts: The posts that it was made of.
         folder: The folder of all caches.
         device: Where to compute.
-        progress: Listens: to which files were mended, and which set aside.
+        progress: Listens: to which files were set aside.
 
     Raises:
-        CacheError: Nothing tells how it was made, it is of other posts, its backbone has changed,
-            or it lies elsewhere than an extraction would put it.
+        CacheError: Another process writes it, nothing tells how it was made, it is of other posts,
+            its backbone has changed, or it lies elsewhere than an extraction would put it.
         MvsaError: As ``extract``.
     """
     if path.resolve().parent.name == SHARDS:
         raise CacheError(
-            "Shards are extracted again rather than mended",
+            "Shards are extracted again rather than repaired",
             where=path,
             hint=f"mvsa cache remove {path}, then the same mvsa extract --shard i/n",
         )
+    if path.resolve().parent.parent != folder.root.resolve():
+        raise _elsewhere(path, folder.root / "DATA-SET" / path.name, "mvsa extract")
     if not path.is_file() and not parts_folder(path).is_dir():
         FeatureFile(path)  # which says what is there instead
-    restored: list[Path] = []
-    if not mending.has_whole_structure(path):
-        with exclusive(path):
-            restored = mending.restore(path)
-    for changed in restored:
-        progress.say(f"{changed}: its structure was damaged, and is whole again")
-    lost = set(mending.unreadable_parts(path))
-    try:
-        file = FeatureFile(path)
-    except CacheError:
-        if not path.is_file() and not (restored or lost or _damaged_parts(path)):
-            raise
-        return _anew(path, posts, folder, device, progress)
-    return _mended(file, posts, folder, device, lost, progress)
-
-
-def _mended(
-    file: FeatureFile,
-    posts: PostSet,
-    folder: CacheFolder,
-    device: str,
-    lost: set[str],
-    progress: Progress,
-) -> list[str]:
-    """Extracts the damaged posts of a cache again; its file can be read."""
-    header, path = file.header, file.path
-    in_lost = mending.posts_in(file, lost)
-    damaged = mending.damaged_beside(file, lost)
-    hit = {*in_lost, *damaged}
-    apart = lost or _damaged_parts(path)  # parts that wait to be joined
-    if not hit and not apart:
-        return []
-    _require_same_posts(path, header.dataset, posts)
-    _require_possible(path, header.fingerprint, posts, list(hit), folder)
-    mark = mark_of(path, header.fingerprint)
-    options = _options(folder, device, header.fingerprint, 0.0 if header.segments else float("inf"))
-    header.fingerprint.require_makeable(path)
-    backbone = recorded_backbone(file)
-    _require_same(file, backbone, options)
-    with exclusive(path):
-        lost = set(mending.unreadable_parts(path))  # another may have mended it in between
-        damaged = mending.damaged_beside(FeatureFile(path), lost)
-        _leave_out(path, lost, progress)
-        hit |= set(mending.keep_whole_rows(path))
-    if path.is_file():
-        with open_writer(folder, header.dataset, header.fingerprint, mark=mark) as writer:
-            writer.forget(damaged)
-            if writer.committed:
-                writer.finish(header.ids, {}, header.quarantine, options.join_below_bytes)
-            else:
-                path.unlink()
-    extract(posts, backbone, options, progress, mark)
-    return [*(i for i in header.ids if i in hit), *sorted(hit - set(header.ids))]
-
-
-def _anew(
-    path: Path, posts: PostSet, folder: CacheFolder, device: str, progress: Progress
-) -> list[str]:
-    """Ends an extraction whose parts are damaged, or makes a file anew that cannot be read."""
-    _require_same_posts(path, path.resolve().parent.name, posts)
-    fingerprint = fingerprint_of(path, folder.root)
-    _require_possible(path, fingerprint, posts, [], folder)
-    options = _options(folder, device, fingerprint, ExtractOptions.join_gib)
-    backbone = backbone_of(path, folder.root, fingerprint, options)
-    with exclusive(path):
-        lost = set(mending.unreadable_parts(path))  # another may have mended it in between
-        if path.is_file() and not _opens(path):
-            progress.say(f"{path}: cannot be read, and was kept as {mending.set_aside(path).name}")
-        _leave_out(path, lost, progress)
-        mending.keep_whole_rows(path)
-    mark = mark_of(path, fingerprint)
-    with open_writer(folder, posts.name, fingerprint, mark=mark) as writer:
-        held = set(writer.committed)
-    file = extract(posts, backbone, options, progress, mark).file
-    return [post_id for post_id in file.header.ids if post_id not in held]
-
-
-def _opens(path: Path) -> bool:
-    try:
+    if not _is_damaged(path):
         FeatureFile(path)
-    except CacheError:
-        return False
-    return True
-
-
-def _leave_out(path: Path, lost: set[str], progress: Progress) -> None:
-    for name in sorted(lost):
-        progress.say(f"{parts_folder(path) / name}: cannot be read, and is left out")
-    mending.leave_out(path, lost)
-
-
-def _damaged_parts(path: Path) -> bool:
-    """Whether parts that wait to be joined have damaged rows."""
-    return any(FeatureFile(part).damaged_posts() for part in mending.waiting_parts(path))
-
-
-def _options(
-    folder: CacheFolder, device: str, fingerprint: Fingerprint, join_gib: float
-) -> ExtractOptions:
-    return ExtractOptions(
+        return []
+    file = _readable(path)
+    dataset = path.resolve().parent.name if file is None else file.header.dataset
+    _require_same_posts(path, dataset, posts)
+    known = None if file is None else file.header.fingerprint
+    fingerprint = known or fingerprint_of(path, folder.root)
+    mark = mark_of(path, fingerprint)
+    _require_place(path, folder.path_of(posts.name, fingerprint, mark=mark), fingerprint)
+    limit = ExtractOptions.join_gib
+    if file is not None:
+        limit = 0.0 if file.header.segments else float("inf")
+    options = ExtractOptions(
         cache=folder.root,
         device=device,
         precision=fingerprint.arithmetic,
         dtype=fingerprint.dtype,
         on_bad_post=BadPostPolicy.SKIP,
-        join_gib=join_gib,
+        join_gib=limit,
     )
+    with open_repair(path, dataset, fingerprint) as writer:
+        if file is not None and writer.committed == file.header.content_digests:
+            if writer.unfinished:
+                refused = writer.quarantine.values()
+                writer.finish(file.header.ids, {}, refused, options.join_below_bytes)
+            return []
+        damaged = writer.damaged
+    fingerprint.require_makeable(path)
+    _require_there(path, posts, damaged)
+    if file is None:
+        backbone = backbone_of(path, folder.root, fingerprint, options)
+    else:
+        backbone = recorded_backbone(file)
+        _require_same(file, backbone, options)
+    done = extract(posts, backbone, options, progress, mark, repair=True)
+    ids = done.file.header.ids
+    gone = sorted(set(damaged) - set(ids))
+    if gone:
+        progress.say(f"{path}: damaged, and cannot be read any more: {name_some(gone)}")
+    return [post_id for post_id in ids if post_id in done.computed]
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether something is to be repaired.
+
+    Raises:
+        CacheError: Another process writes the cache: what it has not finished is not damaged.
+    """
+    try:
+        with exclusive(path):
+            return _has_faults(path)
+    except StorageError:  # it may only be read
+        if _has_faults(path):
+            raise
+        return False
+
+
+def _has_faults(path: Path) -> bool:
+    try:
+        return bool(checking.faults(path))
+    except CacheError:
+        return True
+
+
+def _readable(path: Path) -> FeatureFile | None:
+    try:
+        return FeatureFile(path)
+    except CacheError:
+        return None
 
 
 def _require_same_posts(path: Path, dataset: str, posts: PostSet) -> None:
@@ -171,22 +135,22 @@ def _require_same_posts(path: Path, dataset: str, posts: PostSet) -> None:
         )
 
 
-def _require_possible(
-    path: Path,
-    fingerprint: Fingerprint,
-    posts: PostSet,
-    damaged: list[str],
-    folder: CacheFolder,
-) -> None:
-    """Refuses what would end with fewer posts than before."""
-    own = folder.path_of(posts.name, fingerprint, mark=mark_of(path, fingerprint))
+def _require_place(path: Path, own: Path, fingerprint: Fingerprint) -> None:
     if path.resolve() != own.resolve():
-        raise CacheError(
-            "This cache does not lie where an extraction would put it, so none can mend it",
-            where=path,
-            expected=str(own),
-            hint=f"move it there, or remove it and extract again: {fingerprint.command}",
-        )
+        raise _elsewhere(path, own, fingerprint.command)
+
+
+def _elsewhere(path: Path, own: Path, command: str) -> CacheError:
+    return CacheError(
+        "This cache does not lie where an extraction would put it, so none can repair it",
+        where=path,
+        expected=str(own),
+        hint=f"move it there, or remove it and extract again: {command}",
+    )
+
+
+def _require_there(path: Path, posts: PostSet, damaged: list[str]) -> None:
+    """Refuses what would end with fewer posts than before."""
     here = {post.id for post in posts.posts}
     gone = [post_id for post_id in damaged if post_id not in here]
     if gone:

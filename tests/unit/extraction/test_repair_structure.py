@@ -1,19 +1,19 @@
-"""Caches whose structure is damaged: mended from their copy, or made anew of what is left."""
+"""Caches whose structure is damaged: kept under another name, and made anew of what is left."""
 
 import shutil
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from feature_caches import features
 
 from mvsa_pipe.backbones import tiny
 from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.checking import faults
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import parts_folder
-from mvsa_pipe.cache.mending import faults
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.spare import find_spare
 from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.extraction import work
@@ -112,11 +112,8 @@ def left_of(path):
 
 
 def ruin(path):
-    """Damages the structure and its copy, so that nothing can be opened any more."""
-    data = bytearray(path.read_bytes())
-    for at in (9, find_spare(path).place + 40):
-        data[at] ^= 0xFF
-    path.write_bytes(data)
+    """Damages the structure, so that nothing can be opened any more."""
+    bits(path, 9)
     with pytest.raises(CacheError, match="mvsa cache repair"):
         FeatureFile(path)
 
@@ -127,31 +124,40 @@ def bits(path, at):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("at", [9, 45, 1000, -1])
-def test_one_byte_of_structure_costs_no_feature(posts, backbone, options, computed, at):
-    path = run(posts, backbone, options).path
-    before = path.read_bytes()
-    computed.clear()
+def beside_features(path):
+    """Changes a byte that nothing reads but ``mvsa cache verify``."""
+    with h5py.File(path) as raw:
+        at = raw["structure"].id.get_offset()
     bits(path, at)
-    said = Said()
-    assert mend(path, posts, said) == []
-    same = path.read_bytes() == before
-    assert same
+    assert FeatureFile(path).damaged_posts() == []
+
+
+def test_a_byte_that_is_not_read_costs_no_feature(posts, backbone, options, computed):
+    file = run(posts, backbone, options)
+    wanted = features(file)
+    computed.clear()
+    beside_features(file.path)
+    (fault,) = faults(file.path)
+    assert "beside its features" in fault
+    assert mend(file.path, posts) == []
+    assert faults(file.path) == []
+    assert features(FeatureFile(file.path)) == wanted
     assert computed == []
-    assert len(said.lines) == 1
-    assert "its structure was damaged, and is whole again" in said.lines[0]
 
 
-def test_a_cut_file_costs_the_rows_that_were_cut(posts, backbone, options, computed):
+@pytest.mark.parametrize("share", [0.01, 0.7, 0.999])
+def test_a_cut_file_is_kept_and_made_anew(posts, backbone, options, computed, share):
     file = run(posts, backbone, options)
     wanted = features(file)
     computed.clear()
     data = file.path.read_bytes()
-    file.path.write_bytes(data[: int(len(data) * 0.7)])
-    mended = mend(file.path, posts)
-    assert sorted(computed) == sorted(mended)
-    assert 0 < len(mended) < len(posts.posts)
+    cut = data[: int(len(data) * share)]
+    file.path.write_bytes(cut)
+    assert len(mend(file.path, posts)) == len(computed) == len(posts.posts)
     agree(FeatureFile(file.path), wanted)
+    kept = file.path.with_name(file.path.name + ".damaged")
+    assert kept.read_bytes() == cut
+    assert faults(file.path) == []
 
 
 def test_a_file_of_which_nothing_can_be_read_is_made_anew(posts, backbone, options):
@@ -161,7 +167,7 @@ def test_a_file_of_which_nothing_can_be_read_is_made_anew(posts, backbone, optio
     ruined, said = file.path.read_bytes(), Said()
     assert len(mend(file.path, posts, said)) == len(posts.posts)
     agree(FeatureFile(file.path), wanted)
-    (kept,) = file.path.parent.glob("damaged-*")
+    (kept,) = file.path.parent.glob("*.damaged")
     assert kept.read_bytes() == ruined
     assert any(kept.name in line for line in said.lines)
     (entry,) = CacheFolder(options.cache).entries()
@@ -174,11 +180,14 @@ def test_the_backbone_is_known_from_the_file_or_from_what_was_resolved(
 ):
     file = run(posts, backbone, options)
     wanted = features(file)
+    whole = file.path.read_bytes()
     ruin(file.path)
-    if memory:  # and the front of the file is gone
+    if memory:  # and the file is gone
         file.path.write_bytes(bytes(5000))
     else:
         shutil.rmtree(options.cache / ".resolved")
+        file.path.write_bytes(whole)
+        bits(file.path, whole.find(posts.posts[0].id.encode() + bytes(1)))
     mend(file.path, posts)
     agree(FeatureFile(file.path), wanted)
 
@@ -197,8 +206,8 @@ def test_nothing_says_how_it_was_made(posts, backbone, options):
 
 def test_a_ruined_cache_of_other_weights_is_left_as_it_is(posts, backbone, options, monkeypatch):
     path = run(posts, backbone, options).path
+    bits(path, path.read_bytes().find(posts.posts[0].id.encode() + bytes(1)))
     shutil.rmtree(options.cache / ".resolved")
-    ruin(path)
     ruined = path.read_bytes()
     monkeypatch.setattr(tiny, "_SEED", 1)
     with pytest.raises(CacheError, match=r"(?s)weights that this cache was made by is not found"):
@@ -228,17 +237,30 @@ def test_a_ruined_part_of_an_unfinished_cache(posts, backbone, options, computed
     agree(FeatureFile(path), features(whole))
 
 
-def test_a_part_whose_structure_alone_is_damaged_keeps_its_rows(posts, backbone, options, computed):
+def test_a_part_with_a_changed_byte_that_is_not_read_keeps_its_rows(
+    posts, backbone, options, computed
+):
     whole = run(posts, backbone, options, cache=options.cache / "whole")
     path = stopped(posts, backbone, options)
     computed.clear()
     left = left_of(path)
-    first, second, _ = sorted(parts_folder(path).glob("part-*"))
-    bits(first, 45)
-    bits(second, -3)
+    first, *_ = sorted(parts_folder(path).glob("part-*"))
+    beside_features(first)
     assert mend(path, posts) != []  # the extraction is ended
     assert len(computed) == left
     agree(FeatureFile(path), features(whole))
+
+
+def test_a_referred_part_with_a_changed_byte_that_is_not_read(posts, backbone, options, computed):
+    file = run(posts, backbone, options, join_gib=0.0)
+    wanted = features(file)
+    computed.clear()
+    first, *_ = sorted(parts_folder(file.path).glob("part-*"))
+    beside_features(first)
+    assert len(faults(file.path)) == 1
+    assert mend(file.path, posts) == []
+    assert faults(file.path) == []
+    agree(FeatureFile(file.path), wanted)
 
 
 def test_damaged_rows_of_an_unfinished_cache(posts, backbone, options, computed):
@@ -309,10 +331,12 @@ def test_faults_of_parts_are_seen(posts, options):
     file = run(posts, BackboneOptions("tiny-image"), options, join_gib=0.0)
     assert faults(file.path) == []
     first, second, *_ = sorted(parts_folder(file.path).glob("part-*"))
-    bits(first, -3 if find_spare(first) is None else find_spare(first).place + 200)
+    beside_features(first)
     assert len(faults(file.path)) == 1
     ruin(second)
-    assert faults(file.path) == [f"part {second.name}"]
+    found = faults(file.path)
+    assert found[0] == f"part {second.name}"
+    assert len(found) == 2
 
 
 def test_shards_are_not_mended(posts, tmp_path):

@@ -1,0 +1,126 @@
+"""Finds what of a cache was changed on disk, in its file, its parts, and the list of them."""
+
+from collections.abc import Set
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvsa_pipe.cache.layout import PARTS_SUFFIX, Segment, parts_folder
+from mvsa_pipe.cache.manifest import Manifest
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.errors import CacheError
+
+# Ends the names of what was set aside, so that nobody takes it for a cache or a part.
+ASIDE_SUFFIX = ".damaged"
+
+
+def faults(path: Path) -> list[str]:
+    """What is wrong with a cache, its parts and their list, a phrase each.
+
+    Raises:
+        CacheError: Something cannot be read at all.
+        StorageError: A file may not be read.
+    """
+    lost = unreadable_parts(path)
+    files = [FeatureFile(path)] if path.is_file() else []
+    files += [FeatureFile(part) for part in waiting_parts(path)]
+    damaged = [post_id for file in files for post_id in damaged_beside(file, set(lost))]
+    found = [*(f"part {name}" for name in lost), *(f"post {post_id}" for post_id in damaged)]
+    folder = parts_folder(path)
+    referred = [folder / name for name in _sizes(path) if name not in lost]
+    found += [
+        f"bytes of {file.path.name} beside its features, while what is read of it is whole"
+        for file in [*files, *map(FeatureFile, referred)]
+        if not file.has_whole_structure()
+    ]
+    unlisted = _sizes(path).keys() - {part.name for part in Manifest(folder).parts}
+    if unlisted:
+        found.append("the list of its parts, which lacks some that it refers to")
+    return found
+
+
+def unreadable_parts(path: Path) -> list[str]:
+    """Parts that are gone, cannot be opened, or are not those that were committed.
+
+    Raises:
+        CacheError: The list of parts was changed.
+    """
+    manifest = Manifest(parts_folder(path))
+    listed = {part.name: part.seal for part in manifest.parts}
+    sizes = _sizes(path)
+    lost = []
+    for name in sorted({*listed, *sizes}):
+        part = manifest.folder / name
+        try:
+            seal = FeatureFile(part).seal
+        except CacheError:
+            lost.append(name)
+            continue
+        size = part.stat().st_size
+        if seal != listed.get(name, seal) or size != sizes.get(name, size):
+            lost.append(name)
+    return lost
+
+
+def waiting_parts(path: Path) -> list[Path]:
+    """Committed parts that can be read, and that the cache file does not refer to."""
+    elsewhere = {*unreadable_parts(path), *_sizes(path)}
+    manifest = Manifest(parts_folder(path))
+    return [manifest.folder / p.name for p in manifest.parts if p.name not in elsewhere]
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """The parts that a cache file refers to, and how long they were; none if it cannot be read."""
+    segments: tuple[Segment, ...] = ()
+    if path.is_file():
+        try:
+            segments = FeatureFile(path).header.segments
+        except CacheError:
+            return {}
+    return {segment.name: segment.size for segment in segments}
+
+
+def damaged_beside(file: FeatureFile, parts: Set[str]) -> list[str]:
+    """The damaged posts of a cache among those that do not lie in some of its parts."""
+    return file.damaged_posts(within=np.flatnonzero(~rows_in(file, parts)))
+
+
+def rows_in(file: FeatureFile, parts: Set[str]) -> NDArray[np.bool_]:
+    """Which rows of a cache lie in some of its parts, ``[N]``."""
+    inside = np.zeros(len(file.header.ids), np.bool_)
+    at = 0
+    for segment in file.header.segments:
+        inside[at : at + segment.rows] = segment.name in parts
+        at += segment.rows
+    return inside
+
+
+def _aside(path: Path) -> Path:
+    """A name for a damaged file, beside its cache: a free one, or the one that it has already."""
+    folder, name = path.parent, path.name
+    if folder.suffix == PARTS_SUFFIX:  # which is deleted when the parts are joined
+        folder, name = folder.parent, f"{folder.stem}.{name}"
+    number, new = 1, folder / f"{name}{ASIDE_SUFFIX}"
+    while new.exists() and not new.samefile(path):
+        number += 1
+        new = folder / f"{name}.{number}{ASIDE_SUFFIX}"
+    return new
+
+
+def keep_aside(path: Path) -> Path:
+    """Gives a damaged file a second name, so that replacing the first does not lose it.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    with storage_errors(path):
+        new = _aside(path)
+        if new.exists():  # a repair that was stopped had come to here
+            return new
+        try:
+            new.hardlink_to(path)
+        except OSError:  # some file systems have no second names
+            path.rename(new)
+    return new

@@ -125,7 +125,10 @@ class RepairWriter(CacheWriter):
     @property
     def unfinished(self) -> bool:
         """Whether the cache file must be written anew."""
-        return bool(self.damaged or self._unreadable or self._moving) or super().unfinished
+        segments = () if self.file is None else self.file.header.segments
+        waiting = {part.name for part in self._manifest.parts} - {s.name for s in segments}
+        faulty = self.damaged or self._unreadable or self._moving
+        return bool(faulty or waiting) or super().unfinished
 
     def finish(
         self,

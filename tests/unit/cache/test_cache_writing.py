@@ -146,17 +146,6 @@ def test_of_a_post_in_several_parts_the_last_counts(tmp_path: Path) -> None:
     assert features(file) == expected(first) | expected(second)
 
 
-def test_what_is_forgotten_comes_back_only_if_committed_anew(tmp_path: Path) -> None:
-    write_cache(tmp_path, list("abc"))
-    anew = rows(["b"], version="second")
-    with open_writer(CacheFolder(tmp_path), "set", fingerprint()) as writer:
-        writer.forget(["a", "b", "never there"])
-        writer.commit(anew)
-        file = writer.finish(list("abc"), {})
-    assert file.header.ids == ("b", "c")
-    assert features(file)["b"] == expected(anew)["b"]
-
-
 def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     path = write_cache(tmp_path, ["a"]).path
     stale = path.with_name(f".{path.name}.4242.tmp")

@@ -8,7 +8,7 @@ Source:
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,20 +48,29 @@ def folds_in(folder: Path) -> dict[int, Fold]:
     Raises:
         SplitError: Two files list one part of a fold, or two folders have one number.
     """
-    for place in (folder, *_named(folder, "splits")):
+    inside = (entry for entry in entries_of(folder) if entry.name.lower() == "splits")
+    for place in (folder, *(entry for entry in inside if entry.is_dir())):
         found = _numbered_lists(place) or _numbered_folders(place)
         if found:
             return dict(sorted(found.items()))
     return {}
 
 
-def _named(folder: Path, name: str) -> Iterator[Path]:
-    return (entry for entry in sorted(folder.iterdir()) if entry.name.lower() == name)
+def entries_of(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted.
+
+    Raises:
+        SplitError: The folder cannot be listed.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SplitError("A split's folder cannot be read", where=folder, found=error) from error
 
 
 def _numbered_lists(folder: Path) -> dict[int, Fold]:
     lists: dict[int, dict[str, Path]] = {}
-    for file in sorted(folder.iterdir()):
+    for file in entries_of(folder):
         match = _NUMBERED_LIST.fullmatch(file.name.lower())
         part = None if match is None else part_named(match[1])
         if match is None or part is None or match[3] not in SUFFIXES or not file.is_file():
@@ -80,7 +89,7 @@ def _numbered_lists(folder: Path) -> dict[int, Fold]:
 
 def _numbered_folders(folder: Path) -> dict[int, Fold]:
     folds: dict[int, Fold] = {}
-    for entry in sorted(folder.iterdir()):
+    for entry in entries_of(folder):
         match = _NUMBERED_FOLDER.fullmatch(entry.name.lower())
         if match is None or not entry.is_dir():
             continue
@@ -117,7 +126,7 @@ def listed_ids(folder: Path, posts: PostSet) -> tuple[str, ...] | None:
     above = [whole, whole.parent]
     if whole.parent.name.lower() == "splits":
         above.append(whole.parent.parent)
-    found = next((file for place in above for file in _named(place, PAIR_LIST)), None)
+    found = next((place / PAIR_LIST for place in above if (place / PAIR_LIST).is_file()), None)
     if found is None:
         return None
     rows = [[cell.strip() for cell in line.split(",")] for line in _lines(found)]

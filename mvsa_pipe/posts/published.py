@@ -92,7 +92,7 @@ class PublishedReader:
         parts = set(published.values())
         classes = {of_it.classes for of_it in read}
         return PostSet(
-            name=options.name or place.marked_name() or kebab(place.stem()),
+            name=options.name or place.marked_name() or kebab(_own_name(place)),
             classes=classes.pop()
             if len(classes) == 1
             else classes_of([post.label for post in posts], place.where()),
@@ -123,6 +123,12 @@ class PublishedReader:
             for name in place.files()
             if name not in known and table.recognises(replace(place, file=name))
         ]
+
+
+def _own_name(place: Place) -> str:
+    # The hub keeps the tables of every data set in a folder called data, which says nothing.
+    whole = replace(place, prefix="")
+    return whole.stem() if place.stem().lower() == "data" else place.stem()
 
 
 def _files(place: Place, readers: list[Reader]) -> list[_Piece]:

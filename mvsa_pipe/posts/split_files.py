@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mvsa_pipe.errors import SplitError, name_some
-from mvsa_pipe.posts.folds import PAIR_LIST, Fold, folds_in, line_numbered, listed_ids
+from mvsa_pipe.posts.folds import PAIR_LIST, Fold, entries_of, folds_in, line_numbered, listed_ids
 from mvsa_pipe.posts.formats import kebab
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split, part_named
@@ -90,7 +90,7 @@ def _folds_name(path: Path) -> str:
 
 def _lists(folder: Path) -> dict[str, Path]:
     lists: dict[str, Path] = {}
-    entries = sorted(folder.iterdir())
+    entries = entries_of(folder)
     folds = folds_in(folder)
     if sum(fold.lists != {} and fold.folder == folder for fold in folds.values()) > 1:
         raise _unnamed_fold(folder, folds)

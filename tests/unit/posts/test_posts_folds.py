@@ -206,3 +206,13 @@ def test_no_folds(tmp_path, posts):
     for text in (r"C:\folds", "C:3", f"{tmp_path}/none:3"):
         with pytest.raises(SplitError, match="names no split"):
             parse_split(text, posts)
+
+
+@pytest.mark.parametrize("fold", ["", ":1"])
+def test_a_folder_that_cannot_be_listed(fair, posts, monkeypatch, fold):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    with pytest.raises(SplitError, match=r"folder cannot be read.*Permission denied"):
+        parse_split(f"{fair}{fold}", posts)

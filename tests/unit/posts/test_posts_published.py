@@ -61,6 +61,7 @@ def test_tables_of_parts_are_one_data_set(write, zipped, names):
     (folder / "README.md").write_text("x")
     for path in (folder, zipped(folder)):
         posts = read_posts(path)
+        assert posts.name == "set"
         assert [post.id for post in posts.posts] == [str(n) for n in range(45)]
         assert all(posts.storage.has(post.image) for post in posts.posts)
         for text in ("auto", "published"):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.backbones.options import TUNED_MARK
+from mvsa_pipe.cache.checking import ASIDE_SUFFIX
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.layout import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.lock import exclusive, lock_file
@@ -82,6 +83,16 @@ class CacheFolder:
             parts = self.root.glob(f"{place}/*{PARTS_SUFFIX}")
             files |= {folder.with_suffix(".h5") for folder in parts}
         return [_entry(path) for path in sorted(files)]
+
+    def left_behind(self) -> list[Path]:
+        """Halves of files that killed writers left, and damaged files that a repair set aside.
+
+        Halves are deleted by the next writer of their cache; what was set aside never is unasked.
+        """
+        places = ("*", f"*/{SHARDS}", f"*/*{PARTS_SUFFIX}")
+        marks = (".*.tmp", f"*{ASIDE_SUFFIX}")
+        found = {p for place in places for mark in marks for p in self.root.glob(f"{place}/{mark}")}
+        return sorted(path for path in found if path.is_file())
 
     def shards_named(self, text: str) -> list[Path]:
         """The shards of the one cache that a user means by a part of its path.
@@ -170,7 +181,8 @@ class CacheFolder:
             if Path(text).suffix == ".h5" and Path(text).is_file():
                 return Path(text)
         paths = [entry.path for entry in self.entries()]
-        if Path(text) in paths:  # of a cache that is not finished
+        # Of a cache that is not finished, or of what was left behind.
+        if Path(text) in paths or Path(text) in self.left_behind():
             return Path(text)
         fitting = [p for p in paths if text in p.relative_to(self.root).as_posix()]
         if len(fitting) == 1:
@@ -184,12 +196,16 @@ class CacheFolder:
         )
 
     def remove(self, path: Path) -> None:
-        """Deletes a cache with all that belongs to it, or one part of an unfinished one.
+        """Deletes a cache with all that belongs to it, a part of one, or what was left behind.
 
         Raises:
             CacheError: It lies outside of this folder, or an extraction is writing it now.
             StorageError: The disk refuses.
         """
+        if path in self.left_behind():
+            with storage_errors(path), exclusive(_owner(path)):  # its writer may be alive
+                path.unlink(missing_ok=True)
+            return
         is_part = path.parent.suffix == PARTS_SUFFIX
         cache = path.parent.with_suffix(".h5") if is_part else path
         dataset = cache.parent.parent if cache.parent.name == SHARDS else cache.parent
@@ -210,6 +226,14 @@ class CacheFolder:
                 return
             delete_parts(parts_folder(cache))
             lock_file(cache).unlink(missing_ok=True)
+
+
+def _owner(path: Path) -> Path:
+    """The cache whose writer made a temporary file, or a file that was set aside."""
+    if path.parent.suffix == PARTS_SUFFIX:
+        return path.parent.with_suffix(".h5")
+    stem, _, _ = path.name.removeprefix(".").partition(".h5")
+    return path.with_name(f"{stem}.h5")
 
 
 def _answers(found: Fingerprint, wanted: str | None) -> bool:

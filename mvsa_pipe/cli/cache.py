@@ -35,10 +35,17 @@ _DATA = PostsChoice.path
 @app.command("list")
 def list_caches(folder: Folder = _FOLDER, json: Json = False) -> None:
     """List all caches, one line each."""
-    entries = CacheFolder(folder).entries()
+    caches = CacheFolder(folder)
+    entries = caches.entries()
     if json:
         show_json([_entry_record(entry) for entry in entries])
         return
+    for left in caches.left_behind():
+        line(
+            (f"{left}: ", "yellow"),
+            f"{size(left.stat().st_size)}, left by a repair or a killed process; next: "
+            f"mvsa cache remove {left}",
+        )
     if not entries:
         line(f"nothing is cached in {folder}; next: mvsa extract --data PATH --backbone NAME")
         return

@@ -1,12 +1,15 @@
 """Repair, merge, export, shares, profiles and posts tried again, from the command line."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mvsa_pipe.cache import lock
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import DataError
@@ -248,3 +251,52 @@ def test_posts_are_tried_again_when_asked(mvsa, monkeypatch: pytest.MonkeyPatch)
     (mended,) = json.loads(mvsa(*words, "--retry-failed").stdout)
     assert (mended["extracted"], mended["skipped"]) == (1, {})
     assert FeatureFile(cache_of("tiny-image", "new")).header.quarantine == ()
+
+
+@pytest.mark.usefixtures("workplace")
+def test_repair_during_an_extraction_says_so(refused) -> None:
+    """Its parts come and go; none of them is damaged."""
+    path = cache_of("tiny-text")
+    parts = path.with_suffix(".parts")
+    parts.mkdir()
+    (parts / "manifest.jsonl").write_text("half a line")
+    path.unlink()
+    with exclusive(path):
+        text = refused("cache", "repair", path)
+    assert "Another process is writing this cache" in text
+    assert "remove" not in text
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_whole_cache_that_may_only_be_read(mvsa, refused, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    path = cache_of("tiny-text")
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    done = mvsa(*EXTRACT, "tiny-text", "--batch-size", "0")
+    assert done.exit_code == 0, done.stderr
+    assert ": 0 extracted, " in done.stdout
+    assert mvsa("cache", "repair", path).stdout == f"{path}: whole\n"
+    text = Path("data/data/1.txt")
+    text.write_text("another text")
+    assert "cannot be written to" in refused(*EXTRACT, "tiny-text", "--batch-size", "0")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_was_left_behind_is_listed_and_removed(mvsa, refused) -> None:
+    path = cache_of("tiny-text")
+    half = path.with_name(f".{path.name}.4242.tmp")
+    kept = path.with_name(f"{path.name}.damaged")
+    for file in (half, kept):
+        file.write_bytes(b"half a file")
+    listed = "".join(mvsa("cache", "list").stdout.split())
+    assert f"mvsacacheremove{half}" in listed
+    assert f"mvsacacheremove{kept}" in listed
+    with exclusive(path):
+        assert "Another process" in refused("cache", "remove", half, "--yes")
+    for file in (half, kept):
+        assert mvsa("cache", "remove", file, "--yes").exit_code == 0
+        assert not file.exists()
+    assert path.is_file()
+    assert "left by a repair" not in mvsa("cache", "list").stdout

@@ -10,7 +10,6 @@ from itertools import islice
 from mvsa_pipe.posts.formats import Quoting
 from mvsa_pipe.posts.quoting import read_quoted
 from mvsa_pipe.posts.records import (
-    LONGEST_CELL,
     Records,
     column_name,
     read_records,
@@ -20,6 +19,7 @@ from mvsa_pipe.posts.rows import RowFaults
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space"}
 _SEPARATORS = (",", "\t", ";", "|")
+_LONGEST_HEADER = 2**20
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?(\r\n|\r|\n)', re.IGNORECASE)
 
 
@@ -92,7 +92,7 @@ def header_of(
 
 def _header(text: str, separator: str) -> list[str]:
     """Names in the first row that is not blank, whether quoted or not."""
-    for line in islice(io.StringIO(text[:LONGEST_CELL], newline=""), 100):
+    for line in islice(io.StringIO(text[:_LONGEST_HEADER], newline=""), 100):
         if line.strip():
             found = read_records(line, separator, Quoting.MINIMAL)
             if found.broken or not found.records:

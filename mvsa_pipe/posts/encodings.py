@@ -205,6 +205,9 @@ def _sample(data: bytes) -> bytes:
     lines, size = [], 0
     for line in data.split(b"\n"):
         if not line.isascii():
+            if len(line) > _SAMPLE_BYTES:
+                # at a blank, which is no part of a character in any of the encodings
+                line = line[:_SAMPLE_BYTES].rpartition(b" ")[0] or line[:_SAMPLE_BYTES]
             lines.append(line)
             size += len(line)
             if size > _SAMPLE_BYTES:

@@ -9,10 +9,18 @@ from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.row_pictures import RowPictures, open_parquet
 from mvsa_pipe.posts.rows import RowFaults
 
-# More rows, or more bytes of text, than any data set of posts has.
+# Pictures and texts are packed to a tenth or so. What shrinks further is a bomb, or small.
+MOST_PACKED, SMALL_BYTES = 100, 2**26
+
+
+# More rows, or more characters in a column, than any data set of posts has.
 _MOST_ROWS = 10_000_000
-_MOST_BYTES = 2**31
-_BATCH_ROWS = 1024
+_MOST_CHARACTERS = 2**30
+# The longest text of a post, and what any id, label or path is shorter than.
+_LONGEST = {Kind.TEXT: 2**20}
+_LONGEST_NAME = 2**12
+# Rows at a time: a batch may hold that many of the longest texts.
+_BATCH_ROWS = 128
 _BATCH_PICTURES = 16
 # Up to which whole number each width of float is exact.
 _EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
@@ -63,6 +71,7 @@ def read_parquet(
 
 
 def _check_sizes(file: Any, columns: list[str], where: str) -> None:  # noqa: ANN401
+    """Refuses what a small file can say of itself and no data set of posts is."""
     metadata = file.metadata
     if metadata.num_rows > _MOST_ROWS:
         raise DataError(
@@ -71,20 +80,18 @@ def _check_sizes(file: Any, columns: list[str], where: str) -> None:  # noqa: AN
             expected=f"at most {_MOST_ROWS:,}",
             found=f"{metadata.num_rows:,}",
         )
-    size = 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
-            if chunk.path_in_schema in columns and chunk.physical_type != "BYTE_ARRAY":
-                size += 8 * group.num_rows
-            elif chunk.path_in_schema in columns:
-                size += chunk.total_uncompressed_size
-    if size > _MOST_BYTES:
-        raise DataError(
-            "A table's texts are larger than a data set of posts",
-            where=where,
-            expected=f"at most {_MOST_BYTES:,} bytes",
-            found=f"{size:,} bytes",
-        )
+            packed, size = chunk.total_compressed_size, chunk.total_uncompressed_size
+            column = chunk.path_in_schema.partition(".")[0]
+            if column in columns and size > max(SMALL_BYTES, MOST_PACKED * packed):
+                raise DataError(
+                    "A table's cells are packed too well to be texts or pictures",
+                    where=where,
+                    expected=f"at most {MOST_PACKED} times what they are packed into",
+                    found=f"{size:,} bytes of column {column!r}, packed into {packed:,}",
+                    hint="do not trust this file; write the table again",
+                )
 
 
 def _holds_pictures(kind: Any) -> bool:  # noqa: ANN401
@@ -105,6 +112,10 @@ def _binary(kind: Any) -> bool:  # noqa: ANN401
 
 def _pictures(file: Any, column: str, kind: Any, table: str) -> Iterator[Cell]:  # noqa: ANN401
     """Names of the pictures in a column, or paths of those that lie elsewhere."""
+    if _all_hold_bytes(file, column):
+        for number in range(1, file.metadata.num_rows + 1):
+            yield RowPicture(RowPictures.name_of(table, number))
+        return
     number = 0
     # The bytes themselves are read when a picture is asked for; here, whether there are any.
     for batch in file.iter_batches(batch_size=_BATCH_PICTURES, columns=[column]):
@@ -122,6 +133,16 @@ def _pictures(file: Any, column: str, kind: Any, table: str) -> Iterator[Cell]: 
                 yield RowPicture(RowPictures.name_of(table, number)) if has_bytes else path
 
 
+def _all_hold_bytes(file: Any, column: str) -> bool:  # noqa: ANN401
+    """Whether the file's statistics say that every row has a picture's bytes."""
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    chunks = [chunk for group in groups for chunk in map(group.column, range(group.num_columns))]
+    found = [c.statistics for c in chunks if c.path_in_schema in (column, f"{column}.bytes")]
+    return bool(found) and all(
+        s is not None and s.has_null_count and not s.null_count for s in found
+    )
+
+
 def _column(
     file: Any,  # noqa: ANN401
     column: str,
@@ -130,6 +151,7 @@ def _column(
     faults: RowFaults,
 ) -> list[Cell]:
     read = _reader_of(kind, read_for)
+    longest = _LONGEST.get(read_for, _LONGEST_NAME)
     cells: list[Cell] = []
     size = 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[column]):
@@ -139,10 +161,14 @@ def _column(
             except CellError as error:
                 faults.add(len(cells) + 1, f"column {column!r} holds {error}")
                 cell = None
-            size += len(cell or "")
             cells.append(cell)
-        if size > _MOST_BYTES:
-            raise ValueError(f"column {column!r} holds more than {_MOST_BYTES:,} characters")
+            size += len(cell or "")
+            if cell is not None and len(cell) > longest:
+                fault = f"{len(cell):,} characters, where at most {longest:,} are plausible"
+                faults.add(len(cells), f"column {column!r} holds {fault}")
+                faults.raise_any()
+        if size > _MOST_CHARACTERS:
+            raise ValueError(f"column {column!r} holds more than {_MOST_CHARACTERS:,} characters")
     return cells
 
 

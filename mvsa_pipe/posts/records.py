@@ -9,7 +9,7 @@ from mvsa_pipe.posts.formats import Quoting
 
 MOST_COLUMNS = 10_000
 # The csv module's own limit is 128 kB a cell, less than a picture in base64 that nobody asked for.
-LONGEST_CELL = 2**24
+_LONGEST_CELL = 2**22
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Records:
 
 def read_records(text: str, separator: str, quoting: Quoting, first_line: int = 1) -> Records:
     """All records up to the first that is broken; lines are counted from ``first_line``."""
-    csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(_LONGEST_CELL)
     # Strict, so that a quote never closed is an error and does not swallow the rows after it.
     reader = csv.reader(
         io.StringIO(text, newline=""),

@@ -5,6 +5,7 @@ import re
 from mvsa_pipe.errors import DataError
 
 _MOST_SHOWN = 10
+_LONGEST_ID = 1024
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -30,6 +31,8 @@ class RowFaults:
         """Whether an id can be used; notes the fault if not."""
         if not post_id:
             self.add(line, "the id is empty")
+        elif len(post_id) > _LONGEST_ID:
+            self.add(line, f"an id of {len(post_id):,} characters, of {_LONGEST_ID:,} at most")
         elif CONTROL.search(post_id):
             self.add(line, f"the id {post_id!r} holds a control character")
         elif post_id in self._lines:

@@ -19,6 +19,7 @@ from mvsa_pipe.posts.delimited import header_of, read_delimited
 from mvsa_pipe.posts.encodings import decode_table
 from mvsa_pipe.posts.formats import Quoting, ReadOptions
 from mvsa_pipe.posts.place import Place
+from mvsa_pipe.posts.records import MOST_COLUMNS
 from mvsa_pipe.posts.rows import RowFaults
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -196,11 +197,14 @@ def _jsonl(
             faults.add(line, f"{type(cells).__name__}, where an object in braces is expected")
             continue
         columns |= dict.fromkeys(cells)
+        if len(columns) > MOST_COLUMNS:
+            faults.add(line, f"more than {MOST_COLUMNS:,} keys so far; the lines after are unread")
+            break
         kept = {key: value for key, value in cells.items() if key.casefold() in asked}
         records.append((line, kept))
         if isinstance(cells, _Repeated) and (twice := cells.keys_twice & kept.keys()):
             faults.add(line, f"the key {min(twice)!r} stands twice")
-    if not records:
+    if blank + 1 >= len(lines) and not records and not lines[-1].strip():
         faults.add(1, "the file is empty, where one JSON object a line is expected")
     names = tuple(columns)
     own = {asked: names[at] for asked, at in match_columns(kinds, names).items()}

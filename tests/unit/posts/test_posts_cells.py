@@ -161,7 +161,7 @@ def test_options_that_a_parquet_table_lacks(tmp_path, options):
 
 def test_more_text_than_a_post_has(tmp_path):
     path = write(tmp_path / "t.parquet", text=["x" * (2**20 + 1)])
-    with pytest.raises(DataError, match="row 1: a text of 1,048,577 characters"):
+    with pytest.raises(DataError, match="row 1: column 'text' holds 1,048,577 char"):
         read_posts(path)
 
 
@@ -209,3 +209,25 @@ def test_a_picture_of_a_row_that_is_too_large(tmp_path):
     posts = read_posts(write(tmp_path / "t.parquet", image=pa.array([b"x" * 11])))
     with pytest.raises(DataError, match="at most 10 bytes"):
         posts.storage.read(posts.posts[0].image, 10)
+
+
+def test_parquet_bombs_are_refused_by_what_they_say_of_themselves(tmp_path):
+    path = tmp_path / "bomb.parquet"
+    parquet.write_table(pa.table(dict.fromkeys(["id", "text"], pa.nulls(10_000_001))), path)
+    with pytest.raises(DataError, match="more rows than a data set"):
+        read_posts(path)
+    table = pa.table({"id": ["1"], "text": ["x"], "image": [b"\0" * 2**27], "label": ["a"]})
+    parquet.write_table(table, path, compression="zstd")
+    assert path.stat().st_size < 2**16
+    with pytest.raises(DataError, match="packed too well"):
+        read_posts(path)
+    # a dictionary names the same long text in each row
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000), pa.array(["x" * 2**20]))
+    with pytest.raises(DataError, match="at most 4,096 are plausible"):
+        read_posts(write(tmp_path / "dictionary.parquet", id=texts))
+
+
+def test_more_keys_than_columns(tmp_path):
+    (tmp_path / "t.jsonl").write_text(json.dumps({f"k{at}": 1 for at in range(10_001)}))
+    with pytest.raises(DataError, match="more than 10,000 keys"):
+        read_posts(tmp_path / "t.jsonl")

@@ -109,6 +109,7 @@ class ImageError(DataError):
         where: The file, as the user would look for it.
         found: What stands there instead.
         expected: What would have been right.
+        kind: What the file is instead of a picture, where that is known.
     """
 
     def __init__(
@@ -118,10 +119,11 @@ class ImageError(DataError):
         *,
         found: object = None,
         expected: str | None = None,
+        kind: str | None = None,
     ) -> None:
         self.reason = reason
         super().__init__(
-            _FAULT_SENTENCES[reason],
+            _FAULT_SENTENCES[reason] if kind is None else f"A file is {kind}",
             where=where,
             expected=expected,
             found=found,
@@ -229,13 +231,12 @@ def _unidentified(data: bytes, where: str) -> ImageError:
         return ImageError(
             ImageFault.TRUNCATED, where, found=f"{len(data):,} bytes with a broken header"
         )
-    begin = f"{len(data):,} bytes that begin with {data[:12]!r}"
-    kind = next((kind for pattern, kind in _OTHER_KINDS if pattern.match(data)), None)
     return ImageError(
         ImageFault.NOT_AN_IMAGE,
         where,
         expected=", ".join(FORMATS),
-        found=begin if kind is None else f"{kind} ({begin})",
+        found=f"{len(data):,} bytes that begin with {data[:12]!r}",
+        kind=next((kind for pattern, kind in _OTHER_KINDS if pattern.match(data)), None),
     )
 
 

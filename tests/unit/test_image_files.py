@@ -287,6 +287,7 @@ def test_what_is_not_read_is_named(data, named):
     with pytest.raises(ImageError, match=named) as caught:
         decode_image(data, "x")
     assert caught.value.reason is ImageFault.NOT_AN_IMAGE
+    assert caught.value.what.startswith("A file is")
     assert judged(data) is ImageFault.NOT_AN_IMAGE
 
 

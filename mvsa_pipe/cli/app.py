@@ -17,8 +17,8 @@ from mvsa_pipe.cli.console import (
     report_error,
     report_interrupt,
     report_lost_output,
+    report_refusal,
     report_surprise,
-    report_unwritable_name,
 )
 from mvsa_pipe.cli.evaluate import evaluate
 from mvsa_pipe.cli.export import export
@@ -65,8 +65,8 @@ class _Verbs(TyperGroup):
                 or isinstance(error, typer.Abort)
             ):
                 raise
-            if isinstance(error, UnicodeEncodeError):
-                report_unwritable_name(error)
+            if isinstance(error, UnicodeEncodeError | OSError | MemoryError):
+                report_refusal(error)
                 raise typer.Exit(MvsaError.exit_code) from None
             report_surprise(error)
             raise typer.Exit(_DEFECT) from None

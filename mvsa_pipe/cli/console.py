@@ -124,14 +124,26 @@ def report_lost_output(fault: OSError) -> None:
     )
 
 
-def report_unwritable_name(error: UnicodeEncodeError) -> None:
-    """A name that is no text in the encoding that it has to be written in."""
-    _paragraph(
-        "error",
-        f"A name or text cannot be written in {error.encoding}: {error.reason}. Found "
-        f"{error.object[:200]!r}. Next: give it another name (undecodable bytes stand as \\udc80 "
-        "to \\udcff), or set LC_ALL=C.UTF-8 if its letters are right.",
-    )
+def report_refusal(error: UnicodeEncodeError | OSError | MemoryError) -> None:
+    """What the machine refused where no better message is at hand: a path, a name, memory."""
+    if isinstance(error, UnicodeEncodeError):
+        text = (
+            f"A name or text cannot be written in {error.encoding}: {error.reason}. Found "
+            f"{error.object[:200]!r}. Next: give it another name (undecodable bytes stand as "
+            "\\udc80 to \\udcff), or set LC_ALL=C.UTF-8 if its letters are right."
+        )
+    elif isinstance(error, OSError):
+        where = "" if error.filename is None else f" ({error.filename})"
+        text = (
+            f"The operating system refused a file or folder{where}. Found "
+            f"{error.strerror or error}. Next: name another path, or mend its permissions."
+        )
+    else:
+        text = (
+            f"This needs more memory than there is. Found {error or 'no memory left'}. Next: free "
+            "memory, or take fewer posts or a smaller batch."
+        )
+    _paragraph("error", text)
 
 
 def report_interrupt() -> None:

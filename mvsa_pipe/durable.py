@@ -146,6 +146,12 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: The disk refuses.
     """
+    if not path.name:
+        raise StorageError(
+            "A folder is in the place of a file that is to be written",
+            where=path,
+            hint="name another path",
+        )
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     make_folder(path.parent)
     try:

@@ -200,3 +200,18 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
     code, _, err = mvsa("data", "check", f"{table}x")
     assert code == 2
     assert "caf\\xe9.csvx" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "check", "n" * 300],
+        ["fit", "--head", "text", "--runs", "n" * 300],
+        ["evaluate", "n" * 300],
+        ["predict", "n" * 300, "--text", "x"],
+        ["extract", "--backbone", f"hf-text:{'n' * 300}"],
+    ],
+)
+@pytest.mark.usefixtures("workplace")
+def test_paths_that_the_system_refuses(refused, words: list[str]) -> None:
+    assert "name too long" in refused(*words)

@@ -152,3 +152,9 @@ def test_a_folder_takes_the_place_of_none(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         too_late()
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "theirs"]
+
+
+@pytest.mark.parametrize("path", ["/", ".", ""])
+def test_a_path_that_is_a_folder_by_its_form(path):
+    with pytest.raises(StorageError, match="A folder is in the place"):
+        write_bytes(Path(path), b"x")

@@ -53,6 +53,10 @@ _DECODERS: Mapping[Decode, str] = {
 }
 
 
+# Two special tokens and a word; a table of positions is allocated for the most.
+_FEWEST_TOKENS, _MOST_TOKENS = 3, 65_536
+
+
 @dataclass(frozen=True)
 class BackboneOptions:
     """Which backbone, with which weights, read how.
@@ -83,10 +87,11 @@ class BackboneOptions:
         parse_backbone(self.name)
         if self.layers is not Layers.LAST and self.family in WITHOUT_LAYERS:
             raise without_layers(self)
-        if self.max_tokens < 3:
+        if not _FEWEST_TOKENS <= self.max_tokens <= _MOST_TOKENS:
             raise ConfigError(
-                "--max-tokens leaves no room for a word between the special tokens",
-                expected="at least 3",
+                "--max-tokens leaves no room for a word between the special tokens, or is longer "
+                "than any encoder reads",
+                expected=f"{_FEWEST_TOKENS} to {_MOST_TOKENS:,}",
                 found=self.max_tokens,
             )
         needed = _FAST_NEEDS if self.decode is Decode.FAST else ()

@@ -77,6 +77,7 @@ EXTRACT = ("extract", "--partner", "none", "--backbone")
         ([*EXTRACT, "tiny-image", "--batch-size", "-1"], "--batch-size"),
         ([*EXTRACT, "tiny-image", "--workers", "-1"], "--workers"),
         ([*EXTRACT, "tiny-text", "--max-tokens", "1"], "--max-tokens"),
+        ([*EXTRACT, "tiny-text", "--max-tokens", "9" * 30], "3 to 65,536"),
         (["bench", "--seeds", "0"], "--seeds cannot be used. Expected a whole number from 1"),
         ([*FIT, "--seeds", "0"], "--seeds cannot be used. Expected a whole number from 1"),
         ([*FIT, "--ensemble"], "nothing to average. Expected at least two seeds"),

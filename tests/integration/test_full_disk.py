@@ -92,6 +92,43 @@ def test_an_extraction_goes_on_when_there_is_room(mvsa, disk, data, tmp_path, mo
     assert same
 
 
+def leave(disk, pages):
+    """Fills the disk but for so many pages."""
+    place, resize = disk
+    resize("8m")
+    (place / "filler").write_bytes(bytes(500_000))
+    used = os.statvfs(place)
+    resize((used.f_blocks - used.f_bfree + pages) * used.f_frsize)
+
+
+@pytest.mark.parametrize("pages", [0, 2, 40, 120, 400, 1500])
+@pytest.mark.usefixtures("workplace")
+def test_a_full_disk_ends_a_fine_tuning_in_a_paragraph(mvsa, disk, pages):
+    """Checkpoints are written by torch and safetensors, which have errors of their own."""
+    words = ["finetune", "--head", "text", "--epochs", "1", "--device", "cpu", "--batch-size", "64"]
+    tower = ["--image-learning-rate", "0", "--unfreeze", "last-1", "--name", "one"]
+    leave(disk, pages)
+    runs = disk[0] / "runs"
+    result = mvsa(*words, *tower, "--runs", runs)
+    assert "The disk is full" in paragraph(result.exit_code, result.stderr)
+    assert not (runs / "one").exists()
+    disk[1]("64m")
+    assert mvsa(*words, *tower, "--runs", runs).exit_code == 0
+    assert sorted(path.name for path in runs.iterdir()) == ["one"]
+
+
+@pytest.mark.parametrize("pages", [0, 1, 8, 40, 800])
+@pytest.mark.usefixtures("place")
+def test_a_full_disk_ends_an_export_in_a_paragraph(mvsa, disk, pages):
+    leave(disk, pages)
+    output = disk[0] / "out"
+    result = mvsa("export", "runs/both", "--output", output, "--no-onnx")
+    assert "The disk is full" in paragraph(result.exit_code, result.stderr)
+    assert [path.name for path in disk[0].iterdir()] == ["filler"]
+    disk[1]("64m")
+    assert mvsa("export", "runs/both", "--output", output, "--no-onnx").exit_code == 0
+
+
 @pytest.mark.parametrize("pages", [0, 1, 2, 4])
 @pytest.mark.usefixtures("workplace")
 def test_a_run_is_written_whole_or_not_at_all(mvsa, disk, pages):

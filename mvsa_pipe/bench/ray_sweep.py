@@ -11,6 +11,7 @@ from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.ray_connection import connected
+from mvsa_pipe.posts.splits import AUTO, PUBLISHED
 
 # A task that ends so many workers would end any other.
 _MOST_LOSSES = 3
@@ -45,7 +46,7 @@ class Order:
     def anywhere(self) -> "Order":
         """The same order with absolute paths, for processes that began elsewhere."""
         data, split = self.data, self.data.split
-        if not split.startswith("random"):
+        if split not in (AUTO, PUBLISHED) and not split.startswith("random"):
             split = str(Path(split).resolve())
         return replace(
             self,

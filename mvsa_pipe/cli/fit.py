@@ -9,7 +9,7 @@ import typer
 from mvsa_pipe.cli.console import line, out, progress, show_json
 from mvsa_pipe.cli.expand import completion, expand
 from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
-from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.errors import ConfigError, MvsaError, RunError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.training.options import TrainingOptions
@@ -65,18 +65,28 @@ def fit(
             screen.say(remark)
         if training.compiled and (reason := reason_alone(experiment, head, head_options, training)):
             screen.say(f"trained uncompiled, as all heads {reason}")
+        results = run_seeds(experiment, head, head_options, training, seeds)
+        failed = [result for result in results if isinstance(result, MvsaError)]
         done = [
             save_run(experiment, result, replace(training, seed=result.seed), runs, wanted)
-            for result, wanted in zip(
-                run_seeds(experiment, head, head_options, training, seeds), names, strict=True
-            )
+            for result, wanted in zip(results, names, strict=True)
+            if not isinstance(result, MvsaError)
         ]
-    if json:
+    if json and done:
         records = [{"run": str(run.path), **run.metrics} for run in done]
-        show_json(records[0] if len(records) == 1 else {"runs": records})
-    else:
+        show_json(records[0] if len(results) == 1 else {"runs": records})
+    elif not json:
         for run in done:
             show_run(run)
+    if failed:
+        raise failed[0] if not done else _some_failed(failed, len(results))
+
+
+def _some_failed(failed: list[MvsaError], runs: int) -> MvsaError:
+    return RunError(
+        f"{len(failed)} of {runs} runs came to nothing; the others are kept",
+        found=failed[0].paragraph(),
+    )
 
 
 def head_pairs(options: list[str]) -> dict[str, str | int | float | bool]:

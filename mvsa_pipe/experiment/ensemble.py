@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from mvsa_pipe.devices import resolve_device
-from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.experiment.options import SeedChoice
 from mvsa_pipe.experiment.prepare import Experiment
-from mvsa_pipe.experiment.run import Assignment, Result, run_heads, score_fitted
+from mvsa_pipe.experiment.run import Assignment, Result, score_fitted, try_run_heads
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.ensemble import Ensemble
 from mvsa_pipe.heads.options import OptionValue
@@ -38,17 +38,17 @@ def run_seeds(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
     choice: SeedChoice,
-) -> list[Result]:
-    """One run a seed, or one run of all seeds.
+) -> list[Result | MvsaError]:
+    """One run a seed, or one run of all seeds; the reason in the place of a run without a result.
 
     Raises:
-        MvsaError: As ``fit_head``.
+        MvsaError: As ``try_run_heads``; of one run of all seeds as ``fit_head``.
     """
     seeds = choice.counted_from(training.seed)
     if choice.ensemble:
         return [run_ensemble(experiment, head, head_options, training, seeds)]
     own = [replace(training, seed=seed) for seed in seeds]
-    return run_heads(head, [Assignment(experiment, options, head_options) for options in own])
+    return try_run_heads(head, [Assignment(experiment, options, head_options) for options in own])
 
 
 def run_ensemble(

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cli_support import paragraph
+
+from mvsa_pipe.training import fitting
 
 
 @pytest.mark.usefixtures("place")
@@ -201,3 +204,20 @@ def test_bench_says_what_it_compares_on(mvsa):
     (path,) = Path("cache").glob("*/tiny-text-*.h5")
     assert f"text: {path}" in result.stderr
     assert "80 train, 10 val, 10 test" in result.stderr
+
+
+@pytest.mark.usefixtures("workplace")
+def test_seeds_that_come_to_nothing_do_not_cost_the_others(mvsa, monkeypatch):
+    honest = fitting.Course.close_epoch
+
+    def close_epoch(self, train_loss, seconds):
+        honest(self, float("nan") if self.options.seed == 1 else train_loss, seconds)
+
+    monkeypatch.setattr(fitting.Course, "close_epoch", close_epoch)
+    words = ["fit", "--head", "text", "--epochs", "1", "--seeds", "3", "--name", "x"]
+    result = mvsa(*words)
+    text = paragraph(result.exit_code, result.stderr)
+    assert "1 of 3 runs came to nothing; the others are kept. Found Training diverged" in text
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["x-seed0", "x-seed2"]
+    alone = mvsa("fit", "--head", "text", "--epochs", "1", "--seed", "1", "--name", "y")
+    assert "Training diverged in epoch 0" in paragraph(alone.exit_code, alone.stderr)

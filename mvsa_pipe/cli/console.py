@@ -140,8 +140,8 @@ def report_refusal(error: UnicodeEncodeError | OSError | MemoryError) -> None:
         )
     else:
         text = (
-            f"This needs more memory than there is. Found {error or 'no memory left'}. Next: free "
-            "memory, or take fewer posts or a smaller batch."
+            f"This needs more memory than there is. Found {str(error) or 'no memory left'}. Next: "
+            "free memory, or take fewer posts or a smaller batch."
         )
     _paragraph("error", text)
 

@@ -105,7 +105,7 @@ def test_names() -> None:
     for family in ("hf-text", "hf-image", "torchvision"):
         with pytest.raises(ConfigError, match=rf"{family}:ARGUMENT"):
             BackboneOptions(family)
-    with pytest.raises(ConfigError, match="at least 3"):
+    with pytest.raises(ConfigError, match="3 to 65,536"):
         BackboneOptions("bert", max_tokens=2)
 
 

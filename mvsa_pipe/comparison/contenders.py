@@ -122,6 +122,7 @@ def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool)
         for what, ids in (("labels", relabelled), ("texts or pictures", changed))
         if ids
     ]
+    other = _differences(some, [("protocols", _protocol_of(some))]) + other
     if found or not same:
         found += other
         found += [] if posts else [f"no {part} post is shared"]
@@ -132,7 +133,7 @@ def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool)
             found="; ".join(found),
             hint="mvsa fit with the same --data and --split makes runs that can be compared",
         )
-    found = _differences(some, [("protocols", _protocol_of(some))]) + other
+    found = other
     if any(len(c.answers) > len(posts) for c in some):
         sizes = name_some(f"{c.name} {len(c.answers):,}" for c in some)
         found.append(f"{part} posts differ: {sizes}, of which {len(posts):,} are shared")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.errors import DataError
+from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.extraction.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.inference.loading import (
@@ -72,8 +72,18 @@ def predict_one(
     """Predicts one post; its features are not kept.
 
     Raises:
+        ConfigError: A half that the head reads was not given.
         MvsaError: As ``single_post`` and ``predict``.
     """
+    given = {Modality.TEXT: text is not None, Modality.IMAGE: image is not None}
+    lacking = [half for half in map(Modality, run.config["caches"]) if not given[half]]
+    if lacking:
+        raise ConfigError(
+            f"This run reads the {' and the '.join(lacking)} of a post, and none was given",
+            where=run.path,
+            expected=" and ".join(f"--{half}" for half in run.config["caches"]),
+            hint="give it too; --data takes a table of posts",
+        )
     post = single_post(text, image)
     with tempfile.TemporaryDirectory() as scratch:
         return predict(run, post, replace(options, cache=Path(scratch)), progress)

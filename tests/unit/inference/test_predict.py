@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.errors import DataError, StorageError
+from mvsa_pipe.errors import ConfigError, DataError, StorageError
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.inference.predict import predict, predict_one, read_table, write_answer
 from mvsa_pipe.posts import ReadOptions, read_posts
@@ -111,7 +111,25 @@ def test_a_head_of_text_needs_no_picture(make_run):
     assert one(run, "I love it", None).predictions
     answer = ask(run, write_table([["a", "fine", ""], ["b", "fine", "gone.jpg"]]))
     assert len(answer.predictions) == 2
-    assert one(run, None, PICTURE).faults == {"1": "it has no text"}
+    with pytest.raises(ConfigError, match=r"reads the text of a post.*Expected --text\."):
+        one(run, None, PICTURE)
+
+
+def test_a_head_asks_for_the_halves_that_it_reads(make_run):
+    with pytest.raises(ConfigError, match=r"reads the image of a post.*--text and --image"):
+        one(make_run(), "I love it", None)
+
+
+def test_a_table_needs_no_column_that_the_head_does_not_read(make_run):
+    Path("bare.csv").write_text("text\nfine\nbad day\n")
+    run = make_run("text")
+    assert [row.post_id for row in ask(run, "bare.csv").predictions] == ["1", "2"]
+    posts = read_table(Path("bare.csv"), ReadOptions(), run)
+    assert any("number of their row" in note for note in posts.notes)
+    with pytest.raises(DataError, match="number"):
+        read_table(Path("bare.csv"), ReadOptions(id_column="number"), run)
+    Path("linked.csv").write_text("id,text,image\na,fine,http://x.org/1.jpg\n")
+    assert len(ask(run, "linked.csv").predictions) == 1
 
 
 def test_an_empty_text_is_a_text(make_run):

@@ -17,6 +17,7 @@ _BLOCK = 2**20
 
 # Files of version 0.1 hold a second copy of their structure, behind this head: a mark, the digest,
 # the numbers that it begins with.
+_OLD_MARK = b"mvsa-pipe spare\n"
 _OLD_HEAD = struct.Struct("<16s16s9Q")
 _RUNS = 4
 
@@ -48,7 +49,7 @@ class Structure:
         if not self.old:
             return os.pread(descriptor, length, place) == wanted.encode()
         head = os.pread(descriptor, _OLD_HEAD.size, place)
-        if len(head) < _OLD_HEAD.size or _OLD_HEAD.unpack(head)[1].hex() != wanted:
+        if len(head) < _OLD_HEAD.size or head[:32] != _OLD_MARK + bytes.fromhex(wanted):
             return False
         copy = xxhash.xxh3_128(head[32:])
         for block in _blocks(descriptor, (place + len(head), length - len(head))):

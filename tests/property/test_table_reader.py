@@ -72,11 +72,12 @@ def quoted(rows, separator, line_end="\n", quoting=csv.QUOTE_MINIMAL, header=HEA
     return file.getvalue()
 
 
-def enclosed_texts(rows, separator, line_end):
+def enclosed_texts(rows, separator, line_end, nulls=True):
     """What databases write that are told to quote a column: neither its name nor nulls are."""
     lines = [separator.join(HEADER)]
     for post_id, text, image, label in rows:
-        text = text and '"' + text.replace('"', '""') + '"'
+        if text or not nulls:
+            text = '"' + text.replace('"', '""') + '"'
         lines.append(separator.join((post_id, text, image, label)))
     return "".join(line + line_end for line in lines)
 
@@ -95,6 +96,7 @@ def has_quoting_writer(text, separator):
         quoted(rows, separator),
         quoted(rows, separator, quoting=csv.QUOTE_ALL),
         enclosed_texts(rows, separator, "\n"),
+        enclosed_texts(rows, separator, "\n", nulls=False),
     ]
     return as_read(rows) if text in writers else None
 
@@ -185,15 +187,19 @@ def test_encodings(rows, separator, encoding):
     assert named == (as_read(rows), False)
     found = read(content, suffix)
     if encoding in MARKED or text.isascii():
-        assert found is not None
-    if found is not None and found[0] != as_read(rows):
-        event("guessed wrongly")
+        assert found == (as_read(rows), found is not None and found[1])
+    elif found is not None and not is_utf8(content):
         assert found[1]
-    if found is not None and encoding not in MARKED and not text.isascii():
-        try:
-            assert found[1] or content.decode() != text  # valid UTF-8 by chance is no guess
-        except UnicodeDecodeError:
-            assert found[1]
+        event("guessed rightly" if found[0] == as_read(rows) else "guessed wrongly")
+
+
+def is_utf8(content):
+    """Whether bytes are UTF-8, if only by chance: nothing tells them from what is meant so."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in content
 
 
 typed = st.one_of(

@@ -63,7 +63,8 @@ def test_posts_without_a_half_are_answered_and_the_others_predicted(make_run):
     rows = [["a", "fine", PICTURE], ["b", "no picture", ""], ["c", "gone", "data/data/x.jpg"]]
     answer = ask(run, write_table(rows))
     assert [row.post_id for row in answer.predictions] == ["a"]
-    assert answer.faults == {"b": "it has no image", "c": "it has no image"}
+    missing = "it has no image: data/data/x.jpg was not found"
+    assert answer.faults == {"b": "it has no image", "c": missing}
 
 
 @pytest.mark.parametrize("kept", [True, False])

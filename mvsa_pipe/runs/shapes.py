@@ -27,8 +27,8 @@ _Layers = Annotated[
 ]
 
 
-class SizesShape(Shape):
-    """Of ``FeatureSizes``."""
+class SizesShape(Shape, forbid_unknown_fields=True):
+    """Of ``FeatureSizes``; a head would not know what another size is."""
 
     text_width: _Width
     image_width: _Width

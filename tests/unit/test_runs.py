@@ -202,3 +202,34 @@ def test_where_no_run_is_the_runs_nearby_are_named(tmp_path, place):
     (tmp_path / "runs" / "file").write_text("")
     with pytest.raises(RunError, match=r"no run here.*one"):
         open_run(tmp_path / "runs" / place)
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("sizes", "text_width"), 10**9),
+        (("sizes", "width"), 4),
+        (("sizes", "classes"), 4),
+        (("data", "classes"), ["a", "a", "b"]),
+        (("data", "read"), {"columns": "x"}),
+        (("data", "read"), {"id_column": 5}),
+        (("training", "seed"), -1),
+        (("head_options", "hidden"), [4]),
+        (("caches",), {"sound": {}}),
+        (("caches",), {"text": {"fingerprint": "{"}}),
+        (("seeds",), []),
+        (("image_grid",), 1.5),
+        (("layer_mix",), "some"),
+    ],
+)
+def test_a_configuration_of_another_shape_is_refused(tmp_path, way, value):
+    path = write(tmp_path / "one").path / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    *outer, last = way
+    holder = config
+    for key in outer:
+        holder = holder[key]
+    holder[last] = value
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(RunError, match=r"not what a run's config\.json holds \(.*config\.json\)"):
+        open_run(tmp_path / "one")

@@ -18,7 +18,7 @@ from record import write_record
 
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.base import SolvableHead
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.training import fitting
 from mvsa_pipe.training.fitting import Plan, fit_head, fit_heads, why_alone
@@ -66,8 +66,8 @@ def _measured(kind: torch.dtype, material: Material) -> dict[str, Any]:
 
 
 def _has(name: str, kind: torch.dtype) -> bool:
-    """Whether a head is trained in that arithmetic; those that are solved are in their own."""
-    return kind is torch.float32 or not issubclass(HEADS.load(name), SolvableHead)
+    """Whether a head is trained in that arithmetic; baselines are fitted in their own."""
+    return kind is torch.float32 or issubclass(HEADS.load(name), FusionHead)
 
 
 def _measure(name: str, material: Material) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from record import seconds_of, summary, write_record
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.features import HIDDEN
 from mvsa_pipe.heads import HEADS, is_faithful
-from mvsa_pipe.heads.base import SolvableHead
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training import fitting
 from mvsa_pipe.training.fitting import Plan, fit_heads
 from mvsa_pipe.training.material import Material
@@ -30,7 +30,7 @@ def main() -> None:
     pooled, tokens = features.draw(POSTS), features.draw(TOKEN_POSTS)
     for row in HEADS:
         kind = HEADS.load(row.name)
-        if is_faithful(row) or issubclass(kind, SolvableHead):
+        if is_faithful(row) or not issubclass(kind, FusionHead):
             continue
         reads_tokens = bool(kind.needs & HIDDEN)
         material, seeds = (tokens, TOKEN_SEEDS) if reads_tokens else (pooled, SEEDS)

@@ -17,13 +17,12 @@ from mvsa_pipe.modality import Modality
 
 
 class Field(StrEnum):
-    """What a head can declare in its ``needs``: features of backbones, and the texts themselves."""
+    """What a head can declare in its ``needs``: features of backbones."""
 
     TEXT_HIDDEN = "text_hidden"
     TEXT_POOLED = "text_pooled"
     IMAGE_HIDDEN = "image_hidden"
     IMAGE_POOLED = "image_pooled"
-    TEXTS = "texts"
 
     @property
     def modality(self) -> Modality:
@@ -78,7 +77,6 @@ class FeatureBatch:
         text_pooled: ``[B, Dt]``.
         image_hidden: ``[B, P, Di]`` hidden states of patches or cells.
         image_pooled: ``[B, Di]``.
-        texts: The texts as they were written, ``B`` of them.
 
     Raises:
         ValueError: Shapes disagree, or a mask is missing.
@@ -89,7 +87,6 @@ class FeatureBatch:
     text_pooled: Float[Tensor, "B Dt"] | None = None
     image_hidden: Float[Tensor, "B P Di"] | None = None
     image_pooled: Float[Tensor, "B Di"] | None = None
-    texts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, axes in _AXES.items():
@@ -109,8 +106,6 @@ class FeatureBatch:
                     raise ValueError(f"axis {axis}: {known} in {owner}, {length} in {name}")
         if not lengths:
             raise ValueError("a feature batch needs at least one feature")
-        if self.texts is not None and len(self.texts) != len(self):
-            raise ValueError(f"axis B: {len(self)} in features, {len(self.texts)} in texts")
 
     def __len__(self) -> int:
         return next(

@@ -44,11 +44,10 @@ class JoinedFeatures(ResidentFeatures):
             if (own := {need for need in wanted & ENCODED if need.modality is modality})
             for number, source in enumerate(sources)
         ]
-        for posts in every:
-            joined = join_batches(
+        for _ in every:
+            yield join_batches(
                 self._evened(next(batches), modality, number) for modality, number, batches in flows
             )
-            yield replace(joined, texts=self.texts_of(posts)) if Field.TEXTS in wanted else joined
 
     def _evened(self, batch: FeatureBatch, modality: Modality, number: int) -> FeatureBatch:
         """A source's batch with as many layers as the source that has most; zeros before its own.

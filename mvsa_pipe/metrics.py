@@ -4,7 +4,7 @@ Every score is a function of the confusion matrix, so that the bootstrap draws m
 posts with replacement and counting (true, predicted) cells is one multinomial draw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -89,6 +89,20 @@ def score_confusion(confusion: NDArray[Any]) -> dict[Score, NDArray[np.float64]]
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
     whole = np.asarray(whole, np.float64)
     return np.divide(part, whole, out=np.zeros_like(part, np.float64), where=whole > 0)
+
+
+def validation_scores(
+    loss: float, labels: Counts, predictions: Counts, classes: int
+) -> dict[str, float]:
+    """Loss and scores on the validation posts, by the names that a history gives them."""
+    scores = score_confusion(confusion_matrix(labels, predictions, classes))
+    return {"val_loss": loss} | {f"val_{n.value}": float(value) for n, value in scores.items()}
+
+
+def is_better(entry: Mapping[str, Any], than: Mapping[str, Any], select: Score) -> bool:
+    """Whether an entry of a history has the higher score; of equal ones, the lower loss."""
+    key = f"val_{select.value}"
+    return bool((entry[key], -entry["val_loss"]) > (than[key], -than["val_loss"]))
 
 
 def score(

@@ -68,7 +68,6 @@ class ResidentFeatures:
         text_pooled: ``[N, Dt]``.
         image_hidden: ``[N, P, Di]``.
         image_pooled: ``[N, Di]``.
-        texts: The posts' texts, for heads that count their words.
     """
 
     post_ids: tuple[str, ...]
@@ -77,7 +76,6 @@ class ResidentFeatures:
     text_pooled: Tensor | None = None
     image_hidden: Tensor | None = None
     image_pooled: Tensor | None = None
-    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.post_ids)
@@ -117,20 +115,7 @@ class ResidentFeatures:
             text_pooled=_selected(self.text_pooled, posts, Field.TEXT_POOLED in wanted),
             image_hidden=_selected(self.image_hidden, posts, Field.IMAGE_HIDDEN in wanted),
             image_pooled=_selected(self.image_pooled, posts, Field.IMAGE_POOLED in wanted),
-            texts=self.texts_of(posts) if Field.TEXTS in wanted else None,
         )
-
-    def texts_of(self, posts: Int[Tensor, " B"]) -> tuple[str, ...] | None:
-        """The texts of some posts, by index; ``None`` where none are held."""
-        return None if self.texts is None else tuple(self.texts[i] for i in posts.tolist())
-
-    def with_texts(self, texts: Mapping[str, str | None]) -> "ResidentFeatures":
-        """The same features with the posts' texts, given by post id.
-
-        A post without one has an empty one: whoever reads words reads its encoded text too, which
-        no cache holds of it.
-        """
-        return replace(self, texts=tuple(texts[post_id] or "" for post_id in self.post_ids))
 
     @property
     def bytes_held(self) -> int:

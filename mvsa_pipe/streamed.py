@@ -88,12 +88,6 @@ class StreamedFeatures(ResidentFeatures):
         found = {f.name: v for f in fields(vectors) if (v := getattr(vectors, f.name)) is not None}
         return replace(states, **found)
 
-    def with_texts(self, texts: Mapping[str, str | None]) -> "StreamedFeatures":
-        """The same features with the posts' texts, which stay in memory as pooled vectors do."""
-        vectors = None if self.vectors is None else self.vectors.with_texts(texts)
-        own = tuple(texts[post_id] or "" for post_id in self.post_ids)
-        return replace(self, vectors=vectors, texts=own)
-
     @property
     def bytes_held(self) -> int:
         """Bytes of all tensors that stay in memory."""

@@ -13,7 +13,16 @@ os.environ["COLUMNS"] = "120"  # tables are as wide wherever the tests run
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Before anything of the package is imported.
-_TENSOR_ROOMS = ("features", "backbones", "heads", "resident", "joined", "streamed", "training")
+_TENSOR_ROOMS = (
+    "features",
+    "backbones",
+    "heads",
+    "baselines",
+    "resident",
+    "joined",
+    "streamed",
+    "training",
+)
 install_import_hook([f"mvsa_pipe.{room}" for room in _TENSOR_ROOMS], "beartype.beartype")
 
 

@@ -10,7 +10,6 @@ from mvsa_pipe.experiment.options import SeedChoice
 from mvsa_pipe.experiment.prepare import Experiment
 from mvsa_pipe.experiment.run import Assignment, Result, score_fitted, try_run_heads
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.ensemble import Ensemble
 from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.training.course import Fitted
 from mvsa_pipe.training.fitting import Plan, fit_heads
@@ -89,8 +88,9 @@ def run_ensemble(
 
 
 def _joined(seeds: Sequence[int], fitted: Sequence[Fitted]) -> Fitted:
+    first = fitted[0].head
     return Fitted(
-        head=Ensemble([member.head for member in fitted]).eval(),
+        head=first.average([member.head for member in fitted]),
         history=[
             {"seed": seed, **entry}
             for seed, member in zip(seeds, fitted, strict=True)

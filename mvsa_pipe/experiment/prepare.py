@@ -164,7 +164,6 @@ def prepare(
     features = load_or_stream(
         files, ids, wanted, len(posts.classes), caches.image_grid, limit, caches.layer_mix
     )
-    features = features.with_texts({post.id: post.text for post in posts.posts})
     material, indices = material_of(posts, split, features)
     return Experiment(
         data=data,
@@ -196,11 +195,19 @@ def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[Pos
 def material_of(
     posts: PostSet, split: Split, features: ResidentFeatures
 ) -> tuple[Material, dict[str, torch.Tensor]]:
-    """Features with their labels, and the indices of each part's posts among them."""
+    """Features with their labels and texts, and the indices of each part's posts among them."""
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
     indices = _indices(split, features.post_ids)
     known = torch.tensor([labels[i] for i in features.post_ids], dtype=torch.int64)
-    return Material(features, known, indices["train"], indices["val"], posts.classes), indices
+    texts = texts_of(posts, features.post_ids)
+    train, val = indices["train"], indices["val"]
+    return Material(features, known, train, val, posts.classes, texts), indices
+
+
+def texts_of(posts: PostSet, ids: Iterable[str]) -> tuple[str, ...]:
+    """Texts of some posts, by id; empty where a post has none."""
+    every = {post.id: post.text or "" for post in posts.posts}
+    return tuple(every[post_id] for post_id in ids)
 
 
 def _cache_records(files: Sequence[FeatureFile]) -> dict[str, Any] | list[dict[str, Any]]:

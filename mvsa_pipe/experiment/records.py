@@ -8,7 +8,7 @@ import torch
 
 from mvsa_pipe.devices import describe_device, resolve_device
 from mvsa_pipe.experiment.prepare import Experiment
-from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics import Scores, chance, majority
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 from mvsa_pipe.training.course import Fitted
@@ -44,7 +44,7 @@ def metrics_record(
         "left_out": list(experiment.left_out),
         "selected_by": f"val_{training.select.value}",
         "selected": fitted.history[fitted.best],
-        "parameters": sum(p.numel() for p in fitted.head.parameters()),
+        "parameters": fitted.head.parameter_count,
         "steps": fitted.steps,
         "seconds": round(fitted.seconds, 4),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -58,7 +58,7 @@ def metrics_record(
 def config_record(
     experiment: Experiment,
     name: str,
-    head: FusionHead,
+    head: Model,
     training: TrainingOptions,
     seeds: Sequence[int] = (),
 ) -> dict[str, Any]:

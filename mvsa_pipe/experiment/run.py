@@ -143,7 +143,10 @@ def score_fitted(assignment: Assignment, head: str, fitted: Fitted) -> Result:
     material, began = experiment.material, time.perf_counter()
     probabilities = {
         part: predict_probabilities(
-            fitted.head, material.features, experiment.indices[part].to(material.train.device)
+            fitted.head,
+            material.features,
+            experiment.indices[part].to(material.train.device),
+            material.texts,
         )
         for part in scored_parts(experiment)
     }

@@ -56,7 +56,7 @@ def save_run(
         | dict(more_config or {}),
         result.record,
         result.fitted.history,
-        result.fitted.head.state_dict(),
+        {result.fitted.head.file: result.fitted.head.dump()},
         _predictions(experiment, result),
         _members(experiment),
         more,

@@ -60,13 +60,14 @@ class ModelGraph(Graph):
 
     Args:
         model: The whole model, on the CPU.
+        head: Its head.
     """
 
     grid: Tensor
 
-    def __init__(self, model: ExportedModel) -> None:
+    def __init__(self, model: ExportedModel, head: FusionHead) -> None:
         super().__init__()
-        self.head = model.head
+        self.head = head
         self._backbones = {m: part.backbone for m, part in model.parts.items()}
         # Registered too, so that their weights are the graph's.
         self.networks = nn.ModuleDict({m.value: b.module for m, b in self._backbones.items()})

@@ -1,8 +1,9 @@
 """Names of an exported folder's files, and the version of their layout.
 
-``config.json`` says what the head and the backbones are, ``head.safetensors`` holds the head, the
-folders ``text`` and ``image`` hold a backbone each: ``model.safetensors`` and, beside it, what
-prepares its input. ``README.md`` is the model card.
+``config.json`` says what the head and the backbones are, ``head.safetensors`` holds the head or
+``baseline.skops`` the baseline, the folders ``text`` and ``image`` hold a backbone
+each: ``model.safetensors`` and, beside it, what prepares its input. ``README.md`` is the model
+card.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from mvsa_pipe.modality import Modality
 
 SCHEMA = 1
-CONFIG, CARD, HEAD = "config.json", "README.md", "head.safetensors"
+CONFIG, CARD = "config.json", "README.md"
 HEAD_ONNX, MODEL_ONNX = "head.onnx", "model.onnx"
 WEIGHTS = "model.safetensors"
 

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from mvsa_pipe.backbones.base import TextBackbone
 from mvsa_pipe.checked import read_json
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
-from mvsa_pipe.export.layout import CONFIG, HEAD, SCHEMA
+from mvsa_pipe.export.layout import CONFIG, SCHEMA
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
@@ -24,8 +22,8 @@ from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features import Field
-from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.recorded import load_recorded
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.model import Model
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.resident import RaggedText, ResidentFeatures, to_grid
 from mvsa_pipe.training.scoring import SCORING_BATCH, predict_probabilities
@@ -42,14 +40,14 @@ class ExportedModel:
 
     Attributes:
         classes: Names of the classes, in the order of the probabilities.
-        head: The head, in eval mode.
+        head: The head, in eval mode, or the baseline.
         parts: The backbone of each half that the head reads.
         image_grid: Image tokens are averaged to so many rows and columns; 0 keeps all.
         device: Where all of it computes.
     """
 
     classes: tuple[str, ...]
-    head: FusionHead
+    head: Model
     parts: dict[Modality, RunBackbone]
     image_grid: int
     device: torch.device
@@ -86,7 +84,8 @@ class ExportedModel:
             block = {m: items[start : start + SCORING_BATCH] for m, items in given.items()}
             features = self._features(block)
             every = torch.arange(len(features), device=self.device)
-            blocks.append(predict_probabilities(self.head, features.to(self.device), every))
+            own = [item.text for item in block.get(Modality.TEXT, ())]
+            blocks.append(predict_probabilities(self.head, features.to(self.device), every, own))
         return np.concatenate(blocks)
 
     def _contents(
@@ -115,7 +114,6 @@ class ExportedModel:
             pooled, hidden, bounds = self._encoded(modality, items)
             if modality is Modality.TEXT:
                 made["text_pooled"] = pooled
-                made["texts"] = tuple(item.text for item in items)
                 lengths = bounds[:, 1] - bounds[:, 0]
                 made["text_hidden"] = RaggedText(hidden, bounds[:, 0], lengths)
             else:
@@ -195,15 +193,25 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
     where = resolve_device(device)
     config = read_config(folder)
     try:
-        head = load_recorded(config, load_file(folder / HEAD), folder)
+        kind = HEADS.load(config["head"])
+        path = folder / kind.file
+        head = kind.load(config, path.read_bytes(), path, where)
         parts = {
             Modality(name): read_backbone(folder, Modality(name), record)
             for name, record in config["backbones"].items()
         }
         classes, grid = tuple(config["classes"]), int(config["image_grid"])
+    except RunError as error:
+        raise RunError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            found=error.found,
+            hint="mvsa export writes it again",
+        ) from error
     except MvsaError:
         raise
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
         raise RunError(
             "This exported folder is damaged",
             where=folder,
@@ -212,7 +220,7 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
         ) from error
     for part in parts.values():
         part.backbone.to(where)
-    return ExportedModel(classes, head.to(where), parts, grid, where)
+    return ExportedModel(classes, head, parts, grid, where)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -242,12 +250,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def needed(head: FusionHead) -> list[Modality]:
+def needed(head: Model) -> list[Modality]:
     """The halves of a post that a head reads."""
     modalities = {field.modality for field in head.needs}
     return [modality for modality in Modality if modality in modalities]
 
 
-def declared(head: FusionHead) -> list[Field]:
+def declared(head: Model) -> list[Field]:
     """The features that a head reads, in their fixed order."""
     return [field for field in Field if field in head.needs]

@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from safetensors.torch import save_file
 
 from mvsa_pipe.durable import storage_errors, whole_folder, write_bytes, write_json
 from mvsa_pipe.errors import MvsaError, StorageError
 from mvsa_pipe.export.backbone import run_backbone, write_backbone
 from mvsa_pipe.export.card import model_card
 from mvsa_pipe.export.graphs import HeadGraph, ModelGraph
-from mvsa_pipe.export.layout import CARD, CONFIG, HEAD, HEAD_ONNX, MODEL_ONNX, SCHEMA
+from mvsa_pipe.export.layout import CARD, CONFIG, HEAD_ONNX, MODEL_ONNX, SCHEMA
 from mvsa_pipe.export.model import ExportedModel, needed, open_exported
 from mvsa_pipe.export.onnx_files import OnnxFile, write_onnx
 from mvsa_pipe.export.options import ExportOptions
 from mvsa_pipe.export.samples import TEXTS, head_batches, model_batches, pictures
-from mvsa_pipe.features import Field
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.inference.loading import load_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
@@ -100,14 +99,13 @@ def _model_of(run: Run, progress: Progress) -> ExportedModel:
         progress.say(f"loading the {modality} backbone")
         parts[modality] = run_backbone(run, modality)
     classes, grid = tuple(run.config["data"]["classes"]), int(run.config["image_grid"])
-    return ExportedModel(classes, head, parts, grid, next(head.parameters()).device)
+    return ExportedModel(classes, head, parts, grid, head.device)
 
 
 def _fill(
     folder: Path, run: Run, model: ExportedModel, options: ExportOptions, progress: Progress
 ) -> tuple[OnnxFile, ...]:
-    state = model.head.state_dict()
-    save_file({name: value.contiguous().clone() for name, value in state.items()}, folder / HEAD)
+    write_bytes(folder / model.head.file, model.head.dump())
     for modality, part in model.parts.items():
         write_backbone(part, folder, modality)
     config = _config(run, model)
@@ -123,13 +121,14 @@ def _fill(
 
 
 def _onnx(folder: Path, model: ExportedModel, progress: Progress) -> list[OnnxFile]:
-    if Field.TEXTS in model.head.needs:
-        fault = "the head counts words of the text, and these graphs read numbers alone"
-        return [OnnxFile(name, {}, None, fault) for name in (HEAD_ONNX, MODEL_ONNX)]
+    if not isinstance(model.head, FusionHead):
+        fault = "no ONNX graph is written for baselines of scikit-learn"
+        return [OnnxFile(f"{HEAD_ONNX}, {MODEL_ONNX}", {}, None, fault)]
     progress.say(f"writing {HEAD_ONNX}")
     head = write_onnx(HeadGraph(model.head), head_batches(model.head), folder / HEAD_ONNX)
     progress.say(f"writing {MODEL_ONNX}")
-    whole = write_onnx(ModelGraph(model), model_batches(model), folder / MODEL_ONNX)
+    graph = ModelGraph(model, model.head)
+    whole = write_onnx(graph, model_batches(model), folder / MODEL_ONNX)
     return [head, whole]
 
 

@@ -17,8 +17,9 @@ from mvsa_pipe.backbones.weights import first_line
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.durable import make_folder, replacing, storage_errors, write_json
 from mvsa_pipe.errors import CacheError, RunError
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.runs.layout import HEAD, tuned_file
+from mvsa_pipe.runs.layout import tuned_file
 
 _LAST, _QUESTION = "last.pt", "question.json"
 
@@ -127,7 +128,7 @@ class Workplace:
         Raises:
             StorageError: The disk refuses.
         """
-        states = {HEAD: head} | {tuned_file(m): state for m, state in backbones.items()}
+        states = {FusionHead.file: head} | {tuned_file(m): state for m, state in backbones.items()}
         for name, state in states.items():
             with replacing(self.best(epoch) / name) as temporary:
                 plain = {k: v.detach().cpu().contiguous() for k, v in state.items()}

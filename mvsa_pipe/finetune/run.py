@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.energy import counted_joules, spent_joules
-from mvsa_pipe.errors import ConfigError, SplitError
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.experiment.options import DataChoice
 from mvsa_pipe.experiment.prepare import needs_of
 from mvsa_pipe.experiment.records import config_record
@@ -28,18 +28,17 @@ from mvsa_pipe.finetune.loop import Tuning
 from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
 from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.finetune.start import Start
-from mvsa_pipe.heads.base import FusionHead, SolvableHead
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.heads.recorded import fill_head
+from mvsa_pipe.heads.recorded import fill_head, read_state
 from mvsa_pipe.inference.loading import features_for, head_probabilities, kept_features
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs import Run, open_run
-from mvsa_pipe.runs.layout import HEAD, tuned_file
-from mvsa_pipe.runs.reading import read_checkpoint
+from mvsa_pipe.runs.layout import tuned_file
 from mvsa_pipe.training.course import Course, Fitted
 from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions
@@ -137,16 +136,11 @@ def _built(
 ) -> FusionHead:
     """The head as ``mvsa fit`` would build it, or as it was fitted."""
     material = experiment.material
-    if not len(material.train) or not len(material.val):
-        raise SplitError(
-            "A head needs training posts, and validation posts to select its epoch by",
-            found=f"{len(material.train)} train, {len(material.val)} val",
-            hint="--split random-8:1:1, or a split with both parts",
-        )
+    material.require_posts()
     head = build_head(name, material.features.sizes, training.seed, options, device)
-    if isinstance(head, SolvableHead):
+    if not isinstance(head, FusionHead):
         raise ConfigError(
-            f"Head {name!r} is solved for at once, so that no gradient reaches a backbone",
+            f"Head {name!r} is fitted at once, so that no gradient reaches a backbone",
             hint="mvsa heads lists the others",
         )
     if start is not None:
@@ -230,7 +224,7 @@ def _saved(
     training, course = wanted.training, tuning.course
     best = tuning.workplace.best(course.best)
     head = tuning.head
-    fill_head(head, read_checkpoint(best / HEAD), best)
+    fill_head(head, read_state((best / head.file).read_bytes(), best), best)
     steps = len(course.history) * course.steps_an_epoch
     fitted = Fitted(head.eval(), course.history, course.best, course.seconds, steps)
     precision = tuning.trainer.precision.value
@@ -246,7 +240,7 @@ def _saved(
     }
     result = result_of(scored, name, training, fitted, probabilities, began)
     result.record["parameters_trained"] = {
-        "head": sum(p.numel() for p in head.parameters()),
+        "head": head.parameter_count,
         **{m.value: tower.parameters_trained for m, tower in tuning.towers.items()},
     }
     result.record["resumed_after_epochs"] = tuning.resumed

@@ -11,8 +11,9 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.extraction.tuned import backbone_options, is_tuned
 from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.recorded import fill_head
+from mvsa_pipe.heads.recorded import fill_head, read_state
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Split
@@ -51,7 +52,8 @@ class Start:
                 if "seeds" in self.run.config
                 else f"--layer-mix {mix}",
             )
-        self.run.head_state()  # before minutes of work depend on it
+        # before minutes of work depend on it
+        self.run.checkpoint(HEADS.load(self.head).file)
 
     @property
     def head(self) -> str:
@@ -152,4 +154,5 @@ class Start:
                 found=str(asdict(sizes)),
                 hint="the same --image-grid as then",
             )
-        fill_head(head, self.run.head_state(), self.run.path)
+        where = self.run.path / head.file
+        fill_head(head, read_state(self.run.checkpoint(head.file), where), where)

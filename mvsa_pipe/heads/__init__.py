@@ -1,7 +1,7 @@
-"""The table of fusion heads; reading it imports no torch.
+"""The table of fusion heads and baselines; reading it imports no torch.
 
-A new head is one class derived from ``FusionHead`` and one row here: command line, contract tests,
-bench and README table all read this table.
+A new head is one class derived from ``FusionHead``, a new baseline one derived from ``Baseline``,
+and one row here: command line, contract tests, bench and README table all read this table.
 """
 
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mvsa_pipe.registry import Registry, Row
 
 if TYPE_CHECKING:
-    from mvsa_pipe.heads.base import FusionHead
+    from mvsa_pipe.heads.model import Model
 
 FAITHFUL_SUFFIX = "-faithful"
 _S1 = "arXiv 2412.03625"
@@ -20,7 +20,11 @@ def _row(name: str, target: str, summary: str, source: str) -> Row:
     return Row(name, f"mvsa_pipe.heads.{target}", summary, source)
 
 
-HEADS: "Registry[type[FusionHead]]" = Registry(
+def _baseline(name: str, target: str, summary: str, source: str) -> Row:
+    return Row(name, f"mvsa_pipe.baselines.{target}", summary, source)
+
+
+HEADS: "Registry[type[Model]]" = Registry(
     "head",
     [
         _row("text", "unimodal:TextOnly", "the text alone", f"{_S1}, {_S2} (baseline)"),
@@ -88,19 +92,19 @@ HEADS: "Registry[type[FusionHead]]" = Registry(
             "two transformers that share a few tokens, one classifier a modality",
             "arXiv 2107.00135",
         ),
-        _row(
+        _baseline(
             "logistic",
             "logistic:Logistic",
             "logistic regression on both vectors: what a neural head must beat",
             "scikit-learn",
         ),
-        _row(
+        _baseline(
             "svm",
             "svm:Svm",
             "support vector machines with a Gaussian kernel on both vectors",
             "scikit-learn",
         ),
-        _row(
+        _baseline(
             "boosting",
             "boosting:Boosting",
             "gradient boosted trees on both vectors",

@@ -1,51 +1,46 @@
 """What every fusion head is: a module that maps one ``FeatureBatch`` to logits ``[B, C]``."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import ClassVar
+import threading
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from mvsa_pipe.devices import at_least_float32
 from mvsa_pipe.features import POOLED, FeatureBatch, FeatureSizes, Field
-from mvsa_pipe.heads.growing import Growing
 from mvsa_pipe.heads.layers import Dropout
+from mvsa_pipe.heads.mixing import put_in_front
+from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import HeadOptions
 
-__all__ = ["FusionHead", "HeadOptions", "SolvableHead"]
+__all__ = ["FusionHead", "HeadOptions"]
+
+# torch's layers draw their weights from the one global generator, whichever thread builds them.
+_GLOBAL_GENERATOR = threading.Lock()
 
 
-class FusionHead(nn.Module, ABC):
-    """Base of all heads; a subclass is one row in the table of heads.
+class FusionHead(nn.Module, Model):
+    """Base of all fusion heads; a subclass is one row in the table of heads.
 
     Attributes:
-        needs: The features that ``forward`` reads; all others may be absent or NaN. Of a class:
-            those under its default options; of a head: those under its own.
-        Options: The frozen dataclass of the head's hyper-parameters.
         batch_independent: Whether a post's logits are free of its companions. Only ``faithful``
             variants, which repeat a published defect, may say False.
         centres: Whether pooled features are centred before training, in which all corrected
             heads differ from their sources; ``faithful`` variants say False.
-        seeded: Whether the seed moves what the trained head says; averaging runs of a head that
-            says False over seeds would average copies.
         steady: Whether training leaves rounding about as small as it was. Of a head that says False
             AdamW, which divides gradients by their own size, makes differences beyond 1e-5 in the
             logits (``benchmarks/independence.py``): such heads share no stack.
         loss_floor: The least cross-entropy that the head can reach with three classes.
-        unbounded: Names of tensors in which infinity is a value.
-        sizes: What the head was built for.
-        options: How it was built.
     """
 
-    needs: frozenset[Field]
-    Options: ClassVar[type[HeadOptions]] = HeadOptions
-    batch_independent: ClassVar[bool] = True
+    file = "head.safetensors"
     centres: ClassVar[bool] = True
-    seeded: ClassVar[bool] = True
     steady: ClassVar[bool] = True
     loss_floor: ClassVar[float] = 0.0
-    unbounded: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
         super().__init__()
@@ -57,16 +52,74 @@ class FusionHead(nn.Module, ABC):
         ):
             self.register_buffer(_mean_of(field), torch.zeros(width))
 
-    def faults(self) -> Iterator[str]:
-        """What is wrong with loaded weights beyond their shapes, for messages.
-
-        Heads whose tensors hold places in other tensors check them here.
-        """
-        return iter(())
-
     @abstractmethod
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits of every post; softmax turns them into probabilities."""
+
+    @classmethod
+    def build(
+        cls, sizes: FeatureSizes, options: HeadOptions, seed: int, device: torch.device = CPU
+    ) -> "FusionHead":
+        """A head with weights and dropout that depend on the seed alone.
+
+        Weights are drawn on the CPU and moved, so that they are the same bit for bit on any device.
+        The global generators are left as they were.
+        """
+        with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would also reseed the global generators of all accelerators
+            torch.default_generator.manual_seed(seed)
+            head = cls(sizes, options)
+            put_in_front(head)
+            head.to(device)
+            # a draw behind those of the weights: dropout must not replay the stream that they used
+            dropout_seed = int(torch.randint(2**62, ()))
+        head.use_generator(torch.Generator(device).manual_seed(dropout_seed))
+        return head
+
+    @classmethod
+    def average(cls, members: Sequence[Model]) -> "FusionHead":
+        """An ensemble of trained heads, in eval mode."""
+        from mvsa_pipe.heads.ensemble import Ensemble  # is a head itself
+
+        return Ensemble([head for head in members if isinstance(head, FusionHead)]).eval()
+
+    @classmethod
+    def load(
+        cls, config: Mapping[str, Any], data: bytes, where: object, device: torch.device
+    ) -> "FusionHead":
+        """A run's head or ensemble, in eval mode.
+
+        Raises:
+            ConfigError: An option is unknown or its value cannot be used.
+            RunError: The checkpoint is damaged, does not fit, or is not finite.
+        """
+        from mvsa_pipe.heads.recorded import load_recorded  # builds heads
+
+        return load_recorded(cls, config, data, where, device)
+
+    def dump(self) -> bytes:
+        """The weights in the format of safetensors."""
+        tensors = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}
+        data: bytes = save(tensors)
+        return data
+
+    def predict_proba(
+        self,
+        batch: FeatureBatch,
+        texts: Sequence[str] | None = None,  # noqa: ARG002  # heads read features alone
+    ) -> Float[Tensor, "B C"]:
+        """Probability of each class for every post, in float32 or better."""
+        return at_least_float32(self(batch)).softmax(dim=1)
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that training moves."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def use_generator(self, generator: torch.Generator) -> None:
         """Hands every dropout layer the generator that its masks are drawn from."""
@@ -115,34 +168,3 @@ class FusionHead(nn.Module, ABC):
 
 def _mean_of(field: Field) -> str:
     return f"{field.value}_mean"
-
-
-class SolvableHead(Growing, FusionHead):
-    """A head whose weights are solved for in closed form or by its own solver, without epochs.
-
-    Attributes:
-        strengths: What ``solve`` is tried with, from the stiffest fit to the closest; the best on
-            validation is kept.
-    """
-
-    strengths: ClassVar[tuple[float, ...]]
-
-    @abstractmethod
-    def solve(
-        self,
-        train: FeatureBatch,
-        train_labels: Int[Tensor, " B"],
-        strength: float,
-        class_weights: Float[Tensor, " C"] | None,
-    ) -> None:
-        """Sets the weights from all training posts at once.
-
-        Args:
-            train: The training posts.
-            train_labels: Their classes.
-            strength: How closely to fit them.
-            class_weights: How much a post of each class counts.
-
-        Raises:
-            DataError: All training posts have the same class.
-        """

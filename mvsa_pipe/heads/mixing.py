@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvsa_pipe.features import FeatureBatch, Field
-from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import normalise
+
+if TYPE_CHECKING:
+    from mvsa_pipe.heads.base import FusionHead
 
 
 class ScalarMix(nn.Module):
@@ -85,7 +87,7 @@ class Mixing(nn.Module):
         return batch
 
 
-def put_in_front(head: FusionHead) -> None:
+def put_in_front(head: "FusionHead") -> None:
     """Gives a head the mixing that its sizes ask for, if it reads what is mixed."""
     sizes = head.sizes
     text = sizes.text_layers if Field.TEXT_HIDDEN in head.needs else ()

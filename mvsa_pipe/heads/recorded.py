@@ -5,35 +5,37 @@ that the configuration names are those that the checkpoint has.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
 
 from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_ensemble, build_head, build_skeleton
-from mvsa_pipe.heads.growing import Growing
-from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.heads.mixing import put_in_front
+from mvsa_pipe.heads.options import parse_options
 
-_CPU = torch.device("cpu")
 _MEMBER = re.compile(r"members\.(\d+)\.(.+)")
 _FIT_AGAIN = "mvsa fit with the same options makes the run again"
 
 
 def load_recorded(
+    kind: type[FusionHead],
     config: Mapping[str, Any],
-    state: Mapping[str, Tensor],
+    data: bytes,
     where: object,
-    device: torch.device = _CPU,
+    device: torch.device,
 ) -> FusionHead:
     """The head, or the ensemble, that a run's configuration describes, with its weights.
 
     Args:
+        kind: The head's class.
         config: ``head``, ``head_options``, ``sizes``, ``training`` and, of an ensemble, ``seeds``.
-        state: The checkpoint.
+        data: The checkpoint.
         where: The run, for messages.
         device: Where the head lives.
 
@@ -41,19 +43,38 @@ def load_recorded(
         The head in eval mode.
 
     Raises:
-        UnknownNameError: No head has that name.
         ConfigError: An option is unknown or its value cannot be used.
-        RunError: The checkpoint does not fit, or holds anything but finite numbers.
+        RunError: The checkpoint is damaged, does not fit, or holds anything but finite numbers.
     """
-    name, options = config["head"], config["head_options"]
+    state = read_state(data, where)
+    options = parse_options(config["head"], kind.Options, config["head_options"])
     sizes, seeds = FeatureSizes.from_record(config["sizes"]), config.get("seeds")
-    _require_shapes(name, sizes, options, None if seeds is None else len(seeds), state, where)
+    with torch.device("meta"):
+        skeleton = kind(sizes, options)
+        put_in_front(skeleton)
+    members = None if seeds is None else len(seeds)
+    _require_shapes(config["head"], skeleton, members, state, where)
     if seeds is None:
-        head = build_head(name, sizes, config["training"]["seed"], options, device)
+        head: FusionHead = kind.build(sizes, options, config["training"]["seed"], device)
     else:
-        head = build_ensemble(name, sizes, seeds, options, device)
+        head = kind.average([kind.build(sizes, options, seed, device) for seed in seeds])
     fill_head(head, state, where)
     return head.eval()
+
+
+def read_state(data: bytes, where: object) -> dict[str, Tensor]:
+    """The tensors of a checkpoint.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        state: dict[str, Tensor] = load(data)
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+        raise RunError(
+            "This checkpoint is damaged", where=where, found=error, hint=_FIT_AGAIN
+        ) from error
+    return state
 
 
 def fill_head(head: FusionHead, state: Mapping[str, Tensor], where: object) -> None:
@@ -66,20 +87,19 @@ def fill_head(head: FusionHead, state: Mapping[str, Tensor], where: object) -> N
         head.load_state_dict(dict(state))
     except RuntimeError as error:
         raise _not_fitting(type(head).__name__, where, " ".join(str(error).split())) from error
-    faults = list(_faults(head))
-    if faults:
+    strange = [name for name, value in head.state_dict().items() if not value.isfinite().all()]
+    if strange:
         raise RunError(
             "This checkpoint holds weights that no training leaves",
             where=where,
-            found=name_some(faults),
+            found=f"NaN or infinity in {name_some(strange)}",
             hint=_FIT_AGAIN,
         )
 
 
 def _require_shapes(
     name: str,
-    sizes: FeatureSizes,
-    options: Mapping[str, OptionValue],
+    skeleton: FusionHead,
     members: int | None,
     state: Mapping[str, Tensor],
     where: object,
@@ -94,20 +114,11 @@ def _require_shapes(
             parts.setdefault(int(found[1]), {})[found[2]] = value
         if sorted(parts) != list(range(members)):
             raise _not_fitting(name, where, f"{len(parts)} members for {members} seeds")
-    skeleton = build_skeleton(name, sizes, options)
     expected = skeleton.state_dict()
-    growing = {
-        f"{path}.{own}".lstrip(".")
-        for path, module in skeleton.named_modules()
-        if isinstance(module, Growing)
-        for own in module.grows
-    }
     for part in parts.values():
         for key, value in expected.items():
             wanted = tuple(value.shape)
             have = None if key not in part else tuple(part[key].shape)
-            if key in growing and have:
-                wanted = (have[0], *wanted[1:])
             if have != wanted:
                 found_there = "nothing" if have is None else f"{list(have)}"
                 raise _not_fitting(name, where, f"{key}: {found_there} for {list(wanted)}")
@@ -120,21 +131,3 @@ def _not_fitting(name: str, where: object, found: str) -> RunError:
         found=found,
         hint=_FIT_AGAIN,
     )
-
-
-def _faults(head: FusionHead) -> Iterator[str]:
-    for path, module in head.named_modules():
-        yield from (f"{path}.{fault}".lstrip(".") for fault in _own_faults(module))
-
-
-def _own_faults(module: nn.Module) -> Iterator[str]:
-    unbounded = getattr(module, "unbounded", ())
-    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    for name, values in own:
-        sound = ~values.isnan() if name in unbounded else values.isfinite()
-        if not sound.all():
-            yield f"{name}, which is NaN or infinite"
-            return
-    faults = getattr(module, "faults", None)
-    if faults is not None:
-        yield from faults()

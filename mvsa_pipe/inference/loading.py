@@ -17,12 +17,13 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import resolve_device
+from mvsa_pipe.experiment.prepare import texts_of
 from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.tuned import is_tuned, options_of
-from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.recorded import load_recorded
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.model import Model
 from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.joined import load_features
 from mvsa_pipe.layers import LayerMix
@@ -33,13 +34,15 @@ from mvsa_pipe.runs import Run
 from mvsa_pipe.training.scoring import predict_probabilities
 
 
-def load_head(run: Run, device: str) -> FusionHead:
-    """A run's head with its trained weights, in eval mode.
+def load_head(run: Run, device: str) -> Model:
+    """A run's trained head or baseline.
 
     Raises:
         RunError: The checkpoint is missing, damaged, not finite, or belongs to another head.
     """
-    return load_recorded(run.config, run.head_state(), run.path, resolve_device(device))
+    kind = HEADS.load(run.config["head"])
+    data, where = run.checkpoint(kind.file), run.path / kind.file
+    return kind.load(run.config, data, where, resolve_device(device))
 
 
 def only_read(run: Run, read: ReadOptions) -> ReadOptions:
@@ -54,7 +57,7 @@ def only_read(run: Run, read: ReadOptions) -> ReadOptions:
 
 def head_probabilities(
     run: Run,
-    head: FusionHead,
+    head: Model,
     files: Mapping[Modality, Sequence[FeatureFile]],
     posts: PostSet,
     ids: Sequence[str],
@@ -74,8 +77,8 @@ def head_probabilities(
     grid = int(run.config["image_grid"])
     mix = LayerMix(run.config.get("layer_mix", LayerMix.LAST))  # runs of 0.1 do not say
     features = load_features(files, ids, head.needs, head.sizes.classes, grid, mix).to(where)
-    features = features.with_texts({post.id: post.text for post in posts.posts})
-    return predict_probabilities(head, features, torch.arange(len(ids), device=where))
+    every = torch.arange(len(ids), device=where)
+    return predict_probabilities(head, features, every, texts_of(posts, ids))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from mvsa_pipe.modality import Modality
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.jsonl"
-HEAD, PREDICTIONS, SPLIT = "head.safetensors", "predictions.csv", "split.csv"
+PREDICTIONS, SPLIT = "predictions.csv", "split.csv"
 SCHEMA = 1
 
 

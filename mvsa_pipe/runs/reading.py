@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from mvsa_pipe.checked import read_json, shaped
 from mvsa_pipe.errors import MvsaError, RunError, name_some
@@ -19,7 +16,6 @@ from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.posts.split import PARTS
 from mvsa_pipe.runs.layout import (
     CONFIG,
-    HEAD,
     METRICS,
     PREDICTIONS,
     SCHEMA,
@@ -153,36 +149,27 @@ class Run:
             )
         return recorded
 
-    def head_state(self) -> dict[str, Tensor]:
-        """The trained weights.
+    def checkpoint(self, name: str) -> bytes:
+        """Content of the file that holds the trained model.
 
         Raises:
-            RunError: The checkpoint is missing or damaged.
+            RunError: It is missing, or cannot be read.
         """
-        path = self.path / HEAD
+        path = self.path / name
         if not path.is_file():
             raise RunError(
                 "This run has no checkpoint",
                 where=self.path,
-                expected=HEAD,
+                expected=name,
                 found=name_some(sorted(p.name for p in self.path.iterdir())),
                 hint=f"{_FIT_AGAIN}; the numbers in metrics.json can still be reported",
             )
-        return read_checkpoint(path)
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint.
-
-    Raises:
-        RunError: It cannot be read.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-        raise RunError(
-            "This checkpoint is damaged", where=path, found=error, hint=_FIT_AGAIN
-        ) from error
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise RunError(
+                "This checkpoint cannot be read", where=path, found=error, hint=_FIT_AGAIN
+            ) from error
 
 
 def open_run(path: Path) -> Run:
@@ -294,7 +281,7 @@ def share_fault(
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    return sorted(p.parent for p in folder.glob(f"*/{CONFIG}") if p.parent.name[0] != ".")
+    return sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-from torch import Tensor
-
 from mvsa_pipe.durable import (
     make_folder,
     name_fault,
@@ -23,7 +20,6 @@ from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import (
     CONFIG,
-    HEAD,
     HISTORY,
     METRICS,
     PREDICTIONS,
@@ -40,7 +36,7 @@ def write_run(
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
     history: Iterable[Mapping[str, Any]],
-    head_state: Mapping[str, Tensor],
+    model: Mapping[str, bytes],
     predictions: Sequence[Prediction],
     members: Sequence[Member],
     more: Mapping[str, Path] | None = None,
@@ -52,7 +48,7 @@ def write_run(
         config: Everything that the run was made from.
         metrics: Its scores.
         history: One entry an epoch.
-        head_state: The head's weights.
+        model: Content of the files that hold the trained model, by their names.
         predictions: What it says of posts.
         members: Its posts, and their parts.
         more: Files that are copied into it, by their names there.
@@ -69,8 +65,8 @@ def write_run(
             write_json(folder / METRICS, metrics)
             lines = "".join(json.dumps(entry) + "\n" for entry in history)
             write_bytes(folder / HISTORY, lines.encode())
-            tensors = {name: value.cpu().contiguous() for name, value in head_state.items()}
-            write_bytes(folder / HEAD, save(tensors))
+            for name, data in model.items():
+                write_bytes(folder / name, data)
             write_predictions(folder / PREDICTIONS, predictions, config["data"]["classes"])
             halves = [m for m in Modality if any(m in member.contents for member in members)]
             rows = [

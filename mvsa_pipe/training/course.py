@@ -12,25 +12,27 @@ from torch import Tensor
 
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.model import Model
+from mvsa_pipe.metrics import is_better
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions, parse_class_weights
 from mvsa_pipe.training.order import epoch_batches
-from mvsa_pipe.training.scoring import is_better, text_lengths, validation_entry
+from mvsa_pipe.training.scoring import text_lengths, validation_entry
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained head, at the epoch that validation picked.
+    """A trained head or baseline, at the epoch or strength that validation picked.
 
     Attributes:
-        head: The head, in eval mode.
-        history: One entry an epoch (or a strength, for solved heads), in order.
+        head: The head, in eval mode, or the baseline.
+        history: One entry an epoch, or of a baseline a strength, in order.
         best: Index of the picked entry.
         seconds: Wall time of training, validation included; of runs trained together its share.
         steps: Training steps taken.
     """
 
-    head: FusionHead
+    head: Model
     history: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0
     seconds: float = 0.0
@@ -123,7 +125,7 @@ class DivergedError(MvsaError):
 
 
 def require_convergence(
-    entry: Mapping[str, Any], when: str, head: FusionHead, options: TrainingOptions
+    entry: Mapping[str, Any], when: str, head: Model, options: TrainingOptions
 ) -> None:
     """Refuses a loss that is no finite number.
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.devices import (
     Precision,
     cpu_threads,
@@ -17,17 +18,19 @@ from mvsa_pipe.devices import (
     resolve_precision,
     reuse_memory,
 )
-from mvsa_pipe.errors import CacheError, MvsaError, SplitError, StorageError
+from mvsa_pipe.errors import CacheError, MvsaError, StorageError
 from mvsa_pipe.features import HIDDEN, POOLED, Field
-from mvsa_pipe.heads.base import FusionHead, SolvableHead
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.heads.model import CPU, Model
+from mvsa_pipe.heads.options import OptionValue, parse_options
+from mvsa_pipe.training.baselines import fit_baseline
 from mvsa_pipe.training.course import Course, Fitted
 from mvsa_pipe.training.masks import Mask, masks_of
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.pulse import Pulse, no_pulse
-from mvsa_pipe.training.solving import solve_head
 from mvsa_pipe.training.stack import Stack
 from mvsa_pipe.training.step import Trainer, make_trainer
 
@@ -76,6 +79,8 @@ def fit_heads(
 ) -> list[Fitted]:
     """Trains several runs of one head; those that ``stack_shape`` finds alike train as one.
 
+    Baselines are fitted one by one; of runs that a seed does not tell apart, the first.
+
     Each run is what it would be alone: the same draws, and the same numbers but for the order in
     which matrix products add up.
 
@@ -108,6 +113,9 @@ def try_fit_heads(
         CacheError: Features were damaged, which concerns all runs.
         StorageError: They cannot be read.
     """
+    kind = HEADS.load(name)
+    if issubclass(kind, Baseline):
+        return _fit_baselines(kind, name, plans, pulse)
     device = resolve_device(plans[0].training.device)
     if device.type == "cpu":
         reuse_memory()
@@ -147,17 +155,32 @@ def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | Mvs
         return error
 
 
+def _fit_baselines(
+    kind: type[Baseline], name: str, plans: Sequence[Plan], pulse: Pulse
+) -> list[Fitted | MvsaError]:
+    """Fits one baseline a plan; of runs that a seed does not tell apart, the first."""
+    done: dict[Hashable, Fitted | MvsaError] = {}
+    fitted = []
+    for place, plan in enumerate(plans):
+        material, training = plan.material, plan.training
+        options = parse_options(name, kind.Options, plan.head_options)
+        posts = (id(material.features), id(material.train), id(material.val))
+        key = place if kind.seeded else (posts, replace(training, seed=0), options)
+        if key not in done:
+            baseline = kind.build(material.features.sizes, options, training.seed)
+            fit = partial(fit_baseline, baseline, material, training, pulse)
+            done[key] = or_fault(fit, CPU)
+        fitted.append(done[key])
+    return fitted
+
+
 def _started(name: str, plan: Plan) -> Course:
     material, options = plan.material, plan.training
-    if not len(material.train) or not len(material.val):
-        raise SplitError(
-            "A head needs training posts, and validation posts to select its epoch by",
-            found=f"{len(material.train)} train, {len(material.val)} val",
-            hint="--split random-8:1:1, or a split with both parts",
-        )
+    material.require_posts()
     began = time.perf_counter()
     device = resolve_device(options.device)
     head = build_head(name, material.features.sizes, options.seed, plan.head_options, device)
+    assert isinstance(head, FusionHead)  # noqa: S101  # the table has no third kind
     material = material.placed(device)
     if options.centre and head.centres and head.needs & POOLED:
         with torch.no_grad():
@@ -212,7 +235,7 @@ class Alone(StrEnum):
     MASKS = "with dropout as long as a text"
 
 
-def why_alone(head: FusionHead, material: Material, *, compiled: bool = False) -> Alone | None:
+def why_alone(head: Model, material: Material, *, compiled: bool = False) -> Alone | None:
     """Why runs of a head train one by one; ``None`` for those that can share a stack.
 
     The same heads cannot be compiled either, for a compiled step is that of a stack, if of one run.
@@ -223,6 +246,8 @@ def why_alone(head: FusionHead, material: Material, *, compiled: bool = False) -
     alone, unless they are to be compiled: their operations are large enough to fill a core, and a
     stack of them gains nothing (``benchmarks/stacking.py``).
     """
+    if not isinstance(head, FusionHead):
+        return Alone.SOLVED
     kept_out = _kept_out(head, compiled=compiled)
     if kept_out is not None:
         return kept_out
@@ -231,8 +256,6 @@ def why_alone(head: FusionHead, material: Material, *, compiled: bool = False) -
 
 def _kept_out(head: FusionHead, *, compiled: bool) -> Alone | None:
     """Why a head trains alone as far as that needs no forward pass."""
-    if isinstance(head, SolvableHead):
-        return Alone.SOLVED
     if not head.batch_independent:
         return Alone.PADDING
     if head.sizes.text_layers or head.sizes.image_layers:
@@ -280,23 +303,14 @@ def _train_together(
 
 
 def _train_each(courses: Sequence[Course], pulse: Pulse) -> list[Fitted | MvsaError]:
-    """Trains one after the other; of runs that a seed does not tell apart, the first."""
-    done: dict[Hashable, Fitted | MvsaError] = {}
-    fitted = []
-    for place, course in enumerate(courses):
-        material, options = course.material, replace(course.options, seed=0)
-        split = (id(material.features), id(material.train), id(material.val))
-        key = place if course.head.seeded else (split, options, course.head.options)
-        if key not in done:
-            device = course.material.labels.device
-            done[key] = or_fault(partial(_train_alone, course, pulse), device)
-        fitted.append(done[key])
-    return fitted
+    """Trains one after the other."""
+    return [
+        or_fault(partial(_train_alone, course, pulse), course.material.labels.device)
+        for course in courses
+    ]
 
 
 def _train_alone(course: Course, pulse: Pulse) -> Fitted:
-    if isinstance(course.head, SolvableHead):
-        return solve_head(course.head, course.material, course.options, pulse)
     device = next(course.head.parameters()).device
     trainer = make_trainer(
         course.head,

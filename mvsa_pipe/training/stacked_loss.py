@@ -92,7 +92,7 @@ class StackedLoss:
             layer.given = lambda _: next(handed)
         try:
             state = {**weights, **buffers}
-            batch = FeatureBatch(**features)  # type: ignore[arg-type]  # texts are in no stack
+            batch = FeatureBatch(**features)
             logits: Tensor = functional_call(self._template, state, (batch,))
         finally:
             for layer in self._layers:

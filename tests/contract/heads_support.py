@@ -1,4 +1,4 @@
-"""Every registered head in every variant, over one backbone a modality or several, and batches."""
+"""Every fusion head in every variant, over one backbone a modality or several, and batches."""
 
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields, replace
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mvsa_pipe.features import HIDDEN, FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.base import FusionHead, SolvableHead
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.joined import join_batches
 
@@ -83,15 +83,14 @@ class Variant:
         return self.build(seed=seed, **small, **none)
 
     def build_ready(self, seed: int = 0) -> FusionHead:
-        """A small head in eval mode that can say something: one with a solver is solved."""
-        head = self.build_small(seed).eval()
-        if isinstance(head, SolvableHead):
-            head.solve(self.batch(posts=16, seed=1), make_labels(16), head.strengths[-1], None)
-        return head
+        """A small head in eval mode."""
+        return self.build_small(seed).eval()
 
 
 def list_variants() -> Iterator[Variant]:
     for row in HEADS:
+        if not issubclass(HEADS.load(row.name), FusionHead):
+            continue
         hints = get_type_hints(HEADS.load(row.name).Options)
         closed = {
             name: [member.value for member in kind]
@@ -149,23 +148,6 @@ def make_layered_batch(sizes: FeatureSizes, posts: int, tokens: int, seed: int) 
 def make_labels(posts: int, classes: int = SIZES.classes) -> Tensor:
     """Labels that name each class about equally often."""
     return torch.arange(posts) % classes
-
-
-def learn(
-    head: FusionHead, batch: FeatureBatch, labels: Tensor, steps: int, learning_rate: float = 3e-3
-) -> Iterator[float]:
-    """Yields a loss a step; of a head with a solver, one a strength, whatever the steps."""
-    if isinstance(head, SolvableHead):
-        return solve(head.eval(), batch, labels)
-    return train(head, batch, labels, steps, learning_rate)
-
-
-@torch.no_grad()
-def solve(head: SolvableHead, batch: FeatureBatch, labels: Tensor) -> Iterator[float]:
-    """Yields the loss at each strength."""
-    for strength in head.strengths:
-        head.solve(batch, labels, strength, None)
-        yield F.cross_entropy(head(batch), labels).item()
 
 
 def train(

@@ -1,7 +1,7 @@
 """What every fusion head must satisfy, whatever it computes: the six points of the contract."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -11,17 +11,14 @@ from heads_support import (
     Variant,
     every_head,
     every_head_and_input,
-    learn,
     make_labels,
     train,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
 
 from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS, is_faithful
-from mvsa_pipe.heads.base import SolvableHead
 
 # They mask no padding, as published. This is the one list of heads that may do so.
 BATCH_DEPENDENT = {"cmac-faithful", "hstec-faithful"}
@@ -129,16 +126,9 @@ def test_only_listed_heads_depend_on_companions():
 
 @every_head_and_input
 def test_overfits_sixteen_posts(variant: Variant):
-    """Without dropout: the question is what the head can represent and reach.
-
-    A solver may know that its fit is too close to be sure of: its predictions shall be right.
-    """
+    """Without dropout: the question is what the head can represent and reach."""
     head = variant.build_small(dropout=False)
     batch, labels = variant.batch(posts=16), make_labels(16)
-    if isinstance(head, SolvableHead):
-        head.solve(batch, labels, head.strengths[-1], None)
-        assert torch.equal(head.eval()(batch).argmax(1), labels)
-        return
     aim = head.loss_floor + 0.05
     assert any(loss < aim for loss in train(head, batch, labels, steps=600, learning_rate=5e-3))
 
@@ -146,8 +136,6 @@ def test_overfits_sixteen_posts(variant: Variant):
 @every_head_and_input
 def test_every_parameter_gets_a_gradient(variant: Variant):
     head = variant.build().train()
-    if isinstance(head, SolvableHead):  # without being solved it may have nothing to move
-        head.solve(variant.batch(posts=16), make_labels(16), head.strengths[-1], None)
     F.cross_entropy(head(variant.batch(posts=16)), make_labels(16)).backward()
     idle = [
         name for name, p in head.named_parameters() if p.grad is None or not p.grad.any().item()
@@ -191,24 +179,15 @@ def test_says_which_feature_is_missing(variant: Variant):
 def test_same_seed_same_weights(variant: Variant):
     first, again, other = (variant.build(seed=seed).state_dict() for seed in (7, 7, 8))
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not variant.kind.seeded or any(not torch.equal(first[k], other[k]) for k in first)
-
-
-@every_head
-def test_solved_heads_say_whether_the_seed_matters(variant: Variant):
-    """What is trained by gradients always hangs on it; averaging copies would be pointless."""
-    if not issubclass(variant.kind, SolvableHead):
-        assert variant.kind.seeded
-        return
-    one, other = (variant.build_ready(seed)(variant.batch()) for seed in (1, 2))
-    assert torch.equal(one, other) is not variant.kind.seeded
+    assert variant.kind.seeded
+    assert any(not torch.equal(first[k], other[k]) for k in first)
 
 
 @every_head_and_input
 def test_global_generator_is_left_alone(variant: Variant):
     before = torch.random.get_rng_state()
     head = variant.build_small()
-    list(learn(head, variant.batch(), make_labels(6), steps=2))
+    list(train(head, variant.batch(), make_labels(6), steps=2))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -216,11 +195,11 @@ def test_global_generator_is_left_alone(variant: Variant):
 def test_trained_alone_equals_trained_beside_another(variant: Variant):
     batch, labels = variant.batch(posts=8), make_labels(8)
     alone = variant.build_small(seed=1)
-    losses = list(learn(alone, batch, labels, steps=3))
+    losses = list(train(alone, batch, labels, steps=3))
     beside, companion = variant.build_small(seed=1), variant.build_small(seed=2)
     interleaved = zip(
-        learn(beside, batch, labels, steps=3),
-        learn(companion, batch, labels, steps=3),
+        train(beside, batch, labels, steps=3),
+        train(companion, batch, labels, steps=3),
         strict=True,
     )
     assert [loss for loss, _ in interleaved] == losses
@@ -233,13 +212,18 @@ def test_trained_alone_equals_trained_beside_another(variant: Variant):
 
 @every_head_and_input
 @torch.no_grad()
-def test_saved_file_gives_identical_logits(variant: Variant, tmp_path):
+def test_saved_file_gives_identical_logits(variant: Variant):
     head = variant.build_ready(seed=3)
-    save_file(head.state_dict(), tmp_path / "head.safetensors")
-    restored = variant.build_small(seed=4).eval()
-    restored.load_state_dict(load_file(tmp_path / "head.safetensors"))
+    config = {
+        "head": variant.name,
+        "head_options": asdict(head.options),
+        "sizes": asdict(head.sizes),
+        "training": {"seed": 4},
+    }
+    restored = variant.kind.load(config, head.dump(), "here", torch.device("cpu"))
     batch = variant.batch()
     assert torch.equal(restored(batch), head(batch))
+    assert torch.equal(restored.predict_proba(batch), head(batch).softmax(dim=1))
 
 
 # The table and the classes tell the same story.

@@ -112,4 +112,5 @@ MUTATIONS = {
     "predictions.csv": mutated_csv,
     "split.csv": mutated_csv,
     "head.safetensors": mutated_bytes,
+    "baseline.skops": mutated_bytes,
 }

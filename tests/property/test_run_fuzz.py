@@ -20,6 +20,7 @@ from mvsa_pipe.export.write import export_run
 from mvsa_pipe.extraction.tuned import every_backbone
 from mvsa_pipe.features import FeatureSizes
 from mvsa_pipe.finetune.start import Start
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.inference.evaluate import evaluate
 from mvsa_pipe.inference.options import InferenceOptions
@@ -75,7 +76,9 @@ def fine_tune_from(path: Path) -> None:
         tokens = getattr(backbone, "tokens", 1)
     start.run.members()
     sizes = FeatureSizes(widths[Modality.TEXT], widths[Modality.IMAGE], tokens, 3)
-    start.fill(build_head(start.head, sizes, 0, start.head_options), sizes)
+    head = build_head(start.head, sizes, 0, start.head_options)
+    if isinstance(head, FusionHead):  # others are refused by name
+        start.fill(head, sizes)
 
 
 def attempt(runs: Path, place: Path, picture: Path, seed: int) -> tuple[str, str, str]:
@@ -88,6 +91,8 @@ def attempt(runs: Path, place: Path, picture: Path, seed: int) -> tuple[str, str
     shutil.copytree(runs / head, path)
     shutil.copytree(runs / head, path.parent / "beside")
     name = draw.choice([*MUTATIONS, "config.json", "config.json", "metrics.json"])
+    if not (path / name).exists():  # a run has one of the two checkpoints
+        name = "baseline.skops" if head == "boosting" else "head.safetensors"
     said = f"{head} {name}: {MUTATIONS[name](path / name, draw)}"
     every = verbs(path, picture, place)
     verb = draw.choice(list(every))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mvsa_pipe.baselines.logistic import Logistic
 from mvsa_pipe.bench import run as bench_run
 from mvsa_pipe.bench import tasks
 from mvsa_pipe.bench.options import BenchOptions
@@ -15,7 +16,6 @@ from mvsa_pipe.cli.app import app
 from mvsa_pipe.devices import MemoryShortageError
 from mvsa_pipe.errors import CacheError, DataError, RunError
 from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.heads.logistic import Logistic
 from mvsa_pipe.progress import Silence
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -81,7 +81,7 @@ def test_a_head_that_refuses_the_data_costs_its_own_runs_alone(monkeypatch):
     def refuse(*_):
         raise DataError("These labels cannot be solved for")
 
-    monkeypatch.setattr(Logistic, "solve", refuse)
+    monkeypatch.setattr(Logistic, "fit", refuse)
     done = bench(BenchOptions(heads=("logistic", "text"), seeds=2))
     assert [(row.head, row.seeds, row.failed) for row in done.rows] == [("text", 2, 0)]
     assert {run.reason for run in done.failed} == {"These labels cannot be solved for."}
@@ -89,16 +89,16 @@ def test_a_head_that_refuses_the_data_costs_its_own_runs_alone(monkeypatch):
 
 @pytest.mark.usefixtures("workplace")
 def test_a_shortage_of_memory_is_tried_again(asked, monkeypatch):
-    honest = Logistic.solve
+    honest = Logistic.fit
 
     def short(*_):
         raise MemoryError
 
-    monkeypatch.setattr(Logistic, "solve", short)
+    monkeypatch.setattr(Logistic, "fit", short)
     options = BenchOptions(heads=("logistic",), seeds=1)
     (failed,) = bench(options).failed
     assert "needs more memory than the device has free" in failed.reason
-    monkeypatch.setattr(Logistic, "solve", honest)
+    monkeypatch.setattr(Logistic, "fit", honest)
     assert bench(options).failed == []
     assert len(asked) == 2
 

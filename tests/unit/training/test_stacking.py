@@ -189,16 +189,16 @@ def test_whoever_waits_can_end_the_training():
             fit_heads(name, plans, pulse)
 
 
-def test_a_head_that_no_seed_decides_is_solved_once(monkeypatch):
+def test_a_baseline_that_no_seed_decides_is_fitted_once(monkeypatch):
     material = make_material()
-    solved = []
-    honest = fitting.solve_head
-    monkeypatch.setattr(fitting, "solve_head", lambda *w: solved.append(w) or honest(*w))
+    made = []
+    honest = fitting.fit_baseline
+    monkeypatch.setattr(fitting, "fit_baseline", lambda *w: made.append(w) or honest(*w))
     other = replace(material, train=torch.arange(10, 60))
     plans = [Plan(material, replace(OPTIONS, seed=seed)) for seed in range(3)]
     plans.append(Plan(other, OPTIONS))
     plans.append(Plan(material, replace(OPTIONS, class_weights="balanced")))
     runs = fit_heads("logistic", plans)
-    assert len(solved) == 3
+    assert len(made) == 3
     assert runs[0] is runs[1] is runs[2]
     assert len({id(run) for run in runs}) == 3

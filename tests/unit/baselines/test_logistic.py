@@ -1,18 +1,17 @@
-"""The logistic head against scikit-learn itself."""
+"""The logistic baseline against scikit-learn itself."""
 
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from baselines_support import build, fit, joined, shares
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.features import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.base import SolvableHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.features import FeatureBatch
 
 
 def make_posts(posts: int, classes: int, seed: int = 0) -> tuple[FeatureBatch, torch.Tensor]:
@@ -26,18 +25,13 @@ def make_posts(posts: int, classes: int, seed: int = 0) -> tuple[FeatureBatch, t
     return FeatureBatch(text_pooled=text, image_pooled=image), labels
 
 
-def build_logistic(classes: int):
-    return build_head("logistic", FeatureSizes(7, 4, 1, classes), seed=0)
-
-
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.parametrize("strength", [0.01, 1.0])
 @pytest.mark.parametrize("weighted", [True, False])
 def test_probabilities_equal_those_of_sklearn(classes: int, strength: float, weighted: bool):
     batch, labels = make_posts(150, classes)
     weights = torch.linspace(0.5, 2.0, classes) if weighted else None
-    head = build_logistic(classes)
-    head.solve(batch, labels, strength, weights)
+    fitted = fit(build("logistic", classes), batch, labels, strength, weights)
     theirs = make_pipeline(
         StandardScaler(),
         LogisticRegression(
@@ -46,48 +40,57 @@ def test_probabilities_equal_those_of_sklearn(classes: int, strength: float, wei
             max_iter=1000,
         ),
     )
-    inputs = torch.cat([batch.text_pooled, batch.image_pooled], dim=1).double().numpy()
-    theirs.fit(inputs, labels.numpy())
-    found = head(batch).softmax(dim=-1).detach().numpy()
-    np.testing.assert_allclose(found, theirs.predict_proba(inputs), atol=1e-5)
-
-
-def test_it_is_solvable():
-    assert isinstance(build_logistic(3), SolvableHead)
-    assert not isinstance(build_head("basic", FeatureSizes(7, 4, 1, 3), seed=0), SolvableHead)
+    theirs.fit(joined(batch), labels.numpy())
+    expected = theirs.predict_proba(joined(batch))
+    np.testing.assert_allclose(shares(fitted, batch), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("absent", [0, 1, 3])
 def test_absent_class_gets_no_probability_to_speak_of(absent: int):
     batch, labels = make_posts(120, 3)
     labels += labels >= absent
-    head = build_logistic(4)
-    head.solve(batch, labels, 1.0, torch.ones(4))
-    logits = head(batch)
-    assert logits.isfinite().all()
-    assert (logits.softmax(dim=-1)[:, absent] < 1e-9).all()
-    assert (logits.argmax(dim=-1) == labels).float().mean() > 0.4
+    fitted = fit(build("logistic", 4), batch, labels, 1.0, torch.ones(4))
+    found = shares(fitted, batch)
+    assert np.isfinite(np.log(found)).all()
+    assert (found[:, absent] < 1e-9).all()
+    assert (found.argmax(axis=1) == labels.numpy()).mean() > 0.4
 
 
 def test_constant_feature_does_no_harm():
     batch, labels = make_posts(60, 3)
     batch.image_pooled[:, 2] = 5.0
-    head = build_logistic(3)
-    head.solve(batch, labels, 1.0, None)
-    assert head.linear.weight.isfinite().all()
-    assert (head.linear.weight[:, 9] == 0.0).all()
+    fitted = fit(build("logistic", 3), batch, labels, 1.0)
+    weights = fitted.pipelines[0][-1].coef_
+    assert np.isfinite(weights).all()
+    assert (weights[:, 9] == 0.0).all()
 
 
 def test_weak_penalty_on_separable_posts_converges_in_silence():
     batch, labels = make_posts(12, 3)
-    head = build_logistic(3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        head.solve(batch, labels, 1e4, None)
-    assert (head(batch).argmax(dim=-1) == labels).all()
+        fitted = fit(build("logistic", 3), batch, labels, 1e4)
+    assert (shares(fitted, batch).argmax(axis=1) == labels.numpy()).all()
 
 
 def test_one_class_alone_is_refused():
     batch, labels = make_posts(10, 3)
-    with pytest.raises(DataError, match="at least two classes"):
-        build_logistic(3).solve(batch, torch.zeros_like(labels), 1.0, None)
+    with pytest.raises(DataError, match="Logistic regression needs at least two classes"):
+        fit(build("logistic", 3), batch, torch.zeros_like(labels), 1.0)
+
+
+def test_features_beyond_single_precision_are_refused():
+    batch, labels = make_posts(10, 3)
+    batch.text_pooled[3, 2] = 1e30
+    with pytest.raises(DataError, match="too large for a solver"):
+        fit(build("logistic", 3), batch, labels, 1.0)
+
+
+def test_a_pipeline_is_an_ordinary_one_of_sklearn():
+    batch, labels = make_posts(60, 3)
+    fitted = fit(build("logistic", 3), batch, labels, 1.0)
+    (pipeline,) = fitted.pipelines
+    assert type(pipeline[-1]) is LogisticRegression
+    found = pipeline.predict(fitted.frame(batch))
+    assert (found == shares(fitted, batch).argmax(axis=1)).all()
+    assert fitted.parameter_count == 3 * (7 + 4) + 3

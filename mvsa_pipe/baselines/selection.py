@@ -1,0 +1,87 @@
+"""Fits a baseline with every strength, and keeps the best on validation."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mvsa_pipe.baselines.base import Baseline
+from mvsa_pipe.metrics import Score, is_better, validation_scores
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Part:
+    """Posts with their classes.
+
+    Attributes:
+        frame: What a baseline reads of them.
+        labels: Their classes.
+    """
+
+    frame: "DataFrame"
+    labels: Int[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The best baseline on validation.
+
+    Attributes:
+        baseline: The baseline.
+        history: One entry a strength, in order.
+        best: Index of the picked entry.
+    """
+
+    baseline: Baseline
+    history: list[dict[str, Any]]
+    best: int
+
+
+def select(
+    baseline: Baseline,
+    train: Part,
+    val: Part,
+    class_weights: Float[np.ndarray, " C"] | None,
+    score: Score,
+    on_step: Callable[[], None],
+) -> Selection:
+    """Fits a baseline with every strength, and keeps the best on validation.
+
+    Args:
+        baseline: What to fit.
+        train: What it is fitted to.
+        val: What picks the strength.
+        class_weights: How much a post of each class counts.
+        score: The score that picks; of equal ones the lower loss does.
+        on_step: Called before every strength; whatever it raises ends the selection.
+
+    Raises:
+        DataError: As ``Baseline.fit``.
+    """
+    from threadpoolctl import threadpool_limits
+
+    history: list[dict[str, Any]] = []
+    best, kept = 0, baseline
+    # BLAS threads gain nothing at this size, and lose much on a busy machine
+    with threadpool_limits(1):
+        on_step()
+        for place, fitted in enumerate(baseline.fit(train.frame, train.labels, class_weights)):
+            history.append({"strength": baseline.strengths[place]} | _entry(fitted, val))
+            if place == 0 or is_better(history[place], history[best], score):
+                best, kept = place, fitted
+            if place + 1 < len(baseline.strengths):
+                on_step()
+    return Selection(kept, history, best)
+
+
+def _entry(baseline: Baseline, val: Part) -> dict[str, float]:
+    shares = baseline.predict(val.frame)
+    own = shares[np.arange(len(val.labels)), val.labels]
+    loss = -math.fsum(np.log(own)) / len(own)
+    return validation_scores(loss, val.labels, shares.argmax(axis=1), baseline.sizes.classes)

@@ -1,0 +1,50 @@
+"""Baselines over the same material as fusion heads: fitted with every strength, the best kept."""
+
+import time
+
+from jaxtyping import Int
+from torch import Tensor
+
+from mvsa_pipe.baselines.base import Baseline
+from mvsa_pipe.baselines.selection import Part, select
+from mvsa_pipe.training.course import Fitted, class_weights, require_convergence
+from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.pulse import Pulse
+
+
+def fit_baseline(
+    baseline: Baseline, material: Material, options: TrainingOptions, pulse: Pulse
+) -> Fitted:
+    """Fits a baseline with every strength, and keeps the best on validation.
+
+    Args:
+        baseline: The baseline before its fit.
+        material: What it is fitted to and selected by.
+        options: The class weights, and the score that picks the strength.
+        pulse: Called before every strength.
+
+    Raises:
+        SplitError: There is nothing to fit it to or to select it by.
+        DivergedError: A loss is no finite number.
+        DataError: As ``Baseline.fit``.
+    """
+    material.require_posts()
+    began = time.perf_counter()
+    weights = None
+    if options.class_weights != "none":
+        weights = class_weights(material, options).double().numpy()
+    train, val = (_part(baseline, material, posts) for posts in (material.train, material.val))
+    selection = select(baseline, train, val, weights, options.select, pulse)
+    for entry in selection.history:
+        require_convergence(entry, f"at strength {entry['strength']:g}", baseline, options)
+    seconds = time.perf_counter() - began
+    return Fitted(selection.baseline, selection.history, selection.best, seconds)
+
+
+def _part(baseline: Baseline, material: Material, posts: Int[Tensor, " n"]) -> Part:
+    texts = None
+    if baseline.reads_texts and material.texts is not None:
+        texts = [material.texts[place] for place in posts.tolist()]
+    batch = material.features.batch(posts, baseline.needs)
+    return Part(baseline.frame(batch, texts), material.labels[posts].cpu().numpy())

@@ -17,16 +17,16 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, resolve_device
 from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.contents import Content, contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session, make_work
 from mvsa_pipe.extraction.work import Work
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.resident import RaggedText, ResidentFeatures, load_resident
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.contents import Content, contents_of
 from mvsa_pipe.progress import Silence
-from mvsa_pipe.resident import RaggedText, ResidentFeatures, load_resident
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.step import Trainer, make_trainer
 

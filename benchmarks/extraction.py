@@ -24,13 +24,13 @@ from record import earlier_results, seconds_of, summary, write_record
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.devices import arithmetic
-from mvsa_pipe.extraction.contents import Content, contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.forward import padded, weights_cast_once
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
+from mvsa_pipe.posts.contents import Content, contents_of
 from mvsa_pipe.progress import Silence
 
 REPEATS = 3

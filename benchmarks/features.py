@@ -2,8 +2,8 @@
 
 import torch
 
-from mvsa_pipe.features import FeatureSizes
-from mvsa_pipe.resident import RaggedText, ResidentFeatures
+from mvsa_pipe.features.batch import FeatureSizes
+from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.training.material import Material
 
 CLASSES = ("negative", "neutral", "positive")

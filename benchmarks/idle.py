@@ -22,11 +22,11 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.cache.writer import open_writer
-from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import contents_of
 
 POSTS, REPEATS, TOKENS = 100_000, 3, 8
 NAMES = ("tiny-text", "tiny-image")

@@ -15,11 +15,11 @@ import material
 from record import write_record
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import contents_of
 from mvsa_pipe.progress import Silence
 from mvsa_pipe.provenance import peak_memory_bytes
 

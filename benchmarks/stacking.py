@@ -11,7 +11,7 @@ import torch
 from record import seconds_of, summary, write_record
 
 from mvsa_pipe.devices import cpu_threads
-from mvsa_pipe.features import HIDDEN
+from mvsa_pipe.features.batch import HIDDEN
 from mvsa_pipe.heads import HEADS, is_faithful
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training import fitting

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from mvsa_pipe.devices import Precision, cpu_threads
-from mvsa_pipe.features import FeatureBatch, Field
+from mvsa_pipe.features.batch import FeatureBatch, Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.training.material import Material

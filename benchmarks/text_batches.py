@@ -14,10 +14,10 @@ import torch
 from record import seconds_of, summary, write_record
 
 from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.forward import padded
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session, make_work
+from mvsa_pipe.posts.contents import contents_of
 
 POSTS, BATCH, REPEATS, LONGEST = 480, 32, 2, 128
 

@@ -1,6 +1,14 @@
 """How long steps report on themselves, without knowing who listens."""
 
+from collections.abc import Callable
 from typing import Protocol
+
+# Called before every step; whatever it raises ends the training.
+Pulse = Callable[[], None]
+
+
+def no_pulse() -> None:
+    """Lets training go on."""
 
 
 class Progress(Protocol):

@@ -21,6 +21,7 @@ from mvsa_pipe.backbones.base import (
     TextBackbone,
     cells,
     describe,
+    mean_over_tokens,
     weights_digest,
 )
 from mvsa_pipe.backbones.depth import asked_of, kept, layers_in
@@ -28,7 +29,6 @@ from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
-from mvsa_pipe.features import mean_over_tokens
 from mvsa_pipe.images import Decoded
 from mvsa_pipe.layers import Layers
 

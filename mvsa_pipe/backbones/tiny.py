@@ -22,6 +22,7 @@ from mvsa_pipe.backbones.base import (
     Encoded,
     TextBackbone,
     cells,
+    mean_over_tokens,
     weights_digest,
 )
 from mvsa_pipe.backbones.depth import asked_of, kept
@@ -29,7 +30,6 @@ from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.ruled import RuledImageBackbone
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.features import mean_over_tokens
 
 _SEED, _DEPTH = 0, 2
 _PAD, _CLS, _SEP, _FIRST_WORD, _VOCABULARY = 0, 1, 2, 3, 4096

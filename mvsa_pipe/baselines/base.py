@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import HeadOptions, Range
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.errors import RunError, name_some
-from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.features.batch import FeatureBatch
 
 # Beside what skops itself trusts. A tree is checked before it is used: see _tree_faults.
 TRUSTED = (

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mvsa_pipe.baselines.base import Baseline
-from mvsa_pipe.metrics import Score, is_better, validation_scores
+from mvsa_pipe.metrics.scores import Score, is_better, validation_scores
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,7 +10,7 @@ import torch
 from mvsa_pipe.bench.tasks import Trial
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
-from mvsa_pipe.training.pulse import Pulse, no_pulse
+from mvsa_pipe.progress import Pulse, no_pulse
 
 Task = tuple[Trial, ...]
 # of each trial its record, or why it has none

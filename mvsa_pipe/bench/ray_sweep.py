@@ -9,9 +9,9 @@ from mvsa_pipe.bench.failures import LostWorkersError
 from mvsa_pipe.bench.tasks import Workshop
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.ray_connection import connected
 from mvsa_pipe.posts.splits import AUTO, PUBLISHED
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
 
 # A task that ends so many workers would end any other.
 _MOST_LOSSES = 3

@@ -19,11 +19,11 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.checked import Count, Seconds, Shape, read_json, shaped
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import RunError
-from mvsa_pipe.experiment.prepare import Experiment
-from mvsa_pipe.experiment.run import scored_parts
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.metrics import score
+from mvsa_pipe.metrics.scores import score
 from mvsa_pipe.provenance import package_versions
+from mvsa_pipe.runs.fit import scored_parts
+from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.reading import share_fault
 from mvsa_pipe.training.options import TrainingOptions
 

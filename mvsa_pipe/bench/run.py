@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.bench.alone import alone_remarks
 from mvsa_pipe.bench.crew import Outcomes, Task, do_side_by_side
 from mvsa_pipe.bench.failures import failure_record, has_failed
 from mvsa_pipe.bench.options import BenchOptions
@@ -19,12 +19,40 @@ from mvsa_pipe.bench.tasks import Trial, Workshop, cut
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
 from mvsa_pipe.errors import ConfigError, MvsaError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.run import refuse_early
 from mvsa_pipe.posts.splits import AUTO
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import free_name
+from mvsa_pipe.runs.fit import reason_alone, refuse_early
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.training.fitting import Alone
 from mvsa_pipe.training.options import TrainingOptions
+
+
+def alone_remarks(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
+    """One line on the heads whose runs cannot share a stack, where that makes a difference.
+
+    It does where a head has several runs, or where they were to be compiled.
+
+    Args:
+        experiment: What they are trained on.
+        trials: All runs of the bench over this pair of backbones.
+    """
+    compiled = any(trial.training.compiled for trial in trials)
+    if not compiled and all(one.head != other.head for one, other in pairwise(trials)):
+        return []
+    reasons: dict[Alone, list[str]] = {}
+    for trial in {(t.head, t.setting): t for t in trials}.values():
+        try:
+            reason = reason_alone(experiment, trial.head, trial.head_options, trial.training)
+        except MvsaError:  # what keeps it from being built is told as its runs fail
+            continue
+        if reason is not None and trial.head not in reasons.setdefault(reason, []):
+            reasons[reason].append(trial.head)
+    if not reasons:
+        return []
+    said = [f"heads {reason} ({', '.join(heads)})" for reason, heads in reasons.items()]
+    return [f"trained one by one{', uncompiled' if compiled else ''}: {'; '.join(said)}"]
 
 
 def run_bench(

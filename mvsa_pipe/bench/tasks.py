@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mvsa_pipe.errors import MvsaError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import Experiment, needs_of, prepare
-from mvsa_pipe.experiment.run import Assignment, Result, try_run_heads
-from mvsa_pipe.features import HIDDEN
+from mvsa_pipe.features.batch import HIDDEN
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.progress import Pulse, no_pulse
+from mvsa_pipe.runs.fit import Assignment, Result, try_run_heads
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.prepare import Experiment, needs_of, prepare
 from mvsa_pipe.training.options import TrainingOptions
-from mvsa_pipe.training.pulse import Pulse, no_pulse
 
 # Runs that may share a stack: beyond it a step's memory grows and hardly any time is saved.
 MOST_TOGETHER = 16

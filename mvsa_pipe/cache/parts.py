@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mvsa_pipe.cache.filling import write_feature_file
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.finite import require_finite
 from mvsa_pipe.cache.layout import Header, Refusal, Rows, bounds_of
 from mvsa_pipe.cache.manifest import Part
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.writing import write_feature_file
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 

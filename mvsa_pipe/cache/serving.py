@@ -1,6 +1,6 @@
 """Which of several caches serves some posts: data sets that share a name may share nothing else."""
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -14,34 +14,11 @@ from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError, MvsaError
+from mvsa_pipe.posts.contents import ContentDigests
 from mvsa_pipe.posts.post import set_digest
 
 # The entry of a header's notes that says where the posts were read.
 SOURCE = "source"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Posts that a cache is asked for, as they are now.
-
-    Attributes:
-        digests: Content digest of every readable post by id.
-        faults: Ids of posts that cannot be read.
-    """
-
-    digests: Mapping[str, str]
-    faults: Collection[str] = ()
-
-    def __len__(self) -> int:
-        """How many posts."""
-        return len(self.digests) + len(self.faults)
-
-    def among(self, ids: Container[str]) -> "Wanted":
-        """Those of some posts alone."""
-        return Wanted(
-            {i: digest for i, digest in self.digests.items() if i in ids},
-            {i for i in self.faults if i in ids},
-        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +96,7 @@ class Held:
                 refused |= header.refused
         return cls(path, digests, refused, known.source)
 
-    def gap(self, wanted: Wanted) -> Gap:
+    def gap(self, wanted: ContentDigests) -> Gap:
         """What it lacks of some posts; a post that it could not read is none that it lacks."""
         stale, lacking = [], []
         for post_id, digest in wanted.digests.items():
@@ -137,7 +114,7 @@ class Held:
                 lacking.append(post_id)
         return Gap(stale, lacking)
 
-    def unserved(self, wanted: Wanted) -> set[str]:
+    def unserved(self, wanted: ContentDigests) -> set[str]:
         """Posts of which it has no features as they are now."""
         known = self.digests
         return {i for i, digest in wanted.digests.items() if known.get(i) != digest} | {
@@ -146,7 +123,7 @@ class Held:
 
     def covers(self, digests: Mapping[str, str]) -> bool:
         """Whether nothing of some posts has to be extracted."""
-        return not self.gap(Wanted(digests))
+        return not self.gap(ContentDigests(digests))
 
     def shared(self, digests: Mapping[str, str]) -> int:
         """How many of some posts it holds as they are."""
@@ -215,7 +192,7 @@ def mark_of(path: Path, fingerprint: Fingerprint) -> str:
     return name.removeprefix(f"{stem}-") if fingerprint.names(name) and name != stem else ""
 
 
-def unreadable(files: Iterable[FeatureFile], wanted: Wanted) -> set[str]:
+def unreadable(files: Iterable[FeatureFile], wanted: ContentDigests) -> set[str]:
     """Posts that the extraction of some cache could not read, and that have not changed since."""
     return {
         row.id
@@ -226,7 +203,7 @@ def unreadable(files: Iterable[FeatureFile], wanted: Wanted) -> set[str]:
 
 
 def serving(
-    files: Iterable[FeatureFile], wanted: Wanted, skipped: Container[str] = ()
+    files: Iterable[FeatureFile], wanted: ContentDigests, skipped: Container[str] = ()
 ) -> FeatureFile | None:
     """The first of some caches that has posts as they are now, but for those that are skipped."""
     for file in files:
@@ -236,7 +213,7 @@ def serving(
     return None
 
 
-def best_of(files: Iterable[FeatureFile], wanted: Wanted) -> tuple[FeatureFile, Gap]:
+def best_of(files: Iterable[FeatureFile], wanted: ContentDigests) -> tuple[FeatureFile, Gap]:
     """The cache that lacks fewest of some posts, and what it lacks.
 
     Raises:

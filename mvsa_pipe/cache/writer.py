@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.cache import joining
+from mvsa_pipe.cache.filling import write_feature_file, write_referring_file
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.gathering import damaged
@@ -21,7 +22,6 @@ from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest, Part
 from mvsa_pipe.cache.parts import whole_parts, write_part
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.writing import write_feature_file, write_referring_file
 from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, StorageError, name_some
 

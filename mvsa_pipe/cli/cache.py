@@ -17,10 +17,10 @@ from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import CacheError, name_some
-from mvsa_pipe.experiment.options import CacheChoice, PostsChoice
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.repair import repair as repair_cache
 from mvsa_pipe.posts import ReadOptions, read_posts
+from mvsa_pipe.runs.options import CacheChoice, PostsChoice
 
 app = typer.Typer(help="List, verify, repair, merge and export caches.", no_args_is_help=True)
 

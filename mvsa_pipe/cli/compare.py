@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.cli.console import interval, line, out, show_json, size
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_numbers, add_references, add_scores, score_table, titled
-from mvsa_pipe.comparison.options import CompareOptions
 
 if TYPE_CHECKING:
-    from mvsa_pipe.comparison.compare import Comparison
+    from mvsa_pipe.analysis.compare import Comparison
 
 # What stands in a table where a record does not say.
 _UNKNOWN = "–"
@@ -30,8 +30,8 @@ def compare(
     Nothing is computed again. Runs over different posts are refused unless --shared-posts says to
     compare them on the posts that all of them held out.
     """
-    from mvsa_pipe.comparison.compare import compare as compare_runs
-    from mvsa_pipe.comparison.words import sentences
+    from mvsa_pipe.analysis.compare import compare as compare_runs
+    from mvsa_pipe.analysis.words import sentences
     from mvsa_pipe.runs import open_run
 
     done = compare_runs([open_run(path) for path in runs], options)

@@ -9,11 +9,11 @@ import typer
 from mvsa_pipe.cli.console import out, progress, remark, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_scores, class_table, score_table
-from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.runs.options import InferenceOptions
 
 if TYPE_CHECKING:
-    from mvsa_pipe.inference.evaluate import Evaluation
+    from mvsa_pipe.runs.evaluate import Evaluation
 
 
 _MOST_REASONS = 5
@@ -30,8 +30,8 @@ def evaluate(
 
     Features that the cache lacks are extracted first, by the backbones that the run was made with.
     """
-    from mvsa_pipe.inference.evaluate import evaluate as evaluate_run
     from mvsa_pipe.runs import open_run
+    from mvsa_pipe.runs.evaluate import evaluate as evaluate_run
 
     opened = open_run(run)
     with progress() as screen:

@@ -12,13 +12,13 @@ from mvsa_pipe.cli.console import line, progress, show_json, size
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.experiment.options import PostsChoice
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.progress import Progress
+from mvsa_pipe.runs.options import PostsChoice
 
 
 @expand
@@ -60,8 +60,8 @@ def extract(
 
 
 def _backbones_of(run: Path) -> list[BackboneOptions]:
-    from mvsa_pipe.extraction.tuned import every_backbone  # torch comes with runs
     from mvsa_pipe.runs import open_run
+    from mvsa_pipe.runs.backbones import every_backbone  # torch comes with runs
 
     return every_backbone(open_run(run))
 

@@ -8,10 +8,10 @@ import typer
 from mvsa_pipe.cli.console import line, progress, show_json
 from mvsa_pipe.cli.expand import completion, expand
 from mvsa_pipe.cli.fit import head_pairs, show_run
-from mvsa_pipe.experiment.options import DataChoice
 from mvsa_pipe.finetune.options import PRESETS, LiveChoice, PlaceOptions, TuningOptions, preset
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.progress import Silence
+from mvsa_pipe.runs.options import DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 OptionsT = TypeVar("OptionsT", TrainingOptions, TuningOptions)

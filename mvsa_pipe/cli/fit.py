@@ -10,8 +10,8 @@ from mvsa_pipe.cli.console import line, out, progress, show_json
 from mvsa_pipe.cli.expand import completion, expand
 from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.errors import ConfigError, MvsaError, RunError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def fit(
     """Train one head over cached features; select on validation, score the test part once."""
     HEADS.row(head)
     head_options = head_pairs(options or [])
-    from mvsa_pipe.experiment.ensemble import refuse_copies, run_seeds
-    from mvsa_pipe.experiment.prepare import needs_of, prepare
-    from mvsa_pipe.experiment.run import reason_alone, refuse_early
-    from mvsa_pipe.experiment.saving import save_run
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
+    from mvsa_pipe.runs.ensemble import refuse_copies, run_seeds
+    from mvsa_pipe.runs.fit import reason_alone, refuse_early
+    from mvsa_pipe.runs.prepare import needs_of, prepare
+    from mvsa_pipe.runs.saving import save_run
 
     refuse_early(head, head_options, training)
     refuse_copies(head, seeds)

@@ -9,11 +9,11 @@ from mvsa_pipe.cli.console import line, out, percent, progress, remark, show_jso
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.runs.options import InferenceOptions
 
 if TYPE_CHECKING:
-    from mvsa_pipe.inference.predict import Answer
+    from mvsa_pipe.runs.predict import Answer
 
 # A table of more posts than this belongs into a file.
 _MOST_SHOWN = 20
@@ -46,9 +46,9 @@ def predict(
             expected="either --text and --image of one post, or --data with a table of posts",
             found="neither" if data is None else "both",
         )
-    from mvsa_pipe.inference.predict import predict as predict_posts
-    from mvsa_pipe.inference.predict import predict_one, read_table, write_answer
     from mvsa_pipe.runs import open_run
+    from mvsa_pipe.runs.predict import predict as predict_posts
+    from mvsa_pipe.runs.predict import predict_one, read_table, write_answer
 
     opened = open_run(run)
     options = InferenceOptions(cache=cache, device=device)

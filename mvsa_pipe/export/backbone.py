@@ -20,10 +20,10 @@ from mvsa_pipe.devices import Precision
 from mvsa_pipe.durable import make_folder, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, RunError
 from mvsa_pipe.export.layout import weights_file
-from mvsa_pipe.extraction.tuned import options_of
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.backbones import options_of
 
 
 @dataclass(frozen=True)

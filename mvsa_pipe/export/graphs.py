@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from mvsa_pipe.backbones.base import Encoded, ImageBackbone, TextBackbone
 from mvsa_pipe.export.model import ExportedModel, declared
-from mvsa_pipe.features import FeatureBatch, Field
+from mvsa_pipe.features.batch import FeatureBatch, Field
+from mvsa_pipe.features.resident import to_grid
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.resident import to_grid
 
 _BATCH, _TOKENS = "batch", "tokens"
 MASK = "text_mask"

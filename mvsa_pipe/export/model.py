@@ -16,16 +16,16 @@ from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_s
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
 from mvsa_pipe.export.layout import CONFIG, SCHEMA
 from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import Work
-from mvsa_pipe.features import Field
+from mvsa_pipe.features.batch import Field
+from mvsa_pipe.features.resident import RaggedText, ResidentFeatures, to_grid
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.resident import RaggedText, ResidentFeatures, to_grid
+from mvsa_pipe.posts.contents import Content
 from mvsa_pipe.training.scoring import SCORING_BATCH, predict_probabilities
 
 # Texts and pictures a forward pass of a backbone, as extractions have them unless told.

@@ -11,7 +11,7 @@ from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.export.graphs import ATTENTION, IDS, MASK, PIXELS
 from mvsa_pipe.export.model import ExportedModel, declared
 from mvsa_pipe.extraction.forward import padded
-from mvsa_pipe.features import Field
+from mvsa_pipe.features.batch import Field
 from mvsa_pipe.heads.base import FusionHead
 
 # Of unlike length, so that batches of them are padded.

@@ -19,11 +19,11 @@ from mvsa_pipe.export.onnx_files import OnnxFile, write_onnx
 from mvsa_pipe.export.options import ExportOptions
 from mvsa_pipe.export.samples import TEXTS, head_batches, model_batches, pictures
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.inference.loading import load_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.apply import load_head
 
 _CPU = "cpu"
 

@@ -10,9 +10,9 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.serving import Held
 from mvsa_pipe.errors import CacheError, ConfigError
-from mvsa_pipe.extraction.contents import wanted_of
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.contents import content_digests
 from mvsa_pipe.posts.post import PostSet
 
 # What is extracted along when only the other modality was named and nothing of this one is cached.
@@ -37,7 +37,7 @@ def files_of(
         fitting = CacheFolder(cache).fitting(posts.name, modality, wanted)
     except CacheError:
         return []
-    digests = wanted_of(posts, modality, cache).digests
+    digests = content_digests(posts, modality, cache).digests
     sharing = [file for file in fitting if Held.in_file(file).shared(digests)]
     return sorted(sharing, key=lambda file: not Held.in_file(file).covers(digests))
 

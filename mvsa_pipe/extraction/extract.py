@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.extraction.clock import Clock, Phase
-from mvsa_pipe.extraction.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.job import Extraction, Job, Surroundings
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.room import require_room
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 

@@ -10,11 +10,10 @@ from mvsa_pipe.backbones.base import Encoded, ImageBackbone
 from mvsa_pipe.cache.layout import PART_BYTES, Refusal
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction import work
-from mvsa_pipe.extraction.clock import Clock, Stage
-from mvsa_pipe.extraction.contents import Content, decoded
+from mvsa_pipe.extraction.clock import Clock, Stage, Turns
 from mvsa_pipe.extraction.forward import Forward, pinned
-from mvsa_pipe.extraction.turns import Turns
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
+from mvsa_pipe.posts.contents import Content, decoded
 
 # Bytes of pictures that a reader holds before it decodes them, so that a slow disk is read while
 # the model computes.

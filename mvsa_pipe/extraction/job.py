@@ -14,10 +14,10 @@ from mvsa_pipe.cache.serving import SOURCE, mark_for
 from mvsa_pipe.cache.writer import CacheWriter, open_writer
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.extraction.clock import Clock, Phase
-from mvsa_pipe.extraction.contents import Content, UnreadablePostsError
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.resolution import Resolution, recall
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.contents import Content, UnreadablePostsError
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes

@@ -20,8 +20,8 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import StorageError
-from mvsa_pipe.extraction.digests import SETTLED_SECONDS
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.posts.digests import SETTLED_SECONDS
 from mvsa_pipe.provenance import package_versions
 
 if TYPE_CHECKING:

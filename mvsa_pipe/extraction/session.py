@@ -14,13 +14,13 @@ from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision, describe_device, resolve_device, resolve_precision
 from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.resolution import Resolution, remember
 from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import Work
+from mvsa_pipe.posts.contents import Content
 
 # Posts that the deviation from float32 is measured on: a second of work, every value counted.
 _MEASURED_POSTS = 16

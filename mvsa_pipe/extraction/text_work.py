@@ -9,9 +9,9 @@ from mvsa_pipe.backbones.base import Encoded, TextBackbone
 from mvsa_pipe.cache.layout import PART_BYTES
 from mvsa_pipe.extraction import work
 from mvsa_pipe.extraction.clock import Clock, Stage
-from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward, padded, pinned
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
+from mvsa_pipe.posts.contents import Content
 
 # Texts are sorted by length within so many: enough for batches of one length, while memory does
 # not grow with the data set.

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mvsa_pipe.cache.finite import require_finite
 from mvsa_pipe.cache.layout import Refusal, Rows
 from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.extraction.forward import Forward
+from mvsa_pipe.posts.contents import Content
 
 # However small they are: one part waits for the disk while the next is computed.
 MOST_POSTS_A_PART = 1024

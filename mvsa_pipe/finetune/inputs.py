@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.extraction.contents import Content
 from mvsa_pipe.finetune.augment import augmented
 from mvsa_pipe.images import decode_image
+from mvsa_pipe.posts.contents import Content
 
 # Prepared pictures are held in memory up to so many bytes; more are prepared anew every time.
 KEPT_BYTES = 2 * 2**30

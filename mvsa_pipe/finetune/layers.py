@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mvsa_pipe.backbones.base import Encoded
-from mvsa_pipe.features import HIDDEN, POOLED, Field
+from mvsa_pipe.features.batch import HIDDEN, POOLED, Field
 
 # Children of torchvision's classifiers that are chains of layers themselves.
 _CHAINS = ("features", "trunk_output")

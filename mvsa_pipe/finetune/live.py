@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from mvsa_pipe.devices import Precision, arithmetic, usable_cores
 from mvsa_pipe.extraction.flow import in_order
-from mvsa_pipe.features import FeatureBatch, Field
+from mvsa_pipe.features.batch import FeatureBatch, Field
+from mvsa_pipe.features.resident import ResidentFeatures, to_grid
 from mvsa_pipe.finetune.tower import Read, Tower
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.resident import ResidentFeatures, to_grid
 
 # Batches that are read and decoded while the backbones compute.
 _READ_AHEAD = 2

@@ -7,11 +7,11 @@ from typing import Any
 
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.errors import ConfigError, UnknownNameError
-from mvsa_pipe.experiment.options import CacheChoice
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.ranges import MOST_BATCH, counted, require_fitting
+from mvsa_pipe.runs.options import CacheChoice
 
 # Of the widest backbones' layers, beyond which adapters are no smaller than the layers.
 _MOST_RANK = 4096

@@ -11,34 +11,32 @@ import torch
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
-from mvsa_pipe.devices import resolve_device
-from mvsa_pipe.energy import counted_joules, spent_joules
+from mvsa_pipe.devices import counted_joules, resolve_device, spent_joules
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.experiment.options import DataChoice
-from mvsa_pipe.experiment.prepare import needs_of
-from mvsa_pipe.experiment.records import config_record
-from mvsa_pipe.experiment.run import refuse_early, result_of, scored_parts
-from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
-from mvsa_pipe.features import POOLED
+from mvsa_pipe.features.batch import POOLED
 from mvsa_pipe.finetune.checkpoint import Workplace
-from mvsa_pipe.finetune.experiment import LiveExperiment, prepare_live
 from mvsa_pipe.finetune.loop import Tuning
 from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
+from mvsa_pipe.finetune.prepare import LiveExperiment, prepare_live
 from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.finetune.start import Start
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.heads.recorded import fill_head, read_state
-from mvsa_pipe.inference.loading import features_for, head_probabilities, kept_features
-from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs import Run, open_run
+from mvsa_pipe.runs.apply import features_for, head_probabilities, kept_features
+from mvsa_pipe.runs.fit import refuse_early, result_of, scored_parts
 from mvsa_pipe.runs.layout import tuned_file
+from mvsa_pipe.runs.options import DataChoice, InferenceOptions
+from mvsa_pipe.runs.prepare import needs_of
+from mvsa_pipe.runs.records import config_record
+from mvsa_pipe.runs.saving import save_run
 from mvsa_pipe.training.course import Course, Fitted
 from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions

@@ -9,8 +9,7 @@ from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.errors import ConfigError, RunError, name_some
-from mvsa_pipe.extraction.tuned import backbone_options, is_tuned
-from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.recorded import fill_head, read_state
@@ -19,6 +18,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Split
 from mvsa_pipe.posts.split import TEST, VAL
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.backbones import backbone_options, is_tuned
 
 
 @dataclass(frozen=True)

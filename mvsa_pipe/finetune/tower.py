@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.extraction.forward import padded, pinned
-from mvsa_pipe.features import Field
+from mvsa_pipe.features.batch import Field
 from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
 from mvsa_pipe.finetune.layers import Layers, compute_twice, layers_of, used_parameters
 from mvsa_pipe.finetune.lora import adapt, merged_state

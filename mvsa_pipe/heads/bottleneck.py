@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
+from mvsa_pipe.heads.attention import build_layers
 from mvsa_pipe.heads.layers import Classifier, normalise
 from mvsa_pipe.heads.options import Count, EncoderOptions, Range, Size
-from mvsa_pipe.heads.prenorm import build_layers
 from mvsa_pipe.heads.tokens import TokenHead
 
 # of the tokens at the start, as in the source

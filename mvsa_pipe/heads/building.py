@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import OptionValue, parse_options

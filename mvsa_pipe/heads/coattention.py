@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.layers import Classifier, join
 from mvsa_pipe.heads.options import ProjectionOptions
 from mvsa_pipe.heads.tokens import TokenHead

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, mean_over_tokens
+from mvsa_pipe.backbones.base import mean_over_tokens
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
+from mvsa_pipe.heads.attention import PreNormLayer, build_layers
 from mvsa_pipe.heads.layers import Classifier, join
 from mvsa_pipe.heads.options import Count, EncoderOptions
-from mvsa_pipe.heads.prenorm import PreNormLayer, build_layers
 from mvsa_pipe.heads.tokens import TokenHead
 
 

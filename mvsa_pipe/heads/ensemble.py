@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
 
 

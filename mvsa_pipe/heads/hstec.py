@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field, mean_over_tokens
+from mvsa_pipe.backbones.base import mean_over_tokens
+from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Classifier, join

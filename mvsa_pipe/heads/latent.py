@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field, mean_over_tokens
+from mvsa_pipe.backbones.base import mean_over_tokens
+from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import (
     Attention,
     AttentionBlock,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvsa_pipe.features import FeatureBatch, Field
+from mvsa_pipe.features.batch import FeatureBatch, Field
 from mvsa_pipe.heads.layers import normalise
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.options import HeadOptions
 
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Classifier, join, normalise
 from mvsa_pipe.heads.options import ClassifierOptions

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention, SingleKeyAttention
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Classifier, Projection

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from mvsa_pipe.errors import RunError, name_some
-from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.mixing import put_in_front
 from mvsa_pipe.heads.options import parse_options

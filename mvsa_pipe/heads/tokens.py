@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Projection
 from mvsa_pipe.heads.options import ProjectionOptions

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvsa_pipe.errors import SplitError, name_some
-from mvsa_pipe.posts.consolidation import SENTIMENTS
+from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, part_named
-from mvsa_pipe.posts.split_records import SUFFIXES, Placed, decoded
+from mvsa_pipe.posts.split_files import SUFFIXES, Placed, decoded
 
 PAIR_LIST = "valid_pairlist.txt"
 # What the numbers in its second column mean.

@@ -1,8 +1,8 @@
 """Lists with the header ``guid,tag`` beside (or above) files named by guid."""
 
-from mvsa_pipe.posts.consolidation import SENTIMENTS
 from mvsa_pipe.posts.formats import ReadOptions, kebab
 from mvsa_pipe.posts.id_files import IdFiles
+from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.rows import RowFaults

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from mvsa_pipe.errors import DataError, name_some
-from mvsa_pipe.posts.consolidation import SENTIMENTS
+from mvsa_pipe.posts.mvsa import SENTIMENTS
 
 # How tables and programs spell a value that is not there.
 _MISSING = frozenset(

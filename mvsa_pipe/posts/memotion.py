@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.cells import Cell, Kind, plain
-from mvsa_pipe.posts.consolidation import SENTIMENTS
 from mvsa_pipe.posts.formats import ReadOptions, Task
+from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.picture_names import PictureFinder
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet

@@ -20,8 +20,7 @@ from mvsa_pipe.posts.ceilings import (
     label_of,
     scored_ceilings,
 )
-from mvsa_pipe.posts.consolidation import NEUTRAL
-from mvsa_pipe.posts.mvsa import LIST_NAME
+from mvsa_pipe.posts.mvsa import LIST_NAME, NEUTRAL
 from mvsa_pipe.posts.place import MARKER
 from mvsa_pipe.posts.synthetic_art import picture, tweet
 

@@ -7,7 +7,6 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench
 from mvsa_pipe.bench.summary import Bench
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
@@ -16,6 +15,7 @@ from mvsa_pipe.posts.ceilings import Ceilings
 from mvsa_pipe.posts.synthetic import SyntheticConfig, realised_ceilings, write_synthetic
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.quickstart.options import QuickstartOptions
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 TINY = ("tiny-text", "tiny-image")

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.baselines.selection import Part, select
+from mvsa_pipe.progress import Pulse
 from mvsa_pipe.training.course import Fitted, class_weights, require_convergence
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
-from mvsa_pipe.training.pulse import Pulse
 
 
 def fit_baseline(

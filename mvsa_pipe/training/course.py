@@ -13,10 +13,9 @@ from torch import Tensor
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
-from mvsa_pipe.metrics import is_better
-from mvsa_pipe.training.material import Material
+from mvsa_pipe.metrics.scores import is_better
+from mvsa_pipe.training.material import Material, epoch_batches
 from mvsa_pipe.training.options import TrainingOptions, parse_class_weights
-from mvsa_pipe.training.order import epoch_batches
 from mvsa_pipe.training.scoring import text_lengths, validation_entry
 
 

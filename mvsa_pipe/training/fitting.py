@@ -19,18 +19,18 @@ from mvsa_pipe.devices import (
     reuse_memory,
 )
 from mvsa_pipe.errors import CacheError, MvsaError, StorageError
-from mvsa_pipe.features import HIDDEN, POOLED, Field
+from mvsa_pipe.features.batch import HIDDEN, POOLED, Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import OptionValue, parse_options
+from mvsa_pipe.progress import Pulse, no_pulse
 from mvsa_pipe.training.baselines import fit_baseline
 from mvsa_pipe.training.course import Course, Fitted
 from mvsa_pipe.training.masks import Mask, masks_of
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
-from mvsa_pipe.training.pulse import Pulse, no_pulse
 from mvsa_pipe.training.stack import Stack
 from mvsa_pipe.training.step import Trainer, make_trainer
 

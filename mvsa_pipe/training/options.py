@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.metrics import Score
+from mvsa_pipe.metrics.scores import Score
 from mvsa_pipe.ranges import MOST_BATCH, MOST_EPOCHS, counted, require_fitting
 
 # Single precision holds such weights, and their sums and products with losses.

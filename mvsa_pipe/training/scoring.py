@@ -11,13 +11,12 @@ from torch.nn import functional as F
 
 from mvsa_pipe.devices import at_least_float32
 from mvsa_pipe.errors import RunError, name_some
-from mvsa_pipe.features import FeatureBatch, Field
+from mvsa_pipe.features.batch import FeatureBatch, Field
+from mvsa_pipe.features.resident import ResidentFeatures
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
-from mvsa_pipe.metrics import validation_scores
-from mvsa_pipe.resident import ResidentFeatures
-from mvsa_pipe.training.material import Material
-from mvsa_pipe.training.order import by_length
+from mvsa_pipe.metrics.scores import validation_scores
+from mvsa_pipe.training.material import Material, by_length
 
 # Posts a forward pass when nothing is trained; part of a run's arithmetic, so never tuned.
 SCORING_BATCH = 256

@@ -21,11 +21,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvsa_pipe.devices import Precision
-from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.layers import bits_to_mask, draw_bits, drop_below
+from mvsa_pipe.progress import Pulse
 from mvsa_pipe.training.course import Course, DivergedError
 from mvsa_pipe.training.masks import Mask
-from mvsa_pipe.training.pulse import Pulse
 from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flat, shaped
 from mvsa_pipe.training.step import learning_rate_factor
 

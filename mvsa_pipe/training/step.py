@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
-from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training.options import Schedule, TrainingOptions
 

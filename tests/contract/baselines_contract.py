@@ -6,7 +6,7 @@ from heads_support import SIZES
 from torch import Tensor
 
 from mvsa_pipe.baselines.base import Baseline
-from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 

@@ -11,7 +11,7 @@ from skops import io as skops
 
 from mvsa_pipe.baselines.saving import TRUSTED
 from mvsa_pipe.errors import RunError
-from mvsa_pipe.features import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
 
 POSTS = 24

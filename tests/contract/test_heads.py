@@ -17,7 +17,7 @@ from heads_support import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS, is_faithful
 
 # They mask no padding, as published. This is the one list of heads that may do so.

@@ -236,7 +236,7 @@ def test_a_disk_that_refuses_runs_is_found_out_before_training(refused, monkeypa
         raise AssertionError("trained before the disk was asked")
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    monkeypatch.setattr("mvsa_pipe.experiment.run.try_fit_heads", never)
+    monkeypatch.setattr("mvsa_pipe.runs.fit.try_fit_heads", never)
     text = refused(*FIT)
     assert "--runs folder" in text
     assert "(runs)" in text

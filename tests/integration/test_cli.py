@@ -206,7 +206,7 @@ def test_a_defect_of_ours_is_owned_up_to(mvsa, monkeypatch):
     def broken(*_args, **_kwargs):
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr("mvsa_pipe.experiment.prepare.prepare", broken)
+    monkeypatch.setattr("mvsa_pipe.runs.prepare.prepare", broken)
     result = mvsa("fit", "--head", "text")
     assert result.exit_code == 3
     assert "internal error: RuntimeError: surprise" in result.stderr

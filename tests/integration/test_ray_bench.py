@@ -15,11 +15,11 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Silence
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 HEADS = ("dual-attention", "native-cat")

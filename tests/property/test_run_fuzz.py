@@ -8,26 +8,25 @@ from pathlib import Path
 import pytest
 from run_mutation import MUTATIONS
 
-from mvsa_pipe.comparison.compare import compare
-from mvsa_pipe.comparison.options import CompareOptions
+from mvsa_pipe.analysis.compare import compare
+from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.errors import MvsaError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head
-from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.export.options import ExportOptions
 from mvsa_pipe.export.write import export_run
-from mvsa_pipe.extraction.tuned import every_backbone
-from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.finetune.start import Start
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.inference.evaluate import evaluate
-from mvsa_pipe.inference.options import InferenceOptions
-from mvsa_pipe.inference.predict import predict_one
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Silence
 from mvsa_pipe.runs import open_run
+from mvsa_pipe.runs.backbones import every_backbone
+from mvsa_pipe.runs.evaluate import evaluate
+from mvsa_pipe.runs.fit import run_head
+from mvsa_pipe.runs.options import CacheChoice, DataChoice, InferenceOptions
+from mvsa_pipe.runs.predict import predict_one
+from mvsa_pipe.runs.prepare import needs_of, prepare
+from mvsa_pipe.runs.saving import save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 HEADS = {"native-cat": {}, "boosting": {"terms": 20}, "cmac": {"width": 8, "hidden": 8}}

@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from mvsa_pipe.energy import counted_joules, spent_joules
+from mvsa_pipe.devices import counted_joules, spent_joules
 
 
 class NoCounter(Exception):  # noqa: N818  # NVML's own has no Error in its name here

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError, ConfigError
-from mvsa_pipe.features import ENCODED, FeatureBatch, FeatureSizes, Field
-from mvsa_pipe.joined import JoinedFeatures, join_batches, load_features
+from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.joined import JoinedFeatures, join_batches, load_features
+from mvsa_pipe.features.resident import load_resident
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.resident import load_resident
 
 IDS = [f"post {n}" for n in range(7)]
 TEXT, IMAGE = Modality.TEXT, Modality.IMAGE

@@ -23,21 +23,21 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import NotFiniteRowsError
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import BackboneError, CacheError, DataError, RunError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head
-from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.features import FeatureSizes, Field
+from mvsa_pipe.features.batch import FeatureSizes, Field
+from mvsa_pipe.features.resident import ResidentFeatures, load_resident
+from mvsa_pipe.features.streamed import load_or_stream
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.inference.loading import load_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import Silence
-from mvsa_pipe.resident import ResidentFeatures, load_resident
-from mvsa_pipe.streamed import load_or_stream
+from mvsa_pipe.runs.apply import load_head
+from mvsa_pipe.runs.fit import run_head
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.prepare import needs_of, prepare
+from mvsa_pipe.runs.saving import save_run
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.scoring import predict_probabilities
 

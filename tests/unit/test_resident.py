@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.errors import CacheError, ConfigError
-from mvsa_pipe.features import ENCODED, Field
+from mvsa_pipe.features.batch import ENCODED, Field
+from mvsa_pipe.features.resident import RaggedText, grid_tokens, load_resident, to_grid
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.resident import RaggedText, grid_tokens, load_resident, to_grid
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from torch.nn import functional as F
 from mvsa_pipe import states
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
-from mvsa_pipe.features import ENCODED, FeatureSizes, Field
+from mvsa_pipe.features.batch import ENCODED, FeatureSizes, Field
+from mvsa_pipe.features.joined import load_features
+from mvsa_pipe.features.resident import read_states
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.joined import load_features
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.states import read_states
 
 IDS = [f"post {n}" for n in range(7)]
 ORDER = np.array([5, 0, 3, 6, 1])

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head
-from mvsa_pipe.features import HIDDEN, Field
-from mvsa_pipe.streamed import BLOCKS, StreamedFeatures
+from mvsa_pipe.features.batch import HIDDEN, Field
+from mvsa_pipe.features.streamed import BLOCKS, StreamedFeatures
+from mvsa_pipe.runs.fit import run_head
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.prepare import needs_of, prepare
 from mvsa_pipe.training.options import TrainingOptions
 
 KIB = 1 / 2**20  # GiB

@@ -7,7 +7,7 @@ from baselines_support import build, fit, joined, shares
 from sklearn.ensemble import GradientBoostingClassifier
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.features.batch import FeatureBatch
 
 
 def make_posts(posts: int, classes: int, seed: int = 0) -> tuple[FeatureBatch, torch.Tensor]:

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.features.batch import FeatureBatch
 
 
 def make_posts(posts: int, classes: int, seed: int = 0) -> tuple[FeatureBatch, torch.Tensor]:

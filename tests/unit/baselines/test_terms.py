@@ -14,10 +14,10 @@ from sklearn.svm import SVC
 
 from mvsa_pipe.baselines.terms import make_terms
 from mvsa_pipe.errors import ConfigError, DataError
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head
-from mvsa_pipe.features import FeatureBatch
+from mvsa_pipe.features.batch import FeatureBatch
+from mvsa_pipe.runs.fit import run_head
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.prepare import needs_of, prepare
 from mvsa_pipe.training.options import TrainingOptions
 
 WORDS = ("awful", "plain", "lovely")

@@ -9,10 +9,11 @@ from feature_caches import fingerprint, rows
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.layout import Refusal
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.serving import SOURCE, Held, Wanted, mark_for, mark_of, serving
+from mvsa_pipe.cache.serving import SOURCE, Held, mark_for, mark_of, serving
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.contents import ContentDigests
 
 FINGERPRINT = fingerprint()
 
@@ -122,18 +123,18 @@ def test_the_first_that_has_all_posts_as_they_are_serves(folder: CacheFolder) ->
     os.utime(second, (2e9, 2e9))
     files = folder.fitting("set", Modality.TEXT)
     assert [file.path for file in files] == [second, first]
-    found = serving(files, Wanted(digests("ab")))
+    found = serving(files, ContentDigests(digests("ab")))
     assert found is not None
     assert found.path == first
-    assert serving(files, Wanted(digests("abx"))) is None
-    assert serving(files, Wanted(digests("ab"), {"c"})) is None  # c can no longer be read
-    assert serving(files, Wanted(digests("ab"), {"c"}), skipped={"c"}) is not None
+    assert serving(files, ContentDigests(digests("abx"))) is None
+    assert serving(files, ContentDigests(digests("ab"), {"c"})) is None  # c can no longer be read
+    assert serving(files, ContentDigests(digests("ab"), {"c"}), skipped={"c"}) is not None
 
 
 def test_what_was_refused_is_no_gap_until_it_changes() -> None:
     held = Held(Path("x.h5"), digests("a"), {"b": Refusal("b", "bad", "broken")})
-    assert not held.gap(Wanted({**digests("a"), "b": "bad"}))
-    assert held.gap(Wanted({**digests("a"), "b": "mended"})).lacking == ["b"]
-    assert not held.gap(Wanted(digests("a"), {"b"}))
-    assert held.gap(Wanted({}, {"a", "c"})) == held.gap(Wanted({}, ["a", "c"]))
-    assert held.unserved(Wanted({**digests("a"), "b": "bad"}, {"c"})) == {"b", "c"}
+    assert not held.gap(ContentDigests({**digests("a"), "b": "bad"}))
+    assert held.gap(ContentDigests({**digests("a"), "b": "mended"})).lacking == ["b"]
+    assert not held.gap(ContentDigests(digests("a"), {"b"}))
+    assert held.gap(ContentDigests({}, {"a", "c"})) == held.gap(ContentDigests({}, ["a", "c"]))
+    assert held.unserved(ContentDigests({**digests("a"), "b": "bad"}, {"c"})) == {"b", "c"}

@@ -13,13 +13,12 @@ from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.cli import bench, data, evaluate, extract, fit, predict, quickstart
 from mvsa_pipe.cli.app import app
 from mvsa_pipe.cli.expand import _build, attribute_docs, completion, expand
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice, PostsChoice
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.inference.options import InferenceOptions
 from mvsa_pipe.posts import FORMATS, ReadOptions
 from mvsa_pipe.quickstart.options import QuickstartOptions
+from mvsa_pipe.runs.options import CacheChoice, DataChoice, InferenceOptions, PostsChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 # Each verb with the dataclasses that its options build.

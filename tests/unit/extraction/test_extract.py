@@ -18,11 +18,11 @@ from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction import flow, work
-from mvsa_pipe.extraction.contents import UnreadablePostsError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import Silence
 

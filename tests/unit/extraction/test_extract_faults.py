@@ -15,13 +15,13 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError, DataError
 from mvsa_pipe.extraction import forward, job, session, work
-from mvsa_pipe.extraction.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, read_posts
+from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import Silence
 

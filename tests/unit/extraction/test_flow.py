@@ -17,13 +17,13 @@ from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.extraction.flow import Background, computed, flow, in_order
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import PartResult, Work, assembled
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import contents_of
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 

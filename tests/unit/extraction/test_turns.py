@@ -12,14 +12,13 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.extraction import image_work
-from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.contents import Content, contents_of
+from mvsa_pipe.extraction.clock import Clock, Turns
 from mvsa_pipe.extraction.flow import computed
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_work import ImageWork
-from mvsa_pipe.extraction.turns import Turns
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import Content, contents_of
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 

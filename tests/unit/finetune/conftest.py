@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
-from mvsa_pipe.experiment.prepare import needs_of, prepare
-from mvsa_pipe.experiment.run import run_head
-from mvsa_pipe.experiment.saving import save_run
 from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
 from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.finetune.run import Wanted, finetune
 from mvsa_pipe.progress import Progress, Silence
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.fit import run_head
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.prepare import needs_of, prepare
+from mvsa_pipe.runs.saving import save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 TRAINING = TrainingOptions(epochs=2, batch_size=16, device="cpu")

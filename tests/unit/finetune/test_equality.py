@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvsa_pipe.experiment.options import CacheChoice, DataChoice
 from mvsa_pipe.finetune.options import LiveChoice, TuningOptions
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
 
 TOLERANCE = 1e-5
 

@@ -5,10 +5,10 @@ import pytest
 
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
-from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.finetune.inputs import ImageInputs
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import contents_of
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 

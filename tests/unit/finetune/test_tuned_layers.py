@@ -10,7 +10,7 @@ from transformers import Dinov2Config, Dinov2Model
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.features import Field
+from mvsa_pipe.features.batch import Field
 from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
 from mvsa_pipe.finetune.layers import layers_of, used_parameters
 from mvsa_pipe.finetune.lora import adapt, merged_state

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mvsa_pipe.errors import ConfigError, UnknownNameError
-from mvsa_pipe.features import ENCODED, FeatureSizes, Field
+from mvsa_pipe.features.batch import ENCODED, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.latent import Level, LevelOptions

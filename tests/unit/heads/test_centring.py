@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mvsa_pipe.features import POOLED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import POOLED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head

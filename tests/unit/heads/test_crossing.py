@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mvsa_pipe.heads.attention import PreNormLayer
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.layers import join
-from mvsa_pipe.heads.prenorm import PreNormLayer
 
 OPTIONS = {"width": 6, "n_attn": 2, "feedforward": 8}
 

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from mvsa_pipe.features import mean_over_tokens
+from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.heads.layers import (
     Classifier,
     Dropout,

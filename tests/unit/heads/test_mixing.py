@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mvsa_pipe.features import FeatureBatch, FeatureSizes
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.mixing import Mixing, ScalarMix
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mvsa_pipe.posts.consolidation import (
+from mvsa_pipe.posts.mvsa import (
     SENTIMENTS,
     agreed,
     consolidate,

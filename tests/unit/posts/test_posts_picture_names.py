@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.extraction.contents import contents_of
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import ReadOptions, read_posts
 from mvsa_pipe.posts.check import check_posts
+from mvsa_pipe.posts.contents import contents_of
 from mvsa_pipe.posts.picture_names import NEAR_NOTE
 
 

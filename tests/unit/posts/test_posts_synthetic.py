@@ -11,8 +11,8 @@ from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.posts import random_split, read_posts
 from mvsa_pipe.posts.ceilings import JOINT, Ceilings, Cues, outcomes, scored_ceilings
 from mvsa_pipe.posts.check import check_posts
-from mvsa_pipe.posts.consolidation import NEUTRAL, consolidate
 from mvsa_pipe.posts.duplicates import duplicate_groups
+from mvsa_pipe.posts.mvsa import NEUTRAL, consolidate
 from mvsa_pipe.posts.synthetic import (
     SyntheticConfig,
     bayes_accuracy,

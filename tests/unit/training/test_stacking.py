@@ -17,10 +17,10 @@ from training_support import (
     with_features,
 )
 
-from mvsa_pipe.features import HIDDEN, FeatureSizes
+from mvsa_pipe.features.batch import HIDDEN, FeatureSizes
+from mvsa_pipe.features.joined import JoinedFeatures
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.joined import JoinedFeatures
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.training import fitting
 from mvsa_pipe.training.course import Course

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from mvsa_pipe.features import FeatureSizes
+from mvsa_pipe.features.batch import FeatureSizes
+from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 

@@ -1,0 +1,1 @@
+"""Runs side by side, and what can be learnt from their predictions."""

@@ -1,1 +1,0 @@
-"""Posts, split, caches and heads joined into runs that can be believed."""

@@ -1,0 +1,1 @@
+"""Cached features as tensors: one batch, and where batches come from."""

@@ -1,0 +1,208 @@
+"""Posts, split and live backbones joined into what is tuned and scored on."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+
+from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.devices import Precision, usable_cores
+from mvsa_pipe.extraction.options import BadPostPolicy
+from mvsa_pipe.features.batch import FeatureSizes, Field
+from mvsa_pipe.features.resident import RaggedText, grid_tokens
+from mvsa_pipe.finetune.choice import Loaded, load_chosen, named_backbone
+from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
+from mvsa_pipe.finetune.live import LiveFeatures
+from mvsa_pipe.finetune.options import LiveChoice, TuningOptions
+from mvsa_pipe.finetune.start import Start
+from mvsa_pipe.finetune.tower import Tower
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import PostSet, protocol_tag
+from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
+from mvsa_pipe.posts.splits import resolved_split
+from mvsa_pipe.runs.options import DataChoice
+from mvsa_pipe.runs.prepare import Experiment, material_of, read_and_split
+
+
+@dataclass(frozen=True)
+class LiveExperiment(Experiment):
+    """What a head and its backbones are trained and scored on.
+
+    Attributes:
+        towers: The backbone of each modality.
+        digests: Digest of what each backbone reads of every post, in the order of the features.
+        fingerprints: Of the tuned backbones' features; empty until they are tuned.
+    """
+
+    towers: dict[Modality, Tower] = field(default_factory=dict)
+    digests: dict[Modality, list[str]] = field(default_factory=dict)
+    fingerprints: dict[Modality, Fingerprint] = field(default_factory=dict)
+
+    @property
+    def features(self) -> LiveFeatures:
+        """What the backbones say of posts."""
+        return cast("LiveFeatures", self.material.features)
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """The backbone's name of each modality."""
+        tuned = {m.value: f.backbone for m, f in self.fingerprints.items()}
+        return tuned or {m.value: t.backbone.identity.name for m, t in self.towers.items()}
+
+    def contents(self) -> dict[Modality, dict[str, str]]:
+        """Digest of what is read of each half of every post, by its id."""
+        ids = self.material.features.post_ids
+        return {m: dict(zip(ids, digests, strict=True)) for m, digests in self.digests.items()}
+
+    def feature_records(self) -> dict[str, Any]:
+        """What the features of each modality are, for a run's record; no cache holds them."""
+        return {
+            modality.value: {
+                "path": None,
+                "digest": fingerprint.digest,
+                "fingerprint": fingerprint.to_json(),
+                "backbone": self.towers[modality].options.as_record(),
+            }
+            for modality, fingerprint in self.fingerprints.items()
+        }
+
+    def remarks(self) -> list[str]:
+        """What a user shall know before training: backbones, protocol, posts."""
+        lines = []
+        for modality, tower in self.towers.items():
+            total = sum(p.numel() for p in tower.network.parameters())
+            trained = f"{tower.parameters_trained:,} of {total:,} parameters trained"
+            lines.append(f"{modality}: {tower.backbone.identity.name}, {trained}")
+        return lines + super().remarks()
+
+
+def prepare_live(
+    data: DataChoice,
+    choice: LiveChoice,
+    tuning: TuningOptions,
+    needs: Iterable[Field],
+    start: Start | None,
+    device: torch.device,
+    precision: Precision,
+    seed: int,
+) -> LiveExperiment:
+    """Reads and splits the posts, loads the backbones, and marks what of them is trained.
+
+    Args:
+        data: Which posts, split how.
+        choice: Which backbones.
+        tuning: What of them is trained.
+        needs: The features that the head reads.
+        start: The run that training starts from; its backbones are taken.
+        device: Where backbones compute.
+        precision: Their arithmetic.
+        seed: Decides adapters and augmentation.
+
+    Raises:
+        DataError: The posts cannot be read, or some of them cannot and none may be left out.
+        SplitError: The split does not fit them.
+        CacheError: No backbone is named, and no cache names one.
+        BackboneError: Weights cannot be had.
+        ConfigError: A backbone cannot be trained as asked.
+    """
+    wanted = set(needs)
+    posts, split = read_and_split(data)
+    data = replace(data, split=resolved_split(data.split, posts))
+    modalities = [m for m in Modality if m in {need.modality for need in wanted}]
+    loaded = {m: _loaded(m, choice, posts, start) for m in modalities}
+    ids = [post.id for post in posts.posts if post.id in split.parts]
+    contents, readers, faults = _contents(posts, choice, loaded, set(ids))
+    if faults and (choice.on_bad_post is BadPostPolicy.ERROR or len(faults) == len(ids)):
+        raise UnreadablePostsError(faults, posts.storage.root)
+    left_out = tuple(i for i in ids if i in faults)
+    ids = [i for i in ids if i not in faults]
+    chosen = {m: [items[i] for i in ids] for m, items in contents.items()}
+    towers: dict[Modality, Tower] = {}
+    for modality, (options, backbone) in loaded.items():
+        backbone.to(device)
+        inputs: TextInputs | ImageInputs
+        if isinstance(backbone, TextBackbone):
+            inputs = TextInputs.read(backbone, chosen[modality])
+        else:
+            inputs = readers[modality].of(chosen[modality], seed)
+        towers[modality] = Tower(options, backbone, inputs, device, tuning)
+    features = _features(posts, ids, towers, choice, precision, tuning)
+    for tower in towers.values():
+        tower.thaw(wanted, seed)
+    material, indices = material_of(posts, split, features)
+    return LiveExperiment(
+        data=data,
+        caches=choice.caches,
+        posts=posts,
+        split=split,
+        protocol=protocol_tag(posts, split),
+        files={},
+        material=material,
+        indices=indices,
+        left_out=left_out,
+        towers=towers,
+        digests={m: [item.digest for item in items] for m, items in chosen.items()},
+    )
+
+
+def _loaded(modality: Modality, choice: LiveChoice, posts: PostSet, start: Start | None) -> Loaded:
+    if start is not None and named_backbone(choice, modality) is None:
+        return start.backbone(modality)
+    return load_chosen(choice, posts, modality)
+
+
+def _contents(
+    posts: PostSet, choice: LiveChoice, loaded: dict[Modality, Loaded], wanted: set[str]
+) -> tuple[dict[Modality, dict[str, Content]], dict[Modality, ImageInputs], dict[str, str]]:
+    """What each backbone reads, who read its pictures, and what is wrong with unreadable posts."""
+    contents: dict[Modality, dict[str, Content]] = {}
+    readers: dict[Modality, ImageInputs] = {}
+    faults: dict[str, str] = {}
+    for modality, (_, backbone) in loaded.items():
+        items, found = contents_of(posts, modality, choice.caches.folder)
+        contents[modality] = {item.id: item for item in items if item.id in wanted}
+        if isinstance(backbone, ImageBackbone):
+            reader = ImageInputs(backbone, list(contents[modality].values()), seed=0)
+            with ThreadPoolExecutor(usable_cores()) as pool:
+                found |= reader.faults(pool)
+            readers[modality] = reader
+        faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
+    return contents, readers, faults
+
+
+def _features(
+    posts: PostSet,
+    ids: Sequence[str],
+    towers: dict[Modality, Tower],
+    choice: LiveChoice,
+    precision: Precision,
+    tuning: TuningOptions,
+) -> LiveFeatures:
+    text, image = towers.get(Modality.TEXT), towers.get(Modality.IMAGE)
+    grid = choice.caches.image_grid
+    tokens = image.backbone.tokens if image and isinstance(image.backbone, ImageBackbone) else 1
+    sizes = FeatureSizes(
+        text_width=text.backbone.width if text else 1,
+        image_width=image.backbone.width if image else 1,
+        image_tokens=grid_tokens(tokens, grid) if image else 1,
+        classes=len(posts.classes),
+    )
+    lengths = None
+    if text is not None and isinstance(text.inputs, TextInputs):
+        counts = torch.tensor([len(row) for row in text.inputs.rows])
+        # Only how long texts are is known beforehand; batches may be formed by it.
+        nothing = torch.zeros(0, sizes.text_width)
+        lengths = RaggedText(nothing, counts.cumsum(0) - counts, counts)
+    at_a_time = tuning.micro_batch or LiveFeatures.at_a_time
+    return LiveFeatures(
+        post_ids=tuple(ids),
+        sizes=sizes,
+        text_hidden=lengths,
+        towers=towers,
+        precision=precision,
+        image_grid=grid,
+        at_a_time=at_a_time,
+    )

@@ -1,1 +1,0 @@
-"""Runs at work again: scored on any posts, and asked about new ones."""

@@ -1,0 +1,101 @@
+"""Runs of one head over several seeds, averaged into one run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mvsa_pipe.devices import resolve_device
+from mvsa_pipe.errors import ConfigError, MvsaError
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.runs.fit import Assignment, Result, score_fitted, try_run_heads
+from mvsa_pipe.runs.options import SeedChoice
+from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.training.course import Fitted
+from mvsa_pipe.training.fitting import Plan, fit_heads
+from mvsa_pipe.training.options import TrainingOptions
+
+
+def refuse_copies(head: str, seeds: SeedChoice) -> None:
+    """Refuses an ensemble whose members would all be the same.
+
+    Raises:
+        ConfigError: The head does not depend on its seed.
+    """
+    if seeds.ensemble and not HEADS.load(head).seeded:
+        raise ConfigError(
+            f"--ensemble is pointless for head {head!r}",
+            expected="a head whose training depends on the seed",
+            found=f"one that is the same for every seed: {seeds.seeds} copies would be averaged",
+            hint="leave out --ensemble and --seeds",
+        )
+
+
+def run_seeds(
+    experiment: Experiment,
+    head: str,
+    head_options: Mapping[str, OptionValue],
+    training: TrainingOptions,
+    choice: SeedChoice,
+) -> list[Result | MvsaError]:
+    """One run a seed, or one run of all seeds; the reason in the place of a run without a result.
+
+    Raises:
+        MvsaError: As ``try_run_heads``; of one run of all seeds as ``fit_head``.
+    """
+    seeds = choice.counted_from(training.seed)
+    if choice.ensemble:
+        return [run_ensemble(experiment, head, head_options, training, seeds)]
+    own = [replace(training, seed=seed) for seed in seeds]
+    return try_run_heads(head, [Assignment(experiment, options, head_options) for options in own])
+
+
+def run_ensemble(
+    experiment: Experiment,
+    head: str,
+    head_options: Mapping[str, OptionValue],
+    training: TrainingOptions,
+    seeds: Sequence[int],
+) -> Result:
+    """Trains a head with every seed, each selected on validation, and averages probabilities.
+
+    Members train together where they can, and are what they would be alone. The test part is
+    scored once, for all of them as one.
+
+    Raises:
+        MvsaError: As ``fit_head``.
+    """
+    experiment = experiment.placed(resolve_device(training.device))
+    own = [replace(training, seed=seed) for seed in seeds]
+    plans = [Plan(experiment.material, options, head_options) for options in own]
+    fitted = fit_heads(head, plans)
+    result = score_fitted(Assignment(experiment, own[0]), head, _joined(seeds, fitted))
+    members = [
+        {
+            "seed": seed,
+            "selected": member.history[member.best],
+            "steps": member.steps,
+            "seconds": round(member.seconds, 4),
+        }
+        for seed, member in zip(seeds, fitted, strict=True)
+    ]
+    record: dict[str, Any] = result.record | {
+        "seeds": list(seeds),
+        "selected": [member["selected"] for member in members],
+        "members": members,
+    }
+    return replace(result, seeds=tuple(seeds), record=record)
+
+
+def _joined(seeds: Sequence[int], fitted: Sequence[Fitted]) -> Fitted:
+    first = fitted[0].head
+    return Fitted(
+        head=first.average([member.head for member in fitted]),
+        history=[
+            {"seed": seed, **entry}
+            for seed, member in zip(seeds, fitted, strict=True)
+            for entry in member.history
+        ],
+        seconds=sum(member.seconds for member in fitted),
+        steps=sum(member.steps for member in fitted),
+    )

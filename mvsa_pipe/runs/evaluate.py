@@ -1,0 +1,112 @@
+"""Scores a run again, on its own split or on other posts, exactly as it was scored first."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvsa_pipe.metrics.scores import Scores, score
+from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
+from mvsa_pipe.posts.contents import UnreadablePostsError
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.runs import Prediction, Run, predictions_of
+from mvsa_pipe.runs.apply import (
+    features_for,
+    head_probabilities,
+    kept_features,
+    load_head,
+    only_read,
+)
+from mvsa_pipe.runs.options import InferenceOptions
+from mvsa_pipe.runs.scored import ALL, UNSEEN, scored_posts
+
+# Why a post is left out of a score.
+KNOWN = "the run was trained or selected on it"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run's scores on some posts.
+
+    Attributes:
+        protocol: Tag of what was scored.
+        part: Which part of it.
+        scores: The scores.
+        predictions: One a post.
+        left_out: Posts that were not scored, by id, and why.
+        known: Scored posts that the run was trained or selected on.
+        absent_classes: Classes of the run that no scored post has. Macro means are taken over the
+            classes that occur among labels or predictions, as scikit-learn takes them.
+    """
+
+    protocol: str
+    part: str
+    scores: Scores
+    predictions: list[Prediction]
+    left_out: dict[str, str]
+    known: tuple[str, ...]
+    absent_classes: tuple[str, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        return {
+            "protocol": self.protocol,
+            "part": self.part,
+            "scores": self.scores.as_record(),
+            "left_out": self.left_out,
+            "known": list(self.known),
+            "absent_classes": list(self.absent_classes),
+        }
+
+
+def evaluate(
+    run: Run, options: InferenceOptions, progress: Progress, read: ReadOptions | None = None
+) -> Evaluation:
+    """Scores a run's head; features that the cache lacks are extracted first.
+
+    Args:
+        run: The run.
+        options: What it is scored on.
+        progress: Listens to extractions.
+        read: How other posts are read; ``None`` as the run's own were.
+
+    Raises:
+        RunError: The checkpoint is missing or does not fit, or labels are not the run's.
+        SplitError: The part has no posts, or these posts are not those of the run.
+        MvsaError: As reading and extracting posts.
+    """
+    head = load_head(run, options.device)
+    posts = _read(run, options, read)
+    chosen = scored_posts(run, posts, options)
+    with kept_features(run, options) as where:
+        features = features_for(run, posts, chosen.ids, where, progress)
+        usable = [i for i in chosen.ids if i not in features.faults]
+        if not usable:
+            raise UnreadablePostsError(features.faults, posts.storage.root)
+        probabilities = head_probabilities(run, head, features.files, posts, usable, options.device)
+    labels = {post.id: post.label or "" for post in posts.posts}
+    truth = [labels[i] for i in usable]
+    classes = list(run.config["data"]["classes"])
+    scores = score(
+        np.array([classes.index(name) for name in truth], np.int64),
+        probabilities.argmax(axis=1),
+        classes,
+    )
+    rows = predictions_of(usable, [chosen.part] * len(usable), truth, probabilities, classes)
+    left_out = dict.fromkeys(chosen.known if chosen.part == UNSEEN else (), KNOWN)
+    return Evaluation(
+        protocol=chosen.protocol,
+        part=chosen.part,
+        scores=scores,
+        predictions=rows,
+        left_out=left_out | features.faults,
+        known=chosen.known if chosen.part == ALL else (),
+        absent_classes=tuple(name for name in classes if name not in truth),
+    )
+
+
+def _read(run: Run, options: InferenceOptions, read: ReadOptions | None) -> PostSet:
+    """The posts, of which only what the head reads is asked for."""
+    path = options.data or Path(run.config["data"]["path"])
+    return read_posts(path, only_read(run, read or run.read_options))

@@ -1,0 +1,203 @@
+"""One head's run: trained, selected on validation, scored once."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvsa_pipe.devices import counted_joules, resolve_device, spent_joules
+from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.options import OptionValue, parse_options
+from mvsa_pipe.metrics.scores import Scores, score
+from mvsa_pipe.progress import Pulse, no_pulse
+from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.runs.records import metrics_record
+from mvsa_pipe.training.course import Fitted
+from mvsa_pipe.training.fitting import Alone, Plan, or_fault, try_fit_heads, why_alone
+from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.scoring import predict_probabilities
+
+_SCORED_PARTS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained head with its scores.
+
+    Attributes:
+        head: Its name.
+        seed: Its seed.
+        record: Everything that ``metrics.json`` holds.
+        scores: Scores of each part that has posts, ``val`` and ``test``.
+        labels: True classes of each part.
+        predicted: Predicted classes of each part.
+        probabilities: Probabilities of each part.
+        fitted: The head and its history.
+        seeds: The seeds of all members, if it is an ensemble.
+    """
+
+    head: str
+    seed: int
+    record: dict[str, Any]
+    scores: dict[str, Scores]
+    labels: dict[str, NDArray[np.int64]]
+    predicted: dict[str, NDArray[np.int64]]
+    probabilities: dict[str, NDArray[np.float32]]
+    fitted: Fitted
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One run to make.
+
+    Attributes:
+        experiment: What its head is trained and scored on.
+        training: How it is trained.
+        head_options: Options of the head that differ from their defaults.
+    """
+
+    experiment: Experiment
+    training: TrainingOptions
+    head_options: Mapping[str, OptionValue] = field(default_factory=dict)
+
+
+def run_head(
+    experiment: Experiment,
+    head: str,
+    head_options: Mapping[str, OptionValue],
+    training: TrainingOptions,
+) -> Result:
+    """Trains one head, picks its epoch on validation, and then scores the test part once.
+
+    Raises:
+        MvsaError: As ``fit_head``.
+    """
+    (result,) = run_heads(head, [Assignment(experiment, training, head_options)])
+    return result
+
+
+def run_heads(
+    head: str,
+    assignments: Sequence[Assignment],
+    pulse: Pulse = no_pulse,
+    threads: int | None = None,
+) -> list[Result]:
+    """Several runs of one head, trained as one where that can be; each as by ``run_head``.
+
+    Args:
+        head: The head's name.
+        assignments: The runs.
+        pulse: Called before every training step; whatever it raises ends all of them.
+        threads: Threads of the CPU, as of ``fit_heads``.
+
+    Raises:
+        MvsaError: As ``fit_head``, of the first run that has no result.
+    """
+    results = []
+    for result in try_run_heads(head, assignments, pulse, threads):
+        if isinstance(result, MvsaError):
+            raise result
+        results.append(result)
+    return results
+
+
+def try_run_heads(
+    head: str,
+    assignments: Sequence[Assignment],
+    pulse: Pulse = no_pulse,
+    threads: int | None = None,
+) -> list[Result | MvsaError]:
+    """As ``run_heads``, with the reason in the place of each run that has no result.
+
+    Raises:
+        CacheError: As ``try_fit_heads``.
+        StorageError: As ``try_fit_heads``.
+    """
+    device = resolve_device(assignments[0].training.device)
+    placed = [replace(a, experiment=a.experiment.placed(device)) for a in assignments]
+    plans = [Plan(a.experiment.material, a.training, a.head_options) for a in placed]
+    joules_before = counted_joules(device)
+    runs = try_fit_heads(head, plans, pulse, threads)
+    joules = spent_joules(joules_before, counted_joules(device))
+    results = [
+        run if isinstance(run, MvsaError) else or_fault(partial(score_fitted, a, head, run), device)
+        for a, run in zip(placed, runs, strict=True)
+    ]
+    for result in results:  # what runs that were trained side by side took each is not known
+        if isinstance(result, Result):
+            result.record["energy_joules"] = joules if len(results) == 1 else None
+    return results
+
+
+def score_fitted(assignment: Assignment, head: str, fitted: Fitted) -> Result:
+    """Scores a trained head on validation and, once, on test."""
+    experiment, training = assignment.experiment, assignment.training
+    material, began = experiment.material, time.perf_counter()
+    probabilities = {
+        part: predict_probabilities(
+            fitted.head,
+            material.features,
+            experiment.indices[part].to(material.train.device),
+            material.texts,
+        )
+        for part in scored_parts(experiment)
+    }
+    return result_of(experiment, head, training, fitted, probabilities, began)
+
+
+def scored_parts(experiment: Experiment) -> list[str]:
+    """The parts that a run is scored on, as far as they have posts."""
+    return [part for part in _SCORED_PARTS if len(experiment.indices[part])]
+
+
+def result_of(
+    experiment: Experiment,
+    head: str,
+    training: TrainingOptions,
+    fitted: Fitted,
+    probabilities: dict[str, NDArray[np.float32]],
+    scoring_since: float,
+) -> Result:
+    """A trained head with the scores of what it said of each part.
+
+    ``scoring_since`` is when scoring began, by ``time.perf_counter``.
+    """
+    labels = {part: experiment.labels_of(part) for part in probabilities}
+    predicted = {part: values.argmax(axis=1) for part, values in probabilities.items()}
+    classes = experiment.posts.classes
+    scores = {part: score(labels[part], predicted[part], classes) for part in probabilities}
+    record = metrics_record(experiment, head, training, fitted, scores)
+    record["scoring_seconds"] = round(time.perf_counter() - scoring_since, 4)
+    return Result(head, training.seed, record, scores, labels, predicted, probabilities, fitted)
+
+
+def refuse_early(
+    head: str, head_options: Mapping[str, OptionValue], training: TrainingOptions
+) -> None:
+    """Refuses what can be refused before posts and features are read.
+
+    Raises:
+        ConfigError: The head's options or the device cannot be used.
+    """
+    parse_options(head, HEADS.load(head).Options, head_options)
+    resolve_device(training.device)
+
+
+def reason_alone(
+    experiment: Experiment,
+    head: str,
+    head_options: Mapping[str, OptionValue],
+    training: TrainingOptions,
+) -> Alone | None:
+    """Why runs of a head train one by one, and uncompiled; ``None`` for those that need not."""
+    device = resolve_device(training.device)
+    sizes = experiment.material.features.sizes
+    built = build_head(head, sizes, training.seed, head_options, device)
+    return why_alone(built, experiment.material, compiled=training.compiled)

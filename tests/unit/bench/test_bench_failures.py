@@ -1,0 +1,213 @@
+"""A run that comes to nothing is a row with its reason; the others go on, now and the next time."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mvsa_pipe.baselines.logistic import Logistic
+from mvsa_pipe.bench import run as bench_run
+from mvsa_pipe.bench import tasks
+from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.bench.records import FOLDER
+from mvsa_pipe.bench.run import run_bench
+from mvsa_pipe.cli.app import app
+from mvsa_pipe.devices import MemoryShortageError
+from mvsa_pipe.errors import CacheError, DataError, RunError
+from mvsa_pipe.progress import Silence
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.training.options import TrainingOptions
+
+TRAINING = TrainingOptions(epochs=2, device="cpu")
+HOPELESS = "1e30"
+VARIED = BenchOptions(heads=("text", "logistic"), seeds=2, vary=(f"learning-rate={HOPELESS},1e-3",))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Names every run that is tried from here on, on one core."""
+    seen = []
+    honest = tasks.try_run_heads
+
+    def watched(head, assignments, *words):
+        seen.extend((head, a.training.learning_rate, a.training.seed) for a in assignments)
+        return honest(head, assignments, *words)
+
+    monkeypatch.setattr(tasks, "try_run_heads", watched)
+    monkeypatch.setattr(bench_run, "usable_cores", lambda: 1)
+    return seen
+
+
+def bench(options=VARIED, data=None):
+    progress, runs = Silence(), Path("runs-here")
+    return run_bench(data or DataChoice(), CacheChoice(), options, TRAINING, progress, runs)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_one_bad_learning_rate_costs_its_own_runs_alone(asked):
+    alone = bench(BenchOptions(heads=("text",), seeds=2, vary=("learning-rate=1e-3",)))
+    done = bench()
+    lost = [(run.head, run.setting, run.seed) for run in done.failed]
+    assert lost == [("text", f"learning_rate={HOPELESS}", seed) for seed in (0, 1)]
+    assert all("Training diverged in epoch 0" in run.reason for run in done.failed)
+    assert [(row.head, row.setting) for row in done.rows] == [
+        ("text", "learning_rate=1e-3"),
+        ("logistic", f"learning_rate={HOPELESS}"),
+        ("logistic", "learning_rate=1e-3"),
+    ]
+    assert done.rows[0].mean == pytest.approx(alone.rows[0].mean)  # trained beside what diverged
+    assert len(done.records) == 8
+    record = json.loads(json.dumps(done.as_record()))
+    assert [run["reason"] for run in record["failed"]] == [run.reason for run in done.failed]
+    assert sum("failed" in run for run in record["runs"]) == 2
+    tried = len(asked)
+    again = bench()  # what failed would fail again, and is shown, not tried
+    assert len(asked) == tried
+    assert again.failed == done.failed
+    assert [row.mean for row in again.rows] == [row.mean for row in done.rows]
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_bench_of_failures_alone_is_a_bench(asked):
+    done = bench(BenchOptions(heads=("text",), seeds=2, vary=(f"learning-rate={HOPELESS}",)))
+    assert asked
+    assert (done.rows, done.ensembles) == ([], [])
+    assert len(done.failed) == 2
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+def test_a_head_that_refuses_the_data_costs_its_own_runs_alone(monkeypatch):
+    def refuse(*_):
+        raise DataError("These labels cannot be solved for")
+
+    monkeypatch.setattr(Logistic, "fit", refuse)
+    done = bench(BenchOptions(heads=("logistic", "text"), seeds=2))
+    assert [(row.head, row.seeds, row.failed) for row in done.rows] == [("text", 2, 0)]
+    assert {run.reason for run in done.failed} == {"These labels cannot be solved for."}
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_shortage_of_memory_is_tried_again(asked, monkeypatch):
+    honest = Logistic.fit
+
+    def short(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Logistic, "fit", short)
+    options = BenchOptions(heads=("logistic",), seeds=1)
+    (failed,) = bench(options).failed
+    assert "needs more memory than the device has free" in failed.reason
+    monkeypatch.setattr(Logistic, "fit", honest)
+    assert bench(options).failed == []
+    assert len(asked) == 2
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+def test_seeds_that_remain_are_summed_up(monkeypatch):
+    honest = tasks.try_run_heads
+
+    def partly(head, assignments, *words):
+        results = honest(head, assignments, *words)
+        return [MemoryShortageError("no room"), *results[1:]]
+
+    monkeypatch.setattr(tasks, "try_run_heads", partly)
+    (row,) = bench(BenchOptions(heads=("text",), seeds=3)).rows
+    assert (row.seeds, row.failed) == (2, 1)
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+def test_what_concerns_all_runs_ends_the_bench(monkeypatch):
+    def damaged(*_):
+        raise CacheError("Cached features were changed on disk")
+
+    monkeypatch.setattr(tasks, "try_run_heads", damaged)
+    with pytest.raises(CacheError):
+        bench()
+    assert not list(Path("runs-here").rglob("*.json"))
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+def test_the_command_shows_what_failed_and_says_so_by_its_exit_code():
+    words = ["bench", "--head", "text", "--seeds", "2", "--epochs", "1", "--device", "cpu"]
+    vary = ["--vary", f"learning-rate={HOPELESS},1e-3"]
+    result = CliRunner().invoke(app, [*words, *vary])
+    assert result.exit_code == 1, result.output
+    assert "failed: text, learning_rate=1e30, seed 0: Training diverged" in result.stdout
+    shown = CliRunner().invoke(app, [*words, *vary, "--json"])
+    assert shown.exit_code == 1
+    record = json.loads(shown.stdout)
+    assert [run["seed"] for run in record["failed"]] == [0, 1]
+    assert [row["setting"] for row in record["rows"]] == ["learning_rate=1e-3"]
+    only = CliRunner().invoke(app, [*words, "--vary", f"learning-rate={HOPELESS}"])
+    assert only.exit_code == 1
+    assert "mean ±" not in only.stdout
+
+
+ONE = BenchOptions(heads=("text",), seeds=1)
+
+
+def tampered(change):
+    """Changes the record of a bench of one run; returns the file."""
+    (path,) = Path("runs-here", FOLDER).glob("*.json")
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    return path
+
+
+@pytest.mark.usefixtures("workplace")
+def test_scores_follow_from_predictions_whatever_a_record_says(asked):
+    first = bench(ONE)
+
+    def better(record):
+        record["scores"]["test"]["values"] = dict.fromkeys(first.rows[0].mean, 0.999)
+        record["scores"]["test"]["intervals"] = {}
+
+    tampered(better)
+    again = bench(ONE)
+    assert len(asked) == 1
+    assert again.rows[0].mean == first.rows[0].mean
+    assert again.rows[0].interval == first.rows[0].interval
+    scores = first.records[0]["scores"]["test"]
+    assert again.records[0]["scores"]["test"]["values"] == scores["values"]
+
+
+def _set(*way):
+    *way, last, value = way
+
+    def change(record):
+        for key in way:
+            record = record[key]
+        record[last] = value
+
+    return change
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_set("predicted", "test", 0, 7), "other classes than the posts have"),
+        (_set("predicted", "test", []), "not one prediction a post"),
+        (_set("predicted", 3), r"Expected `object`"),
+        (_set("probabilities", "test", 0, [0.5, 0.5]), "other classes"),
+        (_set("probabilities", "test", 0, [0.9, 0.9, 0.9]), "do not add up to 1"),
+        (_set("probabilities", "test", 0, [2.0, -1.0, 0.0]), "not from 0 to 1"),
+        (_set("labels", "test", 0, 9), "other labels than the posts have"),
+        (_set("ids", "test", 0, "of another"), "other posts than the split has"),
+        (_set("seconds", None), r"Expected `float`"),
+        (_set("parameters", "many"), r"Expected `int`"),
+        (lambda record: record.pop("probabilities"), "missing required field"),
+        (_set("failed", {"reason": "none"}), "missing required field"),
+    ],
+)
+def test_what_no_bench_writes_is_refused_by_name(change, expected):
+    bench(ONE)
+    path = tampered(change)
+    with pytest.raises(RunError, match=expected) as caught:
+        bench(ONE)
+    assert str(path) in str(caught.value)
+    assert "--force" in str(caught.value)
+    assert bench(BenchOptions(heads=("text",), seeds=1, force=True)).rows
+    assert bench(ONE).rows

@@ -22,7 +22,9 @@ from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session, make_work
 from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
-from mvsa_pipe.features.resident import RaggedText, ResidentFeatures, load_resident
+from mvsa_pipe.features.load import load
+from mvsa_pipe.features.resident import RaggedText
+from mvsa_pipe.features.source import FeatureSource, batch_of
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content, contents_of
@@ -41,7 +43,7 @@ class Material:
 
     ids: list[str]
     labels: torch.Tensor
-    resident: ResidentFeatures
+    resident: FeatureSource
     works: dict[Modality, Work]
     contents: dict[Modality, dict[str, Content]]
 
@@ -87,12 +89,12 @@ def _measure(pair: Pair, count: int) -> dict[str, object]:
 def _material(pair: Pair, count: int, scratch: Path) -> Material:
     posts = material.posts(count, scratch)
     options = ExtractOptions(cache=scratch / "cache", precision="float32", batch_size=BATCH)
-    files = {b.modality: extract(posts, b, options, Silence()).file for b in pair}
+    sources = {b.modality: [extract(posts, b, options, Silence()).file] for b in pair}
     ids = [post.id for post in posts.posts]
     return Material(
         ids=ids,
         labels=torch.tensor([posts.classes.index(str(p.label)) for p in posts.posts]),
-        resident=load_resident(files, ids, set(Field), len(posts.classes)),
+        resident=load(sources, ids, set(Field), len(posts.classes)),
         works={b.modality: make_work([Session.load(b, options)], Clock()) for b in pair},
         contents={m: {c.id: c for c in contents_of(posts, m)[0]} for m in Modality},
     )
@@ -101,7 +103,7 @@ def _material(pair: Pair, count: int, scratch: Path) -> Material:
 def cached_epoch(trainer: Trainer, ready: Material) -> None:
     """Every post once, from the tensors in memory."""
     for chosen in ready.batches():
-        trainer.step(ready.resident.batch(chosen, trainer.head.needs), ready.labels[chosen])
+        trainer.step(batch_of(ready.resident, chosen, trainer.head.needs), ready.labels[chosen])
 
 
 def recomputing_epoch(trainer: Trainer, ready: Material) -> None:

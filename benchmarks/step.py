@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mvsa_pipe.devices import Precision, cpu_threads
 from mvsa_pipe.features.batch import FeatureBatch, Field
+from mvsa_pipe.features.resident import ResidentFeatures
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.training.material import Material
@@ -137,7 +138,9 @@ def minimal(
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """An epoch as written by hand: select, forward, loss, backward, step."""
-    held, ragged = material.features, material.features.text_hidden
+    held = material.features
+    assert isinstance(held, ResidentFeatures)
+    ragged = held.text_hidden
     assert ragged is not None
     for posts in batches:
         values: dict[str, Tensor] = {}
@@ -167,6 +170,7 @@ def loader(
 
 def _written(material: Material, path: Path) -> Path:
     held = material.features
+    assert isinstance(held, ResidentFeatures)
     assert held.text_hidden is not None
     with h5py.File(path, "w") as file:
         file["offsets"] = torch.cat(

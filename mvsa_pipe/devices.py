@@ -152,7 +152,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory_to_copy_from(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+def empty_pinned(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """Fresh memory, of which nothing is said, for what shall go to a GPU where there is one.
 
     It is page-locked then: a GPU copies from it without another copy on the way. Where there is no

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mvsa_pipe.backbones.base import Encoded, ImageBackbone, TextBackbone
 from mvsa_pipe.export.model import ExportedModel, declared
 from mvsa_pipe.features.batch import FeatureBatch, Field
-from mvsa_pipe.features.resident import to_grid
+from mvsa_pipe.features.grid import to_grid
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
 

@@ -21,7 +21,9 @@ from mvsa_pipe.extraction.image_work import ImageWork
 from mvsa_pipe.extraction.text_work import TextWork
 from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features.batch import Field
-from mvsa_pipe.features.resident import RaggedText, ResidentFeatures, to_grid
+from mvsa_pipe.features.grid import to_grid
+from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
+from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.modality import Modality
@@ -83,7 +85,7 @@ class ExportedModel:
         for start in range(0, count, SCORING_BATCH):
             block = {m: items[start : start + SCORING_BATCH] for m, items in given.items()}
             features = self._features(block)
-            every = torch.arange(len(features), device=self.device)
+            every = torch.arange(len(features.post_ids), device=self.device)
             own = [item.text for item in block.get(Modality.TEXT, ())]
             blocks.append(predict_probabilities(self.head, features.to(self.device), every, own))
         return np.concatenate(blocks)
@@ -107,7 +109,7 @@ class ExportedModel:
         makers = {Modality.TEXT: _text, Modality.IMAGE: _picture}
         return {m: [makers[m](n, v) for n, v in enumerate(given[m] or ())] for m in self.parts}
 
-    def _features(self, given: Mapping[Modality, Sequence[Content]]) -> ResidentFeatures:
+    def _features(self, given: Mapping[Modality, Sequence[Content]]) -> FeatureSource:
         sizes, count = self.head.sizes, len(next(iter(given.values())))
         made: dict[str, Any] = {}
         for modality, items in given.items():

@@ -1,11 +1,12 @@
-"""What heads read: one batch of backbone features, and the axis legend that all rooms share.
+"""One batch of backbone features, what heads declare of it, and the axis legend of all rooms.
 
 Axes: ``B`` batch, ``N`` posts, ``T`` text tokens, ``P`` image tokens (patches or cells),
-``D`` width (``Dt`` of text, ``Di`` of image), ``C`` classes, ``S`` runs trained together.
+``L`` layers (only where a head mixes several), ``D`` width (``Dt`` of text, ``Di`` of image),
+``C`` classes, ``S`` runs trained together.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -44,9 +45,8 @@ class FeatureSizes:
         image_width: ``Di``.
         image_tokens: ``P``, fixed for an image backbone.
         classes: ``C``.
-        text_layers: Layers and width of each text backbone, where the head shall mix several
-            layers; their states then come in the hidden states' place, all those of a token in
-            turn. Empty otherwise.
+        text_layers: Layers and width of each text backbone, where the head mixes several layers;
+            hidden states then have a layer axis. Empty otherwise.
         image_layers: Those of each image backbone.
     """
 
@@ -59,7 +59,7 @@ class FeatureSizes:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "FeatureSizes":
-        """Sizes from the plain values of ``asdict``, as JSON hands them back."""
+        """Sizes from the plain values of ``asdict``, as JSON returns them."""
         lists = {
             name: tuple((int(layers), int(width)) for layers, width in record.get(name, ()))
             for name in ("text_layers", "image_layers")
@@ -72,35 +72,29 @@ class FeatureBatch:
     """Features of ``B`` posts; what a head did not declare may be ``None``.
 
     Attributes:
-        text_hidden: ``[B, T, Dt]`` hidden states of the text tokens.
+        text_hidden: ``[B, T, Dt]`` hidden states of the text tokens; ``[B, T, L, Dt]`` where the
+            head mixes layers.
         text_mask: ``[B, T]``, True on real tokens; present exactly when ``text_hidden`` is.
         text_pooled: ``[B, Dt]``.
-        image_hidden: ``[B, P, Di]`` hidden states of patches or cells.
+        image_hidden: ``[B, P, Di]`` hidden states of patches or cells, or ``[B, P, L, Di]``.
         image_pooled: ``[B, Di]``.
 
     Raises:
         ValueError: Shapes disagree, or a mask is missing.
     """
 
-    text_hidden: Float[Tensor, "B T Dt"] | None = None
+    text_hidden: Float[Tensor, "B T *Lt Dt"] | None = None
     text_mask: Bool[Tensor, "B T"] | None = None
     text_pooled: Float[Tensor, "B Dt"] | None = None
-    image_hidden: Float[Tensor, "B P Di"] | None = None
+    image_hidden: Float[Tensor, "B P *Li Di"] | None = None
     image_pooled: Float[Tensor, "B Di"] | None = None
 
     def __post_init__(self) -> None:
-        for name, axes in _AXES.items():
-            value = getattr(self, name)
-            if value is not None and value.dim() != len(axes):
-                raise ValueError(f"{name} must be {list(axes)}, not {list(value.shape)}")
         if (self.text_hidden is None) != (self.text_mask is None):
             raise ValueError("text_hidden and text_mask come together")
         lengths: dict[str, tuple[str, int]] = {}
-        for name, axes in _AXES.items():
-            value = getattr(self, name)
-            if value is None:
-                continue
-            for axis, length in zip(axes, value.shape, strict=True):
+        for name, value in self.tensors():
+            for axis, length in zip(_axes(name, value), value.shape, strict=True):
                 owner, known = lengths.setdefault(axis, (name, length))
                 if known != length:
                     raise ValueError(f"axis {axis}: {known} in {owner}, {length} in {name}")
@@ -108,16 +102,22 @@ class FeatureBatch:
             raise ValueError("a feature batch needs at least one feature")
 
     def __len__(self) -> int:
-        return next(
-            len(value) for f in fields(self) if (value := getattr(self, f.name)) is not None
-        )
+        return next(len(value) for _, value in self.tensors())
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and value of every tensor that is present."""
+        for name in _AXES:
+            value: Tensor | None = getattr(self, name)
+            if value is not None:
+                yield name, value
 
     def to(self, device: torch.device) -> "FeatureBatch":
         """The same features on another device."""
-        present = {name: value for name in _AXES if (value := getattr(self, name)) is not None}
+        present = dict(self.tensors())
         if all(value.device == device for value in present.values()):
             return self  # as on a CPU at every step
-        return replace(self, **{name: value.to(device) for name, value in present.items()})
+        moved: dict[str, Any] = {name: value.to(device) for name, value in present.items()}
+        return replace(self, **moved)
 
 
 _AXES: dict[str, tuple[str, ...]] = {
@@ -127,3 +127,14 @@ _AXES: dict[str, tuple[str, ...]] = {
     "image_hidden": ("B", "P", "Di"),
     "image_pooled": ("B", "Di"),
 }
+
+
+def _axes(name: str, value: Tensor) -> tuple[str, ...]:
+    axes = _AXES[name]
+    if Field.TEXT_HIDDEN.value != name != Field.IMAGE_HIDDEN.value or value.dim() == len(axes):
+        layered = axes
+    else:
+        layered = (*axes[:-1], f"L of {name}", axes[-1])
+    if value.dim() != len(layered):
+        raise ValueError(f"{name} must be {list(axes)}, not {list(value.shape)}")
+    return layered

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from mvsa_pipe.devices import Precision, arithmetic, usable_cores
 from mvsa_pipe.extraction.flow import in_order
-from mvsa_pipe.features.batch import FeatureBatch, Field
-from mvsa_pipe.features.resident import ResidentFeatures, to_grid
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.grid import to_grid
 from mvsa_pipe.finetune.tower import Read, Tower
 from mvsa_pipe.modality import Modality
 
@@ -25,21 +25,27 @@ Inputs = dict[Modality, list[Tensor]]
 
 
 @dataclass(frozen=True)
-class LiveFeatures(ResidentFeatures):
-    """The features that heads declared, of ``N`` posts, computed anew for every batch.
+class LiveFeatures:
+    """The features of ``N`` posts, computed by backbones anew for every batch.
 
     With gradients on, as while training, gradients flow through them into whatever of the
     backbones is trained; without, as on validation, backbones are in the state that features are
     extracted in.
 
     Attributes:
+        post_ids: The posts, in the order of every index.
+        sizes: What a head is built for.
+        token_counts: Text tokens of every post ``[N]``; ``None`` without a text backbone.
         towers: The backbone of each modality.
         precision: Arithmetic of the matrix products.
         image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
         at_a_time: Posts that backbones compute at a time where no gradients are on.
     """
 
-    towers: Mapping[Modality, Tower] = field(default_factory=dict)
+    post_ids: tuple[str, ...]
+    sizes: FeatureSizes
+    token_counts: Int[Tensor, " N"] | None
+    towers: Mapping[Modality, Tower]
     precision: Precision = Precision.FLOAT32
     image_grid: int = 0
     at_a_time: int = 16
@@ -53,10 +59,6 @@ class LiveFeatures(ResidentFeatures):
     def to(self, _: torch.device) -> "LiveFeatures":
         """The same: backbones are on their device."""
         return self
-
-    def batch(self, posts: Int[Tensor, " B"], needs: Iterable[Field]) -> FeatureBatch:
-        """The declared features of some posts, by index."""
-        return next(self.batches([posts], needs))
 
     def batches(
         self, chosen: Iterable[Int[Tensor, " B"]], needs: Iterable[Field]

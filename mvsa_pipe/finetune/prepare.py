@@ -12,7 +12,7 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.devices import Precision, usable_cores
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.features.batch import FeatureSizes, Field
-from mvsa_pipe.features.resident import RaggedText, grid_tokens
+from mvsa_pipe.features.grid import grid_tokens
 from mvsa_pipe.finetune.choice import Loaded, load_chosen, named_backbone
 from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
 from mvsa_pipe.finetune.live import LiveFeatures
@@ -192,15 +192,12 @@ def _features(
     )
     lengths = None
     if text is not None and isinstance(text.inputs, TextInputs):
-        counts = torch.tensor([len(row) for row in text.inputs.rows])
-        # Only how long texts are is known beforehand; batches may be formed by it.
-        nothing = torch.zeros(0, sizes.text_width)
-        lengths = RaggedText(nothing, counts.cumsum(0) - counts, counts)
+        lengths = torch.tensor([len(row) for row in text.inputs.rows])
     at_a_time = tuning.micro_batch or LiveFeatures.at_a_time
     return LiveFeatures(
         post_ids=tuple(ids),
         sizes=sizes,
-        text_hidden=lengths,
+        token_counts=lengths,
         towers=towers,
         precision=precision,
         image_grid=grid,

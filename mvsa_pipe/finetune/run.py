@@ -16,6 +16,7 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.features.batch import POOLED
+from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.finetune.checkpoint import Workplace
 from mvsa_pipe.finetune.loop import Tuning
 from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
@@ -148,7 +149,7 @@ def _built(
         start.fill(head, material.features.sizes)
     elif training.centre and head.centres and head.needs & POOLED:
         with torch.no_grad():
-            head.centre(material.features.batch(material.train, head.needs & POOLED).to(device))
+            head.centre(batch_of(material.features, material.train, head.needs & POOLED).to(device))
     return head
 
 

@@ -53,12 +53,10 @@ class ScalarMix(nn.Module):
             columns.append(F.pad(own, (self.layers - layers, 0)).unsqueeze(1).expand(-1, width))
         return torch.cat(columns, dim=1)
 
-    def forward(self, states: Float[Tensor, "B TL D"]) -> Float[Tensor, "B T D"]:
-        """Mixes states of which all layers of a token stand in turn."""
+    def forward(self, states: Float[Tensor, "B T L D"]) -> Float[Tensor, "B T D"]:
+        """Mixes the layers of every token."""
         weights = self.weights()
-        posts, _, width = states.shape
-        layered = states.to(weights.dtype).view(posts, -1, self.layers, width)
-        return (normalise(layered) * weights).sum(dim=2)
+        return (normalise(states.to(weights.dtype)) * weights).sum(dim=2)
 
 
 class Mixing(nn.Module):
@@ -76,12 +74,8 @@ class Mixing(nn.Module):
 
     def forward(self, batch: FeatureBatch) -> FeatureBatch:
         """The batch that the head was built for."""
-        if self.text is not None and batch.text_hidden is not None and batch.text_mask is not None:
-            # padding need not end with a token's last layer
-            over = -batch.text_hidden.shape[1] % self.text.layers
-            hidden = F.pad(batch.text_hidden, (0, 0, 0, over))
-            mask = F.pad(batch.text_mask, (0, over))[:, :: self.text.layers]
-            batch = replace(batch, text_hidden=self.text(hidden), text_mask=mask)
+        if self.text is not None and batch.text_hidden is not None:
+            batch = replace(batch, text_hidden=self.text(batch.text_hidden))
         if self.image is not None and batch.image_hidden is not None:
             batch = replace(batch, image_hidden=self.image(batch.image_hidden))
         return batch

@@ -16,7 +16,7 @@ from mvsa_pipe.errors import SplitError, name_some
 from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, part_named
-from mvsa_pipe.posts.split_files import SUFFIXES, Placed, decoded
+from mvsa_pipe.posts.split_records import SUFFIXES, Placed, decoded
 
 PAIR_LIST = "valid_pairlist.txt"
 # What the numbers in its second column mean.

@@ -19,7 +19,7 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.features.joined import load_features
+from mvsa_pipe.features.load import FeatureOptions, load
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.layers import LayerMix
@@ -76,7 +76,8 @@ def head_probabilities(
     where = resolve_device(device)
     grid = int(run.config["image_grid"])
     mix = LayerMix(run.config.get("layer_mix", LayerMix.LAST))  # runs of 0.1 do not say
-    features = load_features(files, ids, head.needs, head.sizes.classes, grid, mix).to(where)
+    options = FeatureOptions(grid, mix)
+    features = load(files, ids, head.needs, head.sizes.classes, options).to(where)
     every = torch.arange(len(ids), device=where)
     return predict_probabilities(head, features, every, texts_of(posts, ids))
 

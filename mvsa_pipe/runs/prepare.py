@@ -14,8 +14,9 @@ from mvsa_pipe.cache.serving import Held, best_of, serving, unreadable
 from mvsa_pipe.devices import free_memory_bytes
 from mvsa_pipe.errors import CacheError, ConfigError, SplitError, name_some
 from mvsa_pipe.features.batch import Field
-from mvsa_pipe.features.resident import ResidentFeatures
-from mvsa_pipe.features.streamed import StreamedFeatures, load_or_stream
+from mvsa_pipe.features.load import FeatureOptions, load
+from mvsa_pipe.features.source import FeatureSource
+from mvsa_pipe.features.streamed import StreamedFeatures
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
@@ -280,9 +281,8 @@ def prepare(
     refuse_single_layers(files, caches.layer_mix)
     ids, left_out = _usable_ids(posts, split, chosen.skipped | set(without))
     limit = caches.memory_gib * 2**30 or free_memory_bytes() / 2
-    features = load_or_stream(
-        files, ids, wanted, len(posts.classes), caches.image_grid, limit, caches.layer_mix
-    )
+    options = FeatureOptions(caches.image_grid, caches.layer_mix)
+    features = load(files, ids, wanted, len(posts.classes), options, limit)
     material, indices = material_of(posts, split, features)
     return Experiment(
         data=data,
@@ -312,7 +312,7 @@ def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[Pos
 
 
 def material_of(
-    posts: PostSet, split: Split, features: ResidentFeatures
+    posts: PostSet, split: Split, features: FeatureSource
 ) -> tuple[Material, dict[str, torch.Tensor]]:
     """Features with their labels and texts, and the indices of each part's posts among them."""
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}

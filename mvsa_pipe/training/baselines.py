@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.baselines.selection import Part, select
+from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.progress import Pulse
 from mvsa_pipe.training.course import Fitted, class_weights, require_convergence
 from mvsa_pipe.training.material import Material
@@ -46,5 +47,5 @@ def _part(baseline: Baseline, material: Material, posts: Int[Tensor, " n"]) -> P
     texts = None
     if baseline.reads_texts and material.texts is not None:
         texts = [material.texts[place] for place in posts.tolist()]
-    batch = material.features.batch(posts, baseline.needs)
+    batch = batch_of(material.features, posts, baseline.needs)
     return Part(baseline.frame(batch, texts), material.labels[posts].cpu().numpy())

@@ -20,6 +20,7 @@ from mvsa_pipe.devices import (
 )
 from mvsa_pipe.errors import CacheError, MvsaError, StorageError
 from mvsa_pipe.features.batch import HIDDEN, POOLED, Field
+from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
@@ -184,7 +185,7 @@ def _started(name: str, plan: Plan) -> Course:
     material = material.placed(device)
     if options.centre and head.centres and head.needs & POOLED:
         with torch.no_grad():
-            pooled = material.features.batch(material.train, head.needs & POOLED)
+            pooled = batch_of(material.features, material.train, head.needs & POOLED)
             head.centre(pooled.to(device))
     course = Course(head, material, options)
     course.seconds += time.perf_counter() - began
@@ -289,7 +290,9 @@ def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
     if Field.TEXT_HIDDEN in head.needs and counts is not None:
         ends = torch.stack([counts.argmin(), counts.argmax()])
     device = next(head.parameters()).device
-    short, long = (masks_of(head, features.batch(end[None], head.needs).to(device)) for end in ends)
+    short, long = (
+        masks_of(head, batch_of(features, end[None], head.needs).to(device)) for end in ends
+    )
     return short if short == long else None
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mvsa_pipe.devices import fits_on
 from mvsa_pipe.errors import SplitError
-from mvsa_pipe.features.resident import ResidentFeatures
+from mvsa_pipe.features.source import FeatureSource
 
 # Batches of a window in which posts are sorted by length: wide enough that padding nearly goes,
 # narrow enough that a post's companions change from epoch to epoch.
@@ -54,7 +54,7 @@ class Material:
     """What heads are trained on and selected by; the test part is not here.
 
     Attributes:
-        features: Resident features of all posts.
+        features: Features of all posts.
         labels: Class of every post ``[N]``; -1 where unknown.
         train: Indices of the training posts.
         val: Indices of the validation posts.
@@ -62,7 +62,7 @@ class Material:
         texts: Text of every post, for baselines that read terms; ``None`` where it is not known.
     """
 
-    features: ResidentFeatures
+    features: FeatureSource
     labels: Int[Tensor, " N"]
     train: Int[Tensor, " n"]
     val: Int[Tensor, " m"]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mvsa_pipe.devices import at_least_float32
 from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.features.batch import FeatureBatch, Field
-from mvsa_pipe.features.resident import ResidentFeatures
+from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import validation_scores
@@ -22,7 +22,7 @@ from mvsa_pipe.training.material import Material, by_length
 SCORING_BATCH = 256
 
 
-def text_lengths(model: Model, features: ResidentFeatures) -> Int[Tensor, " N"] | None:
+def text_lengths(model: Model, features: FeatureSource) -> Int[Tensor, " N"] | None:
     """Text tokens of every post, for heads whose batches may be formed by length.
 
     ``None`` for heads that read no tokens, and for those whose predictions depend on padding: they
@@ -34,7 +34,7 @@ def text_lengths(model: Model, features: ResidentFeatures) -> Int[Tensor, " N"] 
 
 @torch.inference_mode()
 def predict_logits(
-    head: FusionHead, features: ResidentFeatures, posts: Int[Tensor, " n"]
+    head: FusionHead, features: FeatureSource, posts: Int[Tensor, " n"]
 ) -> Float[Tensor, "n C"]:
     """Logits of some posts, in their order, in float32 or better on the head's device."""
     return _in_batches(head.eval(), features, posts, lambda batch, _: at_least_float32(head(batch)))
@@ -43,7 +43,7 @@ def predict_logits(
 @torch.inference_mode()
 def predict_probabilities(
     model: Model,
-    features: ResidentFeatures,
+    features: FeatureSource,
     posts: Int[Tensor, " n"],
     texts: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
@@ -82,7 +82,7 @@ def predict_probabilities(
 
 def _in_batches(
     model: Model,
-    features: ResidentFeatures,
+    features: FeatureSource,
     posts: Int[Tensor, " n"],
     ask: Callable[[FeatureBatch, Int[Tensor, " B"]], Float[Tensor, "B C"]],
 ) -> Float[Tensor, "n C"]:

@@ -26,8 +26,9 @@ from mvsa_pipe.errors import BackboneError, CacheError, DataError, RunError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.features.batch import FeatureSizes, Field
-from mvsa_pipe.features.resident import ResidentFeatures, load_resident
-from mvsa_pipe.features.streamed import load_or_stream
+from mvsa_pipe.features.load import load
+from mvsa_pipe.features.resident import ResidentFeatures
+from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
@@ -82,13 +83,13 @@ def test_a_cache_hands_out_numbers_alone(tmp_path, part, odd, modality):
     assert file.damaged_posts() == ["b"]
     needs = [Field(f"{modality}_{part}")]
     with pytest.raises(NotFiniteRowsError, match=r"NaN or infinite.*set.*1 damaged posts: b\..*"):
-        load_resident({modality: file}, "abc", needs, 3)
-    assert len(load_resident({modality: file}, "ac", needs, 3)) == 2
+        load({modality: [file]}, "abc", needs, 3)
+    assert load({modality: [file]}, "ac", needs, 3).post_ids == ("a", "c")
 
 
 def test_streamed_features_are_numbers_too(tmp_path):
     files = {Modality.TEXT: [cached(tmp_path, "hidden", np.nan)]}
-    features = load_or_stream(files, "abc", [Field.TEXT_HIDDEN], 3, 0, limit_bytes=1.0)
+    features = load(files, "abc", [Field.TEXT_HIDDEN], 3, limit_bytes=1.0)
     with pytest.raises(NotFiniteRowsError, match="posts: b"):
         list(features.batches([torch.arange(3)], [Field.TEXT_HIDDEN]))
 
@@ -203,13 +204,13 @@ def test_baselines_have_no_answer_for_features_that_are_no_numbers(name, odd):
         tuple("abcdefghijkl"), SIZES, text_pooled=vectors, image_pooled=torch.randn(12, 5)
     )
     baseline = build_head(name, SIZES, 0)
-    batch = features.batch(torch.arange(12), baseline.needs)
+    batch = batch_of(features, torch.arange(12), baseline.needs)
     fitted = next(baseline.fit(baseline.frame(batch), labels))
     assert predict_probabilities(fitted, features, torch.tensor([4, 1])).shape == (2, 3)
     vectors[1, 0] = odd
     with pytest.raises(RunError, match=r"no finite answer for 1 posts.*posts b\."):
         predict_probabilities(fitted, features, torch.tensor([4, 1]))
-    spoilt = features.batch(torch.arange(12), baseline.needs)
+    spoilt = batch_of(features, torch.arange(12), baseline.needs)
     with pytest.raises(DataError, match="too large for a solver"):
         next(baseline.fit(baseline.frame(spoilt), labels))
 

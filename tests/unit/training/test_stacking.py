@@ -83,8 +83,9 @@ def test_runs_over_joined_backbones_are_stacked_alike(name):
         text_hidden=replace(ragged, states=ragged.states[:, :5] ** 2),
     )
     sources = dict.fromkeys(Modality, (first.features, second))
-    sizes = FeatureSizes(WIDTH + 5, WIDTH + 5, 2 * TOKENS, len(CLASSES))
-    joined = JoinedFeatures(first.features.post_ids, sizes, sources=sources)
+    joined = JoinedFeatures(sources)
+    sizes = joined.sizes
+    assert sizes == FeatureSizes(WIDTH + 5, WIDTH + 5, 2 * TOKENS, len(CLASSES))
     material = replace(first, features=joined)
     plans = plans_of(name, material)
     head = build_head(name, sizes, 0, small(name))

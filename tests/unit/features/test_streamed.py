@@ -8,6 +8,7 @@ import torch
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features.batch import HIDDEN, Field
+from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.features.streamed import BLOCKS, StreamedFeatures
 from mvsa_pipe.runs.fit import run_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
@@ -44,8 +45,8 @@ def test_batches_are_the_same(changes):
     assert isinstance(streamed, StreamedFeatures)
     assert streamed.sizes == resident.sizes
     assert torch.equal(streamed.token_counts, resident.token_counts)
-    chosen = list(torch.split(torch.randperm(len(resident)), 7))
-    for needs in ({*Field}, HIDDEN, {Field.TEXT_POOLED}, {Field.IMAGE_HIDDEN}):
+    chosen = list(torch.split(torch.randperm(len(resident.post_ids)), 7))
+    for needs in (set(Field), HIDDEN, {Field.TEXT_POOLED}, {Field.IMAGE_HIDDEN}):
         pairs = zip(resident.batches(chosen, needs), streamed.batches(chosen, needs), strict=True)
         for one, other in pairs:
             same(one, other)
@@ -55,7 +56,7 @@ def test_batches_are_the_same(changes):
 def test_a_post_that_stands_twice_in_a_batch_is_there_twice():
     resident, streamed = (made.material.features for made in both())
     posts = torch.tensor([5, 2, 5, 9])
-    same(resident.batch(posts, {*Field}), streamed.batch(posts, {*Field}))
+    same(batch_of(resident, posts, set(Field)), batch_of(streamed, posts, {*Field}))
 
 
 @pytest.mark.usefixtures("workplace")
@@ -81,15 +82,15 @@ def test_memory_keeps_to_its_limit():
     assert isinstance(features, StreamedFeatures)
     whole = sum(
         batch.text_hidden.nbytes + batch.image_hidden.nbytes
-        for batch in features.batches([torch.arange(len(features))], HIDDEN)
+        for batch in features.batches([torch.arange(len(features.post_ids))], HIDDEN)
     )
-    chosen = list(torch.split(torch.arange(len(features)), 4))
+    chosen = list(torch.split(torch.arange(len(features.post_ids)), 4))
     tracemalloc.start()
     for _ in features.batches(chosen, HIDDEN):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert features.block_posts * BLOCKS < len(features)
+    assert features.block_posts * BLOCKS < len(features.post_ids)
     assert peak < limit * 1.25 < whole
 
 

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.features.batch import ENCODED, Field
-from mvsa_pipe.features.resident import RaggedText, grid_tokens, load_resident, to_grid
+from mvsa_pipe.features.grid import grid_tokens, to_grid
+from mvsa_pipe.features.load import load
+from mvsa_pipe.features.resident import RaggedText
+from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 
@@ -18,7 +21,7 @@ from mvsa_pipe.posts import read_posts
 def files(pipeline):
     folder = CacheFolder(pipeline / "cache")
     name = read_posts(pipeline / "data").name
-    return {m: folder.fitting(name, m)[0] for m in Modality}
+    return {m: folder.fitting(name, m)[:1] for m in Modality}
 
 
 @given(
@@ -41,24 +44,24 @@ def test_ragged_batches_are_naive_padding(lengths, chosen):
 
 
 def test_features_follow_the_order_of_ids(files):
-    ids = list(files[Modality.TEXT].header.ids)[:9][::-1]
-    features = load_resident(files, ids, list(ENCODED), 3)
+    ids = list(files[Modality.TEXT][0].header.ids)[:9][::-1]
+    features = load(files, ids, list(ENCODED), 3)
     assert features.post_ids == tuple(ids)
-    assert len(features) == 9
+    assert len(features.post_ids) == 9
     for row, post_id in enumerate(ids):
-        batch = features.batch(torch.tensor([row]), list(ENCODED))
+        batch = batch_of(features, torch.tensor([row]), list(ENCODED))
         for modality, name in ((Modality.TEXT, "text"), (Modality.IMAGE, "image")):
-            at = np.array([files[modality].rows[post_id]])
-            pooled = torch.from_numpy(files[modality].pooled(at))
+            at = np.array([files[modality][0].rows[post_id]])
+            pooled = torch.from_numpy(files[modality][0].pooled(at))
             assert torch.equal(getattr(batch, f"{name}_pooled"), pooled)
-            hidden = torch.from_numpy(files[modality].hidden(at)[0])
+            hidden = torch.from_numpy(files[modality][0].hidden(at)[0])
             assert torch.equal(getattr(batch, f"{name}_hidden").reshape(hidden.shape), hidden)
 
 
 def test_a_batch_holds_only_what_was_declared(files):
-    ids = files[Modality.TEXT].header.ids[:4]
-    features = load_resident(files, ids, [Field.TEXT_POOLED, Field.IMAGE_POOLED], 3)
-    batch = features.batch(torch.arange(4), [Field.TEXT_POOLED])
+    ids = files[Modality.TEXT][0].header.ids[:4]
+    features = load(files, ids, [Field.TEXT_POOLED, Field.IMAGE_POOLED], 3)
+    batch = batch_of(features, torch.arange(4), [Field.TEXT_POOLED])
     assert batch.text_pooled is not None
     assert batch.text_hidden is None
     assert batch.image_pooled is None
@@ -67,7 +70,7 @@ def test_a_batch_holds_only_what_was_declared(files):
 
 
 def test_what_is_held_is_counted(files):
-    features = load_resident(files, files[Modality.TEXT].header.ids[:4], list(ENCODED), 3)
+    features = load(files, files[Modality.TEXT][0].header.ids[:4], list(ENCODED), 3)
     tensors = [
         features.text_hidden.states,
         features.text_pooled,
@@ -78,15 +81,15 @@ def test_what_is_held_is_counted(files):
 
 
 def test_missing_posts_are_refused_by_name(files):
-    ids = [*files[Modality.TEXT].header.ids[:2], "no-such-post"]
+    ids = [*files[Modality.TEXT][0].header.ids[:2], "no-such-post"]
     with pytest.raises(CacheError, match=r"lacks 1 post.*no-such-post"):
-        load_resident(files, ids, [Field.TEXT_POOLED], 3)
+        load(files, ids, [Field.TEXT_POOLED], 3)
 
 
 def test_a_missing_modality_is_refused(files):
     text = {Modality.TEXT: files[Modality.TEXT]}
     with pytest.raises(CacheError, match="No image cache"):
-        load_resident(text, files[Modality.TEXT].header.ids[:2], [Field.IMAGE_POOLED], 3)
+        load(text, files[Modality.TEXT][0].header.ids[:2], [Field.IMAGE_POOLED], 3)
 
 
 @pytest.mark.parametrize("extra", [0, 1])
@@ -102,6 +105,14 @@ def test_an_image_grid_averages_areas_and_keeps_a_first_token(extra):
 def test_an_image_grid_never_makes_more_tokens(grid):
     hidden = torch.randn(2, 16, 3)
     assert torch.equal(to_grid(hidden, grid), hidden)
+
+
+def test_an_image_grid_averages_every_layer_alone():
+    layers = torch.randn(3, 17, 2, 5)
+    found = to_grid(layers, 2)
+    assert found.shape == (3, 5, 2, 5)
+    for layer in range(2):
+        assert torch.equal(found[:, :, layer], to_grid(layers[:, :, layer], 2))
 
 
 def test_image_tokens_without_a_square_have_no_grid():

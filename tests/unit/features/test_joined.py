@@ -12,9 +12,11 @@ from torch.nn import functional as F
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError, ConfigError
+from mvsa_pipe.features import load as loading
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
-from mvsa_pipe.features.joined import JoinedFeatures, join_batches, load_features
-from mvsa_pipe.features.resident import load_resident
+from mvsa_pipe.features.joined import JoinedFeatures, join_batches
+from mvsa_pipe.features.load import FeatureOptions
+from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.modality import Modality
 
 IDS = [f"post {n}" for n in range(7)]
@@ -51,13 +53,13 @@ def files(tmp_path):
 
 
 def load(files, ids=IDS, needs=tuple(ENCODED), grid=0):
-    return load_features(files, ids, needs, 3, grid)
+    return loading.load(files, ids, needs, 3, FeatureOptions(image_grid=grid))
 
 
 def alone(files, modality, which, posts):
-    own = {modality: files[modality][which]}
-    needs = [need for need in Field if need.modality is modality]
-    return load_resident(own, IDS, needs, 3).batch(posts, needs)
+    own = {modality: files[modality][which : which + 1]}
+    needs = needs_of(modality)
+    return batch_of(loading.load(own, IDS, needs, 3), posts, needs)
 
 
 def normalised(x):
@@ -73,7 +75,7 @@ def test_one_backbone_a_modality_is_read_as_ever(files):
 
 def test_a_modality_of_one_backbone_is_untouched_beside_a_joined_one(files):
     posts = torch.tensor([4, 0])
-    batch = load({TEXT: files[TEXT], IMAGE: files[IMAGE][:1]}).batch(posts, list(ENCODED))
+    batch = batch_of(load({TEXT: files[TEXT], IMAGE: files[IMAGE][:1]}), posts, list(ENCODED))
     own = alone(files, IMAGE, 0, posts)
     assert torch.equal(batch.image_pooled, own.image_pooled)
     assert torch.equal(batch.image_hidden, own.image_hidden)
@@ -83,19 +85,19 @@ def test_a_modality_of_one_backbone_is_untouched_beside_a_joined_one(files):
 def test_sizes_add_up(files):
     features = load(files)
     assert features.sizes == FeatureSizes(WIDTH + 3, WIDTH + 3, TOKENS + 1, 3)
-    assert len(features) == len(IDS)
-    each = [load_resident({m: f}, IDS, list(needs_of(m)), 3) for m in files for f in files[m]]
+    assert len(features.post_ids) == len(IDS)
+    each = [loading.load({m: (f,)}, IDS, needs_of(m), 3) for m in files for f in files[m]]
     assert features.bytes_held == sum(source.bytes_held for source in each)
     assert features.to(torch.device("cpu")).sizes == features.sizes
 
 
 def needs_of(modality):
-    return [need for need in Field if need.modality is modality]
+    return [need for need in ENCODED if need.modality is modality]
 
 
 def test_every_number_stands_in_its_place(files):
     posts = torch.tensor([5, 2, 3])
-    batch = load(files).batch(posts, list(ENCODED))
+    batch = batch_of(load(files), posts, list(ENCODED))
     for modality in Modality:
         first, second = (alone(files, modality, n, posts) for n in (0, 1))
         name = f"{modality}_pooled"
@@ -141,7 +143,7 @@ def test_a_loud_backbone_does_not_drown_a_quiet_one():
 
 
 def test_a_batch_holds_only_what_was_declared(files):
-    batch = load(files).batch(torch.arange(3), [Field.TEXT_POOLED])
+    batch = batch_of(load(files), torch.arange(3), [Field.TEXT_POOLED])
     assert batch.text_pooled is not None
     assert batch.text_hidden is None
     assert batch.image_pooled is None

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,11 @@ from typing import Any
 from mvsa_pipe.errors import MvsaError, StorageError
 
 _TEMPORARY = ".tmp"
+# Hidden folders that become runs or exports: ``.NAME.1a2b3c4d.tmp``, with a lock of their writer.
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_WRITER_LOCK = ".writer.lock"
+# A temporary file that nobody has written to for so long belongs to a process that is gone.
+_ABANDONED_SECONDS = 24 * 3600
 
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _TORCH_WRITER = ("inline_container.cc", "PytorchStreamWriter")
@@ -154,6 +160,7 @@ def replacing(path: Path) -> Iterator[Path]:
         )
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     make_folder(path.parent)
+    _sweep_files(path)
     try:
         with storage_errors(path):
             yield temporary
@@ -170,7 +177,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder beside ``path``; a clean exit gives it that name, files and all.
 
     Others may read what is in it, as in any new folder. Whatever goes wrong inside, nothing of it
-    is left.
+    is left; what a killed process left in this place is removed.
 
     Raises:
         StorageError: The disk refuses.
@@ -178,13 +185,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     parent = path.resolve().parent
     make_folder(parent)
-    folder = parent / f".{path.name}.{secrets.token_hex(4)}"
+    from filelock import FileLock  # half of what else this module costs at start-up
+
+    _sweep_folders(parent)
+    folder = parent / f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}"
+    lock = FileLock(folder / _WRITER_LOCK)
     with storage_errors(path):
         folder.mkdir()  # with permissions as of any new folder
         mode = folder.stat().st_mode
+        lock.acquire()
     try:
         with storage_errors(path):
             yield folder
+            lock.release()
+            (folder / _WRITER_LOCK).unlink(missing_ok=True)
             for item in folder.rglob("*"):
                 if item.is_file():
                     item.chmod(mode & 0o666)  # safetensors writes for the owner alone
@@ -194,7 +208,38 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if not free:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     finally:
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_folders(parent: Path) -> None:
+    """Removes unfinished folders whose writers are gone, as their locks can be taken.
+
+    A folder younger than a minute may not have its lock yet.
+    """
+    from filelock import FileLock, Timeout
+
+    for folder in parent.iterdir():
+        if not _UNFINISHED.fullmatch(folder.name) or not _is_older(folder, seconds=60):
+            continue
+        lock = FileLock(folder / _WRITER_LOCK)
+        with suppress(OSError, Timeout), lock.acquire(blocking=False):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_files(path: Path) -> None:
+    """Removes temporary files beside a path that no process can still be writing."""
+    for file in leftovers(path):
+        if _is_older(file, _ABANDONED_SECONDS):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    try:
+        return path.stat().st_mtime < time.time() - seconds
+    except OSError:
+        return False
 
 
 def _moved(folder: Path, path: Path) -> bool:

@@ -5,6 +5,7 @@ everything else is refused, since the spelling of a list or of a float would bec
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +19,10 @@ _HINT = (
     "rename the columns, or name them with --id-column, --text-column, --image-column, "
     "--label-column"
 )
+
+
+# One of several columns of one name, counted from 1.
+_NUMBERED = re.compile(r"(?P<name>.*)\[(?P<number>[1-9]\d{0,3})\]", re.DOTALL)
 
 
 class Kind(StrEnum):
@@ -118,7 +123,8 @@ def _spelled(value: object) -> str:
 def match_columns(asked: Iterable[str], columns: Iterable[str]) -> dict[str, int]:
     """Where the asked columns stand: by their exact names, else but for capitals.
 
-    What is not there, or not there once, is left out; ``require_columns`` says so.
+    Of columns that share a name, ``NAME[2]`` is the second. What is not there, or not there once,
+    is left out; ``require_columns`` says so.
     """
     exact: dict[str, list[int]] = {}
     alike: dict[str, list[int]] = {}
@@ -126,6 +132,11 @@ def match_columns(asked: Iterable[str], columns: Iterable[str]) -> dict[str, int
         exact.setdefault(name, []).append(at)
         alike.setdefault(name.casefold(), []).append(at)
     found = {name: exact.get(name) or alike.get(name.casefold()) or [] for name in asked}
+    for name, places in found.items():
+        numbered = None if places else _NUMBERED.fullmatch(name)
+        same = exact.get(numbered["name"], []) if numbered else []
+        if numbered and int(numbered["number"]) <= len(same):
+            found[name] = [same[int(numbered["number"]) - 1]]
     return {name: places[0] for name, places in found.items() if len(places) == 1}
 
 
@@ -156,7 +167,8 @@ def require_columns(asked: Iterable[str], columns: tuple[str, ...], where: str) 
             where=where,
             expected=f"one column {repeated[0]!r}, or one that is the same but for capitals",
             found=f"columns {name_some(columns, most=30)}",
-            hint=_HINT,
+            hint=f"name the first of them as {repeated[0] + '[1]'!r}, the second with [2], by "
+            "--id-column, --text-column, --image-column or --label-column",
         )
     if len(set(found.values())) < len(found):
         raise DataError(

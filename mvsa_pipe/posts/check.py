@@ -237,6 +237,9 @@ _FAULT_PHRASES = {
     ImageFault.OVERSIZED: "A picture too large to decode safely",
     ImageFault.NARROW: "A picture too narrow for a backbone to see",
 }
+# Fewer groups of duplicates under different labels show no rule.
+_FEWEST_CONFLICTS = 5
+_CONFLICT_PHRASE = "The same text or picture under different labels, as in most duplicates"
 _STAND_IN_PHRASE = (
     "A picture that many posts with different texts share, as if it stood in for missing ones (it "
     "makes no duplicates)"
@@ -264,9 +267,21 @@ def _spoilers(report: CheckReport) -> list[str]:
         (f"A text that {across}", "text", _joined_ids(leakage.texts)),
         (f"A picture that {across}", "picture", _joined_ids(leakage.images)),
         ("Tested although train holds the same text or picture", "post", leakage.test_ids),
+        (_CONFLICT_PHRASE, "group", _prevailing_conflicts(report)),
     ]
     sentences = [_sentence(phrase, noun, names) for phrase, noun, names in findings if names]
     return [*report.guesses, *sentences]
+
+
+def _prevailing_conflicts(report: CheckReport) -> list[str]:
+    """Groups of duplicates with different labels, where these are the rule and not an exception.
+
+    A few are noise of annotators. Where most duplicates conflict, and they are a tenth of the posts
+    or more, labels depend on what is not read, such as the target of a text about several.
+    """
+    groups, posts = len(report.conflicting), sum(map(len, report.conflicting))
+    prevail = 2 * groups > len(report.duplicates) and 10 * posts >= report.n_posts
+    return _joined_ids(report.conflicting) if prevail and groups >= _FEWEST_CONFLICTS else []
 
 
 def _class_sizes(report: CheckReport) -> list[tuple[str, str, Sequence[str]]]:

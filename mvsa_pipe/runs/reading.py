@@ -281,7 +281,7 @@ def share_fault(
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+    return sorted(p.parent for p in folder.glob(f"*/{CONFIG}") if p.parent.name[0] != ".")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

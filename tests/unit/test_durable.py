@@ -158,3 +158,29 @@ def test_a_folder_takes_the_place_of_none(tmp_path: Path) -> None:
 def test_a_path_that_is_a_folder_by_its_form(path):
     with pytest.raises(StorageError, match="A folder is in the place"):
         write_bytes(Path(path), b"x")
+
+
+def test_what_killed_writers_left_is_swept_and_what_is_written_now_is_not(tmp_path: Path) -> None:
+    dead, young, other = (
+        tmp_path / name for name in (".run.0123abcd.tmp", ".run.4567abcd.tmp", ".mine.0123abcd")
+    )
+    for folder in (dead, young, other):
+        folder.mkdir()
+        (folder / "config.json").touch()
+    for folder in (dead, other):
+        os.utime(folder, (0, 0))
+    stale, fresh = tmp_path / ".file.1.tmp", tmp_path / ".file.2.tmp"
+    for file in (stale, fresh):
+        file.touch()
+    os.utime(stale, (0, 0))
+    with whole_folder(tmp_path / "first") as living:
+        os.utime(living, (0, 0))
+        with whole_folder(tmp_path / "second") as folder:
+            (folder / "file").touch()
+        assert living.is_dir()
+        (living / "file").touch()
+    write_bytes(tmp_path / "file", b"some")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [young.name, other.name, fresh.name, "file", "first", "second"]
+    )
+    assert [p.name for p in (tmp_path / "first").iterdir()] == ["file"]

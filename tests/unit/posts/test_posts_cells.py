@@ -138,6 +138,18 @@ def test_columns_match_but_for_capitals(tmp_path, suffix):
     assert (post.id, post.text, post.image, post.label) == ("1", "x", None, "a")
 
 
+def test_one_of_several_columns_of_a_name_is_named_by_its_number(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("id\ttext\ttext\timage\tlabel\n1\tfirst\tsecond\t\ta\n")
+    for number, text in ((1, "first"), (2, "second")):
+        options = ReadOptions(text_column=f"text[{number}]")
+        assert read_posts(path, options).posts[0].text == text
+    with pytest.raises(DataError, match=r"text\[1\]"):
+        read_posts(path)
+    with pytest.raises(DataError, match=r"missing.*text\[3\]"):
+        read_posts(path, ReadOptions(text_column="text[3]"))
+
+
 def test_an_exact_name_comes_first_and_doubt_is_refused(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("id,Text,text,image,label\n1,no,yes,,a\n")

@@ -106,6 +106,17 @@ def test_duplicates_are_reported_and_only_leakage_spoils(folder):
     )
 
 
+def test_duplicates_that_mostly_conflict_spoil(tmp_path):
+    """The same text about several targets: labels depend on what is not read."""
+    rows = [f"{n},same {n // 2},,{'ab'[n % 2]}" for n in range(10)]
+    rows += [f"{n},other {n},,a" for n in range(10, 40)]
+    path = tmp_path / "posts.csv"
+    path.write_text("\n".join(["id,text,image,label", *rows]))
+    (finding,) = [line for line in check_posts(read_posts(path)).spoilers if "label" in line]
+    assert finding.startswith("The same text or picture under different labels")
+    assert "5 groups" in finding
+
+
 def test_what_stands_in_no_part_or_not_in_train_is_told_apart(folder):
     data = folder / "data"
     for n in (2, 3, 5):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from mvsa_pipe.backbones.options import Decode
+from mvsa_pipe.backbones.records import not_makeable
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 
@@ -17,8 +18,6 @@ _MOST_READABLE = 150
 
 # What earlier versions could do and this one cannot. Their caches are read; nothing is added.
 _NO_LONGER_DECODED_BY = "nvjpeg "
-# How their records name that decoding.
-DECODED_ON_GPU = "gpu"
 # Ends the precision of features whose backbone was compiled: other kernels, other last digits.
 _COMPILED_MARK = "+compiled"
 
@@ -165,14 +164,3 @@ class Fingerprint:
     def arithmetic(self) -> str:
         """The precision alone."""
         return self.precision.removesuffix(_COMPILED_MARK)
-
-
-def not_makeable(option: str, where: object, command: str = "mvsa extract") -> CacheError:
-    """The error for features that were made by an option that no longer exists."""
-    return CacheError(
-        f"These features were made by {option}, which this version does not have, so that no "
-        "posts can be added to them or extracted again",
-        where=where,
-        expected="features of a backbone as this version runs it",
-        hint=f"{command}, then mvsa fit over the new cache; what is in the old one can be read",
-    )

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
 from mvsa_pipe.backbones.base import Backbone, ImageBackbone, TextBackbone
-from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.backbones.records import backbone_from_record
 from mvsa_pipe.backbones.tuned import replace_weights
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import Precision
@@ -136,11 +137,8 @@ def read_backbone(folder: Path, modality: Modality, record: Mapping[str, Any]) -
         RunError: It is missing, damaged, or something else.
     """
     file = weights_file(folder, modality)
-    pooling = Pooling(record["pooling"]) if record["pooling"] else None
-    options = BackboneOptions(
-        record["name"], None, pooling, record["max_tokens"], Decode(record["decode"])
-    )
     try:
+        options = backbone_from_record({**record, "weights": None}, file)
         backbone = _built(options, file)
     except MvsaError as error:
         raise RunError(

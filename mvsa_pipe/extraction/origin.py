@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+from mvsa_pipe.backbones.records import backbone_from_record
 from mvsa_pipe.cache.checking import ASIDE_SUFFIX
-from mvsa_pipe.cache.fingerprint import DECODED_ON_GPU, Fingerprint, not_makeable
+from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import SHARDS
 from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.reading import FeatureFile, told_by
 from mvsa_pipe.errors import CacheError, MvsaError
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.resolution import memos, recall
-from mvsa_pipe.layers import Layers
 
 
 def fingerprint_of(path: Path, root: Path) -> Fingerprint:
@@ -112,36 +112,3 @@ def recorded_backbone(file: FeatureFile) -> BackboneOptions:
         CacheError: It does not say.
     """
     return backbone_from_record(file.header.notes.get("backbone"), file.path)
-
-
-def backbone_from_record(fields: object, where: object) -> BackboneOptions:
-    """A backbone's options from a record of them.
-
-    Raises:
-        CacheError: There is no such record, or an earlier version made it in a way that this
-            version cannot.
-    """
-    if isinstance(fields, dict) and fields.get("decode") == DECODED_ON_GPU:
-        raise not_makeable("--decode gpu", where)
-    try:
-        return _backbone(fields)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CacheError(
-            "There is no usable record of which backbone made these features",
-            where=where,
-            expected="name, weights, pooling, max_tokens and decode of a backbone",
-            found="none" if fields is None else f"{type(error).__name__}: {error}",
-            hint="mvsa extract with the backbone's name makes features that say so",
-        ) from error
-
-
-def _backbone(fields: Any) -> BackboneOptions:  # noqa: ANN401  # whatever the record holds
-    return BackboneOptions(
-        fields["name"],
-        weights=fields["weights"],
-        pooling=Pooling(fields["pooling"]) if fields["pooling"] else None,
-        max_tokens=fields["max_tokens"],
-        decode=Decode(fields["decode"]),
-        layers=Layers(fields.get("layers", Layers.LAST)),
-        tuned=fields.get("tuned"),
-    )

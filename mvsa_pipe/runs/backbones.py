@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.backbones.records import backbone_from_record
 from mvsa_pipe.errors import RunError
-from mvsa_pipe.extraction.origin import backbone_from_record
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import tuned_file
 

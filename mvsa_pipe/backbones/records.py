@@ -1,0 +1,58 @@
+"""Reads the options of a backbone from a record of them, as caches, runs and exports hold it."""
+
+from typing import Any
+
+from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.errors import CacheError
+from mvsa_pipe.layers import Layers
+
+# How records name pictures that were decoded on a GPU, which this version cannot do.
+_DECODED_ON_GPU = "gpu"
+
+
+def backbone_from_record(fields: object, where: object) -> BackboneOptions:
+    """A backbone's options from what ``BackboneOptions.as_record`` returned.
+
+    Args:
+        fields: The record, as JSON returns it.
+        where: The file that holds it, for messages.
+
+    Raises:
+        CacheError: The record is missing or damaged, or an earlier version made the features in a
+            way that this version cannot.
+    """
+    if isinstance(fields, dict) and fields.get("decode") == _DECODED_ON_GPU:
+        raise not_makeable("--decode gpu", where)
+    try:
+        return _backbone(fields)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CacheError(
+            "There is no usable record of which backbone made these features",
+            where=where,
+            expected="name, weights, pooling, max_tokens and decode of a backbone",
+            found="none" if fields is None else f"{type(error).__name__}: {error}",
+            hint="mvsa extract with the backbone's name makes features that say so",
+        ) from error
+
+
+def _backbone(fields: Any) -> BackboneOptions:  # noqa: ANN401  # any JSON value
+    return BackboneOptions(
+        fields["name"],
+        weights=fields["weights"],
+        pooling=Pooling(fields["pooling"]) if fields["pooling"] else None,
+        max_tokens=fields["max_tokens"],
+        decode=Decode(fields["decode"]),
+        layers=Layers(fields.get("layers", Layers.LAST)),
+        tuned=fields.get("tuned"),
+    )
+
+
+def not_makeable(option: str, where: object, command: str = "mvsa extract") -> CacheError:
+    """The error for features that were made by an option that no longer exists."""
+    return CacheError(
+        f"These features were made by {option}, which this version does not have, so that no "
+        "posts can be added to them or extracted again",
+        where=where,
+        expected="features of a backbone as this version runs it",
+        hint=f"{command}, then mvsa fit over the new cache; what is in the old one can be read",
+    )

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -158,6 +159,10 @@ def replacing(path: Path) -> Iterator[Path]:
             where=path,
             hint="name another path",
         )
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _into_device(path) as elsewhere:
+            yield elsewhere
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     make_folder(path.parent)
     _sweep_files(path)
@@ -170,6 +175,19 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _into_device(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, whose content then goes into a device or a pipe.
+
+    A rename would put a file in the place of ``/dev/null`` for the whole machine.
+    """
+    with tempfile.TemporaryDirectory() as folder, storage_errors(path):
+        temporary = Path(folder) / "content"
+        yield temporary
+        with path.open("wb") as device:
+            device.write(temporary.read_bytes())
 
 
 @contextmanager

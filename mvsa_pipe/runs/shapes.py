@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.checked import Count, Seconds, Seed, Shape, Share, parse_json, shaped
-from mvsa_pipe.layers import LayerMix, Layers
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 
@@ -38,23 +37,11 @@ class SizesShape(Shape, forbid_unknown_fields=True):
     image_layers: _Layers = ()
 
 
-class BackboneShape(Shape):
-    """Of ``BackboneOptions``."""
-
-    name: Text
-    weights: str | None
-    pooling: str | None
-    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)]
-    decode: Decode
-    layers: Layers = Layers.LAST
-    tuned: str | None = None
-
-
 class CacheShape(Shape):
     """Where the features of one modality came from."""
 
     fingerprint: str
-    backbone: BackboneShape | None = None
+    backbone: Any = None  # judged where a backbone is loaded from it
     path: str | None = None
 
 

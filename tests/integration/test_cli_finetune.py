@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mvsa_pipe.cli.app import app
 from mvsa_pipe.export import load_exported
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import contents_of
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 from mvsa_pipe.training.step import Trainer
 
@@ -196,7 +198,8 @@ def test_a_cache_whose_backbone_is_gone_says_how_to_name_it(refused):
     note |= {"max_tokens": 128, "decode": "exact"}
     ids = [post.id for post in posts.posts]
     with open_writer(CacheFolder(Path("cache")), posts.name, fingerprint()) as writer:
-        writer.commit(rows(ids, Modality.TEXT))
+        digests = [content.digest for content in contents_of(posts, Modality.TEXT)[0]]
+        writer.commit(replace(rows(ids, Modality.TEXT), digests=digests))
         writer.finish(ids, {"backbone": note})
     said = refused(*TUNE, "--text", "small")
     assert "the backbone itself is not at hand" in said

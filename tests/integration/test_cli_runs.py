@@ -69,7 +69,7 @@ def test_predict_writes_a_table_and_exits_1_for_posts_it_cannot_answer(mvsa):
 def test_predict_with_text_alone_where_that_is_enough(mvsa):
     assert mvsa("predict", "runs/text", "--text", "I love it").exit_code == 0
     result = mvsa("predict", "runs/both", "--text", "I love it")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "it has no image" in result.stderr
 
 

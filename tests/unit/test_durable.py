@@ -184,3 +184,23 @@ def test_what_killed_writers_left_is_swept_and_what_is_written_now_is_not(tmp_pa
         [young.name, other.name, fresh.name, "file", "first", "second"]
     )
     assert [p.name for p in (tmp_path / "first").iterdir()] == ["file"]
+
+
+def test_a_device_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_bytes(pipe, b"some")
+    assert os.read(reader, 9) == b"some"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+    write_bytes(Path(os.devnull), b"some")
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_device_that_is_full_is_one_clear_paragraph() -> None:
+    with pytest.raises(StorageError, match="full"):
+        write_bytes(Path("/dev/full"), b"some")
+    assert Path("/dev/full").is_char_device()

@@ -162,7 +162,7 @@ def test_it_is_refused_before_it_takes_memory(
     faults = {entry.path: entry.fault for entry in folder.entries()}
     assert faults[path]
     assert faults[good.path] == ""
-    assert folder.newest("set", Modality.IMAGE).path == good.path
+    assert folder.fitting("set", Modality.IMAGE)[0].path == good.path
 
 
 def sealed_anew(path: Path, **changes: Any) -> None:

@@ -1,6 +1,7 @@
 """The errors that a user of mvsa-pipe meets, each one clear paragraph."""
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class MvsaError(Exception):
@@ -32,6 +33,10 @@ class MvsaError(Exception):
         self.hint = hint
         super().__init__(self.paragraph())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Can be pickled whatever arguments a subclass takes, to reach another process."""
+        return _unpickled, (type(self), self.args, self.__dict__)
+
     def paragraph(self) -> str:
         """The whole message as one paragraph."""
         parts = [self.what if self.where is None else f"{self.what} ({self.where})"]
@@ -42,6 +47,12 @@ class MvsaError(Exception):
         if self.hint is not None:
             parts.append(f"Next: {self.hint}")
         return " ".join(part if part.endswith((".", "?")) else f"{part}." for part in parts)
+
+
+def _unpickled(kind: type[MvsaError], args: tuple[Any, ...], state: dict[str, Any]) -> MvsaError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(MvsaError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.storage import PICTURE_BYTES, Storage
@@ -18,6 +19,10 @@ class JoinedStorage(Storage):
     def __init__(self, root: Path, storages: Mapping[str, Storage]) -> None:
         super().__init__(root)
         self._storages = dict(storages)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens each storage anew."""
+        return type(self), (self.root.resolve(), self._storages)
 
     def names(self) -> Collection[str]:
         """Names of all files."""

@@ -5,6 +5,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mvsa_pipe.errors import DataError
 
@@ -35,6 +36,10 @@ class Storage(ABC):
     def __init__(self, root: Path) -> None:
         self.root = root
         self._head = f"{root}/"  # made once, as every file's path begins with it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the files anew: a shared position in a file would mix reads."""
+        return type(self), (self.root.resolve(),)
 
     @abstractmethod
     def names(self) -> Collection[str]:

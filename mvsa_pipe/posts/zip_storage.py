@@ -56,10 +56,6 @@ class ZipStorage(Storage):
             self._archive.close()
             raise
 
-    def __reduce__(self) -> tuple[type["ZipStorage"], tuple[Path]]:
-        """A worker process opens the archive for itself: a shared position would mix reads."""
-        return (ZipStorage, (self.root,))
-
     def names(self) -> Collection[str]:
         """Relative paths of all files in the archive."""
         return self._entries.keys()

@@ -1,5 +1,7 @@
 """One clear paragraph an error."""
 
+import pickle
+
 import pytest
 
 from mvsa_pipe import errors
@@ -22,6 +24,18 @@ def test_what_is_absent_is_not_mentioned() -> None:
         "Is it so. Next: did you mean this?"
     )
     assert "Found 0." in str(MvsaError("None", found=0))
+
+
+class CountedError(MvsaError):
+    def __init__(self, count: int, *, where: object) -> None:
+        self.count = count
+        super().__init__(f"{count} things are wrong", where=where)
+
+
+def test_an_error_reaches_another_process_as_it_is() -> None:
+    error = pickle.loads(pickle.dumps(CountedError(3, where="here")))
+    assert (type(error), error.count, error.where) == (CountedError, 3, "here")
+    assert str(error) == error.paragraph() == "3 things are wrong (here)."
 
 
 def test_every_error_ends_the_program_with_2() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts import zip_storage
+from mvsa_pipe.posts.joined_storage import JoinedStorage
 from mvsa_pipe.posts.storage import FolderStorage
 from mvsa_pipe.posts.zip_storage import ZipStorage
 
@@ -59,6 +60,17 @@ def test_threads_read_the_same_bytes(stored):
 
 def test_a_worker_process_gets_its_own_storage(stored):
     assert pickle.loads(pickle.dumps(stored)).read("list.txt") == b"one"
+    joined = JoinedStorage(stored.root, {"a": stored})
+    assert pickle.loads(pickle.dumps(joined)).read("a:list.txt") == b"one"
+
+
+def test_a_relative_root_is_found_from_any_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "list.txt").write_bytes(b"one")
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(FolderStorage(Path("set")))
+    monkeypatch.chdir("/")
+    assert pickle.loads(sent).read("list.txt") == b"one"
 
 
 @pytest.mark.parametrize("name", ["no\0file", "x" * 5000])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mvsa_pipe.bench.tasks import Trial
+from mvsa_pipe.cluster.pool import LostWorkersError
 from mvsa_pipe.devices import MemoryShortageError
 from mvsa_pipe.errors import MvsaError
 
@@ -51,10 +52,6 @@ def failure_record(trial: Trial, error: MvsaError) -> dict[str, Any]:
             "lasting": not isinstance(error, MemoryShortageError | LostWorkersError),
         },
     }
-
-
-class LostWorkersError(MvsaError):
-    """Workers of a cluster ended again and again while they were at one task."""
 
 
 def has_failed(record: Mapping[str, Any]) -> bool:

@@ -11,9 +11,9 @@ from mvsa_pipe.bench.crew import Outcomes, Task, do_side_by_side
 from mvsa_pipe.bench.failures import failure_record, has_failed
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.pairs import chosen_pairs, label_of, skipped_by_any
-from mvsa_pipe.bench.ray_sweep import Order, do_on_ray
 from mvsa_pipe.bench.records import RunRecords, experiment_digest, record_name
 from mvsa_pipe.bench.settings import Setting, settings_of
+from mvsa_pipe.bench.spread import Order, do_on_cluster
 from mvsa_pipe.bench.summary import Bench, Ground, Group, summarise
 from mvsa_pipe.bench.tasks import Trial, Workshop, cut
 from mvsa_pipe.devices import resolve_device, usable_cores
@@ -135,7 +135,7 @@ def _records(
         progress.advance(len(found))
     missing = [trial for trial in trials if trial.record not in found]
     records = dict(found)
-    for task, outcomes in _done(workshop, missing, order, options):
+    for task, outcomes in _done(workshop, missing, order, options, progress):
         for trial, outcome in zip(task, outcomes, strict=True):
             record = outcome
             if isinstance(record, MvsaError):
@@ -212,14 +212,16 @@ def _done(
     trials: Sequence[Trial],
     order: Order,
     options: BenchOptions,
+    progress: Progress,
 ) -> Iterator[tuple[Task, Outcomes]]:
-    """Trains trials wherever they shall be: on a cluster, on all cores, or on a GPU."""
+    """Trains trials: on a cluster, on all cores, or on a GPU."""
     if not trials:
         return iter(())
-    on_cpu = resolve_device(trials[0].training.device).type == "cpu"
+    device = trials[0].training.device
+    on_cpu = resolve_device(device).type == "cpu"
     tasks = cut(trials, on_cpu=on_cpu)
     if options.ray:
-        return do_on_ray(options.ray, order.anywhere(), tasks)
+        return do_on_cluster(options.ray, order.anywhere(), tasks, device, progress.say)
     if not on_cpu:  # one GPU does one task after the other
         return ((task, list(workshop.do(task))) for task in tasks)
     return do_side_by_side(

@@ -141,9 +141,9 @@ def _computed(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterat
 
 def _spread(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterator[int]:
     """Has a Ray cluster compute them; yields the bytes of each."""
-    from mvsa_pipe.extraction.ray_cluster import compute_on_ray
+    from mvsa_pipe.extraction.spread import compute_on_cluster
 
-    return compute_on_ray(jobs, unfinished_parts(work, jobs, around), around)
+    return compute_on_cluster(jobs, unfinished_parts(work, jobs, around), around)
 
 
 def unfinished_parts(

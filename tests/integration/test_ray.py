@@ -18,6 +18,7 @@ from mvsa_pipe.errors import CacheError, ConfigError, MvsaError
 from mvsa_pipe.extraction import work
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.extraction.spread_worker import WorkerSpec
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
@@ -30,7 +31,7 @@ TEXT, IMAGE = BackboneOptions("tiny-text"), BackboneOptions("tiny-image")
 def cluster() -> Iterator[None]:
     """One cluster of this machine for all tests; an extraction uses what it finds connected."""
     pytest.importorskip("ray", reason='Ray is not installed: pip install "mvsa-pipe[ray]"')
-    from mvsa_pipe.extraction.ray_connection import connected
+    from mvsa_pipe.cluster.connection import connected
 
     with connected("local"):
         yield
@@ -40,14 +41,14 @@ def cluster() -> Iterator[None]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ray") / "posts"
     write_synthetic(folder, SyntheticConfig(posts=100, image_px=32))
-    for number in (3, 90):  # refused by actors, without shifting the batches of the others
+    for number in (3, 90):  # refused by workers, without shifting the batches of the others
         (folder / "data" / f"{number}.jpg").write_bytes(b"no picture")
     return folder
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)  # parts are cut here; actors take them
+    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)  # parts are cut here; workers take them
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def on_ray(options: ExtractOptions, **changes: object) -> ExtractOptions:
 
 
 class Listener(Silence):
-    """Keeps what is said, and kills an actor when so many leases are done."""
+    """Keeps what is said, and kills a worker when so many leases are done."""
 
     def __init__(self, kill_after: int = 0) -> None:
         self.lines: list[str] = []
@@ -78,7 +79,7 @@ class Listener(Silence):
     def advance(self, _: int) -> None:
         self._left -= 1
         if self._left == 0:
-            self.killed.append(workers_at(b"ray::ExtractionActor")[0])
+            self.killed.append(workers_at(b"ray::PoolActor")[0])
             os.kill(self.killed[0], signal.SIGKILL)
 
     def say(self, line: str) -> None:
@@ -138,14 +139,14 @@ def test_several_layers_make_the_same_cache(folder, options):
 
 
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the actor's process in /proc")
-def test_a_killed_actor_costs_nothing(folder, options):
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker's process in /proc")
+def test_a_killed_worker_costs_nothing(folder, options):
     posts, here = read_posts(folder), replace(options, join_gib=0.0)
     extract_all(posts, [IMAGE], here, Silence())
     there, listener = on_ray(here), Listener(kill_after=3)
     (done,) = extract_all(posts, [IMAGE], there, listener)
     assert listener.killed
-    assert "a Ray actor was lost; another takes its place" in listener.lines
+    assert "a Ray worker was lost; another takes its place" in listener.lines
     assert (done.extracted, set(done.skipped)) == (98, {"3", "90"})
     assert everything(there.cache) == everything(here.cache)
     assert not stray(there.cache)
@@ -182,11 +183,10 @@ def test_an_interrupted_extraction_goes_on_on_a_cluster(folder, options):
     ],
 )
 def test_what_a_user_can_mend_arrives_as_it_is(folder, options, monkeypatch, other, error, said):
-    from mvsa_pipe.extraction.ray_actor import Assignment
-
-    whole = Assignment.of
+    whole = WorkerSpec.of
     # As on a machine whose weights are others, or none.
-    monkeypatch.setattr(Assignment, "of", lambda _, *rest: whole([other], *rest))
+    changed = staticmethod(lambda *rest: replace(whole(*rest), backbones=[other]))
+    monkeypatch.setattr(WorkerSpec, "of", changed)
     with pytest.raises(error, match=said):
         extract_all(read_posts(folder), [TEXT], on_ray(options, ray_actors=1), Silence())
 

@@ -30,7 +30,7 @@ OPTIONS = BenchOptions(heads=HEADS, seeds=2)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     pytest.importorskip("ray", reason='Ray is not installed: pip install "mvsa-pipe[ray]"')
-    from mvsa_pipe.extraction.ray_connection import connected
+    from mvsa_pipe.cluster.connection import connected
 
     with connected("local"):
         yield
@@ -76,7 +76,7 @@ def kill_one_worker(killed: list[int]) -> None:
     """Kills the first worker that is seen at a task."""
     until = time.monotonic() + 60
     while not killed and time.monotonic() < until:
-        killed += workers_at(b"ray::_do")[:1]
+        killed += workers_at(b"ray::PoolActor.do")[:1]
         time.sleep(0.01)
     for process in killed:
         os.kill(process, signal.SIGKILL)

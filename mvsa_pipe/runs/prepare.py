@@ -12,7 +12,7 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.serving import Held, best_of, serving, unreadable
 from mvsa_pipe.devices import free_memory_bytes
-from mvsa_pipe.errors import CacheError, ConfigError, SplitError, name_some
+from mvsa_pipe.errors import CacheError, ConfigError, DataError, SplitError, name_some
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.features.load import FeatureOptions, load
 from mvsa_pipe.features.source import FeatureSource
@@ -301,10 +301,18 @@ def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[Pos
     """The posts and their split; its seed may be another than the choice's own.
 
     Raises:
-        DataError: The posts cannot be read.
+        DataError: The posts cannot be read, or have one class alone.
         SplitError: The split does not fit them, or names posts without a label.
     """
     posts = read_posts(data.path, data.read)
+    if len(posts.classes) < 2:
+        raise DataError(
+            "Posts of one class leave a head nothing to learn",
+            where=data.path,
+            expected="two classes or more",
+            found=", ".join(posts.classes),
+            hint="mvsa data check shows the labels; --label-column names another column",
+        )
     seed = data.split_seed if split_seed is None else split_seed
     split = parse_split(data.split, posts, seed=seed)
     _refuse_unlabelled(posts, split)

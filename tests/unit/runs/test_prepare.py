@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.errors import CacheError, ConfigError, SplitError
+from mvsa_pipe.errors import CacheError, ConfigError, DataError, SplitError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.features.batch import Field
@@ -282,3 +282,11 @@ def test_caches_of_the_last_layer_alone_are_not_mixed(mix):
 def test_a_negative_grid_is_refused():
     with pytest.raises(ConfigError, match="--image-grid"):
         CacheChoice(image_grid=-1)
+
+
+def test_posts_of_one_class_are_refused(tmp_path):
+    table = tmp_path / "one.csv"
+    rows = "".join(f"{n},text {n},,same\n" for n in range(9))
+    table.write_text(f"id,text,image,label\n{rows}")
+    with pytest.raises(DataError, match=r"one class.*same"):
+        prepare(DataChoice(path=table), CACHES, BOTH)

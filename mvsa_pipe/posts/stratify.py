@@ -1,0 +1,205 @@
+"""Divides groups of labelled things so that each class is cut in the same ratios.
+
+The division barely changes when a thing is added, removed or relabelled: each class is put into
+an order by a hash that depends on nothing but the seed and an id, and only the places where that
+order is cut move.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Things that stay together, to be dealt with the class that most of them have.
+
+    Attributes:
+        key: Its place in the order of its class.
+        positions: Where its things stand in the input.
+        counts: Things per class.
+    """
+
+    key: bytes
+    positions: Sequence[int]
+    counts: Mapping[int, int]
+
+    def place(self, parts: list[int], part: int) -> None:
+        """Writes a part to all positions."""
+        for position in self.positions:
+            parts[position] = part
+
+
+def stratified(
+    labels: Sequence[int],
+    groups: Sequence[int],
+    ids: Sequence[str],
+    ratios: Sequence[float],
+    seed: int,
+) -> list[int]:
+    """Returns a part's index for each thing; a group is never cut.
+
+    The units of a class (a group, or a thing on its own) are ordered by a hash of the seed and
+    their smallest id. Groups are dealt first: one that is larger than the class's share of a part
+    goes to the largest part, and the others are dealt by the ratios, as far as parts have room.
+    The order of the things on their own is then cut so that every part reaches its size. A group
+    of several classes is dealt with the class that most of its things have.
+
+    Args:
+        labels: Class index of each thing.
+        groups: Group number of each thing.
+        ids: A unique id for each thing.
+        ratios: One per part.
+        seed: Another seed gives another order.
+    """
+    n_classes = max(labels, default=-1) + 1
+    class_counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=n_classes)
+    sizes = np.stack([class_sizes(int(n), ratios) for n in class_counts], axis=1)
+    grouped, alone = _units(labels, groups, ids, seed)
+    parts = [0] * len(labels)
+    _deal_groups(grouped, parts, sizes, ratios)
+    room = sizes.copy()
+    for unit in (unit for ours in grouped for unit in ours):
+        for label, count in unit.counts.items():
+            room[parts[unit.positions[0]], label] -= count
+    for label, row in enumerate(alone):
+        shares = _fill(room[:, label], len(row))
+        filled = np.repeat(np.arange(len(ratios)), shares).tolist()
+        for (_, position), part in zip(row, filled, strict=True):
+            parts[position] = part
+    asked = [part for part, ratio in enumerate(ratios) if ratio > 0]
+    present = set(zip(labels, parts, strict=True))
+    for label in range(n_classes):
+        missing = [part for part in asked if (label, part) not in present]
+        if missing:
+            _fill_missing_parts(missing, grouped[label], alone[label], parts)
+    return parts
+
+
+def class_sizes(count: int, ratios: Sequence[float]) -> _Counts:
+    """Things of one class per part: largest remainder, with none empty where that can be.
+
+    A part with a ratio above 0 gets at least one as long as there are enough; the first parts
+    take precedence where there are not.
+    """
+    shares = np.asarray(ratios, dtype=np.float64)
+    exact = shares * count / shares.sum()
+    sizes: _Counts = np.floor(exact).astype(np.int64)
+    remainders = np.where(shares > 0, exact - sizes, -1.0)
+    sizes[np.argsort(-remainders, kind="stable")[: count - int(sizes.sum())]] += 1
+    asked = np.flatnonzero(shares > 0)
+    for part in asked[:count]:
+        if sizes[part] == 0:
+            # not from a part with a single one, unless that one is out of turn
+            donors = np.where(np.isin(np.arange(len(sizes)), asked[:count]), sizes - 1, sizes)
+            sizes[np.argmax(donors)] -= 1
+            sizes[part] = 1
+    return sizes
+
+
+def _units(
+    labels: Sequence[int], groups: Sequence[int], ids: Sequence[str], seed: int
+) -> tuple[list[list[_Unit]], list[list[tuple[bytes, int]]]]:
+    """Each class's groups, and the keys and positions of its things on their own, by their keys."""
+    n_classes = max(labels, default=-1) + 1
+    grouped: list[list[_Unit]] = [[] for _ in range(n_classes)]
+    alone: list[list[tuple[bytes, int]]] = [[] for _ in range(n_classes)]
+    positions: dict[int, list[int]] = {}
+    for position, group in enumerate(groups):
+        positions.setdefault(group, []).append(position)
+    for together in positions.values():
+        if len(together) == 1:
+            alone[labels[together[0]]].append((_key(seed, ids[together[0]]), together[0]))
+            continue
+        counts = Counter(sorted(labels[at] for at in together))
+        key = _key(seed, min(ids[at] for at in together))
+        grouped[counts.most_common(1)[0][0]].append(_Unit(key, together, counts))
+    for ours in grouped:
+        ours.sort(key=lambda unit: unit.key)
+    for row in alone:
+        row.sort()
+    return grouped, alone
+
+
+def _key(seed: int, name: str) -> bytes:
+    """Digest of a seed and an id; long enough that no two ids share one."""
+    text = f"{seed}\0{name}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def _deal_groups(
+    grouped: Sequence[Sequence[_Unit]], parts: list[int], sizes: _Counts, ratios: Sequence[float]
+) -> None:
+    """Writes the part of every group to its positions in ``parts``."""
+    asked = np.flatnonzero(np.asarray(ratios) > 0)
+    largest = int(np.argmax(ratios))
+    taken = np.zeros_like(sizes)
+    fitting: list[list[_Unit]] = []
+    for ours in grouped:
+        fitting.append([])
+        for unit in ours:
+            if all(sizes[asked, label].min() >= count for label, count in unit.counts.items()):
+                fitting[-1].append(unit)
+                continue
+            unit.place(parts, largest)
+            for label, count in unit.counts.items():
+                taken[largest, label] += count
+    for label, ours in enumerate(fitting):
+        if not ours:
+            continue
+        room = np.maximum(sizes[:, label] - taken[:, label], 0)
+        weights = np.array([unit.counts[label] for unit in ours], dtype=np.int64)
+        points = np.array([int.from_bytes(unit.key[:6]) / 2**48 for unit in ours])
+        cuts = _cuts(weights, points, room, ratios)
+        middles = np.cumsum(weights) - weights / 2
+        for unit, part in zip(ours, np.searchsorted(cuts, middles, side="right"), strict=True):
+            unit.place(parts, int(part))
+
+
+def _cuts(
+    weights: _Counts, points: NDArray[np.float64], room: _Counts, ratios: Sequence[float]
+) -> NDArray[np.float64]:
+    """Where each part ends in a row of groups, counted in things.
+
+    Every group has a point between 0 and 1, and parts end where the ratios divide that line: so no
+    group's part depends on the others. Ends move only as far as the parts' room demands.
+    """
+    shares = np.cumsum(ratios) / np.sum(ratios)
+    shares[np.flatnonzero(ratios)[-1] :] = 1.0  # whatever rounding made of the sum
+    total, end, ends = int(weights.sum()), 0, []
+    for part, share in enumerate(shares):
+        wanted = int(weights[points < share].sum())
+        end = min(max(wanted, total - int(room[part + 1 :].sum())), end + int(room[part]))
+        ends.append(end)
+    ends[-1] = total + 1
+    return np.array(ends, dtype=np.float64)
+
+
+def _fill(room: _Counts, n_things: int) -> list[int]:
+    """How many go to each part: its room, less where groups overfilled another."""
+    free = np.maximum(room, 0)
+    # Rooms add up to the things that are left; whatever one part has too many of, others lack.
+    while free.sum() > n_things:
+        free[np.argmax(free)] -= 1
+    return [int(count) for count in free]
+
+
+def _fill_missing_parts(
+    missing: Sequence[int],
+    grouped: Sequence[_Unit],
+    alone: Sequence[tuple[bytes, int]],
+    parts: list[int],
+) -> None:
+    """Moves a small unit of a class, not the only one of its part, into each part without any."""
+    units = [*grouped, *(_Unit(key, [position], {}) for key, position in alone)]
+    for part in missing:
+        held = Counter(parts[unit.positions[0]] for unit in units)
+        movable = [unit for unit in units if held[parts[unit.positions[0]]] > 1]
+        if movable:
+            min(movable, key=lambda unit: (len(unit.positions), unit.key)).place(parts, part)

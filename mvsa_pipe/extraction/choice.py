@@ -1,4 +1,4 @@
-"""Which backbones an extraction runs, and how each finds its weights; torch-free."""
+"""Chooses the backbones of an extraction and their weights; imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import content_digests
 from mvsa_pipe.posts.post import PostSet
 
-# What is extracted along when only the other modality was named and nothing of this one is cached.
+# The backbone that is added when only the other modality was named and this one is not cached.
 PARTNERS: Mapping[Modality, str] = {Modality.TEXT: "bert", Modality.IMAGE: "dinov2"}
 
-# Families whose argument already says where the weights lie.
+# Families whose argument is the location of the weights.
 _SELF_LOCATED = ("hf-text", "hf-image", "tiny-text", "tiny-image")
 
 
 def files_of(
     posts: PostSet, modality: Modality, cache: Path, wanted: str | None = None
 ) -> list[FeatureFile]:
-    """The caches that hold any of some posts as they are now, those of all of them first.
+    """Caches with current features of any of the posts; those with all of them first.
 
     Args:
         posts: The posts.
         modality: Text or image.
         cache: The folder of all caches.
-        wanted: A backbone, as of ``CacheFolder.fitting``.
+        wanted: A backbone, see ``CacheFolder.fitting``.
     """
     try:
         fitting = CacheFolder(cache).fitting(posts.name, modality, wanted)
@@ -44,7 +44,7 @@ def files_of(
 
 @dataclass(frozen=True)
 class ExtractChoice:
-    """Which backbones, with which weights, read how.
+    """The backbones of an extraction, their weights and preprocessing.
 
     Attributes:
         backbones: A backbone (see mvsa backbones); repeat for several.
@@ -75,10 +75,10 @@ class ExtractChoice:
             parse_backbone(self.partner)
 
     def partner_for(self, posts: PostSet, cache: Path) -> str | None:
-        """The backbone that must be extracted along, if any.
+        """The backbone of the other modality that must be extracted too, if any.
 
         Raises:
-            ConfigError: The partner named is of a modality that is there already.
+            ConfigError: The named partner has a modality that a named backbone has.
         """
         named = {parse_backbone(name)[0] for name in self.backbones}
         missing = set(Modality) - named
@@ -95,10 +95,10 @@ class ExtractChoice:
         return None if files_of(posts, modality, cache) else PARTNERS[modality]
 
     def options_for(self, names: tuple[str, ...]) -> list[BackboneOptions]:
-        """Options of each backbone, its weights assigned.
+        """Options of each backbone, with its weights.
 
         Raises:
-            ConfigError: Weights are named for no backbone, or for none in particular.
+            ConfigError: Weights belong to no named backbone, or to more than one.
         """
         weights = dict(self._assigned(text, names) for text in self.weights)
         return [

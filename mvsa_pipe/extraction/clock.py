@@ -1,7 +1,7 @@
-"""Where the time of an extraction goes: stages that run side by side, and the wall time they took.
+"""Measures an extraction: time of stages that run in parallel, and wall time of phases.
 
-Every second of every lane belongs to one stage or to idling, and every second of the wall to one
-phase, so that both lists add up.
+A lane is a thread that reads or computes. Stages and idling add up to the time of all lanes; phases
+add up to the wall time.
 """
 
 import threading
@@ -13,14 +13,14 @@ from typing import Any
 
 
 class Turns:
-    """Lets readers decode while the model waits for them, and not while it computes.
+    """Readers decode while the model waits for them, and pause while it computes.
 
-    Side by side they slow each other down: every step of the model ends when its last thread does,
-    and that one had to share its core. SqueezeNet over a bare forward loop: 1.40 side by side, 1.25
-    in turns; bfloat16 1.70, 1.45.
+    In parallel they slow each other down: a step of the model ends with its slowest thread, which
+    shares its core with a reader. SqueezeNet, time relative to a bare forward loop: 1.40 in
+    parallel, 1.25 alternating; bfloat16 1.70 and 1.45.
 
     Args:
-        shared: Whether both use the same cores; on a GPU the model needs none of them.
+        shared: Whether both use the same cores; a model on a GPU uses none.
     """
 
     def __init__(self, *, shared: bool) -> None:
@@ -30,7 +30,7 @@ class Turns:
 
     @contextmanager
     def model(self) -> Iterator[None]:
-        """The model's turn; readers end what they are at."""
+        """Pauses readers; each finishes the picture that it decodes."""
         try:
             if self._shared:
                 self._readers.clear()
@@ -39,12 +39,12 @@ class Turns:
             self._readers.set()
 
     def await_readers(self) -> None:
-        """Waits for the readers' turn."""
+        """Waits until readers may decode."""
         self._readers.wait()
 
 
 class Stage(StrEnum):
-    """What lanes do with posts."""
+    """Kinds of work on posts."""
 
     DECODE = "decode"
     TRANSFORM = "transform"
@@ -54,7 +54,7 @@ class Stage(StrEnum):
 
 
 class Phase(StrEnum):
-    """What the extraction as a whole is doing."""
+    """Steps of the whole extraction, one at a time."""
 
     LIST = "list"
     LOAD = "load"
@@ -78,7 +78,7 @@ class Clock:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Counts the time inside for a stage."""
+        """Adds the time inside to a stage."""
         began = time.perf_counter()
         try:
             yield
@@ -89,7 +89,7 @@ class Clock:
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
-        """Counts the time inside for a phase, and not for the phase around it."""
+        """Adds the time inside to a phase, and not to the enclosing phase."""
         before = self._switch(phase)
         try:
             yield
@@ -104,7 +104,7 @@ class Clock:
         return before
 
     def absorb(self, record: Mapping[str, Any], processes: int) -> None:
-        """Adds what one of so many like processes did, as its ``as_record`` gives it."""
+        """Adds the record (``as_record``) of one of ``processes`` equal processes."""
         with self._lock:
             for name, seconds in record["stages"].items():
                 if name in self._stages:  # idling is none
@@ -113,7 +113,7 @@ class Clock:
         self.lanes = max(self.lanes, record["lanes"] * processes)
 
     def bound_by(self) -> str:
-        """What takes the lanes' time, or the disk where the lanes wait for it."""
+        """The bottleneck: decode, model or disk."""
         if self._phases[Phase.AWAIT_DISK] > 0.5 * self._phases[Phase.COMPUTE] > 0:
             return "disk"
         read = self._stages[Stage.DECODE] + self._stages[Stage.TRANSFORM]
@@ -121,7 +121,7 @@ class Clock:
         return "decode" if read > model else "model"
 
     def as_record(self) -> dict[str, Any]:
-        """Phases that add up to the wall time; stages that add up to the lanes' time."""
+        """Seconds of all phases and stages as plain values."""
         self._switch(self._phase)
         wall = self._since - self._began
         shown = {phase.value: round(s, 4) for phase, s in self._phases.items()}

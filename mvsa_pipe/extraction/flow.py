@@ -1,8 +1,8 @@
-"""Runs work over parts: reading, computing and writing side by side, each stage bounded.
+"""Computes parts: reading, computing and writing in parallel, with bounded queues.
 
-Threads read and decode ahead, one thread feeds the model, and on a GPU what it computed is fetched
-while it computes the next batch. On a CPU the model and those who decode take turns, each with all
-cores: batches side by side, each on a core of its own, were slower by a third for ResNet-50.
+Threads read and decode ahead, and one thread feeds the model. On a GPU, the output of a batch is
+fetched while the next is computed. On a CPU, decoding and the model alternate, each with all cores:
+batches in parallel, each on one core, were slower by a third for ResNet-50.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from mvsa_pipe.extraction.clock import Clock, Phase, Stage
 from mvsa_pipe.extraction.forward import weights_cast_once
 from mvsa_pipe.extraction.work import Batch, BatchResult, PartResult, Work, assembled
 
-# Batches that wait, read and decoded, for the model.
+# Decoded batches that wait for the model.
 _READ_AHEAD = 2
 
 InT = TypeVar("InT")
@@ -32,14 +32,14 @@ def flow(
     advance: Callable[[int], None],
     cores: int = 0,
 ) -> Iterator[PartResult]:
-    """Computes parts in their order; ``advance`` hears of every batch of posts.
+    """Computes parts in their order; calls ``advance`` after every batch.
 
     Args:
         work: The backbones.
         parts: The parts.
         workers: Threads that read; 0 takes one a core.
-        advance: Hears of posts.
-        cores: How many may be used where others use the rest; 0 takes all.
+        advance: Is called with the number of posts in a batch.
+        cores: How many cores may be used; 0 takes all.
     """
     readers = workers or cores or usable_cores()
     work.clock.lanes = readers + 1
@@ -70,7 +70,7 @@ def flow(
 def computed(
     work: Work, pool: ThreadPoolExecutor, batches: Iterator[Batch], ahead: int
 ) -> Iterator[BatchResult]:
-    """What comes of batches, in their order; each is fetched after the next was launched."""
+    """Results of batches in their order; each is fetched after the next was launched."""
     launched = None
     for ready in in_order(pool, work.read, batches, ahead):
         following = work.launch(ready)
@@ -84,7 +84,7 @@ def computed(
 def in_order(
     pool: ThreadPoolExecutor, function: Callable[[InT], OutT], values: Iterable[InT], ahead: int
 ) -> Iterator[OutT]:
-    """Results of a function in the values' order, at most ``ahead`` of them under way."""
+    """Results of a function in the order of the values, with at most ``ahead`` calls at a time."""
     waiting: deque[Future[OutT]] = deque()
     for value in values:
         waiting.append(pool.submit(function, value))
@@ -104,10 +104,10 @@ def _pool(readers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 class Background:
-    """One call at a time behind the caller's back; the next waits for the last, and for its error.
+    """Runs one call at a time in a thread; the next call waits for it and raises its error.
 
     Args:
-        clock: Where the time goes.
+        clock: Measures the time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -126,19 +126,19 @@ class Background:
             self._pool.shutdown()
 
     def call(self, function: Callable[[], None]) -> None:
-        """Starts a call as soon as the one before has ended.
+        """Waits for the call before, then starts this one.
 
         Raises:
-            MvsaError: Whatever the one before raised.
+            MvsaError: The call before raised it.
         """
         self.wait()
         self._last = self._pool.submit(self._timed, function)
 
     def wait(self) -> None:
-        """Waits for the call under way.
+        """Waits for the running call.
 
         Raises:
-            MvsaError: Whatever it raised.
+            MvsaError: The call raised it.
         """
         last, self._last = self._last, None
         if last is not None:

@@ -1,4 +1,4 @@
-"""Image backbones at work: every picture is decoded once for all of them."""
+"""Work of image backbones: every picture is decoded once for all of them."""
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from mvsa_pipe.extraction.forward import Forward, pinned
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
 from mvsa_pipe.posts.contents import Content, decoded
 
-# Bytes of pictures that a reader holds before it decodes them, so that a slow disk is read while
+# Bytes of pictures that a reader reads before it decodes them, so that it reads a slow disk while
 # the model computes.
 _BYTES_AHEAD = 4 << 20
 
@@ -26,10 +26,10 @@ class Picture:
 
     Attributes:
         item: The post.
-        takers: Numbers of the backbones that are fed with it.
+        takers: Numbers of the backbones that take it.
         waiting: Its bytes and how messages name them, while it waits to be decoded.
         made: Its pixels by preprocessing.
-        fault: Why it cannot be read, if so.
+        fault: Why it cannot be read; ``None`` if it can.
     """
 
     item: Content
@@ -39,7 +39,7 @@ class Picture:
     fault: str | None = None
 
     def attempt(self, step: Callable[["Picture"], None]) -> None:
-        """Takes a step with it, and notes why it cannot be taken."""
+        """Calls ``step`` with the picture and records why it fails."""
         try:
             step(self)
         except DataError as error:
@@ -48,11 +48,11 @@ class Picture:
 
 @dataclass
 class Ready:
-    """A batch of pictures as backbones see them.
+    """A batch of pictures, preprocessed for each backbone.
 
     Attributes:
         pictures: All of them, in their order.
-        stacked: The pixels that each backbone is fed with.
+        stacked: The input of each backbone.
     """
 
     pictures: list[Picture]
@@ -64,7 +64,7 @@ class Ready:
 
     @property
     def waiting(self) -> list[Picture]:
-        """The pictures whose bytes are here and not decoded yet."""
+        """The pictures that are read and not yet decoded."""
         return [p for p in self.pictures if p.waiting is not None]
 
     @property
@@ -78,12 +78,12 @@ class Ready:
 
 
 class ImageWork(Work):
-    """Image backbones, fed with pictures that are decoded once for all of them.
+    """Image backbones that share decoded pictures.
 
     Args:
-        forwards: The backbones; all have pictures decoded in the same way.
+        forwards: The backbones; all have the same ``decode``.
         batch_size: Pictures a batch.
-        clock: Where the time goes.
+        clock: Measures the time.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class ImageWork(Work):
     ) -> None:
         self.clock = clock
         self._forwards = forwards
-        # Backbones of one preprocessing see the same pixels, which are made once.
+        # Backbones with equal preprocessing share its output.
         self._rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
         self._batch_size = batch_size
         self._turns = Turns(shared=forwards[0].device.type == "cpu")
@@ -147,7 +147,7 @@ class ImageWork(Work):
             picture.attempt(self._decode)
 
     def _decode(self, picture: Picture) -> None:
-        """Decodes a picture that waits, and makes each backbone's pixels of it."""
+        """Decodes a picture and preprocesses it for each backbone that takes it."""
         if picture.waiting is None:
             return
         (data, where), picture.waiting = picture.waiting, None

@@ -1,4 +1,4 @@
-"""One backbone's share of an extraction: what its cache holds, what it lacks, what came of it."""
+"""One backbone in an extraction: its cache, its missing posts and its result."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What an extraction did for one backbone.
+    """The result of an extraction for one backbone.
 
     Attributes:
         file: The cache, up to date.
-        extracted: Posts that went through the backbone now.
-        reused: Posts whose features were there.
-        skipped: Posts left out, by id, and why.
-        device: Where it computed.
-        profile: Where the time of its pass went, shared with the backbones that were fed in it.
-        computed: Ids of the posts that went through the backbone now.
+        extracted: Number of posts that were computed.
+        reused: Number of posts whose features were cached.
+        skipped: Reasons of posts that were left out, by id.
+        device: The device that computed.
+        profile: Seconds of stages and phases, of all backbones in the same pass.
+        computed: Ids of the posts that were computed.
     """
 
     file: FeatureFile
@@ -82,11 +82,11 @@ class Surroundings:
     Attributes:
         posts: The posts.
         options: How features are made and kept.
-        progress: Listens.
-        clock: Where the time goes.
-        contents: What of every readable post they read.
-        faults: What is wrong with the others, by post id.
-        mark: The mark of the cache to extract into; found by the posts unless named.
+        progress: Receives progress.
+        clock: Measures the time.
+        contents: The text or picture of every readable post.
+        faults: Reasons why the others cannot be read, by post id.
+        mark: The mark of the cache to extract into; ``None`` finds it by the posts.
         repair: Whether damaged features count as not extracted, and are replaced.
     """
 
@@ -101,26 +101,27 @@ class Surroundings:
 
     @property
     def source(self) -> str:
-        """Where the posts are read."""
+        """The path of the posts."""
         return str(self.posts.storage.root.resolve())
 
 
 @dataclass
 class Job:
-    """One backbone's share of a pass; it is loaded when first needed.
+    """One backbone in a pass; it is loaded when first needed.
 
     Attributes:
         backbone: The backbone.
-        around: What it shares with others.
+        around: What all backbones of the pass share.
         writer: Its cache.
         resolution: Its fingerprint.
-        mark: What tells its cache from those of other posts.
+        mark: Distinguishes its cache from caches of other posts.
         session: The loaded backbone.
-        missing: Posts that must be tried now.
-        lacking: Posts that the finished cache lacks, by which batches are cut; of a share all.
-        refused: Posts that could not be read, now or the last time they were tried.
-        reused: How many posts the cache held as they are.
-        extracted: How many went through the backbone.
+        missing: Posts that must be computed now.
+        lacking: Posts that determine the batches: those that the finished cache lacks; in a share,
+            all.
+        refused: Posts that could not be read, now or in an earlier extraction.
+        reused: Number of posts whose features were cached.
+        extracted: Number of posts that were computed.
     """
 
     backbone: BackboneOptions
@@ -137,12 +138,12 @@ class Job:
 
     @classmethod
     def opened(cls, backbone: BackboneOptions, around: Surroundings, stack: ExitStack) -> "Job":
-        """Resolves the backbone, opens its cache until the stack is left, and looks what it lacks.
+        """Resolves the backbone, opens its cache on the stack, and finds the missing posts.
 
         Raises:
             BackboneError: The weights cannot be had.
-            CacheError: Another process writes the cache, or what is there is damaged.
-            StorageError: Posts are missing, and the cache may not be written.
+            CacheError: Another process writes the cache, or it is damaged.
+            StorageError: Posts are missing, and the cache cannot be written.
         """
         options = around.options
         session = None
@@ -174,13 +175,12 @@ class Job:
 
         Raises:
             BackboneError: The weights cannot be had.
-            CacheError: What was remembered of it no longer holds.
+            CacheError: The remembered fingerprint is no longer right.
         """
         if self.session is None:
             with self.around.clock.phase(Phase.LOAD):
                 self.session = _loaded(self.backbone, self.around)
-        # What was remembered of the backbone may have been true of another machine; loading it
-        # has set the memory right.
+        # The memo may come from another machine; loading the backbone has updated it.
         if self.session.resolution.fingerprint != self.resolution.fingerprint:
             raise CacheError(
                 f"What was remembered of backbone {self.backbone.name!r} no longer holds",
@@ -190,7 +190,7 @@ class Job:
         return self.session
 
     def divide(self) -> None:
-        """Tells what the cache holds as it is from what must be tried."""
+        """Divides posts into cached, known as unreadable, and missing."""
         contents, options = self.around.contents, self.around.options
         committed, finished = self.writer.committed, self._finished()
         if options.on_bad_post is BadPostPolicy.SKIP and not options.retry_failed:
@@ -204,12 +204,12 @@ class Job:
         lacking = {item.id for item in contents if finished.get(item.id) != item.digest}
         held = {item.id for item in contents if committed.get(item.id) == item.digest}
         self.missing = lacking - held - self.refused.keys()
-        # Shares must not shift when some of them were merged already.
+        # Shares must not change when some of them were already merged.
         self.lacking = {item.id for item in contents} if options.shard_name else lacking
         self.reused = len(held)
 
     def _finished(self) -> dict[str, str]:
-        """What the data set's cache holds, by which parts are cut: of shards, the one they join."""
+        """Digests in the finished cache; for a shard, in the cache that shards are merged to."""
         options = self.around.options
         if not options.shard_name:
             return self.writer.finished
@@ -222,7 +222,7 @@ class Job:
 
     @property
     def quarantine(self) -> dict[str, Refusal]:
-        """All posts that could not be read, also those that this data set does not list now."""
+        """All unreadable posts, including those that are no longer in the data set."""
         here = {post.id for post in self.around.posts.posts}
         others = {i: r for i, r in self.writer.quarantine.items() if i not in here}
         unreadable = {i: Refusal(i, "", reason) for i, reason in self.around.faults.items()}
@@ -230,18 +230,18 @@ class Job:
 
     @property
     def skipped(self) -> dict[str, str]:
-        """What is wrong with posts of this data set."""
+        """Reasons why posts of this data set cannot be read."""
         refused = {i: refusal.reason for i, refusal in self.refused.items()}
         return {**self.around.faults, **refused}
 
     def finished(self) -> Extraction:
-        """Makes one cache of what was computed.
+        """Joins committed parts to the finished cache.
 
         Raises:
-            UnreadablePostsError: Posts cannot be read, and none may be skipped.
+            UnreadablePostsError: Posts cannot be read and the policy is ``error``.
             ConfigError: This share of the posts is empty.
-            CacheError: A committed part was damaged since.
-            StorageError: The disk refuses.
+            CacheError: A committed part is damaged.
+            StorageError: Writing fails.
         """
         options, skipped = self.around.options, self.skipped
         if options.shard_name and not self.writer.committed and not skipped:
@@ -277,7 +277,7 @@ class Job:
         )
 
     def _notes(self) -> dict[str, Any]:
-        """Facts for ``mvsa cache info``: of the posts alone, however often it was interrupted."""
+        """Notes for ``mvsa cache info``; they do not depend on interruptions."""
         session = self.load()
         skipped = self.skipped
         contents = [item for item in self.around.contents if item.id not in skipped]
@@ -295,7 +295,7 @@ class Job:
         return notes
 
     def _cut(self, contents: Sequence[Content], session: "Session") -> dict[str, int]:
-        """How many texts, and how many of their tokens, ``max_tokens`` cuts."""
+        """Number of texts that ``max_tokens`` cuts, and of the tokens cut off."""
         longest = self.backbone.max_tokens
         full = self.writer.posts_with_tokens(longest)  # only those can have been cut
         tokens = session.tokens_of([item for item in contents if item.id in full])

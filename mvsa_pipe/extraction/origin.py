@@ -1,4 +1,4 @@
-"""What a damaged cache was made by, from whatever still says so."""
+"""Finds the fingerprint and backbone of a damaged cache."""
 
 import re
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from mvsa_pipe.extraction.resolution import memos, recall
 
 
 def fingerprint_of(path: Path, root: Path) -> Fingerprint:
-    """The fingerprint of a cache that cannot be read: the only one that its name can stand for.
+    """The fingerprint of an unreadable cache: the one whose digest is part of the file's name.
 
-    It is looked for in the file itself, its parts and shards, and among the backbones that were
+    It is searched for in the file itself, its parts and shards, and among the backbones that were
     resolved for this folder.
 
     Raises:
-        CacheError: Nothing that can be read holds it.
+        CacheError: It is in none of these.
     """
     for found, _ in _witnesses(path, root):
         return found
@@ -40,10 +40,10 @@ def fingerprint_of(path: Path, root: Path) -> Fingerprint:
 def backbone_of(
     path: Path, root: Path, wanted: Fingerprint, options: ExtractOptions
 ) -> BackboneOptions:
-    """The backbone that gives a fingerprint here, with the weights that it was made with.
+    """The backbone, with its weights, whose features have the fingerprint on this machine.
 
     Raises:
-        CacheError: None that is known of gives it.
+        CacheError: No known backbone has it.
     """
     wanted.require_makeable(path)
     records = [record for _, record in _witnesses(path, root) if record is not None]
@@ -59,7 +59,7 @@ def backbone_of(
 
 
 def _witnesses(path: Path, root: Path) -> Iterator[tuple[Fingerprint, BackboneOptions | None]]:
-    """What says how the cache was made, as far as its name agrees; the backbone where known."""
+    """Fingerprints that match the cache's name, with the backbone where it is recorded."""
     name = f"{path.stem}.h5"
     files = [path, *sorted(parts_folder(path).glob("part-*"))]
     files += sorted((path.parent / SHARDS).glob(f"{path.stem}.*.h5"))
@@ -78,7 +78,7 @@ def _options(record: Any) -> BackboneOptions | None:  # noqa: ANN401  # whatever
 
 
 def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
-    """The backbone as its name says, with the weights that it has by itself."""
+    """The backbone of that name with its published weights."""
     record: dict[str, Any] = {
         "name": wanted.backbone,
         "weights": None,
@@ -106,9 +106,9 @@ def _gives(backbone: BackboneOptions, wanted: Fingerprint, options: ExtractOptio
 
 
 def recorded_backbone(file: FeatureFile) -> BackboneOptions:
-    """The backbone that made a cache, as the cache notes it.
+    """The backbone that a cache records.
 
     Raises:
-        CacheError: It does not say.
+        CacheError: The record is missing or unusable.
     """
     return backbone_from_record(file.header.notes.get("backbone"), file.path)

@@ -1,4 +1,4 @@
-"""Repairs a damaged cache: what is damaged is extracted again, and replaced once that is done."""
+"""Repairs a damaged cache: extracts damaged posts again, then replaces the file."""
 
 from pathlib import Path
 
@@ -23,23 +23,23 @@ from mvsa_pipe.progress import Progress
 def repair(
     path: Path, posts: PostSet, folder: CacheFolder, device: str, progress: Progress
 ) -> list[str]:
-    """Makes a cache whole again; returns the posts that were extracted for it.
+    """Repairs a cache and returns the posts that were extracted again.
 
-    The old file stays until the new one takes its place, so that a repair that is stopped leaves a
-    cache that is still found damaged, and the next one goes on. Files that cannot be read are kept
-    under names that end with ``.damaged``. No feature is given up before the backbone is found to
-    be the one that made the cache.
+    The old file stays until the new one replaces it: an interrupted repair leaves a cache that is
+    still found damaged, and the next repair continues. Unreadable files are kept under names that
+    end with ``.damaged``. Nothing is replaced before the backbone was checked to be the one that
+    made the cache.
 
     Args:
         path: The cache.
-        posts: The posts that it was made of.
+        posts: The posts whose features it contains.
         folder: The folder of all caches.
-        device: Where to compute.
-        progress: Listens: to which files were set aside.
+        device: The device that computes.
+        progress: Receives messages, such as which files were set aside.
 
     Raises:
-        CacheError: Another process writes it, nothing tells how it was made, it is of other posts,
-            its backbone has changed, or it lies elsewhere than an extraction would put it.
+        CacheError: Another process writes it, its backbone is unknown or has changed, it has other
+            posts, or it lies elsewhere than an extraction would put it.
         MvsaError: As ``extract``.
     """
     if path.resolve().parent.name == SHARDS:
@@ -96,10 +96,10 @@ def repair(
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether something is to be repaired.
+    """Whether the cache is damaged.
 
     Raises:
-        CacheError: Another process writes the cache: what it has not finished is not damaged.
+        CacheError: Another process writes the cache: unfinished is not damaged.
     """
     try:
         with exclusive(path):
@@ -150,7 +150,7 @@ def _elsewhere(path: Path, own: Path, command: str) -> CacheError:
 
 
 def _require_there(path: Path, posts: PostSet, damaged: list[str]) -> None:
-    """Refuses what would end with fewer posts than before."""
+    """Refuses a repair that would lose posts."""
     here = {post.id for post in posts.posts}
     gone = [post_id for post_id in damaged if post_id not in here]
     if gone:

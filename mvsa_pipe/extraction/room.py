@@ -1,4 +1,4 @@
-"""What several layers will take of the disk: said, and refused, before anything is written."""
+"""Checks the disk for the space that several layers need, before anything is written."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from mvsa_pipe.layers import Layers
 
 
 def require_room(jobs: Sequence[Job], around: Surroundings) -> None:
-    """Says how many bytes the layers asked for take, and refuses what the disk has no room for.
+    """Reports the size of the requested layers and checks the free space.
 
-    Parts and the cache that they are joined to lie side by side for a moment.
+    Parts and the joined cache exist side by side for a moment.
 
     Raises:
-        StorageError: There is not that much room.
+        StorageError: The disk has too little free space.
     """
     layered = [job for job in jobs if job.backbone.layers is not Layers.LAST]
     if not layered:
@@ -45,7 +45,7 @@ def require_room(jobs: Sequence[Job], around: Surroundings) -> None:
 
 
 def _bytes_of(job: Job, around: Surroundings) -> int:
-    """Bytes of the features that this share of the posts lacks."""
+    """Bytes of the missing features of this share."""
     session = job.load()
     forward = session.forward
     items = [item for item in around.contents if item.id in job.missing]
@@ -60,7 +60,7 @@ def _bytes_of(job: Job, around: Surroundings) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """The folder, or its nearest parent that exists."""
     return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
 
 

@@ -1,4 +1,4 @@
-"""One text backbone at work: texts of nearly one length share a batch."""
+"""Work of one text backbone: texts of similar length share a batch."""
 
 from collections.abc import Iterator, Sequence, Set
 
@@ -13,19 +13,19 @@ from mvsa_pipe.extraction.forward import Forward, padded, pinned
 from mvsa_pipe.extraction.work import Batch, BatchResult, Computed, Parts, Work
 from mvsa_pipe.posts.contents import Content
 
-# Texts are sorted by length within so many: enough for batches of one length, while memory does
-# not grow with the data set.
+# Texts are sorted by length within windows of this size: enough for batches of similar lengths,
+# while memory does not grow with the data set.
 TEXTS_SORTED_TOGETHER = 8192
 _TEXTS_TOKENIZED_TOGETHER = 512
 
 
 class TextWork(Work):
-    """One text backbone; its batches hold texts of nearly one length.
+    """One text backbone; its batches contain texts of similar length.
 
     Args:
         forward: The backbone.
         batch_size: A batch holds as many tokens as this many texts of full length.
-        clock: Where the time goes.
+        clock: Measures the time.
     """
 
     def __init__(self, forward: Forward[TextBackbone], batch_size: int, clock: Clock) -> None:
@@ -41,7 +41,7 @@ class TextWork(Work):
     def parts(
         self, contents: Sequence[Content], lacking: Sequence[Set[str]], shares: int = 1
     ) -> Parts:
-        """Batches texts, longest first among thousands, and puts batches into parts."""
+        """Cuts texts into batches, longest first within a window, and batches into parts."""
         (wanted,) = lacking
         items = [item for item in contents if item.id in wanted]
         most = work.most_posts_a_part(len(items), shares)
@@ -64,7 +64,7 @@ class TextWork(Work):
             yield part
 
     def _batches(self, order: Sequence[int], lengths: Sequence[int]) -> Iterator[Sequence[int]]:
-        """Batches of at most so many tokens, padding included; the longest text comes first."""
+        """Batches within the budget of tokens, padding included; the longest text comes first."""
         start = 0
         while start < len(order):
             stop = start + max(1, self._budget // lengths[order[start]])
@@ -72,7 +72,7 @@ class TextWork(Work):
             start = stop
 
     def _lengths(self, items: Sequence[Content]) -> list[int]:
-        """Tokens of every text; what else a tokenizer says of it is dropped soon, as it is long."""
+        """Number of tokens of every text; the rest of the tokenizer's output is dropped at once."""
         cuts = range(0, len(items), _TEXTS_TOKENIZED_TOGETHER)
         pieces = (items[start : start + _TEXTS_TOKENIZED_TOGETHER] for start in cuts)
         return [len(ids) for piece in pieces for ids in self._tokens(piece)]
@@ -99,7 +99,7 @@ class TextWork(Work):
             return items, lengths, self._forward.launch(self._forward.encode, *inputs)
 
     def collect(self, launched: tuple[list[Content], NDArray[np.int64], Encoded]) -> BatchResult:
-        """Hidden states without padding, end to end."""
+        """Hidden states without padding, concatenated."""
         items, lengths, encoded = launched
         with self.clock.stage(Stage.TO_HOST):
             hidden, pooled = self._forward.collect(encoded)

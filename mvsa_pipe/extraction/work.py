@@ -1,8 +1,7 @@
-"""What backbones do with batches of posts: read, launch, collect; and how posts form batches.
+"""Steps of a batch (read, launch, collect), and how posts are cut into batches and parts.
 
-Batches and parts follow from the posts that are missing alone, in their order: an extraction that
-was interrupted after any part, or that shares its parts with other machines, computes the very
-batches that it would have computed alone.
+Batches and parts depend only on the missing posts and their order: an extraction that was
+interrupted, or that shares its parts with other machines, computes the same batches.
 """
 
 from abc import ABC, abstractmethod
@@ -19,20 +18,20 @@ from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.posts.contents import Content
 
-# However small they are: one part waits for the disk while the next is computed.
+# A bound for small features, too: one part is written while the next is computed.
 MOST_POSTS_A_PART = 1024
 
-# So many parts a share at least, where there are batches enough: shares end at about one time.
+# Parts a share has at least, if there are enough batches, so that shares end at similar times.
 _PARTS_A_SHARE = 8
 
-# One batch: for each backbone that is fed, the posts that it takes of it.
+# One batch: the posts that each backbone takes.
 Batch = tuple[tuple[Content, ...], ...]
 
 Parts = Iterator[list[Batch]]
 
 
 class Computed(NamedTuple):
-    """What one backbone said of its posts of one batch."""
+    """Features of one backbone for its posts of a batch."""
 
     items: list[Content]
     hidden: NDArray[Any]
@@ -42,11 +41,11 @@ class Computed(NamedTuple):
 
 @dataclass
 class BatchResult:
-    """What came of one batch.
+    """The result of one batch.
 
     Attributes:
-        posts: How many posts went in.
-        computed: One entry a backbone; ``None`` where it had nothing to say.
+        posts: How many posts the batch has.
+        computed: One entry a backbone; ``None`` where it took no readable post.
         refused: Posts that could not be read, with the backbones that asked for them.
     """
 
@@ -57,10 +56,10 @@ class BatchResult:
 
 @dataclass
 class PartResult:
-    """What came of one part, for each backbone.
+    """The result of one part, for each backbone.
 
     Attributes:
-        rows: Features, a block a batch; none where no post could be read.
+        rows: Features, one block a batch; empty if no post could be read.
         refused: Posts that could not be read.
     """
 
@@ -74,7 +73,7 @@ class PartResult:
 
 
 class Work(ABC):
-    """Backbones of one modality that are fed together."""
+    """Backbones of one modality that share batches."""
 
     clock: Clock
 
@@ -87,29 +86,29 @@ class Work(ABC):
     def parts(
         self, contents: Sequence[Content], lacking: Sequence[Set[str]], shares: int = 1
     ) -> Parts:
-        """Cuts what each backbone lacks into batches, and puts those into parts of bounded size.
+        """Cuts missing posts into batches, and batches into parts of bounded size.
 
         Args:
             contents: All posts, in the data set's order.
             lacking: Ids of the posts that each backbone lacks.
-            shares: Parts are small enough for so many to have several each; batches stay as they
-                are.
+            shares: Number of shares; parts are small enough for each to have several. Batches do
+                not depend on it.
         """
 
     @abstractmethod
     def read(self, batch: Batch) -> Any:  # noqa: ANN401  # each kind of work has its own
-        """What ``launch`` takes; safe in several threads."""
+        """Returns the input of ``launch``; thread-safe."""
 
     @abstractmethod
     def launch(self, ready: Any) -> Any:  # noqa: ANN401
-        """Starts the backbones on a batch; on a GPU it returns before they are done."""
+        """Starts the backbones on a batch; on a GPU it returns before they have finished."""
 
     @abstractmethod
     def collect(self, launched: Any) -> BatchResult:  # noqa: ANN401
-        """Waits for what was launched."""
+        """Waits for a launched batch and returns its result."""
 
     def compute(self, part: Sequence[Batch]) -> PartResult:
-        """Everything of one part, batch after batch, for callers that keep no cache.
+        """Computes one part, batch after batch, for callers without a cache.
 
         Raises:
             CacheError: Features are NaN or infinite; names the posts.
@@ -122,14 +121,14 @@ class Work(ABC):
 
 
 def most_posts_a_part(posts: int, shares: int) -> int:
-    """How many posts a part may hold, so that every share of the posts gets several parts."""
+    """Most posts of a part, so that every share gets several parts."""
     if shares == 1:
         return MOST_POSTS_A_PART
     return min(MOST_POSTS_A_PART, -(-posts // (_PARTS_A_SHARE * shares)))
 
 
 def assembled(results: Sequence[BatchResult]) -> PartResult:
-    """The batches of one part, for each backbone; nothing is copied."""
+    """Joins the results of batches to one of their part, without copying."""
     count = len(results[0].computed)
     refused: list[list[Refusal]] = [[] for _ in range(count)]
     for result in results:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mvsa_pipe.errors import ConfigError, MvsaError
+from mvsa_pipe.errors import ConfigError, DataError, MvsaError
 from mvsa_pipe.posts.cells import (
     Cell,
     CellError,
@@ -24,6 +24,8 @@ from mvsa_pipe.posts.rows import RowFaults
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _DEFAULTS = ReadOptions()
+# A text has at most a mebibyte; other columns may hold a picture in base64 that is not asked for.
+_MOST_LINE = 2**23
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,30 @@ def read_table(
         columns, rows, pictures = read_parquet(place, name, kinds)
         return Table(where, columns, rows, pictures=pictures, unit="row")
     decoded = decode_table(place.read(name), where, options.encoding)
+    _refuse_long_lines(decoded.text, where)
     read = _jsonl if suffix == ".jsonl" else _delimited
     columns, rows, notes = read(decoded.text, where, suffix, kinds, options)
     if decoded.nuls:
         notes["NUL characters removed"] = decoded.nuls
     findings = (f"{where}: {decoded.finding}",) if decoded.finding else ()
     return Table(where, columns, rows, decoded.encoding, notes, findings)
+
+
+def _refuse_long_lines(text: str, where: str) -> None:
+    """Refuses a line that no post fills, before it is cut into a million cells or keys."""
+    start, line = 0, 1
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        if end - start > _MOST_LINE:
+            raise DataError(
+                "A line of a table is too long for a post",
+                where=f"{where}:{line}",
+                expected=f"at most {_MOST_LINE:,} characters",
+                found=f"{end - start:,}",
+                hint="write one post a line",
+            )
+        start, line = end + 1, line + 1
 
 
 def _suffix(name: str) -> str:

@@ -243,3 +243,12 @@ def test_more_keys_than_columns(tmp_path):
     (tmp_path / "t.jsonl").write_text(json.dumps({f"k{at}": 1 for at in range(10_001)}))
     with pytest.raises(DataError, match="more than 10,000 keys"):
         read_posts(tmp_path / "t.jsonl")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_line_that_no_post_fills_is_refused(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    keys = ", ".join(f'"k{n}": 1' for n in range(800_000))
+    path.write_text("id,text,image,label\n" + "{" + keys + "}")
+    with pytest.raises(DataError, match=r":2.*too long for a post|too long for a post.*:2"):
+        read_posts(path)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from mvsa_pipe.ranges import MOST_RESAMPLES, counted, require_fitting
+from mvsa_pipe.options import MOST_RESAMPLES, MOST_SEED, Options, option
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(Options):
     """How runs are compared.
 
     Attributes:
@@ -20,14 +20,5 @@ class CompareOptions:
     """
 
     shared_posts: bool = False
-    resamples: int = 2000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_fitting(
-            self,
-            {
-                "resamples": counted(self.resamples, 1, MOST_RESAMPLES),
-                "seed": (0 <= self.seed < 2**63, "a whole number from 0"),
-            },
-        )
+    resamples: int = option(2000, least=1, most=MOST_RESAMPLES)
+    seed: int = option(0, least=0, most=MOST_SEED)

@@ -1,4 +1,4 @@
-"""What a user can say about a backbone; torch-free, so that help screens stay fast."""
+"""Options of a backbone; torch-free, so that help screens stay fast."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +10,7 @@ from mvsa_pipe.backbones import FROM_FOLDERS, WITHOUT_LAYERS, parse_backbone
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.options import Options, option
 
 # What the extra ``fast`` installs.
 _FAST_NEEDS = ("numba",)
@@ -38,12 +39,12 @@ class Decode(StrEnum):
 
     @property
     def decoder(self) -> str:
-        """What the preprocessing fields of a fingerprint say of it."""
+        """The value of a fingerprint's preprocessing field."""
         return _DECODERS[self]
 
     @classmethod
     def of_decoder(cls, decoder: object) -> "Decode":
-        """What a fingerprint's field tells; ``exact`` where it is no such field's value."""
+        """The member with a fingerprint's value; ``exact`` for a value of no member."""
         return next((decode for decode in cls if decode.decoder == decoder), cls.EXACT)
 
 
@@ -54,11 +55,11 @@ _DECODERS: Mapping[Decode, str] = {
 
 
 # Two special tokens and a word; a table of positions is allocated for the most.
-_FEWEST_TOKENS, _MOST_TOKENS = 3, 65_536
+FEWEST_TOKENS, MOST_TOKENS = 3, 65_536
 
 
 @dataclass(frozen=True)
-class BackboneOptions:
+class BackboneOptions(Options):
     """Which backbone, with which weights, read how.
 
     Attributes:
@@ -68,8 +69,8 @@ class BackboneOptions:
         pooling: For text; ``None`` takes the backbone's own (``cls`` for bert, else ``mean``).
         max_tokens: Texts are cut at this many tokens, special ones included.
         decode: How pictures become pixels.
-        layers: Of which layers hidden states are kept.
-        tuned: A safetensors file of weights that fine-tuning left, whole, laid over those.
+        layers: The layers whose hidden states are kept.
+        tuned: A safetensors file of all weights after fine-tuning, loaded over the others.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -78,22 +79,16 @@ class BackboneOptions:
     name: str
     weights: str | None = None
     pooling: Pooling | None = None
-    max_tokens: int = 128
+    max_tokens: int = option(128, least=FEWEST_TOKENS, most=MOST_TOKENS)
     decode: Decode = Decode.EXACT
     layers: Layers = Layers.LAST
     tuned: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_backbone(self.name)
         if self.layers is not Layers.LAST and self.family in WITHOUT_LAYERS:
             raise without_layers(self)
-        if not _FEWEST_TOKENS <= self.max_tokens <= _MOST_TOKENS:
-            raise ConfigError(
-                "--max-tokens leaves no room for a word between the special tokens, or is longer "
-                "than any encoder reads",
-                expected=f"{_FEWEST_TOKENS} to {_MOST_TOKENS:,}",
-                found=self.max_tokens,
-            )
         needed = _FAST_NEEDS if self.decode is Decode.FAST else ()
         lacking = [name for name in needed if find_spec(name) is None]
         if lacking:
@@ -145,7 +140,7 @@ class BackboneOptions:
 
 
 def without_layers(options: BackboneOptions) -> ConfigError:
-    """What to say of a backbone that has no layers of one shape."""
+    """The error about a backbone that has no layers of one shape."""
     return ConfigError(
         f"Backbone {options.name!r} has no layers of one shape, so that only its last can be kept",
         expected="--layers last; text encoders and vision transformers such as dinov2 have more",

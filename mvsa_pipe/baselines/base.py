@@ -4,7 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.model import CPU, Model
-from mvsa_pipe.heads.options import HeadOptions, Range
+from mvsa_pipe.heads.options import HeadOptions
+from mvsa_pipe.options import option
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -38,7 +39,7 @@ class BaselineOptions(HeadOptions):
         terms: The most frequent words and pairs of words that are read too, as tf-idf; 0 for none.
     """
 
-    terms: Annotated[int, Range(least=0.0, below=100_001.0)] = 0
+    terms: int = option(0, least=0, most=100_000)
 
 
 class Baseline(Model):

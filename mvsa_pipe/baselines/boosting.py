@@ -1,13 +1,13 @@
 """Gradient boosted trees on the pooled vectors: a baseline of thresholds."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from mvsa_pipe.baselines.base import Baseline, BaselineOptions
-from mvsa_pipe.heads.options import Range
+from mvsa_pipe.options import option
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class BoostingOptions(BaselineOptions):
         subsample: Share of the training posts that each tree is grown on.
     """
 
-    depth: Annotated[int, Range(least=1.0, below=11.0)] = 3
-    shrinkage: Annotated[float, Range(least=1e-4, below=1e4)] = 0.2
-    subsample: Annotated[float, Range(least=0.01, below=1.0)] = 0.5
+    depth: int = option(3, least=1, most=10)
+    shrinkage: float = option(0.2, least=1e-4, below=1e4)
+    subsample: float = option(0.5, least=0.01, below=1)
 
 
 class Boosting(Baseline):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from mvsa_pipe.baselines.base import Baseline, BaselineOptions
-from mvsa_pipe.heads.options import Range
+from mvsa_pipe.options import option
 
 # Parts that the training posts are cut into to see margins of posts that were not trained on.
 _FOLDS = 3
@@ -33,7 +33,7 @@ class SvmOptions(BaselineOptions):
             count as another such number of features, as they vary as much.
     """
 
-    gamma: Annotated[float, Range(least=1e-4, below=1e4)] = 0.3
+    gamma: float = option(0.3, least=1e-4, below=1e4)
 
 
 class Svm(Baseline):

@@ -3,39 +3,40 @@
 from dataclasses import dataclass
 
 from mvsa_pipe.heads import HEADS, is_faithful
-from mvsa_pipe.ranges import MOST_SEEDS, counted, require_fitting
+from mvsa_pipe.options import MOST_SEEDS, Options, option
 
 
 @dataclass(frozen=True)
-class BenchOptions:
+class BenchOptions(Options):
     """What a bench compares.
 
     Attributes:
-        heads: Names of heads; empty takes every head but the faithful variants.
-        seeds: Runs of each head, with seeds counted up from the training options' seed.
-        resplit: Whether every seed draws a random split of its own, with the seed as split seed.
-        vary: Also compare values of an option of training or of the heads, as name=value,value;
-            a value that holds commas stands in double quotes; repeat for the product of several.
-        force: Whether runs that are recorded are trained again.
-        ray: Train on a Ray cluster: local for one of this machine's own, or the address of one
-            (auto, HOST:PORT, ray://HOST:PORT) whose machines see posts and caches under the same
-            paths; empty trains here.
+        heads: Head to train; repeatable. Without any, all but the faithful variants.
+        seeds: Runs of each head. Their seeds are counted up from --seed.
+        resplit: Draw a random split for every seed, with the seed as split seed.
+        vary: Values of an option to compare, as name=value,value. The option is one of training or
+            of the heads; a value that contains commas stands in double quotes; repeat for the
+            product of several.
+        force: Train recorded runs again.
+        ray: Train on a Ray cluster. local starts one on this machine; auto, HOST:PORT or
+            ray://HOST:PORT is the address of one whose machines see posts and caches under the
+            same paths; empty trains here.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
-    heads: tuple[str, ...] = ()
-    seeds: int = 5
-    resplit: bool = False
+    heads: tuple[str, ...] = option((), "--head")
+    seeds: int = option(5, least=1, most=MOST_SEEDS)
+    resplit: bool = option(False, rare=True)
     vary: tuple[str, ...] = ()
     force: bool = False
-    ray: str = ""
+    ray: str = option("", rare=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.heads:
             HEADS.row(name)
-        require_fitting(self, {"seeds": counted(self.seeds, 1, MOST_SEEDS)})
 
     def chosen_heads(self) -> tuple[str, ...]:
         """The heads to compare, each once."""

@@ -21,6 +21,7 @@ from mvsa_pipe.cli.console import (
     report_surprise,
 )
 from mvsa_pipe.cli.evaluate import evaluate
+from mvsa_pipe.cli.expand import Verb
 from mvsa_pipe.cli.export import export
 from mvsa_pipe.cli.extract import extract
 from mvsa_pipe.cli.finetune import finetune
@@ -98,12 +99,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command()(quickstart)
+app.command(cls=Verb)(quickstart)
 app.add_typer(data.app, name="data")
-app.command()(extract)
+app.command(cls=Verb)(extract)
 app.add_typer(cache.app, name="cache")
 for _verb in (fit, finetune, evaluate, predict, bench, compare, export, heads, backbones):
-    app.command()(_verb)
+    app.command(cls=Verb)(_verb)
 
 
 def _show_version(wanted: bool) -> None:  # typer's callback

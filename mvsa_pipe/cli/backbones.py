@@ -2,9 +2,11 @@
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
 from mvsa_pipe.cli.console import out
+from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import titled
 
 
+@expand
 def backbones() -> None:
     """List the frozen backbones, one line each."""
     table = titled("", "backbone", "reads", "what it gives", "source")

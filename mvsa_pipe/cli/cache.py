@@ -13,7 +13,7 @@ from mvsa_pipe.cache.formats import ExportFormat
 from mvsa_pipe.cache.merging import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, progress, show_json, size
-from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import CacheError, name_some
@@ -32,7 +32,8 @@ _FOLDER = CacheChoice.folder
 _DATA = PostsChoice.path
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
+@expand
 def list_caches(folder: Folder = _FOLDER, json: Json = False) -> None:
     """List all caches, one line each."""
     caches = CacheFolder(folder)
@@ -88,7 +89,8 @@ def _record(file: FeatureFile) -> dict[str, Any]:
     }
 
 
-@app.command()
+@app.command(cls=Verb)
+@expand
 def info(name: Name, folder: Folder = _FOLDER, json: Json = False) -> None:
     """Show a cache's fingerprint, shapes, bytes and where they came from."""
     file = FeatureFile(CacheFolder(folder).locate(name))
@@ -118,7 +120,8 @@ def _plain(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else one_line(str(value))
 
 
-@app.command()
+@app.command(cls=Verb)
+@expand
 def verify(
     name: Annotated[str | None, typer.Argument(help="One cache; all of them unless named.")] = None,
     folder: Folder = _FOLDER,
@@ -156,7 +159,7 @@ def _faults(path: Path) -> list[str]:
         return [error.paragraph()]
 
 
-@app.command()
+@app.command(cls=Verb)
 @expand
 def repair(
     name: Name,
@@ -180,7 +183,7 @@ def repair(
         line(f"{path}: ", ("whole", "green"))
 
 
-@app.command()
+@app.command(cls=Verb)
 @expand
 def merge(
     names: Annotated[
@@ -238,7 +241,8 @@ def _require_all_shards(shards: list[Path]) -> None:
         )
 
 
-@app.command()
+@app.command(cls=Verb)
+@expand
 def export(
     name: Name,
     to: Annotated[Path, typer.Option(help="The file to write; for npy a folder.")],
@@ -253,7 +257,8 @@ def export(
     line(f"{len(file.header.ids):,} posts in {to}")
 
 
-@app.command()
+@app.command(cls=Verb)
+@expand
 def remove(
     name: Name,
     folder: Folder = _FOLDER,

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from mvsa_pipe.cli.console import line, out, progress, show_json
-from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
 from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
@@ -22,7 +22,7 @@ def _data() -> None:
     """Keeps ``check`` a verb of its own while it is the only one."""
 
 
-@app.command()
+@app.command(cls=Verb)
 @expand
 def check(
     path: Annotated[Path, typer.Argument(help="A folder, zip or table of posts.")],

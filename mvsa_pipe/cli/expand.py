@@ -1,63 +1,33 @@
-"""Turns the fields of configuration dataclasses into options of a verb.
+"""Turns the fields of option dataclasses into options of a verb, and shows them on two screens.
 
-Name, type, default and help text of an option all come from the dataclass and its docstring, so
-that the command line cannot say anything else than the configuration does.
+Name, type, default, panel and help text of an option all come from the dataclass and its
+docstring. ``--help`` shows the options that most people need first, ``--help-all`` every option.
 """
 
+import copy
 import functools
 import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Annotated, Any, TypeVar, get_type_hints
+from enum import Enum
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.options import Option
 from mvsa_pipe.posts.formats import FORMATS
 from mvsa_pipe.registry import Registry
 
 VerbT = TypeVar("VerbT", bound=Callable[..., Any])
 
-# Options whose names are not those of their fields: class and field → names.
-_NAMES: dict[tuple[str, str], tuple[str, ...]] = {
-    ("PostsChoice", "path"): ("--data",),
-    ("DataChoice", "path"): ("--data",),
-    ("ReadOptions", "name"): ("--data-name",),
-    ("CacheChoice", "folder"): ("--cache",),
-    ("ExtractChoice", "backbones"): ("--backbone",),
-    ("ExtractOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
-    ("TrainingOptions", "compiled"): ("--compile",),
-    ("InferenceOptions", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
-    ("LiveChoice", "on_bad_post"): ("--on-bad-image", "--on-bad-post"),
-    ("PlaceOptions", "start"): ("--from",),
-    ("InferenceOptions", "part"): ("--split",),
-    ("BenchOptions", "heads"): ("--head",),
-}
-
-# Under which heading the help shows a dataclass's options; the verb's own come first.
-_PANELS = {
-    "PostsChoice": "Posts",
-    "DataChoice": "Posts",
-    "ReadOptions": "Posts",
-    "CacheChoice": "Caches",
-    "LiveChoice": "Backbones",
-    "TrainingOptions": "Training",
-    "SeedChoice": "Training",
-    "TuningOptions": "Fine-tuning",
-    "ExtractOptions": "Computing",
-}
-
-# Fields that the verbs set themselves, or that say nothing where a dataclass holds another.
-_HIDDEN = {
-    ("ReadOptions", "require_labels"),
-    ("ReadOptions", "require_ids"),
-    ("ReadOptions", "read_text"),
-    ("ReadOptions", "read_image"),
-    ("LiveChoice", "memory_gib"),
-    ("LiveChoice", "layer_mix"),
-}
+# The option that every verb has beside --help, and its parameter.
+_ALL_FLAG, _ALL_NAME = "--help-all", "help_all"
+# Longer lists of choices stand in the help text, where lines can be broken.
+_MOST_CHOICE_COLUMNS = 24
 
 
 def completion(*tables: Registry[Any]) -> Callable[[str], list[str]]:
@@ -76,8 +46,73 @@ _COMPLETIONS = {
 }
 
 
+class Verb(TyperCommand):
+    """A command with two help screens.
+
+    Options that are declared hidden are rare ones: ``--help`` leaves them to ``--help-all``, and
+    shells complete them like all others.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # as typer's
+        super().__init__(*args, **options)
+        # typer would keep the line breaks of the docstring
+        self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help or "")
+        self.rare = {each.name for each in self.params if getattr(each, "hidden", False)}
+        for each in self.params:
+            if isinstance(each, TyperOption):
+                each.hidden = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as typer's
+        """Writes the help screen; the short one unless ``--help-all`` asks for the other."""
+        screen = copy.copy(self)
+        screen.params = [_one_column(each) for each in self.params]
+        if not ctx.meta.get(_ALL_NAME):
+            rare = {*self.rare, _ALL_NAME}
+            screen.params = [_shortened(each) for each in screen.params if each.name not in rare]
+            if self.rare:
+                screen.epilog = f"More options: {ctx.command_path} {_ALL_FLAG}"
+        TyperCommand.format_help(screen, ctx, formatter)
+
+
+def _one_column(parameter: Any) -> Any:  # noqa: ANN401  # typer's, of whatever kind
+    """The same parameter with a name and its negation written as one: ``--[no-]name``."""
+    shown = copy.copy(parameter)
+    if parameter.secondary_opts:
+        shown.opts = [f"--[no-]{name.removeprefix('--')}" for name in parameter.opts]
+        shown.secondary_opts = []
+    return shown
+
+
+def _shortened(parameter: Any) -> Any:  # noqa: ANN401
+    """The same parameter with the first of its names and of its help text's sentences."""
+    short = copy.copy(parameter)
+    short.opts = parameter.opts[:1]
+    short.help = re.split(r"(?<=\.) ", parameter.help or "", maxsplit=1)[0]
+    return short
+
+
+def _show_all(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        context.meta[_ALL_NAME] = True
+        typer.echo(context.get_help(), nl=False)
+        raise typer.Exit
+
+
+_ALL = inspect.Parameter(
+    _ALL_NAME,
+    inspect.Parameter.KEYWORD_ONLY,
+    annotation=Annotated[
+        bool,
+        typer.Option(
+            _ALL_FLAG, help="Show every option and exit.", callback=_show_all, is_eager=True
+        ),
+    ],
+    default=False,
+)
+
+
 def expand(verb: VerbT) -> VerbT:
-    """Replaces every parameter of a verb that is a dataclass by that dataclass's fields."""
+    """Replaces every parameter of a verb that is a dataclass by options, and adds --help-all."""
     signature = inspect.signature(verb)
     hints = get_type_hints(verb, include_extras=True)
     groups = {k: v for k, v in hints.items() if isinstance(v, type) and is_dataclass(v)}
@@ -88,6 +123,7 @@ def expand(verb: VerbT) -> VerbT:
         else:
             kind = inspect.Parameter.KEYWORD_ONLY
             every.append(parameter.replace(annotation=hints[name], kind=kind))
+    every.append(_ALL)
 
     @functools.wraps(verb)
     def expanded(**values: Any) -> Any:  # noqa: ANN401  # whatever the verb takes and returns
@@ -103,42 +139,62 @@ def expand(verb: VerbT) -> VerbT:
     return expanded  # type: ignore[return-value]
 
 
-def _leaves(kind: type[Any], holder: str = "") -> list[inspect.Parameter]:
+def _leaves(kind: type[Any], without: tuple[str, ...] = ()) -> list[inspect.Parameter]:
     """The options of a dataclass, those of nested ones included."""
     hints, help_texts = get_type_hints(kind), attribute_docs(kind)
     found: list[inspect.Parameter] = []
     for field in fields(kind):
-        if {(kind.__name__, field.name), (holder, field.name)} & _HIDDEN:
+        declared, hint = Option.of(field), hints[field.name]
+        if declared.hidden or field.name in without:
             continue
-        hint = hints[field.name]
         if isinstance(hint, type) and is_dataclass(hint):
-            found += _leaves(hint, kind.__name__)
+            found += _leaves(hint, declared.without)
             continue
-        found.append(_parameter(kind.__name__, field, hint, help_texts.get(field.name, "")))
+        found.append(_parameter(kind, field, hint, help_texts.get(field.name, "")))
     return found
 
 
-def _parameter(owner: str, field: Field[Any], hint: Any, help_text: str) -> inspect.Parameter:  # noqa: ANN401
-    names = _NAMES.get((owner, field.name), (f"--{field.name.replace('_', '-')}",))
-    if field.default is True:
-        names = tuple(f"{name}/--no-{name.removeprefix('--')}" for name in names)
+def _parameter(kind: type[Any], field: Field[Any], hint: Any, text: str) -> inspect.Parameter:  # noqa: ANN401
+    declared = Option.of(field)
+    names = declared.names(field.name)
+    metavar = _metavar(field.name, hint)
+    if metavar is not None:
+        text = f"{text} One of {', '.join(map(str, _choices(hint)))}."
     option = typer.Option(
-        *names,
-        help=help_text,
+        *(_with_negation(name) if field.default is True else name for name in names),
+        help=text,
+        metavar=metavar,
         autocompletion=_COMPLETIONS.get(names[0]),
-        rich_help_panel=_PANELS.get(owner),
+        rich_help_panel=getattr(kind, "panel", None),
+        hidden=declared.rare,
     )
     return inspect.Parameter(
-        _key(owner, field.name),
+        parameter_name(kind, field.name),
         inspect.Parameter.KEYWORD_ONLY,
         annotation=Annotated[list[str] if hint == tuple[str, ...] else hint, option],
         default=inspect.Parameter.empty if field.default is MISSING else field.default,
     )
 
 
-def _key(owner: str, field: str) -> str:
-    """A parameter's name, told apart where two dataclasses share a field's name."""
-    return f"{field}_of_{owner.lower()}"
+def _with_negation(name: str) -> str:
+    return f"{name}/--no-{name.removeprefix('--')}"
+
+
+def _choices(hint: Any) -> list[str]:  # noqa: ANN401  # a type
+    """The values of an enumeration; empty for other types."""
+    kinds = [each for each in get_args(hint) or (hint,) if isinstance(each, type)]
+    return [member.value for each in kinds if issubclass(each, Enum) for member in each]
+
+
+def _metavar(name: str, hint: Any) -> str | None:  # noqa: ANN401  # a type
+    """What stands for a value that has too many choices for a column."""
+    wide = len("|".join(_choices(hint))) > _MOST_CHOICE_COLUMNS
+    return f"<{name.replace('_', '-')}>" if wide else None
+
+
+def parameter_name(kind: type[Any], field: str) -> str:
+    """The verb's parameter for a field, distinct where two dataclasses share a field's name."""
+    return f"{field}_of_{kind.__name__.lower()}"
 
 
 def _build(kind: type[Any], values: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -146,7 +202,7 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:  # noqa: ANN401
     hints = get_type_hints(kind)
     arguments: dict[str, Any] = {}
     for field in fields(kind):
-        hint, key = hints[field.name], _key(kind.__name__, field.name)
+        hint, key = hints[field.name], parameter_name(kind, field.name)
         if isinstance(hint, type) and is_dataclass(hint):
             arguments[field.name] = _build(hint, values)
         elif key in values:
@@ -156,9 +212,14 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:  # noqa: ANN401
 
 
 def attribute_docs(kind: type[Any]) -> dict[str, str]:
-    """What a dataclass's docstring says of each attribute, as one line of plain text."""
-    text = inspect.getdoc(kind) or ""
-    _, _, section = text.partition("Attributes:\n")
-    section = re.split(r"\n\S", section, maxsplit=1)[0]
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, flags=re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", body).replace("``", "") for name, body in entries}
+    """The description of each attribute in a dataclass's docstrings, as one line of plain text."""
+    texts: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        _, _, section = inspect.cleandoc(each.__doc__ or "").partition("Attributes:\n")
+        section = re.split(r"\n\S", section, maxsplit=1)[0]
+        texts |= re.findall(r"^    (\w+): (.*(?:\n {8,}.*)*)", section, flags=re.MULTILINE)
+    return {
+        field.name: re.sub(r"\s+", " ", texts[field.name]).replace("``", "")
+        for field in fields(kind)
+        if field.name in texts
+    }

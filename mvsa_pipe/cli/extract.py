@@ -28,16 +28,17 @@ def extract(
     options: ExtractOptions,
     run: Annotated[
         Path | None,
-        typer.Option("--from", help="A run: its backbones, with the weights that tuning left."),
+        typer.Option("--from", help="Use the backbones of this run. Their tuned weights included."),
     ] = None,
     profile: Annotated[
-        Path | None, typer.Option(help="Write where the time went to this JSON file.")
+        Path | None, typer.Option(help="Write timings to this JSON file.", hidden=True)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
-    """Run frozen backbones over all posts once and cache what they say.
+    """Run frozen backbones over all posts once and cache their features.
 
-    Only posts that are new or changed are computed; an interrupted extraction goes on where it was.
+    Only posts that are new or changed are computed; the same command resumes an interrupted
+    extraction.
     """
     if (run is None) == (not choice.backbones):
         raise ConfigError(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from mvsa_pipe.cli.console import line, progress, show_json
-from mvsa_pipe.cli.expand import completion, expand
+from mvsa_pipe.cli.expand import completion, expand, parameter_name
 from mvsa_pipe.cli.fit import head_pairs, show_run
 from mvsa_pipe.finetune.options import PRESETS, LiveChoice, PlaceOptions, TuningOptions, preset
 from mvsa_pipe.heads import HEADS
@@ -31,21 +31,21 @@ def finetune(
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Option("--set", help="An option of the head, as name=value; repeat for several."),
+        typer.Option("--set", help="An option of the head, as name=value. Repeatable."),
     ] = None,
     like: Annotated[
         str | None,
         typer.Option(
             "--preset",
-            help=f"Settings of a source: {', '.join(PRESETS)}. What is named beside them counts.",
+            help=f"Published settings: {', '.join(PRESETS)}. Options that are given override them.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Train backbones and head together on the posts themselves, to tell what freezing costs.
+    """Train backbones and head together, to measure what freezing costs.
 
-    The same head, step, selection and scores as mvsa fit; only features come from live backbones.
-    An interrupted run goes on behind its last epoch when the same command is given again.
+    Head, step, selection and scores are those of mvsa fit. The same command resumes an interrupted
+    run after its last epoch.
     """
     if head is not None:
         HEADS.row(head)
@@ -77,13 +77,12 @@ def finetune(
 
 
 def _preset(chosen: OptionsT, settings: Any, context: typer.Context) -> OptionsT:  # noqa: ANN401
-    """Settings of a source, but for what the user named."""
+    """Published settings, except for options that the user gave."""
     named = {
         parameter
         for parameter in context.params
         # by name: typer may bring a click of its own, with an enumeration of its own
         if getattr(context.get_parameter_source(parameter), "name", None) != "DEFAULT"
     }
-    owner = type(chosen).__name__.lower()
-    known = {f.name for f in fields(chosen) if f"{f.name}_of_{owner}" not in named}
+    known = {f.name for f in fields(chosen) if parameter_name(type(chosen), f.name) not in named}
     return replace(chosen, **{name: value for name, value in settings.items() if name in known})

@@ -17,9 +17,7 @@ from mvsa_pipe.training.options import TrainingOptions
 if TYPE_CHECKING:
     from mvsa_pipe.runs import Run
 
-_NAME_HELP = (
-    "The run's name; made from its parts unless named. Of several runs each has its seed behind it."
-)
+_NAME_HELP = "The run's name; generated unless given. Of several runs, each name ends in its seed."
 
 
 @expand
@@ -34,7 +32,7 @@ def fit(
     seeds: SeedChoice,
     options: Annotated[
         list[str] | None,
-        typer.Option("--set", help="An option of the head, as name=value; repeat for several."),
+        typer.Option("--set", help="An option of the head, as name=value. Repeatable."),
     ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     name: Annotated[str | None, typer.Option("--name", help=_NAME_HELP)] = None,

@@ -1,10 +1,12 @@
 """``mvsa heads``: the table of heads."""
 
 from mvsa_pipe.cli.console import out
+from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import titled
 from mvsa_pipe.heads import HEADS
 
 
+@expand
 def heads() -> None:
     """List the fusion heads, one line each."""
     table = titled("", "head", "what it computes", "source")

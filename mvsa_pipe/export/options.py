@@ -5,17 +5,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.options import Options
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(Options):
     """What an export writes, and where.
 
     Attributes:
         output: The folder to write, which must not exist.
-        onnx: Write the head and the whole model as ONNX too, checked against torch.
+        onnx: Also write the head and the whole model as ONNX, checked against torch.
 
     Raises:
         ConfigError: ONNX is wanted, and its packages are not installed.
@@ -25,6 +26,7 @@ class ExportOptions:
     onnx: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         missing = [name for name in _PACKAGES if find_spec(name) is None]
         if self.onnx and missing:
             raise ConfigError(

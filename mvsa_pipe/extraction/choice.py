@@ -5,13 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.backbones import parse_backbone
-from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.backbones.options import (
+    FEWEST_TOKENS,
+    MOST_TOKENS,
+    BackboneOptions,
+    Decode,
+    Pooling,
+)
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.serving import Held
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.options import Options, option
 from mvsa_pipe.posts.contents import content_digests
 from mvsa_pipe.posts.post import PostSet
 
@@ -43,32 +50,33 @@ def files_of(
 
 
 @dataclass(frozen=True)
-class ExtractChoice:
+class ExtractChoice(Options):
     """The backbones of an extraction, their weights and preprocessing.
 
     Attributes:
-        backbones: A backbone (see mvsa backbones); repeat for several.
-        weights: Weights on this machine, as NAME=PATH, or PATH alone where one backbone can take
-            it: a safetensors or .pth file, a Hugging Face folder, or the name of torchvision
-            weights; repeat for several.
-        partner: What to extract along when one modality is neither named nor cached: a backbone,
-            auto (bert or dinov2), or none.
-        pooling: How hidden states of a text become one vector; the backbone's own unless named.
-        max_tokens: Texts are cut at this many tokens, special ones included.
-        decode: How pictures become pixels: exact is the published preprocessing to the bit, fast
-            takes half the time for the same pixels, by other libraries.
-        layers: Of which layers hidden states are kept: last, last4 or all.
+        backbones: A backbone, see mvsa backbones; repeatable.
+        weights: Local weights, as NAME=PATH or PATH. A safetensors or .pth file, a Hugging Face
+            folder, or the name of torchvision weights; a bare PATH is accepted when exactly one of
+            the backbones can use it; repeatable.
+        partner: Backbone of the other modality: NAME, auto or none. It is added when that modality
+            is neither named nor cached; auto takes bert or dinov2.
+        pooling: How hidden states of a text become one vector. The backbone's own unless named.
+        max_tokens: Most tokens per text. Longer texts are cut; special tokens count.
+        decode: How pictures become pixels. exact is the published preprocessing to the bit; fast
+            gives the same pixels in half the time by other libraries.
+        layers: Layers whose states are kept.
     """
 
-    backbones: tuple[str, ...] = ()
+    backbones: tuple[str, ...] = option((), "--backbone")
     weights: tuple[str, ...] = ()
     partner: str = "auto"
-    pooling: Pooling | None = None
-    max_tokens: int = BackboneOptions.max_tokens
-    decode: Decode = BackboneOptions.decode
+    pooling: Pooling | None = option(None, rare=True)
+    max_tokens: int = option(BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS)
+    decode: Decode = option(BackboneOptions.decode, rare=True)
     layers: Layers = BackboneOptions.layers
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in self.backbones:
             parse_backbone(name)
         if self.partner not in ("auto", "none"):

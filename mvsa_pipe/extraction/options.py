@@ -1,4 +1,4 @@
-"""What a user can say about an extraction; torch-free, so that help screens stay fast."""
+"""Options of an extraction; torch-free, so that help screens stay fast."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,6 +6,9 @@ from pathlib import Path
 
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.options import MOST_BATCH, MOST_THREADS, Options, option
+
+_PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class BadPostPolicy(StrEnum):
@@ -16,7 +19,7 @@ class BadPostPolicy(StrEnum):
 
 
 @dataclass(frozen=True)
-class ExtractOptions:
+class ExtractOptions(Options):
     """How the features of one backbone are made and kept.
 
     Attributes:
@@ -24,60 +27,52 @@ class ExtractOptions:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         dtype: Type of the stored numbers.
-        batch_size: Images a forward pass; texts go by tokens, as many as fill ``batch_size``
-            texts of ``max_tokens``. 0 takes 8 on a CPU and 64 on a GPU; halved where memory is
-            short.
-        workers: Threads that read and decode posts; 0 takes one a core.
-        on_bad_post: Whether unreadable posts end the extraction or are left out.
-        retry_failed: Whether posts that could not be read are tried again though unchanged.
-        shard: Only the i-th of n equal shares of the posts, as i/n, for ``mvsa cache merge`` to
-            join.
-        join_gib: Caches above so many GiB keep their rows in parts, behind one file.
-        ray: Compute on a Ray cluster: local for one of this machine's own, or the address of one
-            (auto, HOST:PORT, ray://HOST:PORT); empty computes here.
-        ray_actors: How many actors compute there; 0 takes one a GPU, or one a machine where there
-            are none.
-        ray_parts: Where actors leave finished parts for this process to fetch, as a URL that
-            fsspec opens; empty where all machines see the caches' folder.
+        batch_size: Images per pass; 0: 8 on a CPU, 64 on a GPU. Texts are counted
+            in tokens: a batch holds as many as ``batch_size`` texts of ``max_tokens`` have. It is
+            halved when memory is short.
+        workers: Reading threads; 0 takes one per core.
+        on_bad_post: End at an unreadable post, or skip it.
+        retry_failed: Try posts that could not be read again even if they are unchanged.
+        shard: Extract one share of the posts, as i/n. It is the i-th of n equal shares;
+            ``mvsa cache merge`` joins the shares.
+        join_gib: Caches larger than this many GiB keep their rows in parts. One file refers to
+            them.
+        ray: Compute on a Ray cluster. local starts one on this machine; auto, HOST:PORT or
+            ray://HOST:PORT is the address of one; empty computes here.
+        ray_actors: Number of actors on the cluster; 0 takes one per GPU. On a cluster without
+            GPUs, 0 takes one per machine.
+        ray_parts: Where actors leave finished parts for this process, as a URL. fsspec must be
+            able to open it; empty when all machines see the caches' folder.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
+    panel = "Computing"
+
     cache: Path = Path("cache")
     device: str = "auto"
-    precision: str = "auto"
+    precision: str = option("auto", among=_PRECISIONS, rare=True)
     dtype: StoredDtype = StoredDtype.FLOAT16
-    batch_size: int = 0
-    workers: int = 0
-    on_bad_post: BadPostPolicy = BadPostPolicy.ERROR
-    retry_failed: bool = False
-    shard: str = "1/1"
-    join_gib: float = 64.0
-    ray: str = ""
-    ray_actors: int = 0
-    ray_parts: str = ""
+    batch_size: int = option(0, least=0, most=MOST_BATCH)
+    workers: int = option(0, least=0, most=MOST_THREADS)
+    on_bad_post: BadPostPolicy = option(BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post")
+    retry_failed: bool = option(False, rare=True)
+    shard: str = option("1/1", rare=True)
+    join_gib: float = option(64.0, least=0, rare=True)
+    ray: str = option("", rare=True)
+    ray_actors: int = option(0, least=0, most=MOST_THREADS, rare=True)
+    ray_parts: str = option("", rare=True)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 0:
-            raise ConfigError("--batch-size cannot be negative", found=self.batch_size)
-        if not self.join_gib >= 0:
-            raise ConfigError("--join-gib must be a number from 0", found=self.join_gib)
+        super().__post_init__()
         index, count = self.share
         if not 1 <= index <= count:
             raise _no_share(self.shard)
-        if self.workers < 0:
-            raise ConfigError("--workers cannot be negative", found=self.workers)
-        if self.ray_actors < 0:
-            raise ConfigError("--ray-actors cannot be negative", found=self.ray_actors)
         if not self.ray and (self.ray_actors or self.ray_parts):
             raise ConfigError(
-                "--ray-actors and --ray-parts say how a Ray cluster is used, and none is",
+                "--ray-actors and --ray-parts configure a Ray cluster, and none is used",
                 hint="name it: --ray local, --ray auto or --ray ADDRESS",
-            )
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ConfigError(
-                f"No precision is named {self.precision!r}", expected="auto, float32 or bfloat16"
             )
 
     @property
@@ -85,7 +80,7 @@ class ExtractOptions:
         """``(i, n)``: this is the i-th of n shares, from 1.
 
         Raises:
-            ConfigError: ``shard`` says nothing of the kind.
+            ConfigError: ``shard`` is not of this form.
         """
         index, slash, count = self.shard.partition("/")
         if not (slash and _is_number(index) and _is_number(count)):

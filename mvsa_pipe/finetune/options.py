@@ -1,24 +1,30 @@
-"""What a user can say about fine-tuning; torch-free, so that help screens stay fast."""
+"""Options of fine-tuning; torch-free, so that help screens stay fast."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.backbones.options import (
+    FEWEST_TOKENS,
+    MOST_TOKENS,
+    BackboneOptions,
+    Decode,
+    Pooling,
+)
 from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.ranges import MOST_BATCH, counted, require_fitting
+from mvsa_pipe.options import MOST_BATCH, Options, group, option
 from mvsa_pipe.runs.options import CacheChoice
 
-# Of the widest backbones' layers, beyond which adapters are no smaller than the layers.
+# Adapters of a higher rank are no smaller than the layers of the widest backbones.
 _MOST_RANK = 4096
 
 # Settings of published fine-tunings: fields of TrainingOptions and of TuningOptions.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # table 3; what the table does not say (schedule, clipping, patience) stays as it is here
+    # table 3; it gives no schedule, clipping or patience, which stay at their defaults
     "2412.03625": {
         "batch_size": 16,
         "epochs": 20,
@@ -33,94 +39,94 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class LiveChoice:
+class LiveChoice(Options):
     """Which backbones are tuned: those of the caches that ``mvsa fit`` would take, or named ones.
 
     Attributes:
-        caches: The caches that name the backbones; where none is there, a named backbone is loaded.
-        weights: Weights of a named backbone, as NAME=PATH or PATH; repeat for several.
-        pooling: Of a named text backbone; its own unless named.
-        max_tokens: Of a named text backbone.
-        decode: Of a named image backbone.
-        on_bad_post: Whether posts that cannot be read end the run or are left out.
+        caches: The caches that name the backbones; without any, a named backbone is loaded.
+        weights: Weights of a named backbone, as NAME=PATH or PATH; repeatable.
+        pooling: How hidden states of a text become one vector. For a named text backbone; the
+            backbone's own unless named.
+        max_tokens: Most tokens per text. For a named text backbone.
+        decode: How pictures become pixels. For a named image backbone.
+        on_bad_post: End at an unreadable post, or skip it.
 
     Raises:
         ConfigError: Layers are to be mixed.
     """
 
-    caches: CacheChoice = field(default_factory=CacheChoice)
-    weights: tuple[str, ...] = ()
-    pooling: Pooling | None = None
-    max_tokens: int = BackboneOptions.max_tokens
-    decode: Decode = BackboneOptions.decode
-    on_bad_post: BadPostPolicy = BadPostPolicy.ERROR
+    panel = "Backbones"
+
+    # live backbones hold no states in memory, and only their last layer is read
+    caches: CacheChoice = group(CacheChoice, without=("memory_gib", "layer_mix"))
+    weights: tuple[str, ...] = option((), rare=True)
+    pooling: Pooling | None = option(None, rare=True)
+    max_tokens: int = option(
+        BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS, rare=True
+    )
+    decode: Decode = option(BackboneOptions.decode, rare=True)
+    on_bad_post: BadPostPolicy = option(
+        BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post", rare=True
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.caches.layer_mix is not LayerMix.LAST:
             raise ConfigError(
-                "--layer-mix cannot be used: of live backbones the last layer alone is read",
+                "--layer-mix cannot be used: only the last layer of live backbones is read",
                 expected=f"--layer-mix {LayerMix.LAST}, or none",
                 found=self.caches.layer_mix,
             )
 
 
 @dataclass(frozen=True)
-class TuningOptions:
+class TuningOptions(Options):
     """How backbones are trained along with a head.
 
     Attributes:
-        unfreeze: Which layers of the backbones are trained: all, none, or last-N as last-2.
-        lora: Whether adapters of low rank are trained in the place of the layers' own weights
-            (extra lora; transformers only).
-        lora_rank: Their rank.
-        text_learning_rate: Peak learning rate of the text backbone; 0 leaves it frozen.
-        image_learning_rate: Peak learning rate of the image backbone; 0 leaves it frozen.
-        layer_decay: Each layer learns so many times as fast as the one above it.
-        backbone_dropout: Chance of dropping an entry inside the text backbone while it is trained.
-        update_batch_norm: Whether batch norms follow the batches; frozen, they keep the statistics
-            of their pretraining.
-        augment: Whether training pictures are cropped at random and mirrored.
-        micro_batch: Posts computed at a time; their gradients add up to the batch's. 0 computes
-            batches whole.
-        checkpointing: Whether layers are computed twice, to hold less in memory.
+        unfreeze: Layers to train: all, none or last-N.
+        lora: Train low-rank adapters instead. The layers' own weights stay frozen; needs the extra
+            lora; transformers only.
+        lora_rank: Rank of the adapters.
+        text_learning_rate: Learning rate of the text backbone. It is the peak rate; 0 freezes the
+            backbone.
+        image_learning_rate: Learning rate of the image backbone. It is the peak rate; 0 freezes the
+            backbone.
+        layer_decay: Factor between the learning rates of a layer and the one above it.
+        backbone_dropout: Dropout inside the text backbone during training.
+        update_batch_norm: Update the statistics of batch norms. By default they keep those of
+            pretraining.
+        augment: Crop training pictures at random and mirror them.
+        micro_batch: Posts computed at a time; 0 computes whole batches. Gradients are summed over
+            the batch.
+        checkpointing: Recompute activations in the backward pass, which needs less memory.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
+    panel = "Fine-tuning"
+
     unfreeze: str = "all"
     lora: bool = False
-    lora_rank: int = 8
-    text_learning_rate: float = 3e-5
-    image_learning_rate: float = 3e-5
-    layer_decay: float = 1.0
-    backbone_dropout: float = 0.1
-    update_batch_norm: bool = False
-    augment: bool = False
-    micro_batch: int = 0
-    checkpointing: bool = False
+    lora_rank: int = option(8, least=1, most=_MOST_RANK, rare=True)
+    text_learning_rate: float = option(3e-5, least=0)
+    image_learning_rate: float = option(3e-5, least=0)
+    layer_decay: float = option(1.0, above=0, most=1, rare=True)
+    backbone_dropout: float = option(0.1, least=0, below=1, rare=True)
+    update_batch_norm: bool = option(False, rare=True)
+    augment: bool = option(False, rare=True)
+    micro_batch: int = option(0, least=0, most=MOST_BATCH, rare=True)
+    checkpointing: bool = option(False, rare=True)
 
     def __post_init__(self) -> None:
-        rates = "a number from 0"
-        require_fitting(
-            self,
-            {
-                "unfreeze": (
-                    _layers(self.unfreeze) is not None,
-                    "all, none, or last-N such as last-2",
-                ),
-                "lora_rank": counted(self.lora_rank, 1, _MOST_RANK),
-                "text_learning_rate": (0 <= self.text_learning_rate < float("inf"), rates),
-                "image_learning_rate": (0 <= self.image_learning_rate < float("inf"), rates),
-                "layer_decay": (0 < self.layer_decay <= 1, "above 0 and at most 1"),
-                "backbone_dropout": (0 <= self.backbone_dropout < 1, "at least 0 and less than 1"),
-                "micro_batch": counted(self.micro_batch, 0, MOST_BATCH),
-            },
-        )
+        super().__post_init__()
+        if _layers(self.unfreeze) is None:
+            raise self.refused("unfreeze", "all, none, or last-N such as last-2")
         if self.checkpointing and self.update_batch_norm:
             raise ConfigError(
-                "--checkpointing computes layers twice, so that --update-batch-norm would count "
-                "every batch twice",
+                "--checkpointing computes layers twice, and --update-batch-norm would count every "
+                "batch twice",
                 hint="leave one of them out",
             )
 
@@ -137,7 +143,7 @@ class TuningOptions:
 
 
 def _layers(text: str) -> int | None:
-    """Layers that ``unfreeze`` names, -1 for all, ``None`` where it names nothing."""
+    """Layers that ``unfreeze`` names; -1 for all, ``None`` for a text of another form."""
     if text in ("all", "none"):
         return -1 if text == "all" else 0
     number = text.removeprefix("last-")
@@ -146,20 +152,20 @@ def _layers(text: str) -> int | None:
 
 
 @dataclass(frozen=True)
-class PlaceOptions:
+class PlaceOptions(Options):
     """Where a run comes from and goes to.
 
     Attributes:
-        start: A run whose fitted head training starts from, as in linear probe, then fine-tune.
+        start: Start from this run's fitted head. Linear probe, then fine-tune.
         runs: The folder of all runs.
-        name: The run's name; made from its parts unless named.
-        restart: Whether what an interrupted run of the same options left is thrown away.
+        name: The run's name; generated unless given.
+        restart: Start again where an interrupted run of the same options could resume.
     """
 
-    start: Path | None = None
+    start: Path | None = option(None, "--from")
     runs: Path = Path("runs")
     name: str | None = None
-    restart: bool = False
+    restart: bool = option(False, rare=True)
 
 
 def preset(name: str) -> Mapping[str, Any]:

@@ -1,17 +1,15 @@
 """Two transformers that exchange what they know through a few shared tokens only."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.attention import build_layers
 from mvsa_pipe.heads.layers import Classifier, normalise
-from mvsa_pipe.heads.options import Count, EncoderOptions, Range, Size
+from mvsa_pipe.heads.options import EncoderOptions, count, size
 from mvsa_pipe.heads.tokens import TokenHead
 
 # of the tokens at the start, as in the source
@@ -29,19 +27,15 @@ class BottleneckOptions(EncoderOptions):
             writes in a layer, the other reads in the next: with fewer than 2 they never meet.
     """
 
-    bottlenecks: Size = 4
-    layers: Count = 2
-    fusion_layers: Annotated[int, Range(least=0.0, below=65.0)] = 2
+    bottlenecks: int = size(4)
+    layers: int = count(2)
+    fusion_layers: int = count(2, least=0)
 
     def __post_init__(self) -> None:
         """Checks that no more layers fuse than there are."""
         super().__post_init__()
         if self.fusion_layers > self.layers:
-            raise ConfigError(
-                "Option 'fusion_layers' cannot be used",
-                expected=f"at most layers = {self.layers}",
-                found=self.fusion_layers,
-            )
+            raise self.refused("fusion_layers", f"at most layers = {self.layers}")
 
 
 class Bottleneck(TokenHead):

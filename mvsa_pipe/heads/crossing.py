@@ -9,7 +9,7 @@ from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.attention import PreNormLayer, build_layers
 from mvsa_pipe.heads.layers import Classifier, join
-from mvsa_pipe.heads.options import Count, EncoderOptions
+from mvsa_pipe.heads.options import EncoderOptions, count
 from mvsa_pipe.heads.tokens import TokenHead
 
 
@@ -22,7 +22,7 @@ class CrossTransformerOptions(EncoderOptions):
             follows them.
     """
 
-    layers: Count = 1
+    layers: int = count(1)
 
 
 class CrossTransformer(TokenHead):

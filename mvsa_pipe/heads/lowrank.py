@@ -1,7 +1,6 @@
 """Every product of a text entry and an image entry, weighted by a tensor of low rank."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,7 +8,8 @@ from torch import Tensor, nn
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layers import Classifier, Projection, normalise
-from mvsa_pipe.heads.options import ProjectionOptions, Range
+from mvsa_pipe.heads.options import ProjectionOptions
+from mvsa_pipe.options import option
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class LowRankOptions(ProjectionOptions):
         rank: Number of rank-one terms that the weight tensor is a sum of.
     """
 
-    rank: Annotated[int, Range(least=1.0, below=1025.0)] = 4
+    rank: int = option(4, least=1, most=1024)
 
 
 class LowRank(FusionHead):

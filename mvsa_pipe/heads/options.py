@@ -4,10 +4,11 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
-from math import inf, isfinite
-from typing import Annotated, Any, TypeVar, get_type_hints
+from math import isfinite
+from typing import Any, TypeVar, get_type_hints
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.options import Options, option
 
 OptionValue = str | int | float | bool
 OptionsT = TypeVar("OptionsT", bound="HeadOptions")
@@ -15,36 +16,38 @@ OptionsT = TypeVar("OptionsT", bound="HeadOptions")
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-@dataclass(frozen=True)
-class Range:
-    """What an option's value must lie in; stands in the ``Annotated`` type of the option."""
-
-    least: float
-    below: float = inf
-
-
 # A square of weights of this side takes a gigabyte.
-Size = Annotated[int, Range(least=1.0, below=16_385.0)]
-Count = Annotated[int, Range(least=1.0, below=65.0)]
-Rate = Annotated[float, Range(least=0.0, below=1.0)]
+_MOST_WIDTH = 16_384
+_MOST_LAYERS = 64
+
+
+def size(default: int) -> Any:  # noqa: ANN401  # as of option
+    """A field that holds a width, or another number of which a weight has as many rows."""
+    return option(default, least=1, most=_MOST_WIDTH)
+
+
+def count(default: int, least: int = 1) -> Any:  # noqa: ANN401
+    """A field that holds a number of layers."""
+    return option(default, least=least, most=_MOST_LAYERS)
+
+
+def rate(default: float) -> Any:  # noqa: ANN401
+    """A field that holds a chance of dropping."""
+    return option(default, least=0, below=1)
 
 
 @dataclass(frozen=True)
-class HeadOptions:
+class HeadOptions(Options):
     """Options of a head without any; every head's own options derive from it.
 
     Raises:
         ConfigError: A value is out of its range.
     """
 
-    def __post_init__(self) -> None:
-        """Checks the range of every option."""
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
-            for allowed in getattr(hint, "__metadata__", ()):
-                value = getattr(self, name)
-                if not allowed.least <= value < allowed.below:
-                    bound = "" if allowed.below == inf else f" and less than {allowed.below:g}"
-                    raise _bad_value(name, f"at least {allowed.least:g}{bound}", value)
+    @classmethod
+    def typed(cls, name: str) -> str:
+        """An option as messages name it: ``--set`` sets it by its field's name."""
+        return f"Option {name!r}"
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class ClassifierOptions(HeadOptions):
         dropout: Chance of dropping an entry before each of the classifier's two layers.
     """
 
-    hidden: Size = 128
-    dropout: Rate = 0.4
+    hidden: int = size(128)
+    dropout: float = rate(0.4)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class ProjectionOptions(ClassifierOptions):
         input_dropout: Chance of dropping a backbone feature, for all tokens of a post at once.
     """
 
-    width: Size = 256
-    input_dropout: Rate = 0.2
+    width: int = size(256)
+    input_dropout: float = rate(0.2)
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,14 @@ class AttentionOptions(ProjectionOptions):
             tokens wash it out, and without it the fast attention kernels can be used.
     """
 
-    n_attn: Size = 4
-    attention_dropout: Rate = 0.0
+    n_attn: int = size(4)
+    attention_dropout: float = rate(0.0)
 
     def __post_init__(self) -> None:
         """Checks that the attention heads share the width evenly."""
         super().__post_init__()
         if self.width % self.n_attn:
-            raise _bad_value("width", f"a multiple of n_attn = {self.n_attn}", self.width)
+            raise self.refused("width", f"a multiple of n_attn = {self.n_attn}")
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,8 @@ class EncoderOptions(AttentionOptions):
         encoder_dropout: Chance of dropping an entry inside the layer.
     """
 
-    feedforward: Size = 512
-    encoder_dropout: Rate = 0.2
+    feedforward: int = size(512)
+    encoder_dropout: float = rate(0.2)
 
 
 def parse_options(head: str, kind: type[OptionsT], given: Mapping[str, OptionValue]) -> OptionsT:

@@ -15,8 +15,8 @@ from mvsa_pipe.heads.options import (
     AttentionOptions,
     ClassifierOptions,
     ProjectionOptions,
-    Rate,
-    Size,
+    rate,
+    size,
 )
 
 
@@ -24,18 +24,18 @@ from mvsa_pipe.heads.options import (
 class PublishedOptions(ProjectionOptions):
     """S1c's figures for heads without attention."""
 
-    dropout: Rate = 0.5
-    width: Size = 64
+    dropout: float = rate(0.5)
+    width: int = size(64)
 
 
 @dataclass(frozen=True)
 class PublishedAttentionOptions(AttentionOptions):
     """S1c's figures for heads that attend."""
 
-    dropout: Rate = 0.5
-    width: Size = 64
-    n_attn: Size = 8
-    attention_dropout: Rate = 0.4
+    dropout: float = rate(0.5)
+    width: int = size(64)
+    n_attn: int = size(8)
+    attention_dropout: float = rate(0.4)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PublishedEncoderOptions(PublishedAttentionOptions):
         feedforward: Hidden width of the layer; 2048 is the default of torch, which S1c keeps.
     """
 
-    feedforward: Size = 2048
+    feedforward: int = size(2048)
 
 
 class PublishedProjection(nn.Module):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.options import Options, option
 from mvsa_pipe.posts.names import checked_name
 from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import PostSet
@@ -51,54 +52,56 @@ _NO_ENCODINGS = frozenset(("idna", "punycode", "raw-unicode-escape", "unicode-es
 
 
 @dataclass(frozen=True)
-class ReadOptions:
-    """What the user says about a data set beyond its path.
+class ReadOptions(Options):
+    """How the posts at a path are read.
 
     Attributes:
-        format: How the posts lie there, as ``mvsa-single`` or ``table``; found by what lies at
-            the path unless named.
-        name: The data set's name in caches and records; the format's own unless named.
+        format: Format, such as mvsa-single or table. Detected unless named.
+        name: The data set's name in caches and records. The format's own unless named.
         task: Which of Memotion's labels to read.
-        labels: The rule for formats that label text and image apart.
-        id_column: Column of a table that holds the posts' ids.
-        text_column: Column of a table that holds the texts.
-        image_column: Column of a table that holds the pictures' paths, relative to the table.
-        label_column: Column of a table that holds the labels.
-        separator: Separator of a delimited table: one character, or comma, semicolon, tab, pipe;
-            found from the table unless named.
-        quoting: How a delimited table quotes cells: minimal as RFC 4180 has it, none where quotes
-            are part of the text, auto to find out.
-        encoding: Encoding of a table, as cp1252; found from its bytes unless named.
-        image_root: Folder that pictures are named relative to; the table's own unless named.
+        labels: How a text label and an image label become one. For formats that label both.
+        id_column: Column of ids in a table.
+        text_column: Column of texts in a table.
+        image_column: Column of picture paths. They are relative to the table, see --image-root.
+        label_column: Column of labels in a table.
+        separator: Separator of a delimited table. One character, or comma, semicolon, tab, pipe;
+            detected unless named.
+        quoting: How a delimited table quotes cells. minimal follows RFC 4180, none reads quotes
+            as part of the text, auto detects it.
+        encoding: Encoding of a table, such as cp1252. Detected from its bytes unless named.
+        image_root: Folder that pictures' paths are relative to. The table's own unless named.
         require_labels: Whether a post without a label is an error; ``False`` for prediction.
-        require_ids: Whether a table without a column of ids is an error; its rows are counted
+        require_ids: Whether a table without a column of ids is an error; its rows are numbered
             otherwise.
-        read_text: Whether the texts are read; a table needs no column for what is not.
-        read_image: Whether the pictures are read, alike.
+        read_text: Whether the texts are read; a table needs no column for them otherwise.
+        read_image: Whether the pictures are read; a table needs no column for them otherwise.
 
     Raises:
         ConfigError: A value cannot be used; the message names the field.
     """
 
+    panel = "Posts"
+
     format: str | None = None
-    name: str | None = None
-    task: Task = Task.SENTIMENT
-    labels: LabelRule = LabelRule.CONSOLIDATED
+    name: str | None = option(None, "--data-name", rare=True)
+    task: Task = option(Task.SENTIMENT, rare=True)
+    labels: LabelRule = option(LabelRule.CONSOLIDATED, rare=True)
     id_column: str = "id"
     text_column: str = "text"
     image_column: str = "image"
     label_column: str = "label"
-    separator: str | None = None
-    quoting: Quoting = Quoting.AUTO
-    encoding: str | None = None
-    image_root: Path | None = None
-    require_labels: bool = True
-    require_ids: bool = True
-    read_text: bool = True
-    read_image: bool = True
+    separator: str | None = option(None, rare=True)
+    quoting: Quoting = option(Quoting.AUTO, rare=True)
+    encoding: str | None = option(None, rare=True)
+    image_root: Path | None = option(None, rare=True)
+    require_labels: bool = option(True, hidden=True)
+    require_ids: bool = option(True, hidden=True)
+    read_text: bool = option(True, hidden=True)
+    read_image: bool = option(True, hidden=True)
 
     def __post_init__(self) -> None:
-        """Checks every field, and takes task and rule by name too."""
+        """Checks every field, and accepts task, rule and quoting by name."""
+        super().__post_init__()
         if self.format is not None:
             FORMATS.row(self.format)
         if self.name is not None:

@@ -1,11 +1,16 @@
-"""What a user can say about the quickstart; torch-free, so that help screens stay fast."""
+"""Options of the quickstart; torch-free, so that help screens stay fast."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvsa_pipe.options import MOST_SEED, MOST_SEEDS, Options, option
+
+# Far more than a first look needs; their pictures take about 100 GB.
+_MOST_POSTS = 10_000_000
+
 
 @dataclass(frozen=True)
-class QuickstartOptions:
+class QuickstartOptions(Options):
     """How large the quickstart is, and where it writes.
 
     Attributes:
@@ -16,6 +21,6 @@ class QuickstartOptions:
     """
 
     folder: Path = Path("quickstart")
-    posts: int = 2400
-    seeds: int = 1
-    seed: int = 0
+    posts: int = option(2400, least=1, most=_MOST_POSTS)
+    seeds: int = option(1, least=1, most=MOST_SEEDS)
+    seed: int = option(0, least=0, most=MOST_SEED)

@@ -1,6 +1,6 @@
-"""What a run is asked about; torch-free, so that help screens stay fast."""
+"""Options of runs: posts, caches, seeds; torch-free, so that help screens stay fast."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -8,21 +8,23 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.options import MOST_BATCH, MOST_SEEDS, Options, group, option
 from mvsa_pipe.posts.formats import ReadOptions
-from mvsa_pipe.ranges import MOST_BATCH, MOST_SEEDS, counted, require_fitting
 
 
 @dataclass(frozen=True)
-class PostsChoice:
+class PostsChoice(Options):
     """Which posts, and how they are read.
 
     Attributes:
-        path: A folder, zip or table of posts.
+        path: Folder, zip or table of posts.
         read: How they are read.
     """
 
-    path: Path = Path("data")
-    read: ReadOptions = field(default_factory=ReadOptions)
+    panel = "Posts"
+
+    path: Path = option(Path("data"), "--data")
+    read: ReadOptions = group(ReadOptions)
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,9 @@ class DataChoice(PostsChoice):
     """Which posts, read and split how.
 
     Attributes:
-        path: A folder, zip or table of posts.
-        split: ``random-TRAIN:VAL:TEST``, ``published``, the path of a split, or ``FOLDER:3`` for
-            one of several folds; ``auto`` takes the split that the data set comes with, or else
-            ``random-8:1:1``.
+        split: auto, published, random-8:1:1, or a path. ``auto`` takes the split that the data
+            set comes with, else ``random-8:1:1``; other shares of train, val and test are written
+            likewise; ``FOLDER:3`` is one of several folds.
         split_seed: Seed of a random split.
     """
 
@@ -42,41 +43,35 @@ class DataChoice(PostsChoice):
 
 
 @dataclass(frozen=True)
-class CacheChoice:
+class CacheChoice(Options):
     """Which caches.
 
     Attributes:
         folder: The folder of all caches.
-        text: The text backbone's name, ``@`` and digits of a fingerprint behind it if wanted;
-            several joined by ``+`` are read together; a bench compares several that stand behind
-            commas; the newest unless named.
-        image: The image backbone's, alike.
-        image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
-        memory_gib: Token states that need more memory are read from the disk again and again, in
-            blocks: slower, with the same results; 0 takes half of what is free.
-        layer_mix: What heads read of caches of several layers: last takes the last, as of caches
-            of the last alone; mean averages all; learned weighs them by weights trained with the
-            head.
+        text: Text backbone; the newest unless named. NAME, or NAME@DIGITS with the first
+            digits of a fingerprint; NAME+NAME reads several together; a bench compares NAME,NAME.
+        image: Image backbone; the newest unless named. Written like --text.
+        image_grid: Average image tokens to this many rows and columns; 0 keeps all.
+        memory_gib: Most memory for token states; 0 takes half of what is free. Larger ones are
+            read from the disk in blocks: slower, with the same results.
+        layer_mix: What heads read from caches of several layers. last reads the last layer; mean
+            averages all; learned weighs them by weights that are trained with the head.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
-    folder: Path = Path("cache")
+    panel = "Caches"
+
+    folder: Path = option(Path("cache"), "--cache")
     text: str | None = None
     image: str | None = None
-    image_grid: int = 0
-    memory_gib: float = 0.0
-    layer_mix: LayerMix = LayerMix.LAST
+    image_grid: int = option(0, least=0, most=MOST_BATCH, rare=True)
+    memory_gib: float = option(0.0, least=0, rare=True)
+    layer_mix: LayerMix = option(LayerMix.LAST, rare=True)
 
     def __post_init__(self) -> None:
-        require_fitting(
-            self,
-            {
-                "image_grid": counted(self.image_grid, 0, MOST_BATCH),
-                "memory_gib": (0 <= self.memory_gib < float("inf"), "at least 0"),
-            },
-        )
+        super().__post_init__()
         for modality in Modality:
             every = self.alternatives(modality)
             for names in (every, *(name.split("+") for name in every if name is not None)):
@@ -89,19 +84,19 @@ class CacheChoice:
                     )
 
     def alternatives(self, modality: Modality) -> tuple[str | None, ...]:
-        """What is to be compared for one modality; one ``None`` for the newest alone."""
+        """The backbones to compare for one modality; a single ``None`` for the newest."""
         chosen = self.text if modality is Modality.TEXT else self.image
         return (None,) if chosen is None else tuple(chosen.split(","))
 
     def pairs(self) -> "tuple[CacheChoice, ...]":
-        """Every text with every image that is to be compared, in the order typed."""
+        """Every text backbone with every image backbone, in the order typed."""
         every = product(self.alternatives(Modality.TEXT), self.alternatives(Modality.IMAGE))
         return tuple(replace(self, text=text, image=image) for text, image in every)
 
     def names_of(self, modality: Modality) -> tuple[str | None, ...]:
         """The backbones chosen for one modality; one ``None`` for the newest.
 
-        A ``+`` or ``,`` always stands between two: a cache whose own name holds one is chosen by
+        A ``+`` or ``,`` always separates two: a cache whose own name contains one is chosen by
         ``@`` and digits alone.
 
         Raises:
@@ -120,22 +115,24 @@ class CacheChoice:
 
 
 @dataclass(frozen=True)
-class SeedChoice:
+class SeedChoice(Options):
     """How many seeds, and whether their runs are one.
 
     Attributes:
-        seeds: Runs of the head, with seeds counted up from --seed.
-        ensemble: Whether they are one run that averages their probabilities.
+        seeds: Runs of the head. Their seeds are counted up from --seed.
+        ensemble: Average the seeds' probabilities. The seeds make one run.
 
     Raises:
         ConfigError: There is no run, or nothing to average.
     """
 
-    seeds: int = 1
+    panel = "Training"
+
+    seeds: int = option(1, least=1, most=MOST_SEEDS)
     ensemble: bool = False
 
     def __post_init__(self) -> None:
-        require_fitting(self, {"seeds": counted(self.seeds, 1, MOST_SEEDS)})
+        super().__post_init__()
         if self.ensemble and self.seeds == 1:
             raise ConfigError(
                 "--ensemble has nothing to average",
@@ -150,21 +147,20 @@ class SeedChoice:
 
 
 @dataclass(frozen=True)
-class InferenceOptions:
+class InferenceOptions(Options):
     """What a run is asked about, and where features are kept.
 
     Attributes:
         data: Other posts; the run's own unless named.
-        part: ``train``, ``val`` or ``test`` of the run's own split, or ``all``; unless named, test
-            where the run's split has one, else val, and of other posts all that the run was
-            neither trained nor selected on.
+        part: train, val or test of the run's split, or all. Unless named, test, or val of a split
+            without test; of other posts, all that the run was neither trained nor selected on.
         cache: The folder of all caches.
-        device: Where head and backbones compute.
-        on_bad_post: What happens to unreadable posts that must be extracted.
+        device: auto, cpu, cuda or mps.
+        on_bad_post: End at an unreadable post, or skip it.
     """
 
     data: Path | None = None
-    part: str | None = None
+    part: str | None = option(None, "--split")
     cache: Path = Path("cache")
     device: str = "auto"
-    on_bad_post: BadPostPolicy = BadPostPolicy.ERROR
+    on_bad_post: BadPostPolicy = option(BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post")

@@ -1,4 +1,4 @@
-"""What a user can say about training; torch-free, so that help screens stay fast."""
+"""Options of training; torch-free, so that help screens stay fast."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.scores import Score
-from mvsa_pipe.ranges import MOST_BATCH, MOST_EPOCHS, counted, require_fitting
+from mvsa_pipe.options import MOST_BATCH, MOST_EPOCHS, MOST_SEED, Options, option
 
 # Single precision holds such weights, and their sums and products with losses.
 _WEIGHTS = (1e-6, 1e6)
@@ -22,74 +22,57 @@ class Schedule(StrEnum):
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
+class TrainingOptions(Options):
     """How a head is trained, the same for every head.
 
     Attributes:
-        epochs: At most so many passes over the training posts.
-        batch_size: Posts a step.
-        learning_rate: Peak learning rate of AdamW.
+        epochs: Most passes over the posts.
+        batch_size: Posts per step.
+        learning_rate: Peak learning rate.
         weight_decay: AdamW's decoupled weight decay.
         schedule: How the learning rate falls.
         warmup: Share of all steps in which the learning rate rises from 0.
-        patience: Epochs without a better validation score after which training stops; 0 never.
+        patience: Stop after this many epochs without a better score; 0 never.
         select: The validation score that picks the epoch.
-        class_weights: ``none``, ``balanced`` (inverse class frequency in the training posts), or
-            explicit as ``negative=2,neutral=1,positive=1``; a pair whose label holds a comma
-            stands in double quotes, and a JSON object names any label.
-        centre: Whether the training posts' mean is taken off pooled features first; off those of
-            faithful variants it never is.
-        group_by_length: Whether posts of like text length share a batch where heads read tokens,
-            which saves most of the padding; off for faithful variants whose padding matters.
-        clip_norm: Gradients are scaled down to this norm; 0 leaves them.
-        precision: ``auto`` (bfloat16 on GPUs that multiply it natively, else float32),
-            ``float32`` or ``bfloat16``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        compiled: Compile the training step by torch.compile first, on a GPU into CUDA graphs; takes
-            a minute or so a head, and moves last digits. Heads that train one by one by their
-            nature stay as they are.
-        seed: Decides weights, dropout masks and the order of batches.
+        class_weights: none, balanced or explicit. ``balanced`` is the inverse class frequency
+            in the training posts. Explicit weights are written as negative=2,neutral=1 and so on;
+            a pair whose label contains a comma stands in double quotes, and a JSON object names
+            any label.
+        centre: Subtract the training posts' mean from pooled features. Never done for faithful
+            variants.
+        group_by_length: Batch posts of similar text length, for heads that read tokens. This saves
+            most of the padding; off for faithful variants whose padding matters.
+        clip_norm: Gradients are scaled down to this norm; 0 leaves them unchanged.
+        precision: auto, float32 or bfloat16. ``auto`` takes bfloat16 on GPUs that multiply it
+            natively, else float32.
+        device: auto, cpu, cuda or mps.
+        compiled: Compile the training step by torch.compile. On a GPU it becomes CUDA graphs;
+            takes about a minute per head, and changes last digits. Heads that can only be trained
+            one by one are not compiled.
+        seed: Random seed. It determines weights, dropout masks and the order of batches.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
-    epochs: int = 20
-    batch_size: int = 32
-    learning_rate: float = 5e-4
-    weight_decay: float = 1e-2
-    schedule: Schedule = Schedule.COSINE
-    warmup: float = 0.1
-    patience: int = 6
-    select: Score = Score.F1_MACRO
-    class_weights: str = "none"
-    centre: bool = True
-    group_by_length: bool = True
-    clip_norm: float = 1.0
-    precision: str = "auto"
-    device: str = "auto"
-    compiled: bool = False
-    seed: int = 0
+    panel = "Training"
 
-    def __post_init__(self) -> None:
-        finite = float("inf")
-        require_fitting(
-            self,
-            {
-                "epochs": counted(self.epochs, 1, MOST_EPOCHS),
-                "batch_size": counted(self.batch_size, 1, MOST_BATCH),
-                "learning_rate": (0 < self.learning_rate < finite, "a positive number"),
-                "weight_decay": (0 <= self.weight_decay < finite, "at least 0"),
-                "warmup": (0 <= self.warmup < 1, "at least 0 and less than 1"),
-                "patience": counted(self.patience, 0, MOST_EPOCHS),
-                "clip_norm": (0 <= self.clip_norm < finite, "at least 0"),
-                "seed": (0 <= self.seed < 2**63, "a whole number from 0"),
-                "precision": (
-                    self.precision in ("auto", "float32", "bfloat16"),
-                    "auto, float32 or bfloat16",
-                ),
-            },
-        )
+    epochs: int = option(20, least=1, most=MOST_EPOCHS)
+    batch_size: int = option(32, least=1, most=MOST_BATCH)
+    learning_rate: float = option(5e-4, above=0)
+    weight_decay: float = option(1e-2, least=0, rare=True)
+    schedule: Schedule = option(Schedule.COSINE, rare=True)
+    warmup: float = option(0.1, least=0, below=1, rare=True)
+    patience: int = option(6, least=0, most=MOST_EPOCHS, rare=True)
+    select: Score = option(Score.F1_MACRO, rare=True)
+    class_weights: str = "none"
+    centre: bool = option(True, rare=True)
+    group_by_length: bool = option(True, rare=True)
+    clip_norm: float = option(1.0, least=0, rare=True)
+    precision: str = option("auto", among=("auto", "float32", "bfloat16"), rare=True)
+    device: str = "auto"
+    compiled: bool = option(False, "--compile", rare=True)
+    seed: int = option(0, least=0, most=MOST_SEED)
 
 
 def parse_class_weights(text: str, classes: Sequence[str], counts: Sequence[int]) -> list[float]:

@@ -7,15 +7,17 @@ from typing import get_type_hints
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.cli import bench, data, evaluate, extract, fit, predict, quickstart
 from mvsa_pipe.cli.app import app
-from mvsa_pipe.cli.expand import _build, attribute_docs, completion, expand
+from mvsa_pipe.cli.expand import Verb, _build, attribute_docs, completion, expand
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.options import Option, Options, option
 from mvsa_pipe.posts import FORMATS, ReadOptions
 from mvsa_pipe.quickstart.options import QuickstartOptions
 from mvsa_pipe.runs.options import CacheChoice, DataChoice, InferenceOptions, PostsChoice
@@ -38,7 +40,7 @@ def leaves(kind):
     for field in fields(kind):
         if is_dataclass(hints[field.name]):
             yield from leaves(hints[field.name])
-        elif field.name != "require_labels":
+        elif not Option.of(field).hidden:
             yield kind, field
 
 
@@ -90,14 +92,14 @@ def test_every_option_says_what_it_does_in_plain_words(path, command):
 def test_two_verbs_never_mean_two_things_by_one_option():
     """--data is posts, --cache is a folder of caches, wherever they stand."""
     for _, command in commands():
-        names = {name: p for p in command.params for name in p.opts}
-        for option in ("--cache", "--runs"):
-            if option in names:
-                assert names[option].help == f"The folder of all {option[2:].rstrip('s')}s."
+        names = {opt: p for p in command.params for opt in p.opts}
+        for name in ("--cache", "--runs"):
+            if name in names:
+                assert names[name].help == f"The folder of all {name[2:].rstrip('s')}s."
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Options):
     """A sample.
 
     Attributes:
@@ -119,6 +121,35 @@ class Sample:
     many: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Extended(Sample):
+    """A sample with another option.
+
+    Attributes:
+        plain: What it is here. It is longer, too.
+        odd: Seldom used.
+    """
+
+    panel = "Oddities"
+
+    odd: int = option(1, "--odd", "--strange", rare=True)
+    unseen: int = option(1, hidden=True)
+
+
+def sample_app(kind, found):
+    sample = typer.Typer()
+
+    def verb(options) -> None:
+        """A verb
+        of two lines.
+        """
+        found.append(options)
+
+    verb.__annotations__["options"] = kind
+    sample.command(cls=Verb)(expand(verb))
+    return sample
+
+
 def test_help_comes_from_the_docstring():
     assert attribute_docs(Sample) == {
         "plain": "What it is.",
@@ -130,16 +161,8 @@ def test_help_comes_from_the_docstring():
 
 
 def test_options_fill_the_dataclass():
-    from typer.testing import CliRunner
-
     found = []
-    sample = typer.Typer()
-
-    @sample.command()
-    @expand
-    def verb(options: Sample) -> None:
-        """A verb."""
-        found.append(options)
+    sample = sample_app(Sample, found)
 
     for words, expected in [
         ([], Sample()),
@@ -181,3 +204,63 @@ def test_what_says_nothing_of_live_backbones_is_no_option():
     }
     assert {"folder", "image_grid"} <= options
     assert not {"memory_gib", "layer_mix"} & options
+
+
+def help_screen(app, *words):
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_rare_options_stand_on_the_long_screen_alone():
+    found = []
+    sample = sample_app(Extended, found)
+    short, long = help_screen(sample, "--help"), help_screen(sample, "--help-all")
+    for screen in (short, long):
+        assert "A verb of two lines." in screen
+        assert "Oddities" in screen
+        assert "--[no-]on" in screen
+        assert "What it is here." in screen
+        assert "unseen" not in screen
+    assert "--odd" in long
+    assert "--strange" in long
+    assert "--odd" not in short
+    assert "It is longer, too." in long
+    assert "It is longer, too." not in short
+    assert "--help-all" in short.splitlines()[-3]
+    result = CliRunner().invoke(sample, ["--strange", "4"])
+    assert result.exit_code == 0, result.output
+    assert found == [Extended(odd=4)]
+
+
+def test_without_rare_options_no_other_screen_is_named():
+    assert "--help-all" not in help_screen(sample_app(Sample, []), "--help")
+
+
+def test_what_a_dataclass_inherits_is_described_there():
+    assert attribute_docs(Extended)["longer"] == "What goes on over two lines."
+    assert attribute_docs(Extended)["plain"] == "What it is here. It is longer, too."
+
+
+@pytest.mark.parametrize("path", sorted(path for path, _ in commands()))
+def test_help_fits_a_screen(path):
+    short = help_screen(app, *path.split(), "--help").strip().splitlines()
+    assert len(short) <= 55, path
+    assert max(map(len, short)) <= 80
+    long = help_screen(app, *path.split(), "--help-all").strip().splitlines()
+    assert any("--help-all" in line for line in long)
+    assert len(long) >= len(short)
+
+
+@pytest.mark.parametrize("path", ["fit", "extract", "finetune", "bench", "data check"])
+def test_every_option_stands_on_the_long_screen_and_completes(path):
+    command = dict(commands())[path]
+    screen = help_screen(app, *path.split(), "--help-all")
+    context = command.make_context(path, [], resilient_parsing=True)
+    offered = {item.value for item in command.shell_complete(context, "--")}
+    rare = [each for each in command.params if each.name in command.rare]
+    assert rare
+    for parameter in rare:
+        (name, *_) = parameter.opts
+        assert name in offered
+        assert name in screen.replace("[no-]", "")

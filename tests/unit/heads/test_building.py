@@ -67,7 +67,7 @@ def test_head_without_options_says_so():
         ("width", 2.5, "a whole number"),
         ("width", "2.5", "a whole number"),
         ("width", True, "a whole number"),
-        ("width", 0, "at least 1"),
+        ("width", 0, "a whole number from 1 to 16,384"),
         ("width", 30, "a multiple of n_attn = 4"),
         ("dropout", "much", "a number"),
         ("dropout", "nan", "a number"),

@@ -1,7 +1,7 @@
-"""Frozen backbones: what turns a text or a picture into hidden states and a pooled vector.
+"""Frozen backbones: they encode a text or a picture as hidden states and a pooled vector.
 
-Two tables, one a modality; a name is ``family`` or ``family:argument`` (``hf-text:roberta-base``).
-Listing them imports no torch.
+Two tables, one for each modality. A name is ``family`` or ``family:argument``, such as
+``hf-text:roberta-base``. Listing them imports no torch.
 """
 
 from typing import TYPE_CHECKING
@@ -71,7 +71,7 @@ IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
     ],
 )
 
-# Families that cannot be used without an argument, and what the argument is.
+# Families that need an argument, and the meaning of the argument.
 _OPEN_DOORS = {
     "hf-text": "a Hugging Face id or a local folder",
     "hf-image": "a Hugging Face id or a local folder",
@@ -81,7 +81,7 @@ _OPEN_DOORS = {
 # Families whose argument can be a folder on this machine.
 FROM_FOLDERS = ("bert", "hf-text", "hf-image")
 
-# Families whose layers differ in shape, so that none but the last can be kept.
+# Families whose layers differ in shape, so that only the last can be kept.
 WITHOUT_LAYERS = ("resnet50", "torchvision", "tiny-image")
 
 
@@ -89,8 +89,8 @@ def parse_backbone(name: str) -> tuple[Modality, str, str]:
     """Splits a backbone's name into modality, family and argument.
 
     Raises:
-        UnknownNameError: No family has that name; the message lists the near ones.
-        ConfigError: An open door without its argument.
+        UnknownNameError: No family has that name; the message lists similar ones.
+        ConfigError: The family needs an argument and has none.
     """
     family, _, argument = name.partition(":")
     if family in _OPEN_DOORS and not argument:
@@ -112,7 +112,7 @@ def load_backbone(options: "BackboneOptions") -> "TextBackbone | ImageBackbone":
     """Loads a backbone, frozen, on the CPU.
 
     Raises:
-        BackboneError: Its weights cannot be had.
+        BackboneError: Its weights cannot be loaded.
         ConfigError: An option does not fit it.
     """
     table = TEXT_BACKBONES if options.modality is Modality.TEXT else IMAGE_BACKBONES

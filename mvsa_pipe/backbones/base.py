@@ -1,4 +1,4 @@
-"""What every backbone is: frozen, with an identity that a cache can be checked against."""
+"""Base classes of backbones: frozen networks whose identity goes into cache fingerprints."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -20,16 +20,16 @@ from mvsa_pipe.modality import Modality
 
 @dataclass(frozen=True)
 class BackboneIdentity:
-    """Everything that decides a feature's value, apart from the arithmetic.
+    """Everything that determines a feature's value, except the arithmetic.
 
     Attributes:
         name: The backbone's name; a local folder is named by its last part, not by its path.
-        modality: Which half of the post it reads.
-        weights: Digest of all parameters and buffers, whatever file they came from.
-        preprocessing: What happens before the first layer, in readable fields.
+        modality: The modality that it reads.
+        weights: Digest of all parameters and buffers, independent of the file.
+        preprocessing: The preprocessing, in readable fields.
         layers: Which hidden states are kept.
         pooling: How the pooled vector is made.
-        witnesses: Files that the identity was read from; it holds while they are unchanged.
+        witnesses: Files that the identity was computed from; it is valid while they are unchanged.
     """
 
     name: str
@@ -44,7 +44,7 @@ class BackboneIdentity:
 class Encoded(NamedTuple):
     """Features of one batch: ``hidden [B, T or P, D]`` and ``pooled [B, D]``.
 
-    Of several layers ``hidden`` is ``[B, T or P, layers, D]``, the last layer last.
+    With several layers ``hidden`` is ``[B, T or P, layers, D]``, the last layer last.
     """
 
     hidden: Float[Tensor, "B T *layers D"]
@@ -55,12 +55,12 @@ class Backbone(ABC):
     """A frozen network: eval mode, no gradients, parameters and buffers never written.
 
     Attributes:
-        modality: Which half of the post it reads.
-        takes_weights: Whether it is loaded from weights, or draws them from a seed.
+        modality: The modality that it reads.
+        takes_weights: Whether it loads weights, instead of drawing them from a seed.
         module: The network.
         width: ``D``.
-        layers: How many layers ``encode`` gives hidden states of.
-        identity: What a cache's fingerprint is made from.
+        layers: Number of layers whose hidden states ``encode`` returns.
+        identity: The input of a cache's fingerprint.
     """
 
     modality: ClassVar[Modality]
@@ -71,7 +71,7 @@ class Backbone(ABC):
     identity: BackboneIdentity
 
     def freeze(self) -> None:
-        """Puts the network into the only state that features are taken in."""
+        """Sets eval mode and turns gradients off."""
         self.module.eval().requires_grad_(requires_grad=False)
 
     def to(self, device: torch.device) -> None:
@@ -79,19 +79,19 @@ class Backbone(ABC):
         self.module.to(device)
 
     def describe_beside(self, folder: Path) -> None:  # noqa: B027  # most have nothing to say
-        """Writes what ``--weights`` wants to find beside a file of this network's weights.
+        """Writes the files that ``--weights`` needs beside a file of this network's weights.
 
-        That is its architecture and what prepares its input, as far as the name does not say it
-        all; nothing unless a subclass has something to say.
+        These are the architecture and the preprocessing, unless the name determines them; the
+        default writes nothing.
         """
 
 
 class TextBackbone(Backbone):
-    """Turns texts into token ids, and padded token ids into features.
+    """Encodes texts: texts to token ids, and padded token ids to features.
 
     Attributes:
         max_tokens: Texts are cut at this many tokens.
-        pad_id: Fills up shorter texts of a batch; masked, so its value says nothing.
+        pad_id: Pads shorter texts of a batch; masked, so its value has no effect.
     """
 
     modality = Modality.TEXT
@@ -113,7 +113,7 @@ class TextBackbone(Backbone):
 
     @abstractmethod
     def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The first ``max_tokens`` tokens, the closing special token kept."""
+        """The first ``max_tokens`` tokens, including the closing special token."""
 
     @abstractmethod
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
@@ -121,7 +121,7 @@ class TextBackbone(Backbone):
 
 
 class ImageBackbone(Backbone):
-    """Turns pictures into pixels of one size, and pixels into features.
+    """Encodes pictures: pictures to pixels of one size, and pixels to features.
 
     Attributes:
         tokens: ``P``.
@@ -146,7 +146,7 @@ class ImageBackbone(Backbone):
 
     @abstractmethod
     def prepare(self, picture: Decoded) -> NDArray[np.generic]:
-        """The pixels of one RGB picture, resized and cropped; safe in several threads."""
+        """The pixels of one RGB picture, resized and cropped; thread-safe."""
 
     @abstractmethod
     def encode(self, pixels: Tensor) -> Encoded:
@@ -156,8 +156,8 @@ class ImageBackbone(Backbone):
 def weights_digest(module: nn.Module) -> str:
     """Digest of a network's parameters and buffers: names, shapes and float32 values.
 
-    The file format and its storage type do not matter: float16 weights loaded into a float32
-    network are the same weights wherever they lay.
+    It does not depend on the file's format or dtype: float16 weights loaded into a float32 network
+    have one digest.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
@@ -179,7 +179,7 @@ def describe(options: BackboneOptions) -> str:
 def mean_over_tokens(
     x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"] | None = None
 ) -> Float[Tensor, "B D"]:
-    """Mean over the tokens, or over those that the mask marks as real (zero if it marks none)."""
+    """Mean over all tokens, or over those that the mask selects (zero if it selects none)."""
     if mask is None:
         return x.mean(dim=1)
     real = mask.unsqueeze(-1)

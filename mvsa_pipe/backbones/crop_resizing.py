@@ -1,8 +1,8 @@
 """Pillow's resizing of the part of a picture that a crop keeps, compiled by numba (an extra).
 
-Pillow resizes whole pictures, one multiplication at a time. This does the same arithmetic, in fixed
-point with the same rounding after columns and after rows, for those pixels alone that the crop is
-made of, and many of them at a time: while columns are resized, sixty-four rows lie side by side.
+Pillow resizes whole pictures, one multiplication at a time. This computes the same fixed-point
+arithmetic, with the same rounding after columns and after rows, but only for the pixels of the
+crop, and vectorised: columns are resized for 64 rows at a time.
 """
 
 import math
@@ -22,32 +22,32 @@ _Bytes: TypeAlias = NDArray[np.uint8]
 _Eights: TypeAlias = NDArray[np.uint64]
 _Numbers: TypeAlias = NDArray[np.int32]
 
-# The same as numba knows them: pictures that may be cut out of others and write-protected, what is
-# made here, and lists and tables of whole numbers.
+# numba's types of the same: input pictures, which may be views and read-only; arrays made here; and
+# lists and tables of integers.
 _SEEN = numba.types.Array(numba.uint8, 2, "A", readonly=True)
 _MADE = numba.uint8[:, ::1]
 _LIST, _TABLE = numba.int32[::1], numba.int32[:, ::1]
 
-# Why compiled code is not kept: there is no folder for it, no room in it, or what lies there is
-# broken. Every process compiles it anew then.
+# Why compiled code cannot be cached: no writable folder, no space, or a damaged file. Every process
+# then compiles it again.
 _NOT_KEPT = (RuntimeError, OSError, EOFError, pickle.UnpicklingError)
 
-# Weights are multiples of 2⁻²², sums of weighted pixels stay inside 32 bits: Pillow's choice.
+# Weights are multiples of 2⁻²², so that weighted sums of pixels fit into 32 bits, as in Pillow.
 _BITS = 22
 _HALF = 1 << (_BITS - 1)
 
-# Rows that columns are resized of at once; a multiple of eight.
+# Rows whose columns are resized together; a multiple of eight.
 _LANES = 64
 
-# How many source pixels each interpolation reaches to both sides, where nothing is shrunk.
+# Radius of each interpolation in source pixels, without shrinking.
 _REACH = {"bilinear": 1.0, "bicubic": 2.0}
 
-# The steepness of bicubic interpolation that Pillow takes.
+# Pillow's coefficient a of bicubic interpolation.
 _CUBIC = -0.5
 
 
 class Taps(NamedTuple):
-    """Which source pixels each pixel of a resized side is made of.
+    """Source pixels of each pixel of a resized side, and their weights.
 
     Attributes:
         first: Number of the first one.
@@ -61,7 +61,7 @@ class Taps(NamedTuple):
 
     @property
     def end(self) -> int:
-        """One behind the last source pixel of all."""
+        """One past the last source pixel."""
         return int(self.first[-1] + self.counts[-1])
 
 
@@ -72,12 +72,12 @@ def resized_crop(
     crop_px: int,
     interpolation: str,
 ) -> UInt8[np.ndarray, "crop crop 3"]:
-    """A square of a resized picture, as Pillow would give it.
+    """A square crop of a resized picture, equal to Pillow's.
 
     Args:
         picture: The picture, contiguous.
         size: Width and height to which Pillow would resize it, columns first.
-        corner: Left and upper edge of the square in the resized picture; it lies inside.
+        corner: Left and upper edge of the square, which lies inside the resized picture.
         crop_px: The square's side.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
     """
@@ -96,7 +96,7 @@ def resized_crop(
 
 @lru_cache(maxsize=64)
 def taps(length: int, resized: int, first: int, count: int, interpolation: str) -> Taps:
-    """What ``count`` pixels of a side are made of, from number ``first`` on.
+    """Source pixels and weights of ``count`` pixels of a side, from ``first`` on.
 
     Args:
         length: Pixels of the source's side.
@@ -136,10 +136,10 @@ def _rounded_up(count: int, step: int) -> int:
 
 
 def _compiled(*takes: object) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """The same function as machine code, beside which other threads run, made at once and kept.
+    """Compiles a function by numba, without the GIL, and caches the machine code.
 
     Args:
-        takes: numba's types of what it takes; all that it is called with where there are none.
+        takes: numba's types of the arguments; empty compiles at the first call.
     """
     types = [takes] if takes else None
 
@@ -156,7 +156,7 @@ def _compiled(*takes: object) -> Callable[[Callable[P, None]], Callable[P, None]
 @_compiled()
 @no_type_check  # numba wants the function itself
 def _transpose(rows: _Eights, columns: _Eights) -> None:
-    """Transposes bytes eight by eight; both hold eight of them in each number, the first lowest."""
+    """Transposes bytes in 8 × 8 blocks; each number contains eight bytes, the first lowest."""
     x = np.empty(8, np.uint64)
     for across in range(rows.shape[1]):
         for down in range(columns.shape[1]):
@@ -183,7 +183,7 @@ def _transpose(rows: _Eights, columns: _Eights) -> None:
 def _resize_columns(
     source: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, narrow: _Bytes
 ) -> None:
-    """Makes each row ``[W·3]`` as short as the crop; ``narrow`` has whole blocks of rows."""
+    """Resizes each row ``[W·3]`` to the crop's width; ``narrow`` has whole blocks of rows."""
     height, width = source.shape
     block = np.zeros((_LANES, (width + 7) // 8 * 8), np.uint8)
     lanes = np.empty((block.shape[1], _LANES), np.uint8)
@@ -211,7 +211,7 @@ def _resize_columns(
 def _resize_rows(
     narrow: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, square: _Bytes
 ) -> None:
-    """Makes as few rows of them as the crop has."""
+    """Resizes columns to the crop's height."""
     width = square.shape[1]
     sums = np.empty(width, np.int32)
     for y in range(square.shape[0]):

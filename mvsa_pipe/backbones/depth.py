@@ -1,4 +1,4 @@
-"""Hidden states of several layers, of backbones whose layers all have one shape."""
+"""Hidden states of several layers, for backbones whose layers have equal shapes."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from mvsa_pipe.layers import Layers
 
 
 def asked_of(layers: Layers) -> dict[str, bool]:
-    """What a Hugging Face model must be told to hand out the layers too."""
+    """Arguments with which a Hugging Face model returns the hidden states of its layers."""
     return {} if layers is Layers.LAST else {"output_hidden_states": True}
 
 
@@ -20,13 +20,13 @@ def kept(
     last: Float[Tensor, "B T D"],
     options: BackboneOptions,
 ) -> Float[Tensor, "B T *layers D"]:
-    """The layers asked for, in order: ``[B, T, D]`` of one, ``[B, T, L, D]`` of several.
+    """The requested layers in order: ``[B, T, D]`` for one, ``[B, T, L, D]`` for several.
 
-    The last one is what is kept of a backbone by default, behind its final norm where it has one;
-    the others are as the model hands them on from layer to layer.
+    The last layer is taken after the final norm where the model has one; the others are the inputs
+    of the following layers.
 
     Raises:
-        ConfigError: The model's layers are of different shapes, or it hands out none.
+        ConfigError: The model's layers have different shapes, or it does not return them.
     """
     if options.layers is Layers.LAST:
         return last
@@ -41,5 +41,5 @@ def kept(
 
 
 def layers_in(hidden: Float[Tensor, "B T *layers D"]) -> int:
-    """How many layers some hidden states hold."""
+    """Number of layers of hidden states."""
     return int(hidden.shape[2]) if hidden.dim() == 4 else 1

@@ -32,14 +32,14 @@ _SIZES: dict[str, tuple[int, int, int, bool]] = {
 class DinoV2(RuledImageBackbone):
     """DINOv2 with 14-pixel patches: at 224 pixels one CLS token and 16 × 16 patches.
 
-    Hidden states are the last layer's after its norm, CLS first, of further layers those before
-    it; the pooled vector is CLS.
+    Hidden states are those of the last layer after its norm, CLS first (or of several layers); the
+    pooled vector is CLS.
     Preprocessing is the published one: shortest edge to 256 (bicubic), centre crop of 224,
     ImageNet mean and deviation.
 
     Raises:
         ConfigError: There is no such size.
-        BackboneError: The weights cannot be had, or belong to another architecture.
+        BackboneError: The weights cannot be loaded, or belong to another architecture.
     """
 
     _published_rule = ImagePreprocessing(256, 224, Interpolation.BICUBIC, CropRounding.FLOOR)
@@ -84,11 +84,11 @@ class DinoV2(RuledImageBackbone):
         )
 
     def describe_beside(self, folder: Path) -> None:
-        """Configuration; the preprocessing is the same for all."""
+        """Writes the configuration; all DINOv2 models share the preprocessing."""
         self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
 
     def encode(self, pixels: Tensor) -> Encoded:
-        """CLS and patches ``[B, 257, D]``, or of each kept layer, and CLS alone ``[B, D]``."""
+        """CLS and patches ``[B, 257, D]`` of each kept layer, and CLS of the last ``[B, D]``."""
         asked = asked_of(self._options.layers)
         output = self.module(pixel_values=self.rule.normalised(pixels), **asked)
         last = output.last_hidden_state.float()

@@ -1,7 +1,7 @@
-"""Refuses Hugging Face folders that ask for code of their own, or whose sizes cannot be true.
+"""Refuses Hugging Face folders that require custom code, or whose sizes are implausible.
 
-Both are told from the small JSON files, before transformers opens any file. A model is only ever
-built from classes of transformers itself.
+Both checks read the small JSON files before transformers opens any file. Models are only built from
+transformers' own classes.
 """
 
 import json
@@ -32,7 +32,7 @@ _DESCRIPTIONS = (
 _ADAPTER = "adapter_config.json"
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json", "tokenizer_config.json")
 
-# The longest published ones are tokenizer_config.json with a thousand added tokens: 200 kB.
+# The longest published files are tokenizer_config.json with a thousand added tokens: 200 kB.
 _MOST_BYTES = 2**24
 
 # Keys whose values name Python code outside transformers.
@@ -41,14 +41,14 @@ _CODE_KEYS = {"auto_map", "custom_pipelines", "custom_generate"}
 _KERNEL_KEYS = {"attn_implementation", "_attn_implementation", "_attn_implementation_internal"}
 _KERNEL_KEYS |= {"experts_implementation", "_experts_implementation"}
 
-# Above what any published encoder has; a loop over as many would not end.
+# Larger than in any published encoder; a loop over more would not end.
 _MOST_LAYERS, _MOST_LABELS, _MOST = 1_000, 200_000, 2**31
 _LONG = 10**30  # longer numbers are not shown
-# Names of counts over which layers are built in a loop.
+# Names of fields that count layers, which are built in a loop.
 _LOOPED = re.compile(r"(layers?|depths?|blocks?|stages?)$")
 
-# Files may hold four bits a weight, of which float32 makes eight times as much. Up to a size that
-# every machine can allocate, naming the missing tensors is the better message.
+# Files may store four bits a weight; float32 takes eight times as much. Up to a size that
+# every machine can allocate, a message with the missing tensors is better.
 _LARGEST_GROWTH, _AFFORDABLE_BYTES = 8, 2**30
 
 # Token ids of nine digits and more, as values or (in tokenizer_config.json) as keys: a tokenizer
@@ -61,14 +61,14 @@ _OWN_CLASSES = "a model that transformers' own classes load"
 
 
 def refuse_foreign(source: str, name: str) -> None:
-    """Refuses a model that asks for code of its own, judged by the files on this machine.
+    """Refuses a model that requires custom code, judged by the files on this machine.
 
     Args:
         source: A Hugging Face id or folder.
         name: The backbone's name, for messages.
 
     Raises:
-        BackboneError: A description names foreign code or another place, or is not plausible.
+        BackboneError: A description names custom code or another repository, or is implausible.
     """
     adapter = _file(source, _ADAPTER)
     if adapter is not None:
@@ -92,7 +92,7 @@ def refuse_foreign(source: str, name: str) -> None:
 
 
 def refuse_code_of_hub(source: str, name: str) -> NoReturn:
-    """Refuses a model of the hub that transformers would run foreign code for.
+    """Refuses a model of the hub for which transformers would run custom code.
 
     Raises:
         BackboneError: Always.
@@ -101,9 +101,9 @@ def refuse_code_of_hub(source: str, name: str) -> NoReturn:
 
 
 def refuse_implausible_weights(config: PretrainedConfig, source: WeightsSource, name: str) -> None:
-    """Refuses a configuration that describes far more weights than the files beside it hold.
+    """Refuses a configuration with far more weights than the files beside it contain.
 
-    transformers would allocate the missing ones and draw them at random before it reports them.
+    transformers would allocate the missing weights and draw them at random before it reports them.
 
     Raises:
         BackboneError: The model would be larger than its files can fill.
@@ -137,7 +137,7 @@ def _file(source: str, file_name: str) -> Path | None:
 
 
 def _stored_bytes(source: WeightsSource) -> int | None:
-    """Bytes of the files of weights; ``None`` where they are not on this machine yet."""
+    """Bytes of the files of weights; ``None`` if they are not on this machine yet."""
     if source.state_file is not None:
         return source.state_file.stat().st_size
     config = _file(source.model, _CONFIG)
@@ -175,7 +175,7 @@ def _refuse_huge_ids(path: Path, name: str) -> None:
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_VOCABULARY_BYTES + 1)
-    except OSError:  # whoever loads it says so
+    except OSError:  # reported when the file is loaded
         return
     # "No limit" is written there as a number of 31 digits.
     huge = _HUGE_ID.search(_NO_LIMIT.sub(b"", content))

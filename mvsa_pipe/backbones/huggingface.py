@@ -1,4 +1,4 @@
-"""The open doors to Hugging Face encoders: any text or image encoder by id or folder."""
+"""Text and image encoders of Hugging Face, by id or folder."""
 
 import hashlib
 import json
@@ -37,8 +37,8 @@ class HuggingFaceText(TextBackbone):
     """A text encoder that ``AutoModel`` and ``AutoTokenizer`` load.
 
     Raises:
-        BackboneError: It cannot be had, or is no encoder of texts.
-        ConfigError: It has no pooler, and ``pooler`` was asked for.
+        BackboneError: It cannot be loaded, or is no encoder of texts.
+        ConfigError: It has no pooler, and ``pooler`` was requested.
     """
 
     default_pooling = Pooling.MEAN
@@ -99,7 +99,7 @@ class HuggingFaceText(TextBackbone):
 
     def _load_tokenizer(self, source: str, options: BackboneOptions) -> None:
         tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name, "tokenizer")
-        # Without its files transformers makes an empty tokenizer, to which every word is unknown.
+        # Without its files transformers makes an empty tokenizer, for which every word is unknown.
         names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
         if not getattr(tokenizer, "is_fast", False) or not any(has_file(source, n) for n in names):
             raise BackboneError(
@@ -111,14 +111,14 @@ class HuggingFaceText(TextBackbone):
             )
         self._whole_tokenizer = tokenizer
         self._tokenizer = tokenizer.backend_tokenizer
-        # A tokenizer.json can carry its own truncation and padding; both are ours to decide.
+        # A tokenizer.json can contain truncation and padding, which are set by options here.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._closing = _closing_tokens(self._tokenizer.encode("a").special_tokens_mask)
         self.pad_id = int(tokenizer.pad_token_id or 0)
 
     def describe_beside(self, folder: Path) -> None:
-        """Configuration and tokenizer."""
+        """Writes configuration and tokenizer."""
         self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self._whole_tokenizer.save_pretrained(folder)
 
@@ -131,14 +131,14 @@ class HuggingFaceText(TextBackbone):
         return [np.asarray(e.ids or [self.pad_id], dtype=np.int32) for e in encodings]
 
     def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The first ``max_tokens`` tokens, the closing special token kept."""
+        """The first ``max_tokens`` tokens, including the closing special tokens."""
         if len(token_ids) <= self.max_tokens:
             return token_ids
         head = token_ids[: self.max_tokens - self._closing]
         return np.concatenate([head, token_ids[len(token_ids) - self._closing :]])
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
-        """Hidden states of the kept layers, and the last one's pooled vector of the chosen kind."""
+        """Hidden states of the kept layers, and the pooled vector of the last."""
         asked = asked_of(self._options.layers)
         output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
         last = output.last_hidden_state.float()
@@ -150,16 +150,16 @@ class HuggingFaceText(TextBackbone):
 
 
 def _positions(module: nn.Module) -> int | None:
-    """How many tokens a text encoder has positions for, if their number is bounded."""
+    """Number of positions of a text encoder; ``None`` if it has no limit."""
     limit = getattr(module.config, "max_position_embeddings", None)
     table = getattr(getattr(module, "embeddings", None), "position_embeddings", None)
-    # RoBERTa and its kin count positions from behind the padding's.
+    # RoBERTa and similar models count positions from behind the padding's.
     padding = getattr(table, "padding_idx", None)
     return limit if limit is None or padding is None else limit - padding - 1
 
 
 def _closing_tokens(special: Sequence[int]) -> int:
-    """How many special tokens stand behind a text's own, from a mask of which are special."""
+    """Number of special tokens after the text, from the mask of special tokens."""
     own = [place for place, is_special in enumerate(special) if not is_special]
     return len(special) - 1 - own[-1] if own else 0
 
@@ -168,11 +168,11 @@ class HuggingFaceImage(ImageBackbone):
     """An image encoder that ``AutoModel`` and ``AutoImageProcessor`` load.
 
     Tokens are the hidden states of the last layer or of several, or the cells of the last feature
-    map; the pooled vector is the model's own, or the mean of the tokens where it has none.
+    map; the pooled vector is the model's own, or else the mean of the tokens.
 
     Raises:
-        BackboneError: It cannot be had, or yields no hidden states.
-        ConfigError: Other than exact decoding was asked for; its processor is taken as it is.
+        BackboneError: It cannot be loaded, or returns no hidden states.
+        ConfigError: ``decode`` is not exact; its own processor prepares pictures.
     """
 
     def __init__(self, options: BackboneOptions) -> None:
@@ -210,7 +210,7 @@ class HuggingFaceImage(ImageBackbone):
         )
 
     def _measure(self, options: BackboneOptions) -> None:
-        """Learns ``P``, ``D`` and the number of layers from one grey picture."""
+        """Determines ``P``, ``D`` and the number of layers with one grey picture."""
         self._pixels_shape: tuple[int, ...] | None = None
         grey = self.prepare(Image.new("RGB", (320, 240), (128, 128, 128)))
         try:
@@ -227,13 +227,13 @@ class HuggingFaceImage(ImageBackbone):
         self._pixels_shape = grey.shape
 
     def describe_beside(self, folder: Path) -> None:
-        """Configuration and image processor."""
+        """Writes configuration and image processor."""
         self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self._processor.save_pretrained(folder)
 
     def prepare(self, picture: Decoded) -> NDArray[np.float32]:
-        """What the model's own processor makes of the picture, ``[3, H, W]``."""
-        with self._lock:  # processors do not promise to be safe in several threads
+        """Output of the model's own processor, ``[3, H, W]``."""
+        with self._lock:  # processors may not be thread-safe
             output = self._processor(images=picture, return_tensors="np")
         pixels = np.asarray(output["pixel_values"][0], dtype=np.float32)
         if self._pixels_shape not in (None, pixels.shape):

@@ -16,8 +16,8 @@ from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.images import Decoded, size_of
 
-# Up to this ratio of its sides Pillow surely resizes a picture's columns first; from 13.0 on it
-# takes the rows of taller ones first.
+# Up to this ratio of the sides, all versions of Pillow resize columns first; from 13.0 on, rows are
+# first for taller pictures.
 _COLUMNS_FIRST = 2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -25,17 +25,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Interpolation(StrEnum):
-    """How pixels are resampled; both are antialiased by Pillow."""
+    """How pixels are resampled, with Pillow's antialiasing."""
 
     BILINEAR = "bilinear"
     BICUBIC = "bicubic"
 
 
 class CropRounding(StrEnum):
-    """Where the centre of an odd margin falls.
+    """How half a pixel of a margin is rounded.
 
-    torchvision rounds half a pixel to even, Hugging Face processors floor it: a quarter of real
-    pictures shift by one pixel between the two.
+    torchvision rounds to even, Hugging Face processors round down: a quarter of real pictures
+    differ by a shift of one pixel.
     """
 
     ROUND = "round"
@@ -47,7 +47,7 @@ class ImagePreprocessing:
     """Shortest edge to ``resize_px``, centre crop of ``crop_px``, scale to [0, 1], normalise.
 
     Raises:
-        ConfigError: Decoding shall be fast, and what that needs cannot be loaded.
+        ConfigError: ``decode`` is fast, and the packages for it cannot be loaded.
     """
 
     resize_px: int
@@ -65,7 +65,7 @@ class ImagePreprocessing:
     def pixels(self, picture: Decoded) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``.
 
-        Pillow resizes it, or where decoding is fast, the same arithmetic on what the crop keeps.
+        Pillow resizes the whole picture; fast decoding computes the same for the crop alone.
         """
         width, height = size_of(picture)
         size = self._resized((width, height))
@@ -106,7 +106,7 @@ class ImagePreprocessing:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], decode: Decode) -> "ImagePreprocessing":
-        """Reads what ``as_fields`` gave; how pictures are decoded is the user's choice.
+        """Reads the fields of ``as_fields``; ``decode`` is given by the user.
 
         Raises:
             ValueError: A field has a value that cannot be used.
@@ -127,7 +127,7 @@ def _fast_resizing() -> Callable[..., NDArray[np.uint8]]:
     """``crop_resizing.resized_crop``, whose numba is an extra.
 
     Raises:
-        ConfigError: numba cannot be loaded, as where it does not know a newer numpy yet.
+        ConfigError: numba cannot be loaded, for example with a numpy newer than it supports.
     """
     try:
         from mvsa_pipe.backbones.crop_resizing import resized_crop

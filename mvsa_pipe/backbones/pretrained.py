@@ -1,4 +1,4 @@
-"""Hugging Face encoders whole, or a word on how to point to them; never random weights instead."""
+"""Loads Hugging Face encoders; missing weights are an error and are never drawn at random."""
 
 import logging
 import os
@@ -28,24 +28,24 @@ from mvsa_pipe.backbones.weights import (
 )
 from mvsa_pipe.errors import BackboneError, MvsaError
 
-# What checkpoints saved from a masked language model leave out, and most poolings do not read.
+# Checkpoints saved from a masked language model lack the pooler, which most poolings do not need.
 _POOLER = "pooler."
 
 
 def pretrained(
     load: Callable[..., Any], source: str, name: str, part: str = "weights", **options: object
 ) -> Any:  # noqa: ANN401
-    """Calls a ``from_pretrained``: what is on this machine first, then the hub.
+    """Calls ``from_pretrained``: with the files on this machine first, then with the hub.
 
     Args:
         load: The method.
         source: A Hugging Face id or folder.
         name: The backbone's name, for messages.
         part: What is loaded, for messages.
-        **options: Handed on.
+        **options: Passed to ``load``.
 
     Raises:
-        BackboneError: Neither has it, or it asks for code of its own.
+        BackboneError: Neither works, or the model requires custom code.
     """
     refuse_foreign(source, name)
     options["trust_remote_code"] = False  # the default is to ask on the terminal
@@ -60,13 +60,13 @@ def pretrained(
 
 @contextmanager
 def _explained(source: str, name: str, part: str) -> Iterator[None]:
-    """Turns whatever transformers raises into one paragraph."""
+    """Raises every error of transformers as one paragraph."""
     try:
         with _quietly():
             yield
     except MvsaError:
         raise
-    # transformers raises OSError, ValueError, KeyError, RuntimeError and its own for one cause.
+    # transformers raises OSError, ValueError, KeyError, RuntimeError and others for one cause.
     except Exception as error:
         if "trust_remote_code" in str(error):
             refuse_code_of_hub(source, name)
@@ -82,7 +82,7 @@ def _explained(source: str, name: str, part: str) -> Iterator[None]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Silences what would stand above our one paragraph: bars, reports, the hub's retries."""
+    """Silences output beside the error's paragraph: progress bars, reports, retries of the hub."""
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     verbosity = transformers_logging.get_verbosity()
@@ -94,10 +94,10 @@ def _quietly() -> Iterator[None]:
 
 
 def hugging_face_config(source: str, name: str, family: str | None = None) -> PretrainedConfig:
-    """The configuration of a Hugging Face model, of one family if one is asked for.
+    """The configuration of a Hugging Face model; checks its family if one is given.
 
     Raises:
-        BackboneError: It cannot be had, or belongs to another architecture.
+        BackboneError: It cannot be loaded, or belongs to another architecture.
     """
     config: PretrainedConfig = pretrained(AutoConfig.from_pretrained, source, name)
     refuse_foreign(source, name)  # the hub's files are on this machine only now
@@ -120,17 +120,17 @@ def hugging_face_model(
     half: str = "",
     with_pooler: bool = True,
 ) -> nn.Module:
-    """Loads an encoder in float32 and refuses one whose weights are not all there.
+    """Loads an encoder in float32; refuses incomplete weights.
 
     Args:
         source: Where it is loaded from.
         name: The backbone's name, for messages.
         config: Its configuration.
-        half: Attribute of the wanted half where a model has two (``vision_model``).
+        half: Attribute of the encoder in a model with two (``vision_model``).
         with_pooler: Whether the pooler is read; if not, a checkpoint may lack it.
 
     Raises:
-        BackboneError: The weights cannot be had, some are missing, or some are not finite.
+        BackboneError: The weights cannot be loaded, some are missing, or some are not finite.
     """
     load, where = AutoModel.from_pretrained, source.model
     state = None if source.state_file is None else read_state(source.state_file)
@@ -155,9 +155,9 @@ def hugging_face_model(
 
 
 def _from_state(state: Mapping[str, Tensor], config: PretrainedConfig) -> Callable[..., Any]:
-    """A ``from_pretrained`` that takes a state dict for the checkpoint of any model.
+    """A ``from_pretrained`` that loads a state dict.
 
-    transformers knows the older names of tensors, and which belong to other tasks' heads.
+    It handles older names of tensors, and tensors of other tasks' heads.
     """
     with torch.device("meta"):
         architecture = type(AutoModel.from_config(config, trust_remote_code=False))  # type: ignore[no-untyped-call]
@@ -178,8 +178,8 @@ def _refuse_other_architecture(
 ) -> None:
     missing = sorted(k for k in report["missing_keys"] if with_pooler or _POOLER not in k)
     misshapen = sorted(str(entry[0]) for entry in report["mismatched_keys"])
-    # Tensors of another task's head are left over rightly, tensors of the encoder are not: they
-    # belong to a deeper one.
+    # Left-over tensors may belong to another task's head, but not to the encoder: then the weights
+    # are those of a deeper one.
     parts = {child for child, _ in model.named_children()}
     prefix = f"{model.base_model_prefix}."
     left_over = sorted(

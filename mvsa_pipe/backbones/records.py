@@ -1,4 +1,4 @@
-"""Reads the options of a backbone from a record of them, as caches, runs and exports hold it."""
+"""Reads the options of a backbone from the records in caches, runs and exports."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _DECODED_ON_GPU = "gpu"
 
 
 def backbone_from_record(fields: object, where: object) -> BackboneOptions:
-    """A backbone's options from what ``BackboneOptions.as_record`` returned.
+    """The options of a record that ``BackboneOptions.as_record`` returned.
 
     Args:
         fields: The record, as JSON returns it.
-        where: The file that holds it, for messages.
+        where: The file that contains it, for messages.
 
     Raises:
         CacheError: The record is missing or damaged, or an earlier version made the features in a

@@ -13,7 +13,7 @@ class ResNet50(TorchvisionImage):
 
     Raises:
         ConfigError: An argument was given; there is one ResNet-50.
-        BackboneError: The weights cannot be had, or belong to another architecture.
+        BackboneError: The weights cannot be loaded, or belong to another architecture.
     """
 
     def _model_name(self, options: BackboneOptions) -> str:

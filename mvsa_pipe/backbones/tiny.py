@@ -1,7 +1,7 @@
-"""Small stand-ins with the real architectures and weights drawn from a fixed seed.
+"""Small backbones with real architectures and weights drawn from a fixed seed.
 
-They know nothing of language or pictures; random features still tell words and colours apart,
-which is enough for the offline quickstart and for tests. Their name says so in every record.
+Random features distinguish words and colours, which is enough for the offline quickstart and for
+tests. The name marks them in every record.
 """
 
 import re
@@ -40,7 +40,7 @@ class TinyText(TextBackbone):
     """A BERT of 2 layers, 384 wide; words are hashed into 4,093 ids.
 
     Raises:
-        ConfigError: Weights or a pooler were asked for; it has neither.
+        ConfigError: Weights or a pooler were requested; it has neither.
     """
 
     takes_weights = False
@@ -84,13 +84,13 @@ class TinyText(TextBackbone):
         ]
 
     def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The first ``max_tokens`` tokens, the closing special token kept."""
+        """The first ``max_tokens`` tokens, including the closing special token."""
         if len(token_ids) <= self.max_tokens:
             return token_ids
         return np.append(token_ids[: self.max_tokens - 1], np.int32(_SEP))
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
-        """Hidden states of the kept layers, and the last one's first or mean."""
+        """Hidden states of the kept layers, and the first token or the mean of the last."""
         asked = asked_of(self._options.layers)
         output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
         last = output.last_hidden_state.float()
@@ -102,7 +102,7 @@ class TinyImage(RuledImageBackbone):
     """A ResNet of 10 layers at 64 pixels: 2 × 2 cells, 512 wide, and their average.
 
     Raises:
-        ConfigError: Weights were asked for; they are drawn from the seed.
+        ConfigError: Weights were requested; they are drawn from the seed.
     """
 
     takes_weights = False

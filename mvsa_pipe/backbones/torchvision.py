@@ -1,4 +1,4 @@
-"""The open door to torchvision's classifiers: the last feature map before the classifier."""
+"""torchvision classifiers, up to the last feature map before the classifier."""
 
 import json
 import re
@@ -30,11 +30,11 @@ from mvsa_pipe.registry import Registry, Row
 _DEFAULT_WEIGHTS = "IMAGENET1K_V1"
 _RULE_FILE = "preprocessing.json"
 
-# torchvision's files carry the first digits of their SHA-256 in their name.
+# Names of torchvision's files contain the first digits of their SHA-256.
 _DIGEST = re.compile(r"-([0-9a-f]{8,})\.")
 _DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
-# Submodules that lead to the last feature map: of ResNet and its kin, and of RegNet.
+# Submodules up to the last feature map: of ResNet and similar models, and of RegNet.
 _CHAINS = (
     ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
     ("stem", "trunk_output"),
@@ -45,14 +45,13 @@ class TorchvisionImage(RuledImageBackbone):
     """A torchvision classifier up to its last feature map ``[B, D, h, w]``.
 
     Tokens are the map's cells, the pooled vector is their mean. Preprocessing is the one published
-    with the weights; a local file follows the rule of a ``preprocessing.json`` beside it, or is
-    taken to follow the model's first published weights (``IMAGENET1K_V1``). The rule stands in the
-    fingerprint.
+    with the weights; for a local file, that of a ``preprocessing.json`` beside it, or else of the
+    model's first published weights (``IMAGENET1K_V1``). The rule is part of the fingerprint.
 
     Raises:
         UnknownNameError: torchvision has no such model.
-        BackboneError: The weights cannot be had, belong to another architecture, or the model's
-            feature map is not known here.
+        BackboneError: The weights cannot be loaded, belong to another architecture, or the model's
+            feature map is unknown.
     """
 
     def __init__(self, options: BackboneOptions) -> None:
@@ -83,7 +82,7 @@ class TorchvisionImage(RuledImageBackbone):
         )
 
     def _model_name(self, options: BackboneOptions) -> str:
-        """The name by which torchvision knows the model."""
+        """The model's name in torchvision."""
         known = models.list_models(module=models)
         return (
             Registry[object]("torchvision model", [Row(name, "", "") for name in known])
@@ -92,7 +91,7 @@ class TorchvisionImage(RuledImageBackbone):
         )
 
     def describe_beside(self, folder: Path) -> None:
-        """The preprocessing, which a file of weights would not tell."""
+        """Writes the preprocessing, which a file of weights does not contain."""
         write_json(folder / _RULE_FILE, self.rule.as_fields())
 
     def encode(self, pixels: Tensor) -> Encoded:
@@ -103,7 +102,7 @@ class TorchvisionImage(RuledImageBackbone):
 
 
 def _named_weights(model_name: str, options: BackboneOptions) -> models.WeightsEnum | None:
-    """Torchvision's own weights by name, or ``None`` where ``--weights`` is a path."""
+    """Torchvision's own weights by name, or ``None`` if ``--weights`` is a path."""
     table = models.get_model_weights(model_name)
     name = options.weights or _DEFAULT_WEIGHTS
     if name in table.__members__:
@@ -118,7 +117,7 @@ def _named_weights(model_name: str, options: BackboneOptions) -> models.WeightsE
 
 
 def _rule_beside(path: Path, options: BackboneOptions) -> ImagePreprocessing | None:
-    """The preprocessing that lies beside a file of weights, if one does."""
+    """The preprocessing beside a file of weights, if there is one."""
     file = path.parent / _RULE_FILE
     if not file.is_file():
         return None
@@ -158,9 +157,9 @@ def _published_rule(weights: models.WeightsEnum, options: BackboneOptions) -> Im
 
 
 def _downloaded(weights: models.WeightsEnum, options: BackboneOptions) -> Path:
-    """The checkpoint file of torchvision's own weights, fetched if it is not on this machine.
+    """The checkpoint file of torchvision's own weights, downloaded if it is not on this machine.
 
-    torchvision's own loader would unpickle the file with all the code in it.
+    torchvision's own loader would unpickle the file, which can run code.
     """
     path = Path(get_dir()) / "checkpoints" / Path(weights.url).name
     if path.is_file():
@@ -180,7 +179,7 @@ def _downloaded(weights: models.WeightsEnum, options: BackboneOptions) -> Path:
 
 
 def _renamed(module: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """DenseNet's published files name layers as modules cannot be named any more."""
+    """Renames layers of DenseNet's published files, whose old names contain dots."""
     if not isinstance(module, models.DenseNet):
         return state
     return {_DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in state.items()}
@@ -192,7 +191,7 @@ def _feature_map(
     """The part of a classifier that ends in its last feature map.
 
     Raises:
-        BackboneError: It has none of the known shapes.
+        BackboneError: Its structure is unknown.
     """
     for chain in _CHAINS:
         if all(hasattr(module, name) for name in chain):

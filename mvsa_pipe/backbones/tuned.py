@@ -1,4 +1,4 @@
-"""Backbones that fine-tuning has changed: the published architecture, other weights."""
+"""Backbones with fine-tuned weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +9,10 @@ from mvsa_pipe.backbones.weights import fill, read_state
 
 
 def lay_over(backbone: Backbone, path: str) -> None:
-    """Replaces all weights of a loaded backbone; its identity says so.
+    """Replaces all weights of a loaded backbone and marks its name.
 
-    The name gets a mark, so that tuned features never pass for published ones; which tuning they
-    come from is told by the digest of the weights alone, wherever the file lies.
+    The mark distinguishes tuned from published features; the digest of the weights distinguishes
+    tunings, independent of the file's path.
 
     Raises:
         BackboneError: The file cannot be read, or belongs to another architecture.
@@ -27,7 +27,7 @@ def lay_over(backbone: Backbone, path: str) -> None:
 
 
 def replace_weights(backbone: Backbone, file: Path) -> None:
-    """Replaces all weights of a loaded backbone, which keeps its name.
+    """Replaces all weights of a loaded backbone; it keeps its name.
 
     Raises:
         BackboneError: As ``lay_over``.

@@ -1,4 +1,4 @@
-"""Finds and reads files of weights; what is missing in them is an error, never drawn at random."""
+"""Finds and reads files of weights; missing weights are an error and are never drawn at random."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import BackboneError, name_some
 
-# Batch counters: a network without them is the same network.
+# Batch counters, which do not affect the output.
 _IGNORABLE_SUFFIX = "num_batches_tracked"
 
 
 def local_hint(name: str) -> str:
-    """How a message tells the user to bring weights along."""
+    """The hint of messages about missing weights."""
     return (
         f"point to weights on this machine: --weights {name}=PATH, "
         "where PATH is a Hugging Face folder or a .safetensors or .pth file"
@@ -29,7 +29,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from a safetensors file, or from a ``.pth`` file without unpickling code.
 
     Raises:
-        BackboneError: The file is missing, damaged, or holds anything but tensors.
+        BackboneError: The file is missing, damaged, or contains other things than tensors.
     """
     if not path.is_file():
         raise BackboneError("There is no weights file here", where=path)
@@ -37,7 +37,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever an unpickler meets in a damaged or hostile file
+    except Exception as error:  # unpickling a damaged or hostile file can raise anything
         raise BackboneError(
             "This weights file cannot be read safely",
             where=path,
@@ -56,9 +56,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """What a message quotes of an error: its first line, or its name where it has none.
+    """The first line of an error for a message, or else its class.
 
-    Not torch's advice to read a pickled file without ``weights_only``, which runs its code.
+    torch's advice to load a pickled file without ``weights_only`` is left out, as that runs code.
     """
     if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
         return "it is damaged or holds more than tensors, and reading those would run its code"
@@ -66,7 +66,7 @@ def first_line(error: Exception) -> str:
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
-    """Loads a state dict whole: every parameter and buffer must be there, in its shape.
+    """Loads a complete state dict: every parameter and buffer must exist, with its shape.
 
     Raises:
         BackboneError: Keys are missing or unknown, shapes differ, or weights are not finite.
@@ -93,12 +93,12 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
 
 
 def require_finite(module: nn.Module, where: object) -> None:
-    """Refuses weights of which no input makes a number.
+    """Refuses weights with NaN or infinite values.
 
     Raises:
         BackboneError: A parameter is NaN or infinite.
     """
-    # a sum is finite only if all that it adds up is, and costs a fraction of looking at each
+    # a sum is finite only if all its terms are, and costs a fraction of testing each
     hit = [
         name
         for name, values in module.named_parameters()
@@ -119,7 +119,7 @@ class WeightsSource:
 
     Attributes:
         model: The Hugging Face id or folder of its configuration (and weights).
-        state_file: A state dict that stands in for the weights there.
+        state_file: A state dict that replaces the weights there.
     """
 
     model: str
@@ -127,16 +127,16 @@ class WeightsSource:
 
     @property
     def witnesses(self) -> tuple[Path, ...]:
-        """The files that decide what is loaded, as far as they lie on this machine."""
+        """The files on this machine that determine what is loaded."""
         own = () if self.state_file is None else (self.state_file.resolve(),)
         return own + _files_of(self.model)
 
 
 def locate_weights(options: BackboneOptions, published: str) -> WeightsSource:
-    """Where ``--weights`` points, or the published place.
+    """The location of ``--weights``, or the published one.
 
     Raises:
-        BackboneError: ``--weights`` names nothing that is there.
+        BackboneError: The path of ``--weights`` does not exist.
     """
     if options.weights is None:
         return WeightsSource(published)
@@ -154,7 +154,7 @@ def locate_weights(options: BackboneOptions, published: str) -> WeightsSource:
 
 
 def listed(*groups: tuple[str, Sequence[str]]) -> str:
-    """The tensors at fault, group by group; empty where there are none."""
+    """The wrong tensors by group; empty if there are none."""
     return "; ".join(
         f"{len(names):,} {what}: {name_some(names, most=4)}" for what, names in groups if names
     )
@@ -173,7 +173,7 @@ def _files_of(source: str) -> tuple[Path, ...]:
         kept = {".json", ".safetensors", ".txt", ".bin", ".model"}
         files = sorted(p.resolve() for p in folder.iterdir() if p.suffix in kept)
         return (folder.resolve(), *files)  # the folder changes when a file is added to it
-    # The branch file changes when the hub's newest revision was fetched.
+    # The branch file changes when a newer revision is downloaded.
     model = f"models--{source.replace('/', '--')}"
     reference = Path(constants.HF_HUB_CACHE) / model / "refs" / "main"
     return (reference,) if reference.is_file() else ()

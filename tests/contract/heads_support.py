@@ -91,11 +91,12 @@ def list_variants() -> Iterator[Variant]:
     for row in HEADS:
         if not issubclass(HEADS.load(row.name), FusionHead):
             continue
-        hints = get_type_hints(HEADS.load(row.name).Options)
+        kind = HEADS.load(row.name).Options
+        hints = get_type_hints(kind)
         closed = {
-            name: [member.value for member in kind]
-            for name, kind in hints.items()
-            if issubclass(kind, Enum)
+            field.name: [member.value for member in hints[field.name]]
+            for field in fields(kind)
+            if issubclass(hints[field.name], Enum)
         }
         for values in product(*closed.values()):
             yield Variant(row.name, tuple(zip(closed, values, strict=True)))

@@ -1,5 +1,5 @@
-"""The feature cache: what frozen backbones said of every post, on disk, never stale or torn.
+"""The feature cache: features of frozen backbones on disk, never stale or half-written.
 
-One HDF5 file holds one data set × one backbone × one fingerprint; see ``cache/README.md`` for the
-layout. This room knows arrays and files, no backbones and no torch.
+One HDF5 file contains one data set × one backbone × one fingerprint; see ``cache/README.md`` for
+the layout. This package imports neither torch nor backbones, apart from their options.
 """

@@ -1,4 +1,4 @@
-"""Finds what of a cache was changed on disk, in its file, its parts, and the list of them."""
+"""Finds damage of a cache on disk: in its file, its parts, and the list of parts."""
 
 from collections.abc import Set
 from pathlib import Path
@@ -12,16 +12,16 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError
 
-# Ends the names of what was set aside, so that nobody takes it for a cache or a part.
+# Suffix of files that were set aside, which are then no caches or parts.
 ASIDE_SUFFIX = ".damaged"
 
 
 def faults(path: Path) -> list[str]:
-    """What is wrong with a cache, its parts and their list, a phrase each.
+    """Faults of a cache, its parts and their list, one phrase each.
 
     Raises:
-        CacheError: Something cannot be read at all.
-        StorageError: A file may not be read.
+        CacheError: A file cannot be read at all.
+        StorageError: Permission to read is missing.
     """
     lost = unreadable_parts(path)
     files = [FeatureFile(path)] if path.is_file() else []
@@ -42,7 +42,7 @@ def faults(path: Path) -> list[str]:
 
 
 def unreadable_parts(path: Path) -> list[str]:
-    """Parts that are gone, cannot be opened, or are not those that were committed.
+    """Parts that are missing, unreadable, or differ from the committed ones.
 
     Raises:
         CacheError: The list of parts was changed.
@@ -65,14 +65,14 @@ def unreadable_parts(path: Path) -> list[str]:
 
 
 def waiting_parts(path: Path) -> list[Path]:
-    """Committed parts that can be read, and that the cache file does not refer to."""
+    """Readable committed parts that the cache file does not refer to."""
     elsewhere = {*unreadable_parts(path), *_sizes(path)}
     manifest = Manifest(parts_folder(path))
     return [manifest.folder / p.name for p in manifest.parts if p.name not in elsewhere]
 
 
 def _sizes(path: Path) -> dict[str, int]:
-    """The parts that a cache file refers to, and how long they were; none if it cannot be read."""
+    """Parts that a cache file refers to, with their sizes; empty if it is unreadable."""
     segments: tuple[Segment, ...] = ()
     if path.is_file():
         try:
@@ -83,12 +83,12 @@ def _sizes(path: Path) -> dict[str, int]:
 
 
 def damaged_beside(file: FeatureFile, parts: Set[str]) -> list[str]:
-    """The damaged posts of a cache among those that do not lie in some of its parts."""
+    """The damaged posts of a cache outside of the given parts."""
     return file.damaged_posts(within=np.flatnonzero(~rows_in(file, parts)))
 
 
 def rows_in(file: FeatureFile, parts: Set[str]) -> NDArray[np.bool_]:
-    """Which rows of a cache lie in some of its parts, ``[N]``."""
+    """Which rows of a cache lie in the given parts, ``[N]``."""
     inside = np.zeros(len(file.header.ids), np.bool_)
     at = 0
     for segment in file.header.segments:
@@ -98,9 +98,9 @@ def rows_in(file: FeatureFile, parts: Set[str]) -> NDArray[np.bool_]:
 
 
 def _aside(path: Path) -> Path:
-    """A name for a damaged file, beside its cache: a free one, or the one that it has already."""
+    """A name for a damaged file beside its cache: a free one, or the one that it already has."""
     folder, name = path.parent, path.name
-    if folder.suffix == PARTS_SUFFIX:  # which is deleted when the parts are joined
+    if folder.suffix == PARTS_SUFFIX:  # this folder is deleted when the parts are joined
         folder, name = folder.parent, f"{folder.stem}.{name}"
     number, new = 1, folder / f"{name}{ASIDE_SUFFIX}"
     while new.exists() and not new.samefile(path):
@@ -110,17 +110,17 @@ def _aside(path: Path) -> Path:
 
 
 def keep_aside(path: Path) -> Path:
-    """Gives a damaged file a second name, so that replacing the first does not lose it.
+    """Links a damaged file under a second name, so that replacing it does not lose it.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: Writing fails.
     """
     with storage_errors(path):
         new = _aside(path)
-        if new.exists():  # a repair that was stopped had come to here
+        if new.exists():  # an interrupted repair made it
             return new
         try:
             new.hardlink_to(path)
-        except OSError:  # some file systems have no second names
+        except OSError:  # some file systems have no hard links
             path.rename(new)
     return new

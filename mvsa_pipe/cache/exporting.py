@@ -22,16 +22,16 @@ from mvsa_pipe.errors import StorageError
 
 
 def export(file: FeatureFile, target: Path, form: ExportFormat) -> None:
-    """Writes every post's features, checked, whole or not at all.
+    """Writes the checked features of every post, whole or not at all.
 
     Args:
         file: The cache.
-        target: The file, or for ``npy`` the folder, that must not exist.
+        target: The file, or for ``npy`` the folder; it must not exist.
         form: The format.
 
     Raises:
         CacheError: The cache is damaged.
-        StorageError: The target exists, or the disk refuses.
+        StorageError: The target exists, or writing fails.
     """
     with storage_errors(target):
         there = target.exists()
@@ -80,7 +80,7 @@ def _npy(file: FeatureFile, target: Path) -> None:
 
 
 def _safetensors(file: FeatureFile, target: Path) -> None:
-    """Written here, as the library would need all features in memory and hides a full disk."""
+    """Written without the library, which needs all features in memory and hides a full disk."""
     header = file.header
     kind, size = ("F16", 2) if _dtype(header).itemsize == 2 else ("F32", 4)
     tensors = {
@@ -108,7 +108,7 @@ def _safetensors(file: FeatureFile, target: Path) -> None:
 
 
 def _fill(file: FeatureFile, pooled: BinaryIO, hidden: BinaryIO) -> None:
-    """Writes all features where the two stand; a memory map would die of a full disk."""
+    """Writes all features to two open files; a memory map would crash on a full disk."""
     for block in _blocks(file):
         pooled.write(np.ascontiguousarray(block.pooled).data)
         hidden.write(np.ascontiguousarray(block.hidden).data)

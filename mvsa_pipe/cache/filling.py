@@ -1,8 +1,7 @@
 """Writes one feature file, whole or not at all.
 
-Everything is stored contiguously, so that rows are plain ranges of bytes: they are written by
-``pwrite`` at the data set's offset, several times faster than through HDF5's own selections, while
-any HDF5 library can read the file.
+Everything is stored contiguously, so that rows are ranges of bytes: ``pwrite`` at the data set's
+offset is several times faster than HDF5's own selections. Any HDF5 library can read the file.
 """
 
 import errno
@@ -23,11 +22,11 @@ from mvsa_pipe.durable import replacing
 def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> str:
     """Writes a feature file whole or not at all; returns its seal.
 
-    ``blocks`` come in the order of ``header.ids``; memory holds one at a time. Space is reserved
+    ``blocks`` are in the order of ``header.ids``; one is in memory at a time. Space is reserved
     before the first byte is written, so that a full disk is found at once.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: Writing fails.
     """
     image, places = lay_out(header)
     checksums = np.zeros((len(header.ids), len(PARTS)), np.uint64)
@@ -50,7 +49,7 @@ def write_referring_file(path: Path, header: Header, checksums: NDArray[np.uint6
     """Writes a feature file whose rows stay in parts, whole or not at all; returns its seal.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: Writing fails.
     """
     image, places = lay_out(header, parts_folder(path).name)
     with replacing(path) as temporary, temporary.open("w+b", buffering=0) as file:
@@ -67,7 +66,7 @@ def _write_image(descriptor: int, image: SparseImage) -> None:
 def _seal(
     descriptor: int, places: dict[str, int], header: Header, checksums: NDArray[np.uint64]
 ) -> str:
-    """Writes what stands for all the rest; the digest of the structure last."""
+    """Writes the checksums, the seal, and last the digest of the structure."""
     seal = header.seal(checksums)
     _write_rows(descriptor, places["checksums"], 0, checksums)
     _write_at(descriptor, places["seal"], memoryview(seal.encode()))
@@ -87,7 +86,7 @@ def _reserve(descriptor: int, size: int) -> None:
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
-        # Some file systems cannot reserve; there a full disk shows up while writing.
+        # Some file systems cannot reserve space; a full disk is then found while writing.
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
 

@@ -1,4 +1,4 @@
-"""What decides a cached value; two caches agree exactly when their fingerprints do."""
+"""The fingerprint: everything that determines a cached value except the post."""
 
 import hashlib
 import json
@@ -13,12 +13,12 @@ from mvsa_pipe.modality import Modality
 
 SCHEMA = 2
 
-# A backbone's name may be a path of any length, and file systems take 255 bytes.
+# A backbone's name may be a path of any length; file systems allow 255 bytes.
 _MOST_READABLE = 150
 
-# What earlier versions could do and this one cannot. Their caches are read; nothing is added.
+# Options of earlier versions that were removed. Such caches can be read; no posts can be added.
 _NO_LONGER_DECODED_BY = "nvjpeg "
-# Ends the precision of features whose backbone was compiled: other kernels, other last digits.
+# Suffix of the precision of compiled backbones: other kernels give other last digits.
 _COMPILED_MARK = "+compiled"
 
 
@@ -35,11 +35,11 @@ class Fingerprint:
 
     Attributes:
         backbone: The backbone's name.
-        modality: Which half of the post it read.
+        modality: The modality that it reads.
         weights: Digest of its parameters and buffers.
-        preprocessing: What happened before its first layer.
+        preprocessing: Fields of the preprocessing.
         layers: Which hidden states are kept.
-        pooling: How the pooled vector was made.
+        pooling: How the pooled vector is computed.
         precision: Arithmetic of the forward pass.
         dtype: Type of the stored numbers.
         schema: Version of the file layout.
@@ -61,10 +61,10 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, line: str) -> "Fingerprint":
-        """Reads what ``to_json`` wrote.
+        """Reads a line of ``to_json``.
 
         Raises:
-            ValueError: Fields are missing, unknown or of no known value.
+            ValueError: Fields are missing or unknown, or have unknown values.
         """
         try:
             fields = json.loads(line)
@@ -83,22 +83,22 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that name the fingerprint."""
+        """Sixteen hexadecimal digits of a hash over all fields."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     @property
     def file_name(self) -> str:
-        """The cache's file name: readable first, unique by its first eight digits."""
+        """The cache's file name: the backbone's name and eight digits of the digest."""
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", self.backbone).strip("-")
         return f"{readable[:_MOST_READABLE]}-{self.digest[:8]}.h5"
 
     def names(self, file_name: str) -> bool:
-        """Whether a cache of this fingerprint may have such a file name, of whatever posts."""
+        """Whether a cache of this fingerprint, with any posts, can have that file name."""
         stem, suffix = self.file_name.removesuffix(".h5"), file_name.removesuffix(".h5")
         return re.fullmatch(rf"{re.escape(stem)}(?:-[0-9a-f]{{8}})?", suffix) is not None
 
     def differences(self, other: "Fingerprint") -> dict[str, tuple[object, object]]:
-        """Fields in which the two differ: name → (own value, the other's)."""
+        """Fields that differ: name → (own value, other value)."""
         own, others = asdict(self), asdict(other)
         rows = {k: (own[k], others[k]) for k in own if own[k] != others[k]}
         rules = rows.pop("preprocessing", None)
@@ -110,7 +110,7 @@ class Fingerprint:
         return rows
 
     def require(self, found: "Fingerprint", where: object) -> None:
-        """Refuses a cache that holds something else than asked for.
+        """Refuses a cache with another fingerprint.
 
         Raises:
             CacheError: Names every differing field with both values.
@@ -128,23 +128,23 @@ class Fingerprint:
 
     @property
     def retired(self) -> str:
-        """The option of an earlier version that made these features; empty when there is none."""
+        """The removed option that made these features; empty if there is none."""
         if str(self.preprocessing.get("decoder", "")).startswith(_NO_LONGER_DECODED_BY):
             return "--decode gpu"
         return "--compile" if self.precision.endswith(_COMPILED_MARK) else ""
 
     def require_makeable(self, where: object) -> None:
-        """Refuses features that only an earlier version can extract more of.
+        """Refuses features that this version cannot extract.
 
         Raises:
-            CacheError: They were made by an option that no longer exists.
+            CacheError: They were made by a removed option.
         """
         if self.retired:
             raise not_makeable(self.retired, where, self.command)
 
     @property
     def command(self) -> str:
-        """What makes features of this fingerprint, given the same weights."""
+        """The command that makes features of this fingerprint, given the same weights."""
         words = ["mvsa extract", "--backbone", self.backbone]
         if self.layers != "last":
             words += ["--layers", self.layers]
@@ -162,5 +162,5 @@ class Fingerprint:
 
     @property
     def arithmetic(self) -> str:
-        """The precision alone."""
+        """The precision without the mark of compiled backbones."""
         return self.precision.removesuffix(_COMPILED_MARK)

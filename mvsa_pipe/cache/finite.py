@@ -1,4 +1,4 @@
-"""Finds features that are no numbers: NaN and infinity."""
+"""Finds features that are NaN or infinite."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,22 +10,23 @@ from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.errors import CacheError, name_some
 
-# By bytes a number: integers of that size, and the bits of the exponent, which are all set in NaN
-# and infinity alone.
+# By bytes of a number: the integer type of that size, and the bits of the exponent, which are all
+# set only in NaN and infinity.
 _EXPONENTS: dict[int, tuple[type[np.unsignedinteger[Any]], int]] = {
     2: (np.uint16, 0x7C00),
     4: (np.uint32, 0x7F80_0000),
     8: (np.uint64, 0x7FF0_0000_0000_0000),
 }
 
-# Numbers looked at in one go, so that what is made of them stays in the processor's cache.
+# Numbers tested at a time, so that intermediate results stay in the processor's cache.
 _BLOCK = 1 << 18
 
 
 def all_finite(values: NDArray[np.floating[Any]]) -> bool:
-    """Whether every number is finite; by their bits, as ``numpy.isfinite`` converts halves.
+    """Whether every number is finite, tested by the bits of the exponent.
 
-    A gigabyte takes a tenth of a second, where it takes more than a second by ``numpy.isfinite``.
+    A gigabyte of float16 takes a tenth of a second; ``numpy.isfinite`` converts float16 and takes
+    more than a second.
     """
     bits, exponent = _EXPONENTS[values.dtype.itemsize]
     flat = np.ascontiguousarray(values).reshape(-1).view(bits)
@@ -38,10 +39,10 @@ def all_finite(values: NDArray[np.floating[Any]]) -> bool:
 def not_finite(
     values: NDArray[np.floating[Any]], bounds: NDArray[np.int64] | Sequence[int]
 ) -> list[int]:
-    """Places of the posts whose entries hold anything but finite numbers.
+    """Indices of the posts with NaN or infinite entries.
 
     Args:
-        values: Entries of all posts along the first axis, end to end.
+        values: Entries of all posts, concatenated along the first axis.
         bounds: Where each post's entries begin and end: ``[N + 1]``.
     """
     if all_finite(values):
@@ -51,13 +52,13 @@ def not_finite(
 
 
 def require_finite(rows: Rows, backbone: str, dtype: StoredDtype, where: object) -> None:
-    """Refuses features that are NaN or infinite before anything is made of them.
+    """Refuses features that are NaN or infinite.
 
     Args:
         rows: The features.
-        backbone: What computed them, for the message.
+        backbone: The backbone's name, for the message.
         dtype: The type that they are stored in.
-        where: Where they would go, for the message.
+        where: Where they would be stored, for the message.
 
     Raises:
         CacheError: Names the posts.

@@ -1,4 +1,4 @@
-"""The folder of all caches: what is there, and which file answers a question."""
+"""The folder of all caches: lists, finds and removes caches."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from mvsa_pipe.durable import inside, leftovers, storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
 
-# Where, inside a data set's folder, shards wait to be merged.
+# Folder of shards inside a data set's folder.
 SHARDS = "shards"
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One cache as a listing shows it.
+    """One row of a listing of caches.
 
     Attributes:
         path: Its file.
         file: The opened file, or ``None`` while only parts exist or the file is damaged.
         bytes_on_disk: File and parts.
-        parts: Committed parts beside it: of an extraction that has not ended, or that it refers to.
-        fault: Why it cannot be read; empty when it can.
+        parts: Number of committed parts: of an unfinished extraction, or that the file refers to.
+        fault: Why it cannot be read; empty if it can.
     """
 
     path: Path
@@ -51,16 +51,16 @@ class CacheFolder:
     def path_of(
         self, dataset: str, fingerprint: Fingerprint, shard: str = "", mark: str = ""
     ) -> Path:
-        """Where a cache of one data set's name and fingerprint lies, or one shard of it.
+        """Path of the cache, or of one of its shards, of a data set's name and a fingerprint.
 
         Args:
             dataset: The data set's name.
-            fingerprint: What decides the values.
+            fingerprint: The fingerprint of its features.
             shard: Name of a share of the posts.
-            mark: What tells it from caches of other posts; empty in caches of 0.1.
+            mark: Distinguishes it from caches of other posts; empty in caches of 0.1.
 
         Raises:
-            StorageError: A name would lead out of this folder.
+            StorageError: The path would lie outside of this folder.
         """
         name = fingerprint.file_name.removesuffix(".h5") + (f"-{mark}" if mark else "")
         if shard:
@@ -68,7 +68,7 @@ class CacheFolder:
         return inside(self.root, dataset, f"{name}.h5")
 
     def of_fingerprint(self, dataset: str, fingerprint: Fingerprint) -> list[Path]:
-        """The caches of one data set's name and fingerprint, unfinished ones too, newest first."""
+        """Caches of a data set's name and a fingerprint, also unfinished ones, newest first."""
         place = inside(self.root, dataset)
         found = {path: path for path in place.glob("*.h5")}
         found |= {p.with_suffix(".h5"): p for p in place.glob(f"*{PARTS_SUFFIX}")} | found
@@ -76,7 +76,7 @@ class CacheFolder:
         return sorted(own, key=lambda path: found[path].stat().st_mtime_ns, reverse=True)
 
     def entries(self) -> list[CacheEntry]:
-        """All caches, damaged and unfinished ones too, by path."""
+        """All caches, including damaged and unfinished ones, by path."""
         files: set[Path] = set()
         for place in ("*", f"*/{SHARDS}"):
             files |= set(self.root.glob(f"{place}/*.h5"))
@@ -85,9 +85,10 @@ class CacheFolder:
         return [_entry(path) for path in sorted(files)]
 
     def left_behind(self) -> list[Path]:
-        """Halves of files that killed writers left, and damaged files that a repair set aside.
+        """Temporary files of killed writers, and damaged files that a repair set aside.
 
-        Halves are deleted by the next writer of their cache; what was set aside never is unasked.
+        The next writer of a cache deletes its temporary files; files that were set aside stay until
+        the user removes them.
         """
         places = ("*", f"*/{SHARDS}", f"*/*{PARTS_SUFFIX}")
         marks = (".*.tmp", f"*{ASIDE_SUFFIX}")
@@ -95,10 +96,10 @@ class CacheFolder:
         return sorted(path for path in found if path.is_file())
 
     def shards_named(self, text: str) -> list[Path]:
-        """The shards of the one cache that a user means by a part of its path.
+        """The shards of the one cache whose path contains ``text``.
 
         Raises:
-            CacheError: Shards of several caches fit.
+            CacheError: Shards of several caches match.
         """
         found = [p for p in sorted(self.root.glob(f"*/{SHARDS}/*.h5")) if text in str(p)]
         caches = {(path.parent, path.name.rsplit(".", 2)[0]) for path in found}
@@ -112,7 +113,7 @@ class CacheFolder:
         return found
 
     def readable(self, dataset: str) -> tuple[list[FeatureFile], list[CacheError]]:
-        """All caches of a data set's name that can be opened, and why others cannot."""
+        """All readable caches of a data set's name, and the errors of the others."""
         readable, faults = [], []
         for path in inside(self.root, dataset).glob("*.h5"):
             try:
@@ -129,19 +130,18 @@ class CacheFolder:
         *,
         several_layers: bool = False,
     ) -> list[FeatureFile]:
-        """The caches of a data set's name and modality, the newest first.
+        """The caches of a data set's name and a modality, newest first.
 
         Args:
             dataset: The data set's name.
             modality: Text or image.
-            wanted: A backbone's name as caches spell it, optionally followed by ``@`` and the
-                first digits of a fingerprint; ``None`` takes any but fine-tuned ones.
-            several_layers: Whether caches of several layers go before those of the last alone; if
-                not, those of the last alone do.
+            wanted: A backbone's name as in caches, optionally followed by ``@`` and first digits of
+                a fingerprint; ``None`` takes all except fine-tuned ones.
+            several_layers: Whether caches of several layers come before those of the last layer,
+                instead of after them.
 
         Raises:
-            CacheError: None fits; names those that are there. Or the only one that fits is
-                damaged.
+            CacheError: None matches, or a cache that might is damaged.
         """
         readable, faults = self.readable(dataset)
         fitting = [
@@ -172,16 +172,16 @@ class CacheFolder:
         )
 
     def locate(self, text: str) -> Path:
-        """The cache file that a user means: a path, or a unique part of one.
+        """The cache file of a path, or of a unique part of one.
 
         Raises:
-            CacheError: None or several fit.
+            CacheError: None or several match.
         """
         with suppress(OSError):  # a name too long for the file system is no path
             if Path(text).suffix == ".h5" and Path(text).is_file():
                 return Path(text)
         paths = [entry.path for entry in self.entries()]
-        # Of a cache that is not finished, or of what was left behind.
+        # Unfinished caches and files that were left behind.
         if Path(text) in paths or Path(text) in self.left_behind():
             return Path(text)
         fitting = [p for p in paths if text in p.relative_to(self.root).as_posix()]
@@ -196,11 +196,11 @@ class CacheFolder:
         )
 
     def remove(self, path: Path) -> None:
-        """Deletes a cache with all that belongs to it, a part of one, or what was left behind.
+        """Deletes a cache with its parts, one part, or a file that was left behind.
 
         Raises:
-            CacheError: It lies outside of this folder, or an extraction is writing it now.
-            StorageError: The disk refuses.
+            CacheError: It lies outside of this folder, or another process writes it.
+            StorageError: Deleting fails.
         """
         if path in self.left_behind():
             with storage_errors(path), exclusive(_owner(path)):  # its writer may be alive
@@ -229,7 +229,7 @@ class CacheFolder:
 
 
 def _owner(path: Path) -> Path:
-    """The cache whose writer made a temporary file, or a file that was set aside."""
+    """The cache that a temporary file, or a file that was set aside, belongs to."""
     if path.parent.suffix == PARTS_SUFFIX:
         return path.parent.with_suffix(".h5")
     stem, _, _ = path.name.removeprefix(".").partition(".h5")

@@ -1,13 +1,13 @@
-"""Formats that caches are exported to; apart from the libraries that write them."""
+"""Export formats of caches; without the libraries that write them."""
 
 from enum import StrEnum
 
 
 class ExportFormat(StrEnum):
-    """What other tools read.
+    """Formats that other tools read.
 
-    ``npy`` is a folder with one array a file, ``safetensors`` one file, ``parquet`` one table
-    with a row a post.
+    ``npy`` is a folder with one file for each array, ``safetensors`` one file, ``parquet`` one
+    table with one row for each post.
     """
 
     NPY = "npy"

@@ -1,8 +1,8 @@
-"""Reads ranges of bytes out of one or several files into one buffer, checking every row.
+"""Reads ranges of bytes from one or several files into one buffer and checks every row.
 
-Neighbours come in one read. Reads go in blocks that a processor's cache holds, and each row is
-checked while it lies there. Threads share large reads block by block: while one checks, another
-reads, and one that is held up by other work on the machine holds up nobody else.
+Adjacent ranges are one read. Reads are cut into blocks that fit into the processor's cache, and
+each row is checked while it is there. Threads share large reads block by block: while one checks,
+another reads, and a slow thread does not delay the others.
 """
 
 import os
@@ -25,7 +25,7 @@ from mvsa_pipe.errors import CacheError
 
 _BLOCK_BYTES = 2**20
 
-# Below this many bytes another thread costs more than it saves.
+# For fewer bytes another thread costs more than it saves.
 _THREADED_BYTES = 4 * 2**20
 _MOST_THREADS = 4
 
@@ -34,14 +34,14 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Source:
-    """Where some neighbouring rows lie: in the cache file itself, or in one of its parts.
+    """Location of adjacent rows: in the cache file itself, or in one of its parts.
 
     Attributes:
         path: The file.
-        stamp: Which file it must be, if it is the cache file itself.
-        size: Its bytes, if it is a part.
-        place: Where the first of its entries begins, in bytes.
-        first: The number of that entry among all entries of the cache.
+        stamp: The stamp that the file must have, if it is the cache file itself.
+        size: The size that it must have in bytes, if it is a part.
+        place: Offset of its first entry in bytes.
+        first: Number of that entry among all entries of the cache.
     """
 
     path: Path
@@ -51,11 +51,11 @@ class Source:
     first: int
 
     def open(self) -> FileIO:
-        """Opens it.
+        """Opens the file.
 
         Raises:
-            CacheError: It is gone, or is not the file that the cache means.
-            StorageError: It may not be read.
+            CacheError: It is missing or was replaced.
+            StorageError: Permission to read is missing.
         """
         if not self.path.is_file():
             raise damaged(self.path, "the file, or a part of the cache, is gone")
@@ -75,13 +75,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What to read: for every row a run of entries, end to end into one buffer.
+    """What to read: a run of entries for every row, concatenated in one buffer.
 
     Attributes:
         starts: First entry of each row ``[n]``.
-        lengths: How many entries each row has ``[n]``.
+        lengths: Number of entries of each row ``[n]``.
         entry_bytes: Bytes of one entry.
-        checksums: What the bytes of each row must hash to ``[n]``.
+        checksums: Expected checksum of each row ``[n]``.
     """
 
     starts: NDArray[np.int64]
@@ -91,11 +91,11 @@ class Ranges:
 
 
 def gather(sources: Sequence[Source], ranges: Ranges, into: memoryview) -> list[int]:
-    """Fills a buffer; returns the places in ``ranges`` of rows that do not match their checksum.
+    """Fills a buffer; returns the indices in ``ranges`` of rows that do not match their checksum.
 
     Raises:
-        CacheError: A file is gone, was replaced, or is cut short.
-        StorageError: A file may not be read.
+        CacheError: A file is missing, was replaced, or is cut short.
+        StorageError: Permission to read is missing.
     """
     if not len(ranges.starts):
         return []
@@ -126,7 +126,7 @@ def gather(sources: Sequence[Source], ranges: Ranges, into: memoryview) -> list[
 def _shared(
     read: Callable[[tuple[int, int]], list[int]], blocks: Sequence[tuple[int, int]], threads: int
 ) -> list[int]:
-    """What reading all blocks found, this thread and its helpers taking the next in turn."""
+    """Reads all blocks with this thread and helpers; each takes the next unread block."""
     waiting = iter(blocks)
 
     def read_some() -> list[int]:
@@ -137,20 +137,20 @@ def _shared(
         hit = read_some()
     finally:
         begun = [other for other in others if not other.cancel()]
-        wait(begun)  # they read into the caller's buffer, from its files
+        wait(begun)  # they use the caller's buffer and files
     return sorted([*hit, *(row for other in begun for row in other.result())])
 
 
 @cache
 def _helpers(_: int) -> ThreadPoolExecutor:
-    """The threads of one process, by its number: a fork has none of its parent's."""
+    """The threads of one process, by its id: a forked process has none of its parent's."""
     return ThreadPoolExecutor(_MOST_THREADS - 1, "gather")
 
 
 def _blocks(
     ranges: Ranges, of_source: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> list[tuple[int, int]]:
-    """Runs of neighbouring rows of one source, of bounded size."""
+    """Runs of adjacent rows of one source, of bounded size."""
     starts, lengths = ranges.starts, ranges.lengths
     apart = (starts[1:] != starts[:-1] + lengths[:-1]) | (of_source[1:] != of_source[:-1])
     full = ends[1:] // _BLOCK_BYTES != ends[:-1] // _BLOCK_BYTES
@@ -159,11 +159,11 @@ def _blocks(
 
 
 def read_at(descriptor: int, path: Path, position: int, into: memoryview) -> None:
-    """Fills a buffer from a place in a file.
+    """Fills a buffer from a position in a file.
 
     Raises:
-        CacheError: The file ends before.
-        StorageError: It may not be read.
+        CacheError: The file is too short.
+        StorageError: Permission to read is missing.
     """
     while into:
         with storage_errors(path):
@@ -177,14 +177,14 @@ def open_file(path: Path) -> FileIO:
     """Opens a file for reading.
 
     Raises:
-        StorageError: It may not be read.
+        StorageError: Permission to read is missing.
     """
     with storage_errors(path):
         return FileIO(path)
 
 
 def stamp_of(file: FileIO) -> Stamp:
-    """Which file this is: what is renamed into its place has another stamp."""
+    """Identity of an open file: a file that replaces it by a rename has another stamp."""
     status = os.fstat(file.fileno())
     return (status.st_dev, status.st_ino, status.st_size)
 

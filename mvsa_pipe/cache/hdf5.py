@@ -1,8 +1,8 @@
-"""Reads data sets and attributes whose bytes lie plainly in their file, and refuses all others.
+"""Reads data sets and attributes that are stored plainly in their file, and refuses all others.
 
-HDF5 can name bytes that a file does not hold: fill values, filters that expand, links and raw data
-in other files. A feature file needs none of it, so that what a small file makes this process read
-is never more than the file itself.
+HDF5 can describe bytes that are not in the file: fill values, filters that expand, links and raw
+data in other files. A feature file needs none of these, so reading a small file never takes more
+memory than the file has bytes.
 """
 
 import os
@@ -15,20 +15,20 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-# JSON of a cache, an attribute, and one text of a list: far beyond what any cache has held.
+# Most bytes of a JSON text, an attribute, and one text of a list: far more than any cache has.
 _MOST_JSON_BYTES = 2**26
 _MOST_ATTRIBUTE_BYTES = 2**16
 _MOST_TEXT_BYTES = 2**14
-# All texts of one list: ten million ids of 50 bytes.
+# Most bytes of a list of texts: ten million ids of 50 bytes.
 _MOST_LIST_BYTES = 2**29
 
 
 class PlainFile:
-    """An HDF5 file of which only plain parts are read.
+    """An HDF5 file; only plainly stored objects are read.
 
     Args:
         raw: The file, opened for reading.
-        file: The same, as HDF5 sees it.
+        file: The same file, opened by h5py.
     """
 
     def __init__(self, raw: FileIO, file: h5py.File) -> None:
@@ -43,10 +43,10 @@ class PlainFile:
         return bool(h5py.h5a.exists(self._file.id, name.encode()))
 
     def attribute(self, name: str) -> Any:  # noqa: ANN401  # text as bytes, or a number
-        """A single value, or bytes, that stands at the root.
+        """A number or bytes in an attribute of the root.
 
         Raises:
-            ValueError: It is missing, or larger than any cache has it.
+            ValueError: It is missing, or larger than in any cache.
         """
         if not self.has_attribute(name):
             raise ValueError(f"there is no attribute {name!r}")
@@ -59,14 +59,14 @@ class PlainFile:
         return self._file.attrs[name]
 
     def data_set(self, name: str, kinds: str) -> h5py.Dataset:
-        """A data set that lies contiguously in the file, nothing of it read yet.
+        """A data set that is stored contiguously in the file; its values are not read.
 
         Args:
             name: Its path.
-            kinds: Numpy's letters of the types that it may have.
+            kinds: The allowed types, as NumPy's kind letters.
 
         Raises:
-            ValueError: It is missing, or its bytes do not lie plainly in this file.
+            ValueError: It is missing, or not stored plainly in this file.
         """
         self._require_own(name)
         found = self._file[name]
@@ -89,7 +89,7 @@ class PlainFile:
         return found
 
     def _require_own(self, name: str) -> None:
-        """Refuses links to elsewhere, in every step of a path."""
+        """Refuses links to other places, in every step of a path."""
         steps = name.split("/")
         for count in range(1, len(steps) + 1):
             step = "/".join(steps[:count])
@@ -103,7 +103,7 @@ class PlainFile:
         """One text.
 
         Raises:
-            ValueError: As ``data_set``, or it is longer than any cache has it.
+            ValueError: As ``data_set``, or it is longer than in any cache.
         """
         found = self.data_set(name, "S")
         if found.shape != () or found.dtype.itemsize > _MOST_JSON_BYTES:
@@ -114,7 +114,7 @@ class PlainFile:
         """A list of texts.
 
         Raises:
-            ValueError: As ``data_set``, or it is longer than any cache has it, or of another shape.
+            ValueError: As ``data_set``, or it is longer than in any cache, or has another shape.
         """
         found = self.data_set(name, "S")
         self._require_shape(found, name, shape)
@@ -124,7 +124,7 @@ class PlainFile:
                 f"/{name} has shape {found.shape} of texts of {found.dtype.itemsize:,} bytes"
             )
         values = found[:].tolist()
-        # All in one go, as there may be a million; no text that is filled up with NUL ends with it.
+        # Decoded together, as there may be a million; padding with NUL was removed from each.
         texts = b"\0".join(values).decode().split("\0")
         return tuple(texts) if len(texts) == len(values) else tuple(v.decode() for v in values)
 
@@ -137,7 +137,7 @@ class PlainFile:
         return np.asarray(self.array(name, dtype, shape)[()])
 
     def array(self, name: str, dtype: str, shape: Sequence[int] | None = None) -> h5py.Dataset:
-        """A data set of a known type, nothing of it read yet.
+        """A data set of a known type; its values are not read.
 
         Raises:
             ValueError: As ``data_set``, or it is of another type or shape.

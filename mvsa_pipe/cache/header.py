@@ -1,4 +1,4 @@
-"""Reads everything of a feature file but the features, and refuses what no cache says."""
+"""Reads the header of a feature file, and refuses implausible values."""
 
 import json
 from pathlib import Path
@@ -20,12 +20,12 @@ def read_header(file: PlainFile, path: Path) -> tuple[Header, NDArray[np.uint64]
     """The header of a feature file and the checksums of its rows, both covered by its seal.
 
     Raises:
-        CacheError: It is of another schema, or its header was changed.
-        Exception: Nearly any: what is damaged surfaces as such inside HDF5.
+        CacheError: It has another schema, or its header was changed.
+        Exception: Nearly any: HDF5 raises all kinds for a damaged file.
     """
     if not file.has_attribute("format") or _word(file, "format") != FORMAT:
         raise damaged(path, "it does not say that it is a feature cache")
-    # Before anything else: another schema may keep everything else elsewhere.
+    # First, as everything else may differ in another schema.
     schema = int(file.attribute("schema"))
     if schema != SCHEMA:
         raise CacheError(
@@ -64,7 +64,7 @@ def read_header(file: PlainFile, path: Path) -> tuple[Header, NDArray[np.uint64]
 
 
 def read_fingerprint(file: PlainFile) -> Fingerprint:
-    """What decided the values.
+    """The fingerprint of a feature file.
 
     Raises:
         ValueError: It cannot be read.
@@ -73,10 +73,10 @@ def read_fingerprint(file: PlainFile) -> Fingerprint:
 
 
 def read_notes(file: PlainFile) -> dict[str, Any]:
-    """Facts that decide no value.
+    """Notes for users, which do not affect features.
 
     Raises:
-        ValueError: They cannot be read, or are not what a cache notes.
+        ValueError: They cannot be read, or have a wrong type.
     """
     notes = json.loads(file.json_text("notes"))
     if not isinstance(notes, dict):
@@ -102,9 +102,9 @@ def _quarantine(file: PlainFile) -> tuple[Refusal, ...]:
 def _arrangement(
     file: PlainFile, fingerprint: Fingerprint, count: int
 ) -> tuple[tuple[Segment, ...], dict[str, int]]:
-    """Where rows lie, if in parts, and their widths.
+    """Locations of rows that lie in parts, and the widths of all rows.
 
-    Virtual data sets are never opened: what they say lies in a heap without checksums.
+    Virtual data sets are never opened: their description lies in a heap without checksums.
     """
     image = fingerprint.modality is Modality.IMAGE
     if "segments" not in file:
@@ -132,7 +132,7 @@ def _arrangement(
 
 
 def _require_shapes(file: PlainFile, header: Header) -> None:
-    """Refuses features of other shapes than the header says."""
+    """Refuses features whose shapes differ from the header."""
     if header.segments:
         if sum(segment.entries for segment in header.segments) != header.hidden_shape[0]:
             raise ValueError("/segments hold other entries than /offsets")

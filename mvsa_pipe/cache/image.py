@@ -1,8 +1,8 @@
-"""The HDF5 structure of a feature file, made in memory before the disk is touched.
+"""The HDF5 structure of a feature file, made in memory before anything is written to disk.
 
-HDF5 that meets a full disk prints tracebacks, and its library can crash when the process ends. So
-it never writes to the disk here: it lays the file out in memory, where the space of the features
-is only an offset, and what it wrote is then copied by plain writes that fail cleanly.
+On a full disk, HDF5 prints tracebacks and can crash when the process ends. Here it therefore never
+writes to disk: it lays the file out in memory, without space for the features, and the result is
+copied by plain writes, which fail cleanly.
 """
 
 import io
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mvsa_pipe.cache.layout import FORMAT, PARTS, QUARANTINE, SEAL_LENGTH, Header, Segment
 from mvsa_pipe.cache.structure import STRUCTURE_LENGTH
 
-# From this version on, all that HDF5 must understand of its own structure carries checksums.
+# From this version on, HDF5's own structures have checksums.
 _LIBRARY_BOUNDS = ("v110", "v110")
 
 _PAGE = 2**16
@@ -33,11 +33,11 @@ class SparseImage(io.RawIOBase):
         self.size = 0
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves to a position, which may lie beyond the end."""
+        """Moves to a position, also beyond the end."""
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         return self._at
 
@@ -46,7 +46,7 @@ class SparseImage(io.RawIOBase):
         return self._at
 
     def truncate(self, size: int | None = None) -> int:
-        """Sets the length; what is beyond the old end reads as zeros."""
+        """Sets the length; bytes beyond the old end are zero."""
         self.size = self._at if size is None else size
         return self.size
 
@@ -72,7 +72,7 @@ class SparseImage(io.RawIOBase):
         return count
 
     def _pieces(self, count: int) -> Iterator[tuple[int, int, int, int]]:
-        """Page, first and last byte in it, and how many bytes came before."""
+        """Page, first and last byte in it, and number of bytes before it."""
         done = 0
         while done < count:
             page, start = divmod(self._at + done, _PAGE)
@@ -87,11 +87,11 @@ class SparseImage(io.RawIOBase):
 
 
 def lay_out(header: Header, parts: str = "") -> tuple[SparseImage, dict[str, int]]:
-    """Makes a file's structure; returns it with the offset in bytes of what is filled in later.
+    """Makes a file's structure; returns it with the offsets in bytes of data that is written later.
 
     Args:
-        header: What the file holds.
-        parts: Name of the folder beside it that its segments lie in, if it has segments.
+        header: The content of the file.
+        parts: Name of the folder of its parts, if it has segments.
     """
     image = SparseImage()
     with h5py.File(image, "w", libver=_LIBRARY_BOUNDS) as file:
@@ -123,8 +123,8 @@ def lay_out(header: Header, parts: str = "") -> tuple[SparseImage, dict[str, int
             else:
                 places[name] = _allocate(file, name, shape, dtype)
         if header.segments:
-            # With the widths, as virtual data sets lie in a heap without checksums: HDF5 may loop
-            # for ever over a damaged one, so that none is opened before the seal is checked.
+            # With the widths, as virtual data sets are never opened: their description has no
+            # checksum, and HDF5 may loop for ever over a damaged one.
             runs = [asdict(segment) for segment in header.segments]
             about = {"width": header.width, "tokens": header.tokens, "runs": runs}
             if header.layers > 1:
@@ -140,7 +140,7 @@ def _refer(
     dtype: str,
     segments: Sequence[tuple[Segment, str]],
 ) -> None:
-    """Makes a virtual data set of the rows in parts, for readers with HDF5 alone."""
+    """Makes a virtual data set of the rows in parts, for readers that only use HDF5."""
     layout = h5py.VirtualLayout(shape, dtype)
     at = 0
     for segment, path in segments:
@@ -161,14 +161,14 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) ->
 
 
 def _timeless(kind: h5py.h5p.PropClassID) -> Any:  # noqa: ANN401  # h5py is untyped
-    """How to create an object without the time: the same features are the same bytes."""
+    """Creation properties without time stamps, so that equal features give equal files."""
     plan = h5py.h5p.create(kind)
     plan.set_obj_track_times(False)
     return plan
 
 
 def _text(value: str) -> NDArray[np.bytes_]:
-    """A string of fixed length; variable ones lie in a heap without checksums."""
+    """A string of fixed length; HDF5 stores variable ones in a heap without checksums."""
     encoded = value.encode()
     return np.array(encoded, h5py.string_dtype("utf-8", max(1, len(encoded))))
 

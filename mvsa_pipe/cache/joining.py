@@ -1,4 +1,4 @@
-"""Makes one cache of rows that lie in many files: copied together, or referred to."""
+"""Joins rows of many files to one cache, by copying or by reference."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from mvsa_pipe.cache.layout import Refusal, Rows, Segment, bounds_of
 from mvsa_pipe.cache.reading import FeatureFile
 
-# What is copied at a time while rows of many files are joined; it is in memory twice.
+# Bytes that are copied at a time; they are in memory twice.
 JOIN_BYTES = 8 * 2**20
 
 
 class Place(NamedTuple):
-    """Where the features of one post lie.
+    """Location of the features of one post.
 
     Attributes:
         file: The file.
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Digest of the content that its features were made of."""
+        """Digest of the content that its features were computed from."""
         return self.file.header.digests[self.row]
 
     @property
@@ -59,7 +59,7 @@ def offsets_of(places: Sequence[Place]) -> NDArray[np.int64] | None:
 
 
 def blocks(places: Sequence[Place], most_bytes: int = 0) -> Iterator[Rows]:
-    """The rows at some places in their order, a memory-bounded block at a time."""
+    """The rows at some places in their order, in blocks of bounded size."""
     start, held = 0, 0
     for stop, place in enumerate(places):
         if held and held + place.payload_bytes > (most_bytes or JOIN_BYTES):
@@ -71,7 +71,7 @@ def blocks(places: Sequence[Place], most_bytes: int = 0) -> Iterator[Rows]:
 
 
 def gathered(places: Sequence[Place]) -> Rows:
-    """The rows at some places, from whatever files, in one read of neighbours each."""
+    """The rows at some places, of any files; adjacent rows are one read."""
     first = places[0].file.header
     pieces: list[NDArray[Any]] = [np.empty(0)] * len(places)
     pooled = np.empty((len(places), first.width), first.fingerprint.dtype.value)
@@ -96,7 +96,7 @@ def gathered(places: Sequence[Place]) -> Rows:
 
 
 def segments_of(places: Sequence[Place]) -> list[Segment]:
-    """Neighbouring rows of one part each, for a file that refers to them."""
+    """Runs of adjacent rows of one part, for a file that refers to them."""
     return [_segment(run) for _, group in groupby(enumerate(places), _run) for run in [list(group)]]
 
 
@@ -124,7 +124,7 @@ def _segment(run: Sequence[tuple[int, Place]]) -> Segment:
 
 
 def checksums_of(places: Sequence[Place]) -> NDArray[np.uint64]:
-    """Checksums ``[N, 2]`` of the rows at some places, as their files have them."""
+    """Checksums ``[N, 2]`` of the rows at some places, from their files."""
     return np.array([place.file.checksums[place.row] for place in places], np.uint64)
 
 
@@ -134,8 +134,8 @@ def bytes_of(places: Iterable[Place]) -> int:
 
 
 def in_order(refused: Iterable[Refusal], order: Sequence[str]) -> tuple[Refusal, ...]:
-    """Refusals by where their posts stand in an order of ids; those of others come last, by id."""
+    """Refusals sorted by an order of post ids; posts that it lacks come last, by id."""
     rows = list(refused)
-    ids = {row.id for row in rows}  # few, where the order may be a million posts long
+    ids = {row.id for row in rows}  # few, while the order may have a million posts
     position = {post_id: n for n, post_id in enumerate(order) if post_id in ids}
     return tuple(sorted(rows, key=lambda row: (position.get(row.id, len(order)), row.id)))

@@ -1,4 +1,4 @@
-"""What one feature file holds: a header, and rows of features with their checksums."""
+"""Content of a feature file: a header, and rows of features with checksums."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ PARTS = ("pooled", "hidden")  # columns of /checksums
 QUARANTINE = ("id", "digest", "reason")  # columns of /quarantine
 SEAL_LENGTH = 32
 
-# What one part holds in memory until it is written.
+# Bytes of a part, which is in memory until it is written.
 PART_BYTES = 32 * 2**20
 
 
@@ -29,8 +29,8 @@ class Rows:
         ids: Post ids.
         digests: Digest of each post's content.
         pooled: ``[N, D]``.
-        hidden: Text: ``[ΣT, D]``, all posts' tokens end to end; image: ``[N, P, D]``; of several
-            layers ``[ΣT, L, D]`` or ``[N, P, L, D]``.
+        hidden: Text: ``[ΣT, D]``, the tokens of all posts concatenated; image: ``[N, P, D]``; with
+            several layers ``[ΣT, L, D]`` or ``[N, P, L, D]``.
         lengths: Text: tokens of each post ``[N]``; image: ``None``.
     """
 
@@ -41,7 +41,7 @@ class Rows:
     lengths: NDArray[np.int64] | None = None
 
     def checksums(self) -> NDArray[np.uint64]:
-        """Two checksums a post: of its pooled vector and of its hidden states, ``[N, 2]``."""
+        """Checksums of each post's pooled vector and hidden states, ``[N, 2]``."""
         bounds = self.bounds()
         out = np.empty((len(self.ids), 2), np.uint64)
         for i in range(len(self.ids)):
@@ -51,21 +51,21 @@ class Rows:
 
     @property
     def layers(self) -> int:
-        """How many layers' hidden states each token has."""
+        """Number of layers of the hidden states."""
         plain = 3 if self.lengths is None else 2
         return int(self.hidden.shape[-2]) if self.hidden.ndim > plain else 1
 
     def bounds(self) -> NDArray[np.int64]:
-        """Where each post's hidden rows begin and end in ``hidden``: ``[N + 1]``."""
+        """Bounds of each post's entries in ``hidden``: ``[N + 1]``."""
         return self.places() if self.lengths is None else bounds_of(self.lengths)
 
     def places(self) -> NDArray[np.int64]:
-        """Where each post's row begins and ends in ``pooled``: ``[N + 1]``."""
+        """Bounds of each post's row in ``pooled``: ``[N + 1]``."""
         return np.arange(len(self.ids) + 1, dtype=np.int64)
 
     @classmethod
     def joined(cls, blocks: Sequence["Rows"]) -> "Rows":
-        """Blocks of rows, one after the other, as one; copies them."""
+        """Concatenates blocks of rows; copies them."""
         lengths = [block.lengths for block in blocks if block.lengths is not None]
         return cls(
             ids=[post_id for block in blocks for post_id in block.ids],
@@ -77,7 +77,7 @@ class Rows:
 
 
 def bounds_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where runs of such lengths begin and end when they lie end to end: ``[N + 1]``."""
+    """Bounds of concatenated runs of these lengths: ``[N + 1]``."""
     bounds = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=bounds[1:])
     return bounds
@@ -89,8 +89,8 @@ class Refusal:
 
     Attributes:
         id: The post.
-        digest: Digest of the content that was refused; empty where there was none.
-        reason: What is wrong with it.
+        digest: Digest of the refused content; empty if there was none.
+        reason: Why it could not be read.
     """
 
     id: str
@@ -100,21 +100,21 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Segment:
-    """Some neighbouring rows of a cache that were left in a part.
+    """A run of adjacent rows of a cache that stay in a part.
 
-    Entries count the first axis of ``hidden``: tokens of texts, posts of pictures.
+    An entry is an index of the first axis of ``hidden``: a token of a text, or a picture.
 
     Attributes:
-        name: The part's file, in the folder of the cache's parts.
-        size: Its bytes.
-        part_rows: All its rows.
-        part_entries: All its entries.
-        row: The first of the rows meant here.
-        rows: How many they are.
-        entry: The first of their entries.
-        entries: How many those are.
-        pooled: Where the part's pooled vectors begin in its file, in bytes.
-        hidden: Where its hidden states begin.
+        name: Name of the part's file.
+        size: Bytes of the file.
+        part_rows: Number of rows of the part.
+        part_entries: Number of entries of the part.
+        row: First row of the run.
+        rows: Number of rows of the run.
+        entry: First entry of the run.
+        entries: Number of entries of the run.
+        pooled: Offset of the part's pooled vectors in its file, in bytes.
+        hidden: Offset of its hidden states.
     """
 
     name: str
@@ -131,20 +131,20 @@ class Segment:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything in a feature file but the features.
+    """Everything in a feature file except the features.
 
     Attributes:
         dataset: Name of the data set.
-        fingerprint: What decided the values.
+        fingerprint: The fingerprint of the features.
         ids: Post ids, in the order of the rows.
         digests: Digest of each post's content.
         offsets: Text: ``[N + 1]`` token offsets; image: ``None``.
         width: ``D``.
         tokens: ``P`` of images; 0 for text.
-        layers: How many layers' hidden states each token has.
-        notes: Readable facts that decide no value (device, versions, tokens cut, deviation).
-        quarantine: Posts that could not be read, and why.
-        segments: Where the rows lie, in their order, when they were left in parts.
+        layers: Number of layers of the hidden states.
+        notes: Facts that do not affect features (device, versions, tokens cut, deviation).
+        quarantine: Posts that could not be read, with reasons.
+        segments: Locations of the rows, in their order, if they stay in parts.
     """
 
     dataset: str
@@ -171,13 +171,13 @@ class Header:
 
     @property
     def hidden_shape(self) -> tuple[int, ...]:
-        """``[ΣT, D]`` or ``[N, P, D]``; of several layers ``[ΣT, L, D]`` or ``[N, P, L, D]``."""
+        """``[ΣT, D]`` or ``[N, P, D]``; with several layers ``[ΣT, L, D]`` or ``[N, P, L, D]``."""
         entries = len(self.ids) if self.offsets is None else int(self.offsets[-1])
         return (entries, *self.entry_shape)
 
     @property
     def entry_shape(self) -> tuple[int, ...]:
-        """What ``hidden`` holds of one picture, or of one text token."""
+        """Shape of ``hidden`` for one picture, or for one text token."""
         places = (self.tokens,) if self.offsets is None else ()
         return (*places, *((self.layers,) if self.layers > 1 else ()), self.width)
 
@@ -188,7 +188,7 @@ class Header:
         return numbers * np.dtype(self.fingerprint.dtype.value).itemsize
 
     def seal(self, checksums: NDArray[np.uint64]) -> str:
-        """Checksum over everything but the features, which have their own."""
+        """Checksum over the header and the checksums of the features."""
         seal = xxhash.xxh3_128()
         seal.update(json.dumps([self.dataset, self.fingerprint.to_json(), self.notes]).encode())
         widths = [self.width, self.tokens, *([self.layers] if self.layers > 1 else [])]
@@ -205,5 +205,5 @@ PARTS_SUFFIX = ".parts"
 
 
 def parts_folder(path: Path) -> Path:
-    """Where the parts of a cache lie: all of them while its extraction has not ended."""
+    """The folder of a cache's parts: all rows during an extraction, later those not joined."""
     return path.with_suffix(PARTS_SUFFIX)

@@ -1,6 +1,6 @@
-"""One writer a cache: a lock that the kernel releases when its process ends, however it ends.
+"""One writer for each cache: a lock that the kernel releases when its process ends or is killed.
 
-The text of the lock's file (host, process, start) is for people; it decides nothing.
+The text of the lock file (host, process, start) is only shown to users.
 """
 
 import os
@@ -15,22 +15,22 @@ from mvsa_pipe.durable import make_folder, storage_errors
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.provenance import now
 
-# How long a lock is tried for: its file may just be removed together with the cache.
+# Retries: the lock file may be removed together with the cache at this moment.
 _PATIENCE_SECONDS = 0.2
 
 
 def lock_file(path: Path) -> Path:
-    """The file whose lock stands for a cache."""
+    """The lock file of a cache."""
     return path.with_name(f".{path.stem}.lock")
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Holds a cache for writing.
+    """Locks a cache for writing.
 
     Raises:
-        CacheError: Another process writes it now.
-        StorageError: The disk refuses.
+        CacheError: Another process holds the lock.
+        StorageError: The lock file cannot be written.
     """
     make_folder(path.parent)
     file = lock_file(path)

@@ -1,7 +1,7 @@
-"""The list of a cache's committed parts: the only truth about what an extraction has finished.
+"""The list of a cache's committed parts, which alone determines what an extraction has finished.
 
-One line a part, each with a checksum of its own, appended and synced after the part itself was put
-in place. A line that a kill cut short says nothing; a part that no line names was never committed.
+Each part has one line with its own checksum, which is appended and synced after the part's file is
+in place. An incomplete last line is ignored; a part without a line is not committed.
 """
 
 import errno
@@ -30,9 +30,9 @@ class Part:
 
     Attributes:
         name: Its file, beside the manifest.
-        posts: How many posts it holds.
-        size: Its bytes.
-        seal: The seal in its header, so that no other file can stand in for it.
+        posts: Number of its posts.
+        size: Bytes of its file.
+        seal: The seal of its header, which identifies the file.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Manifest:
         folder: The folder of the parts.
 
     Raises:
-        CacheError: A line in the middle was changed on disk.
-        StorageError: It may not be read.
+        CacheError: A line before the last was changed on disk.
+        StorageError: Permission to read is missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,7 +81,7 @@ class Manifest:
         """Replaces the list in a folder.
 
         Raises:
-            StorageError: The disk refuses; the old list stays.
+            StorageError: Writing fails; the old list stays.
         """
         write_bytes(folder / LIST_NAME, b"".join(map(_line, parts)))
         return cls(folder)
@@ -90,13 +90,13 @@ class Manifest:
         """Commits a part whose file is in place.
 
         Raises:
-            StorageError: The disk refuses; the part is not committed.
+            StorageError: Writing fails; the part is not committed.
         """
         if not self.path.exists():
-            write_bytes(self.path, b"")  # so that a power cut cannot take the file's name
+            write_bytes(self.path, b"")  # syncs the folder: a power cut cannot lose the new file
         line = _line(part)
         with storage_errors(self.path), self.path.open("ab", buffering=0) as file:
-            # What a kill or a full disk left of an earlier line must not run into this one.
+            # Removes an incomplete line, left by a killed process or a full disk.
             file.truncate(self._whole_bytes)
             written = file.write(line)
             if written != len(line):
@@ -107,10 +107,10 @@ class Manifest:
         self.parts.append(part)
 
     def keep(self, names: set[str]) -> None:
-        """Forgets all parts but some.
+        """Removes all parts from the list except those named.
 
         Raises:
-            StorageError: The disk refuses; nothing is forgotten.
+            StorageError: Writing fails; the list stays.
         """
         kept = [part for part in self.parts if part.name in names]
         data = b"".join(map(_line, kept))
@@ -118,19 +118,19 @@ class Manifest:
         self.parts, self._whole_bytes = kept, len(data)
 
     def discard(self) -> None:
-        """Deletes all parts, of which nothing is needed any more; what resists stays."""
+        """Deletes all parts, as far as possible."""
         with suppress(OSError):
             delete_parts(self.folder)
         self.parts, self._whole_bytes = [], 0
 
     def uncommitted(self) -> list[Path]:
-        """What killed processes left in the folder: parts that are none, and halves of files."""
+        """Files of killed processes: parts that were not committed, and temporary files."""
         known = {part.name for part in self.parts}
         parts = [path for path in sorted(self.folder.glob("part-*")) if path.name not in known]
         return [*parts, *sorted(self.folder.glob(".*.tmp"))]
 
     def next_name(self) -> str:
-        """A name that no part has, committed or not."""
+        """A name that no part has, including uncommitted ones."""
         names = {part.name for part in self.parts}
         names |= {path.name for path in self.folder.glob("part-*.h5") if is_part_name(path.name)}
         numbers = [int(name[5:-3]) for name in names]
@@ -138,12 +138,12 @@ class Manifest:
 
 
 def delete_parts(folder: Path) -> None:
-    """Deletes a folder of parts, their list first, then the oldest.
+    """Deletes a folder of parts: the list, then the parts from the oldest on.
 
-    A kill in between leaves the newest, which say of their posts what the finished cache says.
+    If it is interrupted, the newest parts are left, which agree with the finished cache.
 
     Raises:
-        OSError: The disk refuses.
+        OSError: Deleting fails.
     """
     (folder / LIST_NAME).unlink(missing_ok=True)
     for part in sorted(folder.glob("part-*")):
@@ -158,7 +158,7 @@ def part_name(number: int) -> str:
 
 
 def is_part_name(name: object) -> bool:
-    """Whether this names a file in a folder of parts, and nothing elsewhere."""
+    """Whether this is the name of a part, without a path."""
     return isinstance(name, str) and _PART_NAME.fullmatch(name) is not None
 
 

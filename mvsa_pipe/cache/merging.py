@@ -1,4 +1,4 @@
-"""Joins caches of the same data set and fingerprint that were made apart from each other."""
+"""Merges caches of the same data set and fingerprint that were made separately."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,18 +16,18 @@ def merge(
     order: Sequence[str] = (),
     join_below_bytes: float = JOIN_BELOW_BYTES,
 ) -> FeatureFile:
-    """Adds the posts of some caches to the one that the first of them is, or is a shard of.
+    """Merges caches into the first of them, or into the cache that it is a shard of.
 
     Args:
-        folder: The folder of all caches, which the merged one goes into.
-        sources: The caches; they stay.
-        order: Ids of posts in the data set's order; others follow as they are found.
+        folder: The folder of all caches, including the merged one.
+        sources: The caches; they are kept.
+        order: Ids of posts in the data set's order; other posts follow.
         join_below_bytes: A larger cache keeps its rows in parts.
 
     Raises:
-        CacheError: The caches differ in data set or fingerprint, disagree about a post, or one is
+        CacheError: The caches differ in data set, fingerprint or features of a post, or one is
             damaged.
-        StorageError: The disk refuses; nothing is lost.
+        StorageError: Writing fails; nothing is lost.
     """
     header = sources[0].header
     mark = mark_of(sources[0].path, header.fingerprint)
@@ -63,7 +63,7 @@ def _refuse_disagreement(sources: Sequence[FeatureFile]) -> None:
 
 
 def _notes(sources: Sequence[FeatureFile]) -> dict[str, Any]:
-    """The first cache's notes, counts of texts added up."""
+    """The notes of the first cache, with the sums of all counts."""
     notes = dict(sources[0].header.notes)
     for name in ("texts_cut", "tokens_cut"):
         if name in notes:

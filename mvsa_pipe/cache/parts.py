@@ -1,4 +1,4 @@
-"""Parts of a cache, each a small feature file of its own: written, and found again."""
+"""Writes parts of a cache, which are small feature files, and finds them again."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,13 +23,13 @@ def write_part(
     blocks: Sequence[Rows],
     quarantine: Sequence[Refusal] = (),
 ) -> Part:
-    """Writes one part of a cache, whole or not at all; whoever holds the cache may adopt it.
+    """Writes one part of a cache, whole or not at all; the cache's writer adopts it.
 
-    Its rows come in blocks, such as batches, so that memory need not hold them a second time.
+    Its rows are given in blocks, such as batches, which need not be copied together.
 
     Raises:
         CacheError: A number is not finite in the stored type; names the posts.
-        StorageError: The disk refuses.
+        StorageError: Writing fails.
     """
     for block in blocks:
         require_finite(block, fingerprint.backbone, fingerprint.dtype, path)
@@ -51,10 +51,10 @@ def write_part(
 
 
 def whole_parts(folder: Path, dataset: str, fingerprint: Fingerprint) -> list[Part]:
-    """The parts of a cache whose list was lost: every file that is whole, by its own checksums."""
+    """The parts of a cache whose list was lost: all files whose checksums are right."""
     found = []
     for path in sorted(folder.glob("part-*.h5")):
-        with suppress(CacheError):  # a file that is damaged, cut short or none of ours is no part
+        with suppress(CacheError):  # damaged, cut short, or another file
             file = FeatureFile(path)
             own = file.header.dataset == dataset and file.header.fingerprint == fingerprint
             if own and not file.damaged_posts():

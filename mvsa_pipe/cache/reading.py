@@ -1,7 +1,7 @@
-"""Reads one feature file; every row that leaves here fits its checksum and is finite.
+"""Reads one feature file; every returned row matches its checksum and is finite.
 
-Rows are ranges of bytes, read by ``preadv`` at the data set's offset: neighbours in one read, and
-a file that was cut short gives a short read where a memory map would crash.
+Rows are ranges of bytes, read by ``preadv`` at the data set's offset. Adjacent rows are one read,
+and a file that is cut short gives a short read, where a memory map would crash.
 """
 
 from contextlib import suppress
@@ -31,27 +31,27 @@ from mvsa_pipe.cache.structure import Run, Structure
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 
-# Rows of fewer bytes are read without asking first whether the parts that hold them are that long.
+# For fewer bytes the sizes of parts are not checked before memory is allocated.
 _SURELY_THERE = 2**28
 
 
 class FeatureFile:
-    """A feature file opened for reading; every row that it hands out was checked.
+    """A feature file opened for reading; every returned row was checked.
 
-    Rows are found by the header that was read first; a file that an extraction has put in its
-    place since is refused, not read as if it were the same.
+    Rows are located by the header, which is read once; if an extraction has replaced the file
+    since, reading raises an error.
 
     Args:
         path: The file.
 
     Attributes:
-        header: Everything in it but the features.
+        header: Everything in it except the features.
         checksums: Of each post's pooled vector and hidden states ``[N, 2]``.
         seal: Checksum over both.
 
     Raises:
-        CacheError: It is missing, cut short, damaged, or of another schema.
-        StorageError: It may not be read.
+        CacheError: It is missing, cut short, damaged, or has another schema.
+        StorageError: Permission to read is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class FeatureFile:
                 }
         except MvsaError:
             raise
-        except Exception as error:  # damaged metadata surfaces as nearly any of them inside h5py
+        except Exception as error:  # h5py raises nearly anything for damaged metadata
             raise damaged(path, error) from error
 
     @cached_property
@@ -81,20 +81,16 @@ class FeatureFile:
         return {post_id: row for row, post_id in enumerate(self.header.ids)}
 
     def has_whole_structure(self) -> bool:
-        """Whether no byte beside the features was changed; of files without a digest unknown.
+        """Whether all bytes but the features are unchanged; true for files without a digest.
 
         Raises:
-            StorageError: It may not be read.
+            StorageError: Permission to read is missing.
         """
         with open_file(self.path) as raw, storage_errors(self.path):
             return self._structure.is_whole(raw.fileno())
 
     def place_of(self, name: str) -> int:
-        """Where ``pooled`` or ``hidden`` begins in this file, in bytes.
-
-        Raises:
-            CacheError: The rows were left in parts.
-        """
+        """Offset of ``pooled`` or ``hidden`` in this file, in bytes; no rows may lie in parts."""
         (source,) = self._sources[name]
         return source.place
 
@@ -109,14 +105,14 @@ class FeatureFile:
     def hidden(
         self, rows: NDArray[np.int64], into: NDArray[np.floating[Any]] | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
-        """Hidden states of some rows end to end, and their bounds ``[n + 1]``, checked.
+        """Hidden states of some rows, concatenated and checked, and their bounds ``[n + 1]``.
 
         For images the first axis counts posts, for text tokens.
 
         Args:
             rows: The rows.
-            into: An array of the right shape and type to fill; memory that was used before is
-                several times faster than fresh memory.
+            into: An array of the right shape and type to fill; reusing memory is several times
+                faster than allocating it.
 
         Raises:
             CacheError: Bytes were changed on disk; names the posts.
@@ -131,10 +127,10 @@ class FeatureFile:
     def damaged_posts(
         self, rows_a_time: int = 256, within: NDArray[np.int64] | None = None
     ) -> list[str]:
-        """Ids of all posts, or of those in some rows, whose bytes do not match their checksums.
+        """Ids of posts, in all or in some rows, whose features are damaged.
 
         Raises:
-            CacheError: A part that a row lies in is gone.
+            CacheError: A part is missing.
         """
         hit: set[str] = set()
         every = np.arange(len(self.header.ids)) if within is None else within
@@ -155,7 +151,7 @@ class FeatureFile:
         lengths: NDArray[np.int64],
         into: NDArray[np.floating[Any]] | None = None,
     ) -> NDArray[np.floating[Any]]:
-        """Reads ranges of first-axis entries end to end, neighbours in one read, all checked."""
+        """Reads and checks ranges of entries, concatenated."""
         dtype = np.dtype(self.header.fingerprint.dtype.value)
         shape = self.header.entry_shape if name == "hidden" else (self.header.width,)
         whole = (int(lengths.sum()), *shape)
@@ -174,10 +170,10 @@ class FeatureFile:
         return out
 
     def _require_held(self, name: str, wanted_bytes: int) -> None:
-        """Refuses parts that are shorter than the cache says, before memory is taken for them.
+        """Checks the sizes of parts before memory is allocated for many bytes.
 
         Raises:
-            CacheError: A part is gone, or of another size.
+            CacheError: A part is missing, or has another size.
         """
         if not self.header.segments or wanted_bytes < _SURELY_THERE:
             return
@@ -186,7 +182,7 @@ class FeatureFile:
 
 
 def told_by(path: Path) -> tuple[Fingerprint, object] | None:
-    """Fingerprint and record of the backbone as far as a damaged file tells; else ``None``."""
+    """Fingerprint and record of the backbone in a damaged file, if they can be read."""
     try:
         with open_file(path) as raw, h5py.File(raw, "r") as file:
             plain = PlainFile(raw, file)
@@ -195,7 +191,7 @@ def told_by(path: Path) -> tuple[Fingerprint, object] | None:
             with suppress(Exception):
                 record = read_notes(plain).get("backbone")
             return fingerprint, record
-    except Exception:  # noqa: BLE001  # damaged metadata surfaces as nearly any of them inside h5py
+    except Exception:  # noqa: BLE001  # h5py raises nearly anything for damaged metadata
         return None
 
 
@@ -219,7 +215,7 @@ class DamagedRowsError(CacheError):
 
 
 class NotFiniteRowsError(DamagedRowsError):
-    """Features of some posts are NaN or infinite: a head would make a class of them."""
+    """Features of some posts are NaN or infinite; a head would still predict a class."""
 
     _what = "Cached features are not all finite numbers: some are NaN or infinite"
 
@@ -227,7 +223,7 @@ class NotFiniteRowsError(DamagedRowsError):
 def _sources(
     file: PlainFile, path: Path, stamp: Stamp, header: Header, name: str
 ) -> tuple[Source, ...]:
-    """Where the entries of ``pooled`` or ``hidden`` lie, in their order."""
+    """Locations of the entries of ``pooled`` or ``hidden``, in their order."""
     if not header.segments:
         place = file.array(name, header.fingerprint.dtype.value).id.get_offset()
         return (Source(path, stamp, None, int(place or 0), 0),)
@@ -248,7 +244,7 @@ def _sources(
 
 
 def _structure(file: PlainFile, header: Header) -> Structure:
-    """Where the features and the digest of all else lie."""
+    """Locations of the features and of the digest of everything else."""
     names = () if header.segments else PARTS
     features = tuple(_run(file.array(name, header.fingerprint.dtype.value)) for name in names)
     if "structure" in file:

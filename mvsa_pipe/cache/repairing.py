@@ -1,8 +1,8 @@
-"""Fills a damaged cache: what is damaged counts as not extracted, and stays until it is replaced.
+"""The writer of a damaged cache: damaged posts count as missing, and stay until they are replaced.
 
-The old file keeps its name until the new one takes it, so that a repair that is stopped leaves a
-cache which ``mvsa cache verify`` still finds damaged. What was extracted by then is committed in
-parts, from which the next repair goes on.
+The old file stays until the new one replaces it, so that ``mvsa cache verify`` still finds a cache
+damaged whose repair was interrupted. Posts that were extracted by then are committed in parts,
+which the next repair reuses.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -25,21 +25,21 @@ from mvsa_pipe.errors import CacheError
 
 @contextmanager
 def open_repair(path: Path, dataset: str, fingerprint: Fingerprint) -> Iterator["RepairWriter"]:
-    """Opens a damaged cache for writing, alone.
+    """Locks a damaged cache and opens it for writing.
 
     Raises:
-        CacheError: Another process writes it, or it is of another data set or fingerprint.
-        StorageError: The disk refuses.
+        CacheError: Another process writes it, or it has another data set or fingerprint.
+        StorageError: Writing fails.
     """
     with exclusive(path):
         yield RepairWriter(path, dataset, fingerprint)
 
 
 class RepairWriter(CacheWriter):
-    """A writer that takes damaged features for never extracted.
+    """A writer for which damaged features count as missing.
 
     Attributes:
-        damaged: Posts of the cache whose features are damaged or gone.
+        damaged: Posts of the cache whose features are damaged or missing.
     """
 
     def __init__(self, path: Path, dataset: str, fingerprint: Fingerprint) -> None:
@@ -76,7 +76,7 @@ class RepairWriter(CacheWriter):
             return None
 
     def _listed(self, folder: Path) -> Manifest:
-        """The list of parts; made anew of all that can be read where it was changed or lost."""
+        """The list of parts; if it was changed or lost, a new list of all readable parts."""
         readable = self._readable_parts(folder)
         segments = () if self.file is None else self.file.header.segments
         referred = {segment.name for segment in segments} & readable.keys()
@@ -103,10 +103,10 @@ class RepairWriter(CacheWriter):
         return found
 
     def _sweep(self, referred: Container[str]) -> None:
-        """Deletes nothing: whatever lies here may be all that is left of some posts."""
+        """Deletes nothing: any file may contain the only features of some posts."""
 
     def _drop_stale_parts(self, old: FeatureFile) -> None:
-        """Keeps parts: they may hold what an earlier repair extracted again."""
+        """Keeps parts: they may contain posts that an earlier repair extracted again."""
 
     def _add_part(self, part: Part, referred: Sequence[Segment]) -> None:
         path = self._manifest.folder / part.name
@@ -120,11 +120,11 @@ class RepairWriter(CacheWriter):
                 self._unreadable.append(path)
 
     def _require_all(self, old: FeatureFile) -> None:
-        """Takes posts in parts that are gone for damaged."""
+        """Raises nothing: posts in missing parts count as damaged."""
 
     @property
     def unfinished(self) -> bool:
-        """Whether the cache file must be written anew."""
+        """Whether the cache file must be rewritten."""
         segments = () if self.file is None else self.file.header.segments
         waiting = {part.name for part in self._manifest.parts} - {s.name for s in segments}
         faulty = self.damaged or self._unreadable or self._moving
@@ -137,7 +137,7 @@ class RepairWriter(CacheWriter):
         quarantine: Iterable[Refusal] = (),
         join_below_bytes: float = JOIN_BELOW_BYTES,
     ) -> FeatureFile:
-        """As of any writer; files that cannot be read are kept aside first."""
+        """Like ``CacheWriter.finish``; unreadable files are set aside first."""
         for path in self._unreadable:
             self.set_aside.append(keep_aside(path))
             if path != self.path:

@@ -1,4 +1,4 @@
-"""Which of several caches serves some posts: data sets that share a name may share nothing else."""
+"""Chooses the cache for a set of posts by their content, as data sets may share a name."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,36 +17,36 @@ from mvsa_pipe.errors import CacheError, MvsaError
 from mvsa_pipe.posts.contents import ContentDigests
 from mvsa_pipe.posts.post import set_digest
 
-# The entry of a header's notes that says where the posts were read.
+# The entry of a header's notes with the path of the posts.
 SOURCE = "source"
 
 
 @dataclass(frozen=True)
 class Gap:
-    """What a cache lacks of some posts.
+    """Posts whose current features are not in a cache.
 
     Attributes:
-        stale: Posts whose content is another than the one that was extracted.
-        lacking: Posts that it does not hold.
+        stale: Posts whose content has changed.
+        lacking: Posts that are not in the cache.
     """
 
     stale: Sequence[str]
     lacking: Sequence[str]
 
     def __len__(self) -> int:
-        """Posts that it cannot serve."""
+        """Number of posts."""
         return len(self.stale) + len(self.lacking)
 
 
 @dataclass(frozen=True)
 class Held:
-    """What one cache holds.
+    """Content of one cache.
 
     Attributes:
-        path: Its file, which is not there while its extraction has not ended.
+        path: Its file, which does not exist before its extraction has ended.
         digests: Content digest of every post by id.
         refused: Posts that its extraction could not read, by id.
-        source: Where its posts were read; ``None`` where it does not say.
+        source: The path of its posts; ``None`` if it is not recorded.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class Held:
 
     @classmethod
     def in_file(cls, file: FeatureFile) -> "Held":
-        """What a finished cache holds."""
+        """Content of a finished cache."""
         header = file.header
         source = header.notes.get(SOURCE)
         known = source if isinstance(source, str) else None
@@ -64,10 +64,10 @@ class Held:
 
     @classmethod
     def at(cls, path: Path) -> "Held":
-        """What a cache holds, parts included that wait to be joined.
+        """Content of a cache, including parts that are not joined yet.
 
         Raises:
-            CacheError: It is damaged, or another process is changing it.
+            CacheError: It is damaged, or another process changes it.
         """
         try:
             return cls._read(path)
@@ -84,7 +84,7 @@ class Held:
             known, joined = cls.in_file(file), {s.name for s in file.header.segments}
         digests, refused = dict(known.digests), dict(known.refused)
         manifest = Manifest(parts_folder(path))
-        # A list that was lost is made anew by the writer, which also tells which parts are whole.
+        # The writer replaces a lost list, and checks which parts are whole.
         names = [part.name for part in manifest.parts] or _parts_without_list(manifest.folder)
         for name in names:
             if name not in joined:
@@ -97,7 +97,7 @@ class Held:
         return cls(path, digests, refused, known.source)
 
     def gap(self, wanted: ContentDigests) -> Gap:
-        """What it lacks of some posts; a post that it could not read is none that it lacks."""
+        """The posts that must be extracted, without those that could not be read before."""
         stale, lacking = [], []
         for post_id, digest in wanted.digests.items():
             known = self.digests.get(post_id)
@@ -115,24 +115,24 @@ class Held:
         return Gap(stale, lacking)
 
     def unserved(self, wanted: ContentDigests) -> set[str]:
-        """Posts of which it has no features as they are now."""
+        """Ids of posts without current features."""
         known = self.digests
         return {i for i, digest in wanted.digests.items() if known.get(i) != digest} | {
             *wanted.faults
         }
 
     def covers(self, digests: Mapping[str, str]) -> bool:
-        """Whether nothing of some posts has to be extracted."""
+        """Whether no post has to be extracted."""
         return not self.gap(ContentDigests(digests))
 
     def shared(self, digests: Mapping[str, str]) -> int:
-        """How many of some posts it holds as they are."""
+        """Number of posts with current features."""
         return sum(self.digests.get(i) == digest for i, digest in digests.items())
 
     def may_grow(self, digests: Mapping[str, str], source: str) -> bool:
-        """Whether some posts may join it without taking features from another data set.
+        """Whether posts may be added to it without replacing features of another data set.
 
-        They share a post with it and disagree about none; or its posts were edited where they lie.
+        They share a post with it and none differs; or its posts were edited at the same path.
         """
         shared = self.shared(digests)
         differing = sum(i in self.digests for i in digests) - shared
@@ -147,17 +147,17 @@ def mark_for(
     digests: Mapping[str, str],
     source: str,
 ) -> str:
-    """The mark of the cache that some posts are extracted into.
+    """The mark of the cache that posts are extracted into.
 
-    The newest that has them all, else the one that shares most with them and may grow, else a new
-    one, whose mark is a digest of their ids and contents.
+    The newest cache that has all of them; else the one that may grow and shares most posts; else a
+    new one, whose mark is a digest of their ids and contents.
 
     Args:
         folder: The folder of all caches.
         dataset: The data set's name.
-        fingerprint: What decides the values.
+        fingerprint: The fingerprint of the features.
         digests: Content digest of every readable post by id.
-        source: Where the posts are read.
+        source: The path of the posts.
 
     Raises:
         CacheError: A cache that might be the right one is damaged.
@@ -176,7 +176,7 @@ def mark_for(
 
 
 def _parts_without_list(folder: Path) -> list[str]:
-    """Parts that can be opened, of a folder whose list of parts was lost."""
+    """Readable parts of a folder whose list of parts was lost."""
     found = []
     for path in sorted(folder.glob("part-*.h5")):
         with suppress(CacheError):
@@ -186,14 +186,14 @@ def _parts_without_list(folder: Path) -> list[str]:
 
 
 def mark_of(path: Path, fingerprint: Fingerprint) -> str:
-    """The mark in the name of a cache, or of one of its shards; empty where there is none."""
+    """The mark in the name of a cache, or of one of its shards; empty if there is none."""
     name = path.stem.rpartition(".")[0] if path.parent.name == SHARDS else path.stem
     stem = fingerprint.file_name.removesuffix(".h5")
     return name.removeprefix(f"{stem}-") if fingerprint.names(name) and name != stem else ""
 
 
 def unreadable(files: Iterable[FeatureFile], wanted: ContentDigests) -> set[str]:
-    """Posts that the extraction of some cache could not read, and that have not changed since."""
+    """Posts that an extraction could not read, and that have not changed since."""
     return {
         row.id
         for file in files
@@ -205,7 +205,7 @@ def unreadable(files: Iterable[FeatureFile], wanted: ContentDigests) -> set[str]
 def serving(
     files: Iterable[FeatureFile], wanted: ContentDigests, skipped: Container[str] = ()
 ) -> FeatureFile | None:
-    """The first of some caches that has posts as they are now, but for those that are skipped."""
+    """The first cache with current features of all posts except the skipped ones."""
     for file in files:
         gap = Held.in_file(file).gap(wanted)
         if all(post_id in skipped for post_id in (*gap.stale, *gap.lacking)):
@@ -214,7 +214,7 @@ def serving(
 
 
 def best_of(files: Iterable[FeatureFile], wanted: ContentDigests) -> tuple[FeatureFile, Gap]:
-    """The cache that lacks fewest of some posts, and what it lacks.
+    """The cache that lacks the fewest posts, and these posts.
 
     Raises:
         CacheError: There is no cache.

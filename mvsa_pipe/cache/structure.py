@@ -1,7 +1,7 @@
-"""A digest of everything in a feature file but its features, which have checksums of their own.
+"""A digest of everything in a feature file except its features, which have their own checksums.
 
-HDF5 does not check all bytes of its structure when it opens a file, and reads none that lie between
-two objects. ``mvsa cache verify`` finds a change of any of them by this digest.
+HDF5 does not check all bytes of its structure when it opens a file, nor bytes between objects. With
+this digest, ``mvsa cache verify`` finds a change of any byte.
 """
 
 import os
@@ -15,25 +15,25 @@ STRUCTURE_LENGTH = 32
 
 _BLOCK = 2**20
 
-# Files of version 0.1 hold a second copy of their structure, behind this head: a mark, the digest,
-# the numbers that it begins with.
+# Files of version 0.1 contain a second copy of their structure, after this head: a mark, the
+# digest, and the numbers that begin the digest's input.
 _OLD_MARK = b"mvsa-pipe spare\n"
 _OLD_HEAD = struct.Struct("<16s16s9Q")
 _RUNS = 4
 
-# First byte and length of some bytes in a file.
+# First byte and length of a range of bytes in a file.
 Run = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Where in a file its features lie, and where the digest of all else.
+    """Locations of the features in a file, and of the digest of everything else.
 
     Attributes:
-        features: Runs of bytes that have checksums of their own.
-        digest: The digest, as text, or in files of version 0.1 the copy that begins with it;
-            ``None`` in still older files.
-        old: Whether it is such a copy.
+        features: Ranges of bytes with their own checksums.
+        digest: The digest as text, or the copy of the structure in files of version 0.1; ``None``
+            in older files.
+        old: Whether ``digest`` is such a copy.
     """
 
     features: tuple[Run, ...]
@@ -41,7 +41,7 @@ class Structure:
     old: bool = False
 
     def is_whole(self, descriptor: int) -> bool:
-        """Whether no byte was changed, added or cut off; of a file without a digest unknown."""
+        """Whether no byte was changed, added or cut off; true for a file without a digest."""
         if self.digest is None:
             return True
         wanted = digest_beside(descriptor, [*self.features, self.digest])
@@ -58,7 +58,7 @@ class Structure:
 
 
 def digest_beside(descriptor: int, holes: Sequence[Run]) -> str:
-    """XXH3-128 of a file without some runs of its bytes, and of where those lie."""
+    """XXH3-128 of a file without some ranges of bytes, and of the locations of the others."""
     end = os.fstat(descriptor).st_size
     runs = _beside(end, holes)
     numbers = [number for run in runs for number in run]
@@ -70,7 +70,7 @@ def digest_beside(descriptor: int, holes: Sequence[Run]) -> str:
 
 
 def _beside(end: int, holes: Sequence[Run]) -> list[Run]:
-    """What lies in a file of so many bytes beside some runs of it."""
+    """The ranges between ``holes`` in a file of ``end`` bytes."""
     runs, at = [], 0
     for first, length in [*sorted(holes), (end, 0)]:
         if first > at:

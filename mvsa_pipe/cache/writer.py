@@ -1,9 +1,9 @@
-"""Fills one cache part by part, so that whatever was committed outlives any end of the process.
+"""Writes one cache part by part, so that committed parts survive a kill at any moment.
 
-Each part is a small feature file of its own, put into place by a rename and then entered in the
-manifest: from that line on it is committed, before it never was. Finishing joins the old file and
-all parts into one new file, which replaces the old one by a rename; a reader sees the one or the
-other. Caches above a size limit leave their rows in the parts, behind a file that refers to them.
+Each part is a small feature file, renamed into place and then entered in the manifest, which
+commits it. Finishing joins the old file and all parts to a new file, which replaces the old one by
+a rename, so that readers see one or the other. Caches above a size limit keep their rows in parts,
+with a file that refers to them.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, StorageError, name_some
 
-# Above this many bytes a cache is left in parts: joining takes its size once more on the disk.
+# Larger caches stay in parts, as joining takes the same space on the disk once more.
 JOIN_BELOW_BYTES = 64 * 2**30
 
 
@@ -33,19 +33,19 @@ JOIN_BELOW_BYTES = 64 * 2**30
 def open_writer(
     folder: CacheFolder, dataset: str, fingerprint: Fingerprint, shard: str = "", mark: str = ""
 ) -> Iterator["CacheWriter"]:
-    """Opens a cache for writing, alone.
+    """Locks a cache and opens it for writing.
 
     Args:
         folder: The folder of all caches.
         dataset: The data set's name.
-        fingerprint: What decides the values.
-        shard: Name of the share of the posts that this cache is for; empty for all of them.
-        mark: What tells it from caches of other posts, as ``mark_for`` gives it.
+        fingerprint: The fingerprint of its features.
+        shard: Name of a share of the posts; empty for all posts.
+        mark: Distinguishes it from caches of other posts, see ``mark_for``.
 
     Raises:
-        CacheError: Another process writes it, or what is there is damaged.
-        StorageError: The disk refuses. A cache on a disk that may only be read is opened, and
-            refused when something is to be written.
+        CacheError: Another process writes it, or it is damaged.
+        StorageError: Writing fails. A cache on a read-only disk is opened; the error is raised when
+            something has to be written.
     """
     path = folder.path_of(dataset, fingerprint, shard, mark)
     refusal = None
@@ -55,7 +55,7 @@ def open_writer(
         except StorageError as error:
             if not path.is_file():
                 raise
-            refusal = error  # where nothing is to do, nothing has to be written
+            refusal = error  # raised by ``require_writable``
         yield CacheWriter(path, dataset, fingerprint, refusal)
 
 
@@ -65,8 +65,8 @@ class CacheWriter:
     Attributes:
         path: The cache file.
         set_aside: Damaged files that were kept under other names.
-        quarantine: Posts that could not be read when they were last tried, by id.
-        file: The cache file as it was found, if there was one.
+        quarantine: Posts that could not be read in the last extraction that tried, by id.
+        file: The existing cache file, if there is one.
         finished: Content digest of every post in it.
     """
 
@@ -80,7 +80,7 @@ class CacheWriter:
         self.path = path
         self.set_aside: list[Path] = []
         self._refusal = refusal
-        self._moving: set[Path] = set()  # files that no row is left in
+        self._moving: set[Path] = set()  # files whose rows are copied elsewhere
         self._dataset = dataset
         self._fingerprint = fingerprint
         self._sources: list[tuple[FeatureFile, range]] = []  # files, and rows of each
@@ -111,13 +111,13 @@ class CacheWriter:
         return FeatureFile(self.path) if self.path.exists() else None
 
     def _sweep(self, referred: Container[str]) -> None:
-        """Deletes what killed processes left, and nothing that the cache refers to."""
+        """Deletes files of killed processes that the cache does not refer to."""
         for file in (*leftovers(self.path), *self._manifest.uncommitted()):
-            if file.name not in referred:  # a list that was damaged must not cost what it lists
+            if file.name not in referred:  # also if a damaged list lacks them
                 file.unlink(missing_ok=True)
 
     def _drop_stale_parts(self, old: FeatureFile) -> None:
-        """Deletes parts whose rows are all in the cache file; a kill left them behind."""
+        """Deletes parts whose rows are all in the cache file, after a kill while finishing."""
         if self.unfinished:
             return
         if self._manifest.parts:
@@ -126,16 +126,16 @@ class CacheWriter:
         self._manifest.discard()
 
     def require_writable(self) -> None:
-        """Refuses a cache that may only be read.
+        """Raises if the cache cannot be written.
 
         Raises:
-            StorageError: As the disk refused it.
+            StorageError: The error of the attempt to lock it.
         """
         if self._refusal is not None:
             raise self._refusal
 
     def _listed(self, folder: Path) -> Manifest:
-        """The list of parts; one that was lost is made anew from the parts that are whole."""
+        """The list of parts; if it was lost, a new list of all whole parts."""
         manifest = Manifest(folder)
         if not manifest.parts and self._refusal is None:
             for part in whole_parts(folder, self._dataset, self._fingerprint):
@@ -153,7 +153,7 @@ class CacheWriter:
             )
 
     def _add_part(self, part: Part, referred: Sequence[Segment]) -> None:
-        """Adds a committed part; of one that the cache file refers to, what it refers to."""
+        """Adds a committed part, or only the rows that the cache file refers to."""
         source = self._opened(part)
         if not referred:
             self._add(source)
@@ -198,11 +198,11 @@ class CacheWriter:
 
     @property
     def committed(self) -> dict[str, str]:
-        """Content digest of every post whose features are safe on disk."""
+        """Content digest of every post with committed features."""
         return dict(self._committed)
 
     def _places(self) -> dict[str, Place]:
-        """Where every post's features lie, of several places the last; told only when asked for."""
+        """Location of every post's features; the last one if there are several."""
         return {
             post_id: Place(source, row)
             for source, rows in self._sources
@@ -212,58 +212,58 @@ class CacheWriter:
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of all features that are safe on disk."""
+        """Bytes of all committed features."""
         return joining.bytes_of(self._places().values())
 
     def posts_with_tokens(self, count: int) -> set[str]:
-        """Texts of which just so many tokens are kept."""
+        """Ids of texts with exactly ``count`` tokens."""
         return {post_id for post_id, place in self._places().items() if place.tokens == count}
 
     @property
     def unfinished(self) -> bool:
-        """Whether something waits to be joined into the cache file."""
+        """Whether committed posts are not in the cache file yet."""
         return self._committed != self.finished
 
     def take_in(self, other: FeatureFile) -> None:
-        """Adds the posts of another cache of the same fingerprint; they are copied in finishing.
+        """Adds the posts of another cache; ``finish`` copies them.
 
         Raises:
-            CacheError: It is of another fingerprint or data set.
+            CacheError: It has another fingerprint or data set.
         """
         self._add(other)
 
     def commit(self, *blocks: Rows, quarantine: Sequence[Refusal] = ()) -> None:
-        """Makes the features of some posts safe; after this returns they are never lost.
+        """Commits the features of some posts; once this returns, a kill cannot lose them.
 
         Args:
-            *blocks: The features, written one after the other into one part.
-            quarantine: Posts that could not be read, for the next extraction to know.
+            *blocks: The features, written to one part.
+            quarantine: Posts that could not be read.
 
         Raises:
             CacheError: A number is not finite in the stored type.
-            StorageError: The disk refuses; everything committed before stays.
+            StorageError: Writing fails; everything committed before stays.
         """
         self.adopt(self.write_part(self._manifest.next_name(), blocks, quarantine))
 
     def write_part(
         self, name: str, blocks: Sequence[Rows], quarantine: Sequence[Refusal] = ()
     ) -> Part:
-        """Puts a part into place beside the committed ones; ``adopt`` commits it.
+        """Writes a part beside the committed ones; ``adopt`` commits it.
 
         Raises:
             CacheError: A number is not finite in the stored type.
-            StorageError: The disk refuses.
+            StorageError: Writing fails.
         """
         return write_part(
             self._manifest.folder / name, self._dataset, self._fingerprint, blocks, quarantine
         )
 
     def adopt(self, part: Part) -> None:
-        """Commits a part that is in place, whoever wrote it.
+        """Commits a part whose file is in place.
 
         Raises:
-            CacheError: It is not what it claims to be.
-            StorageError: The disk refuses.
+            CacheError: It does not match its seal, fingerprint or data set.
+            StorageError: Writing fails.
         """
         source = self._opened(part)
         self._require_own(source)
@@ -277,17 +277,17 @@ class CacheWriter:
         quarantine: Iterable[Refusal] = (),
         join_below_bytes: float = JOIN_BELOW_BYTES,
     ) -> FeatureFile:
-        """Makes one cache file of everything committed, and ends the writer's work with it.
+        """Makes one cache file of everything committed; the writer must not be used afterwards.
 
         Args:
-            order: Ids that come first, in this order; others follow as they are found.
-            notes: Facts for ``mvsa cache info`` that decide no value.
+            order: Ids that come first, in this order; other posts follow.
+            notes: Facts for ``mvsa cache info``, which do not affect features.
             quarantine: Posts that could not be read.
-            join_below_bytes: A larger cache keeps its rows in parts, in their order there.
+            join_below_bytes: A larger cache keeps its rows in parts, in the order of the parts.
 
         Raises:
-            CacheError: A committed part was damaged since; names the posts.
-            StorageError: The disk refuses; the parts and the old file stay.
+            CacheError: A committed part is damaged; names the posts.
+            StorageError: Writing fails; the parts and the old file stay.
         """
         self.require_writable()
         facts = {**self._notes, **notes}, joining.in_order(quarantine, order)
@@ -297,7 +297,7 @@ class CacheWriter:
         places = [held[i] for i in dict.fromkeys([*order, *held]) if i in held]
         write_feature_file(self.path, self._header(places, *facts), joining.blocks(places))
         self._manifest.discard()
-        del held, places  # all that was read of the parts: it makes room for the new file's header
+        del held, places  # frees the headers of all parts before the new file's header is read
         self._sources, self._committed = [], {}
         return FeatureFile(self.path)
 

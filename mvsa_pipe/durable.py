@@ -191,15 +191,20 @@ def _into_device(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside ``path``; a clean exit gives it that name, files and all.
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yields a temporary folder beside ``path``; a clean exit syncs it and gives it the name.
 
-    Others may read what is in it, as in any new folder. Whatever goes wrong inside, nothing of it
-    is left; what a killed process left in this place is removed.
+    The files inside can be written plainly: each is synced once, before the folder gets its name.
+    Others may read them, as in any new folder. After an error inside, nothing of it is left;
+    what a killed process left in this place is removed.
+
+    Args:
+        path: The folder.
+        replace: Whether it takes the place of what has that name.
 
     Raises:
         StorageError: The disk refuses.
-        FileExistsError: Something of that name is there by now.
+        FileExistsError: Something of that name is there by now, and is not to be replaced.
     """
     parent = path.resolve().parent
     make_folder(parent)
@@ -220,7 +225,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
             for item in folder.rglob("*"):
                 if item.is_file():
                     item.chmod(mode & 0o666)  # safetensors writes for the owner alone
-                    _sync(item)
+                _sync(item)
+            _sync(folder)
+            if replace:
+                _set_aside(path)
             free = _moved(folder, path)
             _sync(parent)
         if not free:
@@ -258,6 +266,17 @@ def _is_older(path: Path, seconds: float) -> bool:
         return path.stat().st_mtime < time.time() - seconds
     except OSError:
         return False
+
+
+def _set_aside(path: Path) -> None:
+    """Removes a file or folder in two steps, so that it is never seen with some of its files."""
+    if path.is_dir() and not path.is_symlink():
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
+        with suppress(FileNotFoundError):  # another process replaces it, too
+            path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _moved(folder: Path, path: Path) -> bool:
@@ -307,7 +326,12 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  # JSON is any p
     Raises:
         StorageError: The disk refuses.
     """
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:  # noqa: ANN401
+    """``value`` as indented JSON."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_memo(path: Path, value: Any) -> None:  # noqa: ANN401  # JSON is any plain value

@@ -1,4 +1,4 @@
-"""What run folders say of one part of their posts, refused where it cannot be compared."""
+"""Predictions of runs for one part of their posts, refused where they cannot be compared."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.metrics.scores import Counts
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.runs import Recorded, Run
+from mvsa_pipe.runs import Prediction, Run
 
 _TEST, _VAL = "test", "val"
 
@@ -29,7 +29,7 @@ class Contender:
 
     name: str
     run: Run
-    answers: dict[str, Recorded]
+    answers: dict[str, Prediction]
 
     @property
     def classes(self) -> tuple[str, ...]:

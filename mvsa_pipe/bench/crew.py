@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
 
 import torch
 
@@ -11,10 +10,11 @@ from mvsa_pipe.bench.tasks import Trial
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.progress import Pulse, no_pulse
+from mvsa_pipe.runs import RunContents
 
 Task = tuple[Trial, ...]
-# of each trial its record, or why it has none
-Outcomes = list[dict[str, Any] | MvsaError]
+# The files of each trial's run, or why it has none.
+Results = list[RunContents | MvsaError]
 
 
 class _StoppedError(Exception):
@@ -22,9 +22,9 @@ class _StoppedError(Exception):
 
 
 def do_side_by_side(
-    tasks: Sequence[Task], do: Callable[[Task, Pulse], Outcomes], workers: int
-) -> Iterator[tuple[Task, Outcomes]]:
-    """Does tasks on some threads; yields each with its outcomes as it ends.
+    tasks: Sequence[Task], do: Callable[[Task, Pulse], Results], workers: int
+) -> Iterator[tuple[Task, Results]]:
+    """Does tasks on some threads; yields each with its results as it ends.
 
     Every thread computes on one core: a run's numbers then depend on neither the number of cores
     nor on what runs beside it. Threads rather than processes, as they share the features.

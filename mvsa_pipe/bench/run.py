@@ -1,20 +1,18 @@
-"""Pairs of backbones × heads × settings × seeds: what is not recorded is trained, all summed up."""
+"""Pairs of backbones × heads × settings × seeds: trains the runs that are missing, sums up all."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from mvsa_pipe.bench.crew import Outcomes, Task, do_side_by_side
-from mvsa_pipe.bench.failures import failure_record, has_failed
+from mvsa_pipe.bench.crew import Results, Task, do_side_by_side
 from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.bench.outcomes import FailedRun, Outcome, RunFolders
 from mvsa_pipe.bench.pairs import chosen_pairs, label_of, skipped_by_any
-from mvsa_pipe.bench.records import RunRecords, experiment_digest, record_name
 from mvsa_pipe.bench.settings import Setting, settings_of
 from mvsa_pipe.bench.spread import Order, do_on_cluster
-from mvsa_pipe.bench.summary import Bench, Ground, Group, summarise
+from mvsa_pipe.bench.summary import Bench, Ground, summarise
 from mvsa_pipe.bench.tasks import Trial, Workshop, cut
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
@@ -22,11 +20,16 @@ from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.posts.splits import AUTO
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import free_name
+from mvsa_pipe.runs.digests import experiment_digest, spec_digest
 from mvsa_pipe.runs.fit import reason_alone, refuse_early
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.runs.saving import default_run_name
 from mvsa_pipe.training.fitting import Alone
 from mvsa_pipe.training.options import TrainingOptions
+
+# Hexadecimal digits of a run's digest in the name of its folder.
+_NAMED_DIGITS = 12
 
 
 def alone_remarks(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
@@ -74,15 +77,15 @@ def run_bench(
         options: Heads, settings and seeds.
         training: How every head is trained.
         progress: Listens.
-        runs: The folder of all runs, in which every run is recorded as it ends; what is recorded
+        runs: The folder of all runs; every run is written there as it ends, and a run that is
             there is not trained again.
 
     Raises:
-        ConfigError: A split that lies in files shall be drawn anew, or a setting cannot be used, or
-            backbones are named that no head reads.
-        RunError: A record is not what a bench writes.
-        MvsaError: As ``prepare``. A run that fails is recorded with its reason, and the others go
-            on.
+        ConfigError: ``resplit`` with a split that lies in files, a setting that cannot be used, or
+            backbones that no head reads.
+        RunError: A run's folder is damaged, or holds something else.
+        MvsaError: As ``prepare``. A run that fails is recorded with its reason, and the others are
+            trained.
     """
     began, loading = time.perf_counter(), 0.0
     heads, settings = options.chosen_heads(), settings_of(options.vary, training)
@@ -91,72 +94,54 @@ def run_bench(
     without = skipped_by_any(data, pairs, heads)
     progress.start("bench", len(pairs) * len(heads) * len(settings) * options.seeds)
     first_split = training.seed if options.resplit else None
-    kept, grounds, names, groups = RunRecords(runs), [], [], []
+    folders, grounds, names = RunFolders(runs), [], []
+    rows: list[list[Outcome]] = []
     for pair in pairs:
         since = time.perf_counter()
         order = Order(data, pair, heads, first_split, without)
         workshop = order.load()
         if options.resplit:
             _refuse_fixed_split(workshop.first.data.split)
-        workshop.first = workshop.first.placed(resolve_device(training.device))
+        workshop.place(resolve_device(training.device))
         loading += time.perf_counter() - since
-        trials = _every_trial(workshop, settings, options)
+        trials = _every_trial(workshop, settings, options, label_of(pair, caches))
         for remark in workshop.first.remarks() + alone_remarks(workshop.first, trials):
             progress.say(remark)
-        records = _records(workshop, trials, order, options, kept, progress)
-        label = label_of(pair, caches)
-        groups += [
-            Group(label, [records[trial.record] for trial in row])
-            for row in _rows(trials, options.seeds)
-        ]
+        outcomes = _outcomes(workshop, trials, order, options, folders, progress)
+        rows += [[outcomes[trial.digest] for trial in row] for row in _rows(trials, options.seeds)]
         grounds.append(Ground.of(workshop.first))
         names.append(workshop.first.backbones)
         del workshop  # before the features of the next pair are read
     seconds = {"loading": loading, "wall": time.perf_counter() - began}
-    return summarise(grounds[0], names, groups, seconds, resplit=options.resplit)
+    return summarise(grounds[0], names, rows, seconds, resplit=options.resplit)
 
 
-def _records(
+def _outcomes(
     workshop: Workshop,
     trials: Sequence[Trial],
     order: Order,
     options: BenchOptions,
-    kept: RunRecords,
+    folders: RunFolders,
     progress: Progress,
-) -> dict[str, dict[str, Any]]:
-    """The record of every trial by its name; those that are not kept are made, and kept."""
-    found = {} if options.force else _kept(workshop, trials, kept)
+) -> dict[str, Outcome]:
+    """The outcome of every trial by its digest; what has no run folder yet is trained."""
+    found: dict[str, Outcome] = {}
+    for trial in () if options.force else trials:
+        outcome = folders.find(trial, workshop.read_by(trial.head, trial.split_seed))
+        if outcome is not None:
+            found[trial.digest] = outcome
     if found:
-        failed = sum(has_failed(record) for record in found.values())
+        failed = sum(isinstance(outcome, FailedRun) for outcome in found.values())
         and_failed = f", {failed:,} of which failed" if failed else ""
-        progress.say(
-            f"{len(found):,} runs were recorded before{and_failed}; --force trains them again"
-        )
+        progress.say(f"{len(found):,} runs are there{and_failed}; --force trains them again")
         progress.advance(len(found))
-    missing = [trial for trial in trials if trial.record not in found]
-    records = dict(found)
-    for task, outcomes in _done(workshop, missing, order, options, progress):
-        for trial, outcome in zip(task, outcomes, strict=True):
-            record = outcome
-            if isinstance(record, MvsaError):
-                progress.say(f"failed: {_named(trial)}: {record.paragraph()}")
-                record = failure_record(trial, record)
-            kept.keep(trial.record, record)
-            records[trial.record] = record
+    missing = [trial for trial in trials if trial.digest not in found]
+    for task, results in _done(workshop, missing, order, options, progress):
+        for trial, result in zip(task, results, strict=True):
+            if isinstance(result, MvsaError):
+                progress.say(f"failed: {_named(trial)}: {result.paragraph()}")
+            found[trial.digest] = folders.keep(trial, result)
         progress.advance(len(task))
-    # a run that was recorded in another bench may have been varied from other defaults
-    return {t.record: {**records[t.record], "setting": t.setting} for t in trials}
-
-
-def _kept(
-    workshop: Workshop, trials: Sequence[Trial], kept: RunRecords
-) -> dict[str, dict[str, Any]]:
-    """What was recorded of trials, but for failures that may be over."""
-    found = {}
-    for trial in trials:
-        record = kept.find(trial, workshop.experiment(trial.split_seed))
-        if record is not None and (not has_failed(record) or record["failed"]["lasting"]):
-            found[trial.record] = record
     return found
 
 
@@ -182,23 +167,32 @@ def _refuse_fixed_split(split: str) -> None:
 
 
 def _every_trial(
-    workshop: Workshop, settings: Sequence[Setting], options: BenchOptions
+    workshop: Workshop, settings: Sequence[Setting], options: BenchOptions, pair: str
 ) -> list[Trial]:
     """All trials, those of one head and setting one after the other."""
     start = settings[0].training.seed
     seeds = range(start, start + options.seeds)
     splits = {seed: seed if options.resplit else None for seed in seeds}
-    digests = {
-        split: experiment_digest(workshop.experiment(split)) for split in set(splits.values())
-    }
     trials = []
     for head in options.chosen_heads():
+        experiments = {split: workshop.read_by(head, split) for split in set(splits.values())}
+        digests = {split: experiment_digest(found) for split, found in experiments.items()}
         for setting in settings:
             for seed in seeds:
-                training = replace(setting.training, seed=seed)
-                name = record_name(digests[splits[seed]], head, training, setting.head_options)
+                split, training = splits[seed], replace(setting.training, seed=seed)
+                digest = spec_digest(digests[split], head, training, setting.head_options)
+                name = default_run_name(experiments[split], head, [seed])
                 trials.append(
-                    Trial(head, setting.label, training, setting.head_options, splits[seed], name)
+                    Trial(
+                        head=head,
+                        setting=setting.label,
+                        training=training,
+                        head_options=setting.head_options,
+                        split_seed=split,
+                        pair=pair,
+                        digest=digest,
+                        name=f"{name}-{digest[:_NAMED_DIGITS]}",
+                    )
                 )
     return trials
 
@@ -213,7 +207,7 @@ def _done(
     order: Order,
     options: BenchOptions,
     progress: Progress,
-) -> Iterator[tuple[Task, Outcomes]]:
+) -> Iterator[tuple[Task, Results]]:
     """Trains trials: on a cluster, on all cores, or on a GPU."""
     if not trials:
         return iter(())
@@ -230,7 +224,7 @@ def _done(
 
 
 def save_bench(bench: Bench, runs: Path) -> Path:
-    """Writes all records beside the runs; returns the file.
+    """Writes the summary and the index of its runs beside the runs; returns the file.
 
     Raises:
         StorageError: The disk refuses.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mvsa_pipe.bench.crew import Outcomes, Task
+from mvsa_pipe.bench.crew import Results, Task
 from mvsa_pipe.bench.tasks import Workshop
 from mvsa_pipe.cluster.connection import connected
 from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
@@ -53,14 +53,14 @@ class Order:
         )
 
 
-class _BenchWorker(Worker[Task, Outcomes]):
+class _BenchWorker(Worker[Task, Results]):
     """Loads posts and features once, and trains one task after another."""
 
     def __init__(self, order: Order) -> None:
         with cpu_threads(1):
             self._workshop = order.load()
 
-    def do(self, unit: Task, attempt: int) -> Outcomes:  # noqa: ARG002  # nothing is left of others
+    def do(self, unit: Task, attempt: int) -> Results:  # noqa: ARG002  # nothing is left of others
         """Trains a task on one core, as on this machine."""
         with cpu_threads(1):
             return list(self._workshop.do(unit, threads=1))
@@ -72,8 +72,8 @@ def do_on_cluster(
     tasks: Sequence[Task],
     device: str,
     say: Callable[[str], None],
-) -> Iterator[tuple[Task, Outcomes]]:
-    """Does tasks on a cluster, one a GPU or core at a time; yields each with its outcomes.
+) -> Iterator[tuple[Task, Results]]:
+    """Does tasks on a cluster, one a GPU or core at a time; yields each with its results.
 
     Args:
         address: The cluster.
@@ -94,10 +94,10 @@ def do_on_cluster(
             say,
             lambda task: f"{task[0].head} was trained",
         )
-        for task, outcome, _ in pool.run(tasks):
-            if isinstance(outcome, LostWorkersError):  # the other tasks are done nevertheless
-                yield task, [outcome] * len(task)
-            elif isinstance(outcome, MvsaError):
-                raise outcome
+        for task, result, _ in pool.run(tasks):
+            if isinstance(result, LostWorkersError):  # the other tasks are done nevertheless
+                yield task, [result] * len(task)
+            elif isinstance(result, MvsaError):
+                raise result
             else:
-                yield task, outcome
+                yield task, result

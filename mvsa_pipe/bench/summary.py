@@ -1,4 +1,4 @@
-"""A bench summed up: one row a head and setting, from the records of its runs alone."""
+"""Summary of a bench: one row per head and setting, computed from its runs alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mvsa_pipe.bench.failures import FailedRun, has_failed
+from mvsa_pipe.bench.outcomes import FailedRun, FinishedRun, Outcome
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.metrics.scores import mean_interval, score
 from mvsa_pipe.provenance import now, package_versions
@@ -16,7 +16,7 @@ from mvsa_pipe.runs.records import references
 
 @dataclass(frozen=True)
 class EnsembleSummary:
-    """A head in one setting whose seeds answer together, by the mean of their probabilities.
+    """A head in one setting whose seeds are averaged: the mean of their probabilities.
 
     Attributes:
         head: Its name.
@@ -38,34 +38,31 @@ class EnsembleSummary:
 
 
 def average_runs(
-    runs: Sequence[dict[str, Any]], part: str, classes: Sequence[str], pair: str = ""
+    runs: Sequence[FinishedRun], part: str, classes: Sequence[str]
 ) -> EnsembleSummary | None:
-    """What a head's runs say together; ``None`` where there is nothing to average.
+    """Scores of the mean probabilities of runs; ``None`` where there is nothing to average.
 
     That is so of a single run, of runs that were scored on different posts, and of a head that is
     the same for every seed.
 
     Args:
-        runs: The records of one head in one setting, one a seed.
+        runs: The runs of one head in one setting, one per seed.
         part: The part to score.
         classes: Names of the classes.
-        pair: Their backbones, as the summary shall name them.
     """
-    first = runs[0]
-    alike = all(
-        run["ids"][part] == first["ids"][part] and run["labels"][part] == first["labels"][part]
-        for run in runs
-    )
-    if len(runs) < 2 or not alike or not HEADS.load(first["head"]).seeded:
+    trial, first = runs[0].trial, runs[0].answers[part]
+    every = [run.answers[part] for run in runs]
+    alike = all(one.ids == first.ids and (one.labels == first.labels).all() for one in every)
+    if len(runs) < 2 or not alike or not HEADS.load(trial.head).seeded:
         return None
-    shares = np.mean([run["probabilities"][part] for run in runs], axis=0)
-    scores = score(np.array(first["labels"][part]), shares.argmax(axis=1), classes)
+    shares = np.mean([one.probabilities for one in every], axis=0)
+    scores = score(first.labels, shares.argmax(axis=1), classes)
     return EnsembleSummary(
-        head=first["head"],
-        pair=pair,
-        setting=first["setting"],
+        head=trial.head,
+        pair=trial.pair,
+        setting=trial.setting,
         part=part,
-        seeds=tuple(run["seed"] for run in runs),
+        seeds=tuple(run.trial.training.seed for run in runs),
         values=scores.values,
         interval=scores.intervals,
     )
@@ -87,7 +84,7 @@ class HeadSummary:
         parameters: Trained numbers.
         batch_independent: Whether a post's prediction is free of its companions.
         seeds: Runs that it sums up.
-        failed: Runs of the same head and setting that came to nothing.
+        failed: Runs of the same head and setting without a result.
     """
 
     head: str
@@ -115,12 +112,11 @@ class Bench:
         rows: One summary a pair, head and setting, in the order asked for; none where all runs
             failed.
         references: Majority and chance rows of the first split.
-        records: Every run's record, with its predictions, or with the reason why it has none.
+        runs: Every run, or the reason why it has no result, in the order asked for.
         seconds: Where the time went: ``loading`` and ``wall`` by the clock; ``training`` and
-            ``scoring`` summed over runs, some of which ran side by side or were recorded before.
+            ``scoring`` summed over runs, some of which ran side by side or in an earlier bench.
         ensembles: One a row whose seeds can be averaged: of none with ``resplit``, as every seed
             is then tested on other posts.
-        failed: The runs that came to nothing, in the order asked for.
     """
 
     protocol: str
@@ -128,10 +124,14 @@ class Bench:
     pairs: list[dict[str, str]]
     rows: list[HeadSummary]
     references: list[dict[str, Any]]
-    records: list[dict[str, Any]]
+    runs: list[Outcome]
     seconds: dict[str, float]
     ensembles: list[EnsembleSummary] = field(default_factory=list)
-    failed: list[FailedRun] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[FailedRun]:
+        """The runs without a result, in the order asked for."""
+        return [run for run in self.runs if isinstance(run, FailedRun)]
 
     @property
     def backbones(self) -> dict[str, str]:
@@ -140,7 +140,7 @@ class Bench:
         return {modality: ", ".join(dict.fromkeys(every)) for modality, every in names.items()}
 
     def as_record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The summary and an index of the run folders, as plain values for JSON."""
         return {
             "protocol": self.protocol,
             "part": self.part,
@@ -150,10 +150,10 @@ class Bench:
             "versions": package_versions(),
             "rows": [vars(row) for row in self.rows],
             "ensembles": [vars(row) for row in self.ensembles],
-            "failed": [vars(run) for run in self.failed],
+            "failed": [run.as_record() for run in self.failed],
             "references": self.references,
             "seconds": self.seconds,
-            "runs": self.records,
+            "runs": [run.as_record() for run in self.runs],
         }
 
 
@@ -182,33 +182,10 @@ class Ground:
         )
 
 
-@dataclass(frozen=True)
-class Group:
-    """The runs of one row.
-
-    Attributes:
-        pair: Their backbones, where several pairs are compared; else empty.
-        records: Their records, one a seed.
-    """
-
-    pair: str
-    records: list[dict[str, Any]]
-
-    @property
-    def runs(self) -> list[dict[str, Any]]:
-        """The records of runs that have a result."""
-        return [record for record in self.records if not has_failed(record)]
-
-    @property
-    def failed(self) -> list[FailedRun]:
-        """The others."""
-        return [FailedRun.of(record, self.pair) for record in self.records if has_failed(record)]
-
-
 def summarise(
     ground: Ground,
     pairs: list[dict[str, str]],
-    groups: Sequence[Group],
+    rows: Sequence[Sequence[Outcome]],
     seconds: dict[str, float],
     *,
     resplit: bool = False,
@@ -218,49 +195,49 @@ def summarise(
     Args:
         ground: What they share.
         pairs: The backbone of each modality, of every pair.
-        groups: The runs of each row.
+        rows: The runs of each row, one per seed.
         seconds: ``loading`` and ``wall``.
         resplit: Whether every seed had a split of its own.
     """
     part, protocol = ground.part, ground.protocol
-    some = [group for group in groups if group.runs]
-    averaged = [average_runs(group.runs, part, ground.classes, group.pair) for group in some]
-    runs = [run for group in some for run in group.runs]
+    finished = [[run for run in row if isinstance(run, FinishedRun)] for row in rows]
+    some = [(own, len(row) - len(own)) for own, row in zip(finished, rows, strict=True) if own]
+    averaged = [average_runs(own, part, ground.classes) for own, _ in some]
+    runs = [run for own, _ in some for run in own]
     spent = {
-        "training": sum(run["seconds"] for run in runs),
-        "scoring": sum(run["scoring_seconds"] for run in runs),
+        "training": sum(run.metrics["seconds"] for run in runs),
+        "scoring": sum(run.metrics["scoring_seconds"] for run in runs),
     }
     return Bench(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
         pairs=pairs,
-        rows=[_row(group, part, len(ground.classes)) for group in some],
+        rows=[_row(own, failed, part, len(ground.classes)) for own, failed in some],
         references=ground.references,
-        records=[record for group in groups for record in group.records],
+        runs=[run for row in rows for run in row],
         seconds={name: round(value, 3) for name, value in (seconds | spent).items()},
         ensembles=[] if resplit else [row for row in averaged if row is not None],
-        failed=[run for group in groups for run in group.failed],
     )
 
 
-def _row(group: Group, part: str, classes: int) -> HeadSummary:
-    runs = group.runs
-    scores = [run["scores"][part]["values"] for run in runs]
+def _row(runs: Sequence[FinishedRun], failed: int, part: str, classes: int) -> HeadSummary:
+    first = runs[0]
+    scores = [run.metrics["scores"][part]["values"] for run in runs]
     values = {name: [row[name] for row in scores] for name in scores[0]}
-    pairs = [(np.array(run["labels"][part]), np.array(run["predicted"][part])) for run in runs]
+    answers = [run.answers[part] for run in runs]
     return HeadSummary(
-        head=runs[0]["head"],
-        pair=group.pair,
-        setting=runs[0]["setting"],
+        head=first.trial.head,
+        pair=first.trial.pair,
+        setting=first.trial.setting,
         part=part,
         mean=_each(values, lambda v: float(np.mean(v))),
         deviation=_each(values, lambda v: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0),
-        interval=mean_interval(pairs, classes),
-        seconds=float(np.mean([run["seconds"] for run in runs])),
-        parameters=int(runs[0]["parameters"]),
-        batch_independent=bool(runs[0]["batch_independent"]),
+        interval=mean_interval([(own.labels, own.predicted) for own in answers], classes),
+        seconds=float(np.mean([run.metrics["seconds"] for run in runs])),
+        parameters=int(first.metrics["parameters"]),
+        batch_independent=bool(first.metrics["batch_independent"]),
         seeds=len(runs),
-        failed=len(group.failed),
+        failed=failed,
     )
 
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+import torch
 
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.features.batch import HIDDEN
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.progress import Pulse, no_pulse
-from mvsa_pipe.runs.fit import Assignment, Result, try_run_heads
+from mvsa_pipe.runs import RunContents
+from mvsa_pipe.runs.fit import Assignment, try_run_heads
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment, needs_of, prepare
+from mvsa_pipe.runs.saving import run_contents
 from mvsa_pipe.training.options import TrainingOptions
 
 # Runs that may share a stack: beyond it a step's memory grows and hardly any time is saved.
@@ -28,7 +31,9 @@ class Trial:
         training: How it is trained, its seed included.
         head_options: Options of the head that differ from their defaults.
         split_seed: Seed of its own random split; ``None`` takes the split of the whole bench.
-        record: The name of its record.
+        pair: Its backbones, where several pairs are compared; else empty.
+        digest: Digest of everything that decides its numbers.
+        name: The name of its run folder.
     """
 
     head: str
@@ -36,7 +41,9 @@ class Trial:
     training: TrainingOptions
     head_options: Mapping[str, OptionValue] = field(default_factory=dict)
     split_seed: int | None = None
-    record: str = ""
+    pair: str = ""
+    digest: str = ""
+    name: str = ""
 
 
 def cut(trials: Iterable[Trial], *, on_cpu: bool) -> list[tuple[Trial, ...]]:
@@ -88,6 +95,11 @@ class Workshop:
         self.first = prepare(data, caches, needs_of(heads), split_seed, without)
         self._split_seed = split_seed
         self._others: dict[int, Experiment] = {}
+        self._read: dict[tuple[int | None, str], Experiment] = {}
+
+    def place(self, device: torch.device) -> None:
+        """Moves the features to a device that has room for them, once for all tasks."""
+        self.first = self.first.placed(device)
 
     def experiment(self, split_seed: int | None) -> Experiment:
         """The same posts and features under the split of a seed."""
@@ -97,10 +109,17 @@ class Workshop:
             self._others[split_seed] = self.first.split_again(split_seed)
         return self._others[split_seed]
 
+    def read_by(self, head: str, split_seed: int | None) -> Experiment:
+        """As ``experiment``, with those caches alone that a head reads: what ``fit`` would load."""
+        key = split_seed, head
+        if key not in self._read:
+            self._read[key] = self.experiment(split_seed).read_by(head)
+        return self._read[key]
+
     def do(
         self, task: Iterable[Trial], pulse: Pulse = no_pulse, threads: int | None = None
-    ) -> Iterator[dict[str, Any] | MvsaError]:
-        """Trains and scores the trials of a task; yields each one's record, or why it has none.
+    ) -> Iterator[RunContents | MvsaError]:
+        """Trains and scores the trials of a task; yields each one's files, or why it has none.
 
         Raises:
             CacheError: As ``try_run_heads``.
@@ -108,30 +127,16 @@ class Workshop:
         """
         trials = list(task)
         assignments = [
-            Assignment(self.experiment(trial.split_seed), trial.training, trial.head_options)
+            Assignment(
+                self.read_by(trial.head, trial.split_seed), trial.training, trial.head_options
+            )
             for trial in trials
         ]
         results = try_run_heads(trials[0].head, assignments, pulse, threads)
-        for trial, assignment, result in zip(trials, assignments, results, strict=True):
+        for trial, result in zip(trials, results, strict=True):
             if isinstance(result, MvsaError):
                 yield result
             else:
-                yield _record(assignment.experiment, trial, result)
-
-
-def _record(experiment: Experiment, trial: Trial, result: Result) -> dict[str, Any]:
-    """Everything that comparing runs needs: predictions post by post, and the way there."""
-    ids = experiment.material.features.post_ids
-    parts = result.predicted
-    return {
-        **result.record,
-        "setting": trial.setting,
-        "history": result.fitted.history,
-        "ids": {p: [ids[i] for i in experiment.indices[p].tolist()] for p in parts},
-        "labels": {part: classes.tolist() for part, classes in result.labels.items()},
-        "predicted": {part: classes.tolist() for part, classes in parts.items()},
-        "probabilities": {
-            part: [[round(share, 6) for share in row] for row in rows.tolist()]
-            for part, rows in result.probabilities.items()
-        },
-    }
+                experiment = self.read_by(trial.head, trial.split_seed)
+                digest = {"spec_digest": trial.digest}
+                yield run_contents(experiment, result, trial.training, digest)

@@ -80,7 +80,9 @@ def show_bench(done: "Bench") -> None:
     add_references(table, done.references, "", "")
     out.print(table)
     for run in done.failed:
-        named = ", ".join(filter(None, (run.head, run.pair, run.setting, f"seed {run.seed}")))
+        trial = run.trial
+        details = (trial.head, trial.pair, trial.setting, f"seed {trial.training.seed}")
+        named = ", ".join(filter(None, details))
         line(("failed: ", "red"), f"{named}: {run.reason}")
     if done.rows:
         _explain(done, seeds)
@@ -113,7 +115,9 @@ def _name(row: "HeadSummary") -> Text:
 def _without_rows(done: "Bench") -> list[Text]:
     """Names of the heads and settings of which every run failed, each once."""
     shown = {(row.head, row.pair, row.setting) for row in done.rows}
-    every = dict.fromkeys((run.head, run.pair, run.setting) for run in done.failed)
+    every = dict.fromkeys(
+        (run.trial.head, run.trial.pair, run.trial.setting) for run in done.failed
+    )
     names = []
     for head, *details in (key for key in every if key not in shown):
         name = Text(head)

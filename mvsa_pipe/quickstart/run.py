@@ -26,7 +26,7 @@ _IMAGE_GRID, _EPOCHS = 4, 5
 
 @dataclass(frozen=True)
 class Quickstart:
-    """What a quickstart reached, and what could have been reached.
+    """Scores of a quickstart, and the best that is possible.
 
     Attributes:
         data: The folder of synthetic posts.
@@ -64,6 +64,7 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
         BenchOptions(seeds=options.seeds),
         TrainingOptions(epochs=_EPOCHS, learning_rate=1e-3, seed=options.seed),
         progress,
+        options.folder / "runs",
     )
     tested = parse_split(data.split, posts, seed=data.split_seed).ids("test")
     return Quickstart(folder, extractions, bench, truth.expected, realised_ceilings(folder, tested))

@@ -4,6 +4,8 @@ from mvsa_pipe.modality import Modality
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.jsonl"
 PREDICTIONS, SPLIT = "predictions.csv", "split.csv"
+# The only file in the folder of a run that a bench could not finish: the reason.
+FAILED = "failed.json"
 SCHEMA = 1
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.modality import Modality
@@ -21,7 +22,7 @@ from mvsa_pipe.runs.apply import (
     only_read,
 )
 from mvsa_pipe.runs.options import InferenceOptions
-from mvsa_pipe.runs.predictions import probability_cells, probability_columns, write_csv
+from mvsa_pipe.runs.predictions import csv_table, probability_cells, probability_columns
 
 
 @dataclass(frozen=True)
@@ -138,4 +139,4 @@ def write_answer(path: Path, answer: Answer) -> None:
         [row.post_id, row.prediction, *probability_cells(row), ""] for row in answer.predictions
     ]
     rows += [[i, "", *[""] * len(columns), fault] for i, fault in answer.faults.items()]
-    write_csv(path, ["post_id", "prediction", *columns, "error"], rows)
+    write_bytes(path, csv_table(["post_id", "prediction", *columns, "error"], rows))

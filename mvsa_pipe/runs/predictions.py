@@ -1,4 +1,4 @@
-"""What a head says of posts, and how every table of predictions is written."""
+"""Predictions of a head, and how every table of predictions is written."""
 
 import csv
 import io
@@ -15,14 +15,14 @@ from mvsa_pipe.spreadsheet import as_text_cell
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a head says of one post.
+    """A head's prediction for one post: a row of ``predictions.csv``.
 
     Attributes:
         post_id: The post.
         split: The part that it is in.
         label: Its true class; empty when unknown.
         prediction: The most probable class.
-        probabilities: One a class.
+        probabilities: One per class; with six decimals where they were read from a file.
     """
 
     post_id: str
@@ -50,17 +50,22 @@ def predictions_of(
 def write_predictions(
     path: Path, predictions: Sequence[Prediction], classes: Sequence[str]
 ) -> None:
-    """Writes one row a post: id, split, label, prediction, one probability a class.
+    """Writes one row per post: id, split, label, prediction, one probability per class.
 
     Raises:
-        StorageError: The disk refuses.
+        StorageError: The disk refuses; an older file is untouched.
     """
+    write_bytes(path, predictions_table(predictions, classes))
+
+
+def predictions_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> bytes:
+    """The content of ``predictions.csv``."""
     header = ["post_id", "split", "label", "prediction", *probability_columns(classes)]
     rows = [
         [row.post_id, row.split, row.label, row.prediction, *probability_cells(row)]
         for row in predictions
     ]
-    write_csv(path, header, rows)
+    return csv_table(header, rows)
 
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
@@ -73,14 +78,10 @@ def probability_cells(prediction: Prediction) -> list[str]:
     return [f"{share:.6f}" for share in prediction.probabilities]
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table with one header line, whole or not at all; formulas are written as text.
-
-    Raises:
-        StorageError: The disk refuses; an older file is untouched.
-    """
+def csv_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """A table with one header line; formulas are written as text."""
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(map(as_text_cell, header))
     writer.writerows(map(as_text_cell, row) for row in rows)
-    write_bytes(path, table.getvalue().encode())
+    return table.getvalue().encode()

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_post
 from mvsa_pipe.posts.contents import ContentDigests, content_digests
 from mvsa_pipe.posts.split import PARTS
 from mvsa_pipe.posts.splits import resolved_split
+from mvsa_pipe.runs import Member, split_table
+from mvsa_pipe.runs.layout import CONTENT_DIGITS
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.material import Material
 
@@ -187,6 +190,17 @@ class Experiment:
         """Digest of what is read of each half of every post, by its id."""
         return {m: files[0].header.content_digests for m, files in self.files.items()}
 
+    @cached_property
+    def split_csv(self) -> bytes:
+        """The ``split.csv`` of every run: where each post belongs, and digests of what is read."""
+        labels = {post.id: post.label or "" for post in self.posts.posts}
+        contents, left_out = self.contents(), set(self.left_out)
+        members = []
+        for i, part in self.split.parts.items():
+            read = {m: of[i][:CONTENT_DIGITS] for m, of in contents.items() if i in of}
+            members.append(Member(i, part, labels[i], {} if i in left_out else read))
+        return split_table(members)
+
     def labels_of(self, part: str) -> NDArray[np.int64]:
         """True class of every post of a part."""
         return self.material.labels.cpu()[self.indices[part]].numpy()
@@ -194,6 +208,11 @@ class Experiment:
     def placed(self, device: torch.device) -> "Experiment":
         """The same experiment with its material on a device, if the device has room for it."""
         return replace(self, material=self.material.placed(device))
+
+    def read_by(self, head: str) -> "Experiment":
+        """The same experiment with those caches alone that a head reads."""
+        read = {need.modality for need in needs_of([head])}
+        return replace(self, files={m: files for m, files in self.files.items() if m in read})
 
     def split_again(self, seed: int) -> "Experiment":
         """The same posts and features under another random split.

@@ -16,14 +16,15 @@ from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.posts.split import PARTS
 from mvsa_pipe.runs.layout import (
     CONFIG,
+    FAILED,
     METRICS,
     PREDICTIONS,
     SCHEMA,
     SPLIT,
     content_column,
 )
-from mvsa_pipe.runs.predictions import probability_columns
-from mvsa_pipe.runs.shapes import MetricsShape, check_config, read_options
+from mvsa_pipe.runs.predictions import Prediction, probability_columns
+from mvsa_pipe.runs.shapes import FailureShape, MetricsShape, check_config, read_options
 from mvsa_pipe.spreadsheet import from_text_cell
 
 _FIT_AGAIN = "mvsa fit with the same options makes the run again"
@@ -44,23 +45,6 @@ class Member:
     split: str
     label: str
     contents: Mapping[Modality, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What ``predictions.csv`` holds of one post, but for the probabilities.
-
-    Attributes:
-        post_id: The post.
-        split: The part that it was in.
-        label: Its true class.
-        prediction: The most probable class.
-    """
-
-    post_id: str
-    split: str
-    label: str
-    prediction: str
 
 
 @dataclass(frozen=True)
@@ -107,18 +91,17 @@ class Run:
         _require_listed_once(self.path / SPLIT, [(m.post_id, m.split) for m in members])
         return members
 
-    def predictions(self) -> list[Recorded]:
-        """What the run said of the posts that it was scored on, in their order.
+    def predictions(self) -> list[Prediction]:
+        """The run's predictions for the posts that it was scored on, in their order.
 
         Raises:
-            RunError: The table is missing or damaged, names classes that the run has not, or says
-                of a post what its probabilities do not.
+            RunError: The table is missing or damaged, names classes that the run does not have, or
+                contradicts its own probabilities.
         """
         path, columns = self.path / PREDICTIONS, ("post_id", "split", "label", "prediction")
         classes: list[str] = self.config["data"]["classes"]
         rows = _read_table(path, "predictions", columns)
-        recorded = [Recorded(*(row[column] for column in columns)) for row in rows]
-        strange = sorted({name for r in recorded for name in (r.label, r.prediction)} - {*classes})
+        strange = sorted({row[n] for row in rows for n in ("label", "prediction")} - {*classes})
         if strange:
             raise RunError(
                 "This run's predictions are of classes that it does not have",
@@ -127,7 +110,7 @@ class Run:
                 found=name_some(map(repr, strange)),
                 hint=_FIT_AGAIN,
             )
-        _require_listed_once(path, [(r.post_id, r.split) for r in recorded])
+        _require_listed_once(path, [(row["post_id"], row["split"]) for row in rows])
         absent = sorted({*probability_columns(classes)} - rows[0].keys())
         if absent:
             raise RunError(
@@ -138,16 +121,25 @@ class Run:
             )
         places = {name: place for place, name in enumerate(classes)}
         shares = [[row.get(c) for c in probability_columns(classes)] for row in rows]
-        fault = share_fault(shares, [places[found.prediction] for found in recorded])
+        fault = _share_fault(shares, [places[row["prediction"]] for row in rows])
         if fault is not None:
             place, what = fault
             raise RunError(
                 "This run's predictions do not follow from their probabilities",
                 where=path,
-                found=f"post {recorded[place].post_id!r}: {what}",
+                found=f"post {rows[place]['post_id']!r}: {what}",
                 hint=_FIT_AGAIN,
             )
-        return recorded
+        return [
+            Prediction(
+                post_id=row["post_id"],
+                split=row["split"],
+                label=row["label"],
+                prediction=row["prediction"],
+                probabilities=[float(str(share)) for share in own],
+            )
+            for row, own in zip(rows, shares, strict=True)
+        ]
 
     def checkpoint(self, name: str) -> bytes:
         """Content of the file that holds the trained model.
@@ -176,8 +168,15 @@ def open_run(path: Path) -> Run:
     """Opens a run folder.
 
     Raises:
-        RunError: It is missing, incomplete, or of another schema.
+        RunError: It is missing, incomplete, of another schema, or holds only a failure.
     """
+    if (path / FAILED).is_file():
+        raise RunError(
+            "This run has no result",
+            where=path,
+            found=read_failure(path).reason,
+            hint="mvsa bench with --force trains it again",
+        )
     if not path.is_dir() or not any((path / name).exists() for name in (CONFIG, METRICS)):
         near = _runs_in(path) or _runs_in(path.parent)
         raise RunError(
@@ -210,6 +209,20 @@ def open_run(path: Path) -> Run:
                 hint=_FIT_AGAIN,
             ) from error
     return Run(path, config, metrics)
+
+
+def read_failure(path: Path) -> FailureShape:
+    """Why the run of a folder has no result.
+
+    Raises:
+        RunError: The record is damaged.
+    """
+    try:
+        return shaped(_read_json(path / FAILED), FailureShape)
+    except ValueError as error:
+        raise RunError(
+            f"This run's {FAILED} is not what a bench writes", where=path / FAILED, found=error
+        ) from error
 
 
 def _read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -255,7 +268,7 @@ def _require_listed_once(path: Path, rows: Sequence[tuple[str, str]]) -> None:
 _ROUNDING = 1e-6
 
 
-def share_fault(
+def _share_fault(
     shares: Sequence[Sequence[object]], predicted: Sequence[int]
 ) -> tuple[int, str] | None:
     """The first post whose numbers are no probabilities of which its class was predicted, and why.

@@ -1,4 +1,4 @@
-"""Writes what an experiment came to as a run folder."""
+"""Writes the result of a training as a run folder."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,15 @@ from typing import Any
 from mvsa_pipe.durable import inside
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.runs import (
-    Member,
     Prediction,
     Run,
+    RunContents,
     checked_run_name,
     free_name,
     predictions_of,
     write_run,
 )
 from mvsa_pipe.runs.fit import Result
-from mvsa_pipe.runs.layout import CONTENT_DIGITS
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.records import config_record
 from mvsa_pipe.training.options import TrainingOptions
@@ -51,24 +50,36 @@ def save_run(
         ConfigError: The name cannot be used.
         StorageError: The disk refuses.
     """
-    contents = (
-        config_record(experiment, result.head, result.fitted.head, training, result.seeds)
-        | dict(more_config or {}),
-        result.record,
-        result.fitted.history,
-        {result.fitted.head.file: result.fitted.head.dump()},
-        _predictions(experiment, result),
-        _members(experiment),
-        more,
-    )
+    contents = run_contents(experiment, result, training, more_config, more)
     if name is not None:
-        return write_run(inside(folder, checked_run_name(name)), *contents)
+        return write_run(inside(folder, checked_run_name(name)), contents)
     wanted = default_run_name(experiment, result.head, result.seeds or (result.seed,))
     while True:
         try:
-            return write_run(inside(folder, free_name(folder, wanted)), *contents)
+            return write_run(inside(folder, free_name(folder, wanted)), contents)
         except RunError:
             continue  # another process took the name in between
+
+
+def run_contents(
+    experiment: Experiment,
+    result: Result,
+    training: TrainingOptions,
+    more_config: Mapping[str, Any] | None = None,
+    more: Mapping[str, Path] | None = None,
+) -> RunContents:
+    """The files of a result's run folder; arguments as of ``save_run``."""
+    model = result.fitted.head
+    return RunContents(
+        config=config_record(experiment, result.head, model, training, result.seeds)
+        | dict(more_config or {}),
+        metrics=result.record,
+        history=result.fitted.history,
+        model={model.file: model.dump()},
+        predictions=_predictions(experiment, result),
+        split=experiment.split_csv,
+        more=dict(more or {}),
+    )
 
 
 def _predictions(experiment: Experiment, result: Result) -> list[Prediction]:
@@ -79,22 +90,6 @@ def _predictions(experiment: Experiment, result: Result) -> list[Prediction]:
         labels = [classes[c] for c in result.labels[part].tolist()]
         rows += predictions_of(ids, [part] * len(ids), labels, probabilities, classes)
     return rows
-
-
-def _members(experiment: Experiment) -> list[Member]:
-    labels = {post.id: post.label or "" for post in experiment.posts.posts}
-    contents, left_out = experiment.contents(), set(experiment.left_out)
-    return [
-        Member(
-            i,
-            part,
-            labels[i],
-            {m: of[i][:CONTENT_DIGITS] for m, of in contents.items() if i in of}
-            if i not in left_out
-            else {},
-        )
-        for i, part in experiment.split.parts.items()
-    ]
 
 
 def default_run_name(experiment: Experiment, head: str, seeds: Sequence[int]) -> str:

@@ -82,6 +82,7 @@ class ConfigShape(Shape):
     caches: dict[Half, CacheShape | Annotated[list[CacheShape], Meta(min_length=1)]]
     layer_mix: LayerMix = LayerMix.LAST  # runs of 0.1 do not say
     seeds: Annotated[list[Seed], Meta(min_length=1, max_length=10_000)] | UnsetType = UNSET
+    spec_digest: str = ""  # runs of a bench have one
     finetune: FinetuneShape | UnsetType = UNSET
 
 
@@ -142,6 +143,20 @@ class MetricsShape(Shape):
     peak_gpu_bytes: Count | None = None
     energy_joules: Seconds | None = None
     device: str = "unknown"
+
+
+class FailureShape(Shape):
+    """Of ``failed.json``.
+
+    Attributes:
+        spec_digest: Digest of everything that decides the run.
+        reason: Why it has no result, as one paragraph.
+        lasting: Whether the same run would fail again.
+    """
+
+    spec_digest: str
+    reason: str
+    lasting: bool
 
 
 def check_config(config: object) -> None:

@@ -3,18 +3,17 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.durable import (
+    json_bytes,
     make_folder,
     name_fault,
-    replacing,
     storage_errors,
     whole_folder,
-    write_bytes,
-    write_json,
 )
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.modality import Modality
@@ -27,60 +26,76 @@ from mvsa_pipe.runs.layout import (
     SPLIT,
     content_column,
 )
-from mvsa_pipe.runs.predictions import Prediction, write_csv, write_predictions
+from mvsa_pipe.runs.predictions import Prediction, csv_table, predictions_table
 from mvsa_pipe.runs.reading import Member, Run
 
 
-def write_run(
-    path: Path,
-    config: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    history: Iterable[Mapping[str, Any]],
-    model: Mapping[str, bytes],
-    predictions: Sequence[Prediction],
-    members: Sequence[Member],
-    more: Mapping[str, Path] | None = None,
-) -> Run:
+@dataclass(frozen=True)
+class RunContents:
+    """Everything that a run folder holds.
+
+    Attributes:
+        config: Everything that the run was made from.
+        metrics: Its scores.
+        history: One entry per epoch.
+        model: Content of the files that hold the trained model, by their names.
+        predictions: Its predictions for the posts that it was scored on.
+        split: Content of ``split.csv``: see ``split_table``.
+        more: Files that are copied into the folder, by their names there.
+    """
+
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    model: Mapping[str, bytes]
+    predictions: Sequence[Prediction]
+    split: bytes
+    more: Mapping[str, Path] = field(default_factory=dict)
+
+
+def write_run(path: Path, contents: RunContents, *, replace: bool = False) -> Run:
     """Writes a run folder; it appears under its name only when all its files are there.
 
     Args:
         path: The folder.
-        config: Everything that the run was made from.
-        metrics: Its scores.
-        history: One entry an epoch.
-        model: Content of the files that hold the trained model, by their names.
-        predictions: What it says of posts.
-        members: Its posts, and their parts.
-        more: Files that are copied into it, by their names there.
+        contents: Its files.
+        replace: Whether it takes the place of a run of that name.
 
     Raises:
-        RunError: A run of that name is there already.
+        RunError: A run of that name is there already, and is not to be replaced.
         StorageError: The disk refuses.
     """
-    refuse_taken(path)
-    config = {"schema": SCHEMA, **config}
+    if not replace:
+        refuse_taken(path)
+    config = {"schema": SCHEMA, **contents.config}
+    lines = "".join(json.dumps(entry) + "\n" for entry in contents.history)
+    files = {
+        CONFIG: json_bytes(config),
+        METRICS: json_bytes(contents.metrics),
+        HISTORY: lines.encode(),
+        PREDICTIONS: predictions_table(contents.predictions, config["data"]["classes"]),
+        SPLIT: contents.split,
+        **contents.model,
+    }
     try:
-        with whole_folder(path) as folder:
-            write_json(folder / CONFIG, config)
-            write_json(folder / METRICS, metrics)
-            lines = "".join(json.dumps(entry) + "\n" for entry in history)
-            write_bytes(folder / HISTORY, lines.encode())
-            for name, data in model.items():
-                write_bytes(folder / name, data)
-            write_predictions(folder / PREDICTIONS, predictions, config["data"]["classes"])
-            halves = [m for m in Modality if any(m in member.contents for member in members)]
-            rows = [
-                [m.post_id, m.split, m.label, *(m.contents.get(half, "") for half in halves)]
-                for m in members
-            ]
-            columns = ["id", "split", "label", *map(content_column, halves)]
-            write_csv(folder / SPLIT, columns, rows)
-            for name, file in (more or {}).items():
-                with replacing(folder / name) as temporary:
-                    shutil.copyfile(file, temporary)
+        with whole_folder(path, replace=replace) as folder:
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            for name, file in contents.more.items():
+                shutil.copyfile(file, folder / name)
     except FileExistsError as error:
         raise _taken(path) from error  # another process was faster
-    return Run(path, dict(config), dict(metrics))
+    return Run(path, config, dict(contents.metrics))
+
+
+def split_table(members: Sequence[Member]) -> bytes:
+    """The content of ``split.csv``: id, part, label and digests of the contents of every post."""
+    halves = [m for m in Modality if any(m in member.contents for member in members)]
+    rows = [
+        [m.post_id, m.split, m.label, *(m.contents.get(half, "") for half in halves)]
+        for m in members
+    ]
+    return csv_table(["id", "split", "label", *map(content_column, halves)], rows)
 
 
 def refuse_taken(path: Path) -> None:

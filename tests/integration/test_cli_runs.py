@@ -159,7 +159,7 @@ def test_a_bench_compares_terms_on_splits_of_their_own(mvsa):
 
 
 @pytest.mark.usefixtures("place")
-def test_bench_prints_a_table_and_keeps_its_records(mvsa):
+def test_bench_prints_a_table_and_keeps_an_index(mvsa):
     words = ["--head", "text", "--head", "native-cat", "--seeds", "2", "--epochs", "1"]
     result = mvsa("bench", *words)
     assert result.exit_code == 0, result.output
@@ -177,6 +177,25 @@ def test_bench_prints_a_table_and_keeps_its_records(mvsa):
     together = 100 * record["ensembles"][1]["values"]["accuracy"]
     shown = [line for line in result.stdout.splitlines() if "2 averaged" in line]
     assert f" {together:.1f} " in shown[1]
+
+
+@pytest.mark.usefixtures("place")
+def test_other_verbs_take_the_runs_of_a_bench(mvsa):
+    words = ["--head", "text", "--head", "native-cat", "--head", "logistic", "--seeds", "2"]
+    index = json.loads(mvsa("bench", *words, "--epochs", "1", "--runs", "runs", "--json").stdout)
+    runs = [entry["run"] for entry in index["runs"]]
+    assert len(set(runs)) == 6
+    for entry in index["runs"]:
+        record = json.loads(mvsa("evaluate", entry["run"], "--json").stdout)
+        assert record["scores"] == entry["scores"]["test"]
+        answer = mvsa("predict", entry["run"], "--data", "data", "--output", "out.csv")
+        assert answer.exit_code == 0, answer.output
+    compared = mvsa("compare", *runs, "runs/both")
+    assert compared.exit_code == 0, compared.output
+    for number in (0, 2, 4):
+        exported = mvsa("export", runs[number], "--output", f"model-{number}")
+        assert exported.exit_code == 0, exported.output
+        assert Path(f"model-{number}").is_dir()
 
 
 @pytest.mark.usefixtures("place")

@@ -1,4 +1,4 @@
-"""A bench that a Ray cluster trains has the records of one that this process trains."""
+"""A bench that a Ray cluster trains has the runs of one that this process trains."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ from ray_support import workers_at
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.bench.outcomes import FinishedRun
 from mvsa_pipe.bench.run import run_bench
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.extract import extract
@@ -37,25 +38,42 @@ def cluster() -> Iterator[None]:
 
 
 def bench(
-    options: BenchOptions, training: TrainingOptions = TRAINING, caches: CacheChoice | None = None
+    options: BenchOptions,
+    training: TrainingOptions = TRAINING,
+    caches: CacheChoice | None = None,
+    runs: Path | None = None,
 ) -> list[dict[str, object]]:
-    done = run_bench(DataChoice(), caches or CacheChoice(), options, training, Silence())
+    where = caches or CacheChoice()
+    done = run_bench(DataChoice(), where, options, training, Silence(), runs)
+    assert not done.failed
     timed = {"seconds", "scoring_seconds", "peak_memory_bytes"}
-    return [{k: v for k, v in record.items() if k not in timed} for record in done.records]
+    return [
+        {k: v for k, v in run.metrics.items() if k not in timed}
+        for run in done.runs
+        if isinstance(run, FinishedRun)
+    ]
 
 
 @pytest.mark.usefixtures("cluster")
-def test_the_records_are_the_same(workplace: Path):
+def test_the_runs_are_the_same(workplace: Path):
     short, where = BackboneOptions("tiny-text", max_tokens=5), ExtractOptions(cache=Path("cache"))
     extract(read_posts(workplace / "data"), short, where, Silence())
     texts = [
         f"tiny-text@{path.stem.split('-')[-2]}" for path in Path("cache").glob("*/tiny-text*.h5")
     ]
     pairs = CacheChoice(text=",".join(texts))
-    here, there = (bench(o, caches=pairs) for o in (OPTIONS, replace(OPTIONS, ray="local")))
+    here, there = (
+        bench(o, caches=pairs, runs=Path(name))
+        for o, name in ((OPTIONS, "here"), (replace(OPTIONS, ray="local"), "there"))
+    )
     assert len(here) == 2 * len(HEADS) * OPTIONS.seeds
     for one, other in zip(here, there, strict=True):
         assert one == other
+    one, other = (sorted(Path(name).iterdir()) for name in ("here", "there"))
+    assert [path.name for path in one] == [path.name for path in other]
+    for mine, theirs in zip(one, other, strict=True):
+        for file in ("predictions.csv", "split.csv", "head.safetensors"):
+            assert (mine / file).read_bytes() == (theirs / file).read_bytes()
 
 
 @pytest.mark.usefixtures("cluster", "workplace")
@@ -85,9 +103,10 @@ def kill_one_worker(killed: list[int]) -> None:
 @pytest.mark.usefixtures("cluster", "workplace")
 def test_what_a_user_can_mend_arrives_as_it_is():
     hopeless = replace(TRAINING, learning_rate=1e30, clip_norm=0.0)
-    records = bench(replace(OPTIONS, heads=("native-cat",), ray="local"), hopeless)
-    assert records
-    assert all("diverged in epoch 0" in record["failed"]["reason"] for record in records)
+    options = replace(OPTIONS, heads=("native-cat",), ray="local")
+    done = run_bench(DataChoice(), CacheChoice(), options, hopeless, Silence())
+    assert len(done.failed) == OPTIONS.seeds
+    assert all("diverged in epoch 0" in run.reason for run in done.failed)
 
 
 @pytest.mark.usefixtures("workplace")

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from run_records import config_of
 
 from mvsa_pipe.analysis.compare import compare
@@ -13,7 +12,14 @@ from mvsa_pipe.analysis.words import sentences
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.metrics.scores import score
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.runs import Member, open_run, predictions_of, write_run
+from mvsa_pipe.runs import (
+    Member,
+    RunContents,
+    open_run,
+    predictions_of,
+    split_table,
+    write_run,
+)
 
 CLASSES = ("negative", "neutral", "positive")
 OPTIONS = CompareOptions(resamples=200)
@@ -47,7 +53,8 @@ def make(root, name, wrong=(), **changed):
         Member(i, part, label, contents.get(i, {})) for i, label in zip(ids, labels, strict=True)
     ]
     rows = predictions_of(ids, [part] * len(ids), labels, shares, classes)
-    return write_run(root / name, config, metrics, [], {"w": torch.zeros(1)}, rows, members)
+    files = RunContents(config, metrics, [], {"w": b"weights"}, rows, split_table(members))
+    return write_run(root / name, files)
 
 
 def test_scores_are_those_of_the_predictions(tmp_path):

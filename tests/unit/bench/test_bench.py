@@ -1,4 +1,4 @@
-"""Heads × seeds: the sums agree with the records."""
+"""Heads × seeds: the summary agrees with the runs."""
 
 import json
 from dataclasses import replace
@@ -27,19 +27,19 @@ def bench(options, data=DATA, training=TRAINING):
 
 
 @pytest.mark.usefixtures("workplace")
-def test_sums_agree_with_the_records():
+def test_the_summary_agrees_with_the_runs():
     done = bench(BenchOptions(heads=("native-cat", "text"), seeds=3))
     assert [row.head for row in done.rows] == ["native-cat", "text"]
-    assert len(done.records) == 6
+    assert len(done.runs) == 6
     for row in done.rows:
-        records = [record for record in done.records if record["head"] == row.head]
-        assert [record["seed"] for record in records] == [0, 1, 2]
+        runs = [run for run in done.runs if run.trial.head == row.head]
+        assert [run.trial.training.seed for run in runs] == [0, 1, 2]
         for name in row.mean:
-            values = [record["scores"]["test"]["values"][name] for record in records]
+            values = [run.metrics["scores"]["test"]["values"][name] for run in runs]
             assert row.mean[name] == pytest.approx(np.mean(values))
             assert row.deviation[name] == pytest.approx(np.std(values, ddof=1))
             assert row.interval[name][0] <= row.mean[name] <= row.interval[name][1]
-        assert row.parameters == records[0]["parameters"]
+        assert row.parameters == runs[0].metrics["parameters"]
 
 
 @pytest.mark.usefixtures("workplace")
@@ -58,7 +58,7 @@ def test_ensembles_are_what_one_run_of_all_seeds_is():
 def test_what_was_tested_on_other_posts_is_not_averaged():
     done = bench(BenchOptions(heads=("text",), seeds=2, resplit=True))
     assert done.ensembles == []
-    assert average_runs(done.records, "test", ("negative", "neutral", "positive")) is None
+    assert average_runs(done.runs, "test", ("negative", "neutral", "positive")) is None
     assert bench(BenchOptions(heads=("text",), seeds=1)).ensembles == []
 
 
@@ -66,10 +66,10 @@ def test_what_was_tested_on_other_posts_is_not_averaged():
 def test_a_run_is_the_same_whatever_stands_beside_it():
     alone = bench(BenchOptions(heads=("native-cat",), seeds=1))
     beside = bench(BenchOptions(heads=("text", "ote", "native-cat"), seeds=1))
-    timed = {"seconds", "scoring_seconds", "peak_memory_bytes", "backbones"}
+    timed = {"seconds", "scoring_seconds", "peak_memory_bytes"}
     one, other = (
-        {key: value for key, value in run.records[-1].items() if key not in timed}
-        for run in (alone, beside)
+        {key: value for key, value in done.runs[-1].metrics.items() if key not in timed}
+        for done in (alone, beside)
     )
     assert one == other
 
@@ -77,7 +77,7 @@ def test_a_run_is_the_same_whatever_stands_beside_it():
 @pytest.mark.usefixtures("workplace")
 def test_seeds_count_up_from_the_training_seed():
     done = bench(BenchOptions(heads=("text",), seeds=2), training=replace(TRAINING, seed=7))
-    assert [record["seed"] for record in done.records] == [7, 8]
+    assert [run.trial.training.seed for run in done.runs] == [7, 8]
 
 
 @pytest.mark.usefixtures("workplace")
@@ -85,13 +85,13 @@ def test_seeds_count_up_from_the_training_seed():
 def test_resplit_draws_a_split_of_its_own_for_every_seed(split_seed):
     data = replace(DATA, split_seed=split_seed)
     done = bench(BenchOptions(heads=("text",), seeds=3, resplit=True), data)
-    tags = [record["protocol"] for record in done.records]
+    tags = [run.metrics["protocol"] for run in done.runs]
     assert [tag.rpartition("/")[2] for tag in tags] == ["seed-0", "seed-1", "seed-2"]
-    for seed, record in enumerate(done.records):
+    for seed, run in enumerate(done.runs):
         posts = prepare(replace(DATA, split_seed=seed), CacheChoice(), needs_of(["text"]))
         labels = posts.material.labels[posts.indices["test"]].numpy()
-        right = (np.array(record["predicted"]["test"]) == labels).mean()
-        assert record["scores"]["test"]["values"]["accuracy"] == pytest.approx(right)
+        right = (run.answers["test"].predicted == labels).mean()
+        assert run.metrics["scores"]["test"]["values"]["accuracy"] == pytest.approx(right)
     assert done.protocol.endswith("/seed-varied")
 
 
@@ -110,7 +110,7 @@ def test_without_a_test_part_validation_is_shown_and_said():
 
 
 @pytest.mark.usefixtures("workplace")
-def test_records_are_kept_beside_each_other():
+def test_an_index_does_not_replace_another():
     done = bench(BenchOptions(heads=("text",), seeds=1))
     first, second = save_bench(done, Path("runs")), save_bench(done, Path("runs"))
     assert first != second

@@ -1,4 +1,4 @@
-"""Tasks side by side: the same records in whatever order, and an end when somebody has enough."""
+"""Tasks side by side: the same runs in whatever order, and an end when somebody has enough."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ TRAINING = TrainingOptions(epochs=2, device="cpu")
 
 
 def trial(head: str, seed: int = 0) -> Trial:
-    return Trial(head, "", TRAINING, record=f"{head}-{seed}")
+    return Trial(head, "", TRAINING, name=f"{head}-{seed}")
 
 
 def test_heads_that_read_tokens_come_first_and_alone_on_a_cpu():
@@ -41,7 +41,7 @@ def test_every_task_computes_on_one_thread():
     seen = {}
 
     def do(task, _):
-        seen[task[0].record] = torch.get_num_threads()
+        seen[task[0].name] = torch.get_num_threads()
         return []
 
     for workers in (1, 2):
@@ -54,7 +54,7 @@ def test_a_task_that_fails_ends_the_others():
     under_way = threading.Event()
 
     def do(task, pulse):
-        if task[0].record == "text-0":
+        if task[0].name == "text-0":
             under_way.wait(10)
             raise MvsaError("this went wrong")
         while True:
@@ -70,7 +70,7 @@ def test_leaving_early_ends_what_is_under_way():
     under_way, ended = threading.Event(), threading.Event()
 
     def do(task, pulse):
-        if task[0].record == "text-0":
+        if task[0].name == "text-0":
             under_way.wait(10)
             return []
         try:
@@ -88,9 +88,9 @@ def test_leaving_early_ends_what_is_under_way():
     assert ended.wait(10)
 
 
-def records_of(bench):
+def metrics_of(bench):
     timed = {"seconds", "scoring_seconds", "peak_memory_bytes"}
-    return [{k: v for k, v in record.items() if k not in timed} for record in bench.records]
+    return [{k: v for k, v in run.metrics.items() if k not in timed} for run in bench.runs]
 
 
 @pytest.mark.usefixtures("workplace")
@@ -100,7 +100,7 @@ def test_runs_side_by_side_are_the_runs_one_after_the_other(monkeypatch):
     for cores in (1, 3):
         monkeypatch.setattr(run, "usable_cores", lambda count=cores: count)
         benches.append(run_bench(DataChoice(), CacheChoice(), options, TRAINING, Silence()))
-    for one, other in zip(*map(records_of, benches), strict=True):
+    for one, other in zip(*map(metrics_of, benches), strict=True):
         assert one == other
 
 
@@ -114,8 +114,8 @@ def test_settings_are_rows_of_their_own():
         ("basic", "learning_rate=1e-3"),
         ("basic", "learning_rate=1e-4"),
     ]
-    assert [record["seed"] for record in done.records] == [0, 1] * 4
-    losses = [record["selected"]["val_loss"] for record in done.records]
+    assert [run.trial.training.seed for run in done.runs] == [0, 1] * 4
+    losses = [run.metrics["selected"]["val_loss"] for run in done.runs]
     assert len(set(losses)) == len(losses)
 
 
@@ -134,4 +134,4 @@ def test_a_bench_says_where_its_time_went():
     spent = done.as_record()["seconds"]
     assert set(spent) == {"loading", "training", "scoring", "wall"}
     assert 0 < spent["loading"] <= spent["wall"]
-    assert spent["training"] == pytest.approx(done.records[0]["seconds"], abs=1e-3)
+    assert spent["training"] == pytest.approx(done.runs[0].metrics["seconds"], abs=1e-3)

@@ -1,6 +1,8 @@
-"""A run that comes to nothing is a row with its reason; the others go on, now and the next time."""
+"""A run that fails is listed with its reason; the others are trained, now and the next time."""
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,12 @@ from mvsa_pipe.baselines.logistic import Logistic
 from mvsa_pipe.bench import run as bench_run
 from mvsa_pipe.bench import tasks
 from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.records import FOLDER
 from mvsa_pipe.bench.run import run_bench
 from mvsa_pipe.cli.app import app
 from mvsa_pipe.devices import MemoryShortageError
 from mvsa_pipe.errors import CacheError, DataError, RunError
 from mvsa_pipe.progress import Silence
+from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -48,7 +50,7 @@ def bench(options=VARIED, data=None):
 def test_one_bad_learning_rate_costs_its_own_runs_alone(asked):
     alone = bench(BenchOptions(heads=("text",), seeds=2, vary=("learning-rate=1e-3",)))
     done = bench()
-    lost = [(run.head, run.setting, run.seed) for run in done.failed]
+    lost = [(run.trial.head, run.trial.setting, run.trial.training.seed) for run in done.failed]
     assert lost == [("text", f"learning_rate={HOPELESS}", seed) for seed in (0, 1)]
     assert all("Training diverged in epoch 0" in run.reason for run in done.failed)
     assert [(row.head, row.setting) for row in done.rows] == [
@@ -57,7 +59,7 @@ def test_one_bad_learning_rate_costs_its_own_runs_alone(asked):
         ("logistic", "learning_rate=1e-3"),
     ]
     assert done.rows[0].mean == pytest.approx(alone.rows[0].mean)  # trained beside what diverged
-    assert len(done.records) == 8
+    assert len(done.runs) == 8
     record = json.loads(json.dumps(done.as_record()))
     assert [run["reason"] for run in record["failed"]] == [run.reason for run in done.failed]
     assert sum("failed" in run for run in record["runs"]) == 2
@@ -147,30 +149,55 @@ def test_the_command_shows_what_failed_and_says_so_by_its_exit_code():
 ONE = BenchOptions(heads=("text",), seeds=1)
 
 
-def tampered(change):
-    """Changes the record of a bench of one run; returns the file."""
-    (path,) = Path("runs-here", FOLDER).glob("*.json")
-    record = json.loads(path.read_text())
-    change(record)
-    path.write_text(json.dumps(record))
+def only_run():
+    """The folder of a bench of one run."""
+    (path,) = Path("runs-here").iterdir()
     return path
 
 
+def in_json(name, change):
+    """Changes a JSON file of that folder."""
+
+    def apply():
+        path = only_run() / name
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+
+    return apply
+
+
+def in_table(row, **cells):
+    """Changes a row of that folder's predictions, or takes it out."""
+
+    def apply():
+        path = only_run() / "predictions.csv"
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        rows[row] |= cells
+        kept = [one for number, one in enumerate(rows) if cells or number != row % len(rows)]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(kept)
+
+    return apply
+
+
 @pytest.mark.usefixtures("workplace")
-def test_scores_follow_from_predictions_whatever_a_record_says(asked):
+def test_scores_follow_from_predictions_whatever_the_metrics_hold(asked):
     first = bench(ONE)
 
-    def better(record):
-        record["scores"]["test"]["values"] = dict.fromkeys(first.rows[0].mean, 0.999)
-        record["scores"]["test"]["intervals"] = {}
+    def better(metrics):
+        values = metrics["scores"]["test"]["values"]
+        metrics["scores"]["test"]["values"] = dict.fromkeys(values, 0.999)
 
-    tampered(better)
+    in_json("metrics.json", better)()
     again = bench(ONE)
     assert len(asked) == 1
     assert again.rows[0].mean == first.rows[0].mean
     assert again.rows[0].interval == first.rows[0].interval
-    scores = first.records[0]["scores"]["test"]
-    assert again.records[0]["scores"]["test"]["values"] == scores["values"]
+    assert again.runs[0].metrics["scores"] == first.runs[0].metrics["scores"]
 
 
 def _set(*way):
@@ -186,28 +213,63 @@ def _set(*way):
 
 @pytest.mark.usefixtures("workplace", "asked")
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("tamper", "expected"),
     [
-        (_set("predicted", "test", 0, 7), "other classes than the posts have"),
-        (_set("predicted", "test", []), "not one prediction a post"),
-        (_set("predicted", 3), r"Expected `object`"),
-        (_set("probabilities", "test", 0, [0.5, 0.5]), "other classes"),
-        (_set("probabilities", "test", 0, [0.9, 0.9, 0.9]), "do not add up to 1"),
-        (_set("probabilities", "test", 0, [2.0, -1.0, 0.0]), "not from 0 to 1"),
-        (_set("labels", "test", 0, 9), "other labels than the posts have"),
-        (_set("ids", "test", 0, "of another"), "other posts than the split has"),
-        (_set("seconds", None), r"Expected `float`"),
-        (_set("parameters", "many"), r"Expected `int`"),
-        (lambda record: record.pop("probabilities"), "missing required field"),
-        (_set("failed", {"reason": "none"}), "missing required field"),
+        (in_table(-1, prediction="furious"), "classes that it does not have"),
+        (in_table(-1), "other posts than the part test has|predictions of other posts"),
+        (in_table(-1, p_neutral="0.9", p_negative="0.9", p_positive="0.9"), "do not add up to 1"),
+        (in_table(-1, p_neutral="2", p_negative="-1", p_positive="0"), "not from 0 to 1"),
+        (in_table(-1, post_id="of another"), "predictions of other posts"),
+        (in_json("metrics.json", _set("seconds", "long")), "metrics.json"),
+        (in_json("metrics.json", _set("scoring_seconds", None)), r"Expected `float`"),
+        (in_json("metrics.json", _set("parameters", "many")), r"Expected `int"),
+        (in_json("metrics.json", lambda record: record.pop("scoring_seconds")), "missing required"),
+        (in_json("config.json", _set("spec_digest", "of another")), "another digest"),
+        (in_json("config.json", lambda record: record.pop("spec_digest")), "another digest"),
     ],
 )
-def test_what_no_bench_writes_is_refused_by_name(change, expected):
+def test_what_no_bench_writes_is_refused_by_name(tamper, expected):
     bench(ONE)
-    path = tampered(change)
+    tamper()
+    refused_until_forced(ONE, expected)
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+def test_labels_that_are_not_those_of_the_posts_are_refused():
+    bench(ONE)
+    with (only_run() / "predictions.csv").open(newline="") as file:
+        label = list(csv.DictReader(file))[-1]["label"]
+    in_table(-1, label="neutral" if label != "neutral" else "positive")()
+    refused_until_forced(ONE, "other labels than the posts")
+
+
+def refused_until_forced(options, expected):
     with pytest.raises(RunError, match=expected) as caught:
-        bench(ONE)
-    assert str(path) in str(caught.value)
+        bench(options)
+    assert str(only_run()) in str(caught.value)
     assert "--force" in str(caught.value)
-    assert bench(BenchOptions(heads=("text",), seeds=1, force=True)).rows
-    assert bench(ONE).rows
+    assert bench(replace(options, force=True)).runs
+    assert bench(options).runs
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_set("lasting", "perhaps"), r"Expected `bool`"),
+        (_set("spec_digest", "of another"), "another digest"),
+        (lambda record: record.pop("reason"), "missing required field"),
+    ],
+)
+def test_a_damaged_failure_is_refused_by_name(change, expected):
+    options = replace(ONE, vary=(f"learning-rate={HOPELESS}",))
+    assert bench(options).failed
+    in_json("failed.json", change)()
+    refused_until_forced(options, expected)
+
+
+@pytest.mark.usefixtures("workplace", "asked")
+def test_other_verbs_are_told_why_a_run_has_no_result():
+    (run,) = bench(replace(ONE, vary=(f"learning-rate={HOPELESS}",))).failed
+    with pytest.raises(RunError, match=r"no result.*Training diverged.*--force"):
+        open_run(run.path)

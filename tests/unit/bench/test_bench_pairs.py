@@ -72,7 +72,7 @@ def test_every_pair_is_what_it_is_alone_and_found_again(texts, monkeypatch):
         own = done.rows[2 * n : 2 * n + 2]
         assert [row.mean for row in own] == [row.mean for row in alone.rows]
         assert [row.pair for row in done.ensembles[2 * n : 2 * n + 2]] == [name, name]
-    ids = [record["ids"] for record in done.records]
+    ids = [{part: own.ids for part, own in run.answers.items()} for run in done.runs]
     assert all(each == ids[0] for each in ids)
     monkeypatch.setattr(tasks, "try_run_heads", None)  # nothing is trained again
     assert [row.mean for row in bench(both, runs=Path("runs")).rows] == [
@@ -86,9 +86,9 @@ def test_splits_and_settings_are_the_same_for_every_pair(texts):
     assert [(row.pair, row.setting) for row in done.rows] == [
         (pair, f"dropout={rate}") for pair in texts for rate in (0.1, 0.3)
     ]
-    for first, second in zip(done.records[:4], done.records[4:], strict=True):
-        assert first["protocol"] == second["protocol"]
-        assert first["ids"] == second["ids"]
+    for first, second in zip(done.runs[:4], done.runs[4:], strict=True):
+        assert first.metrics["protocol"] == second.metrics["protocol"]
+        assert first.answers["test"].ids == second.answers["test"].ids
 
 
 def test_posts_that_one_pair_lacks_are_left_out_for_all(workplace):
@@ -106,8 +106,8 @@ def test_posts_that_one_pair_lacks_are_left_out_for_all(workplace):
     screen = Listening()
     options = replace(OPTIONS, heads=("native-cat",), seeds=1)
     done = bench(CacheChoice(image=f"{first},{second}"), options, screen)
-    assert [record["left_out"] for record in done.records] == [["7"], ["7"]]
-    assert done.records[0]["ids"] == done.records[1]["ids"]
+    assert [run.metrics["left_out"] for run in done.runs] == [["7"], ["7"]]
+    assert done.runs[0].answers["test"].ids == done.runs[1].answers["test"].ids
     assert sum("left out" in line for line in screen.lines) == 2
 
 

@@ -11,12 +11,14 @@ from run_records import config_of
 from mvsa_pipe.errors import ConfigError, RunError, StorageError
 from mvsa_pipe.runs import (
     Member,
+    RunContents,
     checked_run_name,
     free_name,
     open_run,
     predictions_of,
     refuse_taken,
     require_writable,
+    split_table,
     write_run,
 )
 
@@ -44,9 +46,9 @@ def write(path, **changed):
         "predictions": predictions_of(
             ["1", 'a "b", c'], ["val", "test"], ["neutral", "negative"], SHARES, CLASSES
         ),
-        "members": MEMBERS,
+        "split": split_table(MEMBERS),
     }
-    return write_run(path, **(contents | changed))
+    return write_run(path, RunContents(**(contents | changed)))
 
 
 def test_a_run_reads_as_it_was_written(tmp_path):

@@ -1,0 +1,62 @@
+"""Digests of everything that decides a run's numbers: equal digests mean equal runs."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.provenance import package_versions
+from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.training.options import TrainingOptions
+
+
+def experiment_digest(experiment: Experiment) -> str:
+    """Digest of everything but the head and its training that decides a run's numbers.
+
+    It covers posts, labels and split, the contents of the caches, the device and the versions.
+    """
+    labels = {post.id: post.label for post in experiment.posts.posts}
+    deciding = {
+        "protocol": experiment.protocol,
+        "split": [[i, part, labels[i]] for i, part in experiment.split.parts.items()],
+        "classes": experiment.posts.classes,
+        "left_out": experiment.left_out,
+        "caches": {
+            m.value: [_features_digest(file, experiment) for file in files]
+            for m, files in experiment.files.items()
+        },
+        "image_grid": experiment.caches.image_grid,
+        "layer_mix": experiment.caches.layer_mix.value,
+        "device": str(experiment.material.labels.device),
+        "versions": package_versions(),
+    }
+    return _digest(deciding)
+
+
+def _features_digest(file: FeatureFile, experiment: Experiment) -> str:
+    """Digest of the features that are read; a cache that has grown by other posts keeps it."""
+    rows = [file.rows[post_id] for post_id in experiment.material.features.post_ids]
+    features = hashlib.sha256(np.ascontiguousarray(file.checksums[rows]).tobytes()).hexdigest()
+    return f"{file.header.fingerprint.digest}-{features}"
+
+
+def spec_digest(
+    experiment: str, head: str, training: TrainingOptions, head_options: Mapping[str, OptionValue]
+) -> str:
+    """Digest of everything that decides a run's numbers.
+
+    Args:
+        experiment: The ``experiment_digest`` of its posts and features.
+        head: The head's name.
+        training: How it is trained.
+        head_options: Options of the head that differ from their defaults.
+    """
+    return _digest([experiment, head, asdict(training), dict(head_options)])
+
+
+def _digest(deciding: object) -> str:
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

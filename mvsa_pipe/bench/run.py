@@ -133,7 +133,9 @@ def _outcomes(
     if found:
         failed = sum(isinstance(outcome, FailedRun) for outcome in found.values())
         and_failed = f", {failed:,} of which failed" if failed else ""
-        progress.say(f"{len(found):,} runs are there{and_failed}; --force trains them again")
+        progress.say(
+            f"{len(found):,} runs were recorded before{and_failed}; --force trains them again"
+        )
         progress.advance(len(found))
     missing = [trial for trial in trials if trial.digest not in found]
     for task, results in _done(workshop, missing, order, options, progress):

@@ -24,10 +24,10 @@ from mvsa_pipe.extraction.spread_worker import (
     ExtractionWorker,
     PartDone,
     PartUnit,
-    WorkerSpec,
     remote,
     with_storage,
 )
+from mvsa_pipe.provenance import package_versions
 
 if TYPE_CHECKING:
     from mvsa_pipe.extraction.work import Batch
@@ -55,14 +55,18 @@ def compute_on_cluster(
     with connected(options.ray) as cluster:
         files = _PartFiles(jobs, options.ray_parts)
         team = cluster.team(options.device, options.ray_actors)
-        pool = Pool(
-            cluster,
-            team,
-            partial(ExtractionWorker, WorkerSpec.of(jobs, around, team.sharing)),
-            around.progress.say,
-            lambda unit: f"part {unit.number} was computed",
-            _LEASES,
+        make = partial(
+            ExtractionWorker,
+            [job.backbone.located() for job in jobs],
+            [job.resolution.fingerprint for job in jobs],
+            package_versions(),
+            options,
+            around.posts.name,
+            around.posts.storage,
+            team.sharing,
         )
+        doing = "part {0.number} was computed".format
+        pool = Pool(cluster, team, make, around.progress.say, doing, _LEASES)
         refused: dict[int, list[list[Refusal]]] = {}
         for unit, done, attempts in pool.run(files.unit(n, part) for n, part in parts):
             try:

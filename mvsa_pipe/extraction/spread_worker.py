@@ -22,48 +22,11 @@ from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.extraction.clock import Clock, Stage
 from mvsa_pipe.extraction.flow import flow
-from mvsa_pipe.extraction.job import Job, Surroundings
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.session import Session, make_work
 from mvsa_pipe.extraction.work import Batch
 from mvsa_pipe.posts.storage import Storage
 from mvsa_pipe.provenance import package_versions
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """What a worker needs besides its parts.
-
-    Attributes:
-        backbones: The backbones, with absolute paths.
-        fingerprints: The fingerprints that their features must have.
-        versions: Versions of packages in the process that started the extraction.
-        options: How features are made; the folder ``cache`` is not used.
-        dataset: The data set's name.
-        storage: Where pictures are read.
-        sharing: How many workers share a machine.
-    """
-
-    backbones: Sequence[BackboneOptions]
-    fingerprints: Sequence[Fingerprint]
-    versions: Mapping[str, str]
-    options: ExtractOptions
-    dataset: str
-    storage: Storage
-    sharing: int
-
-    @classmethod
-    def of(cls, jobs: Sequence[Job], around: Surroundings, sharing: int) -> "WorkerSpec":
-        """The work of a pass, independent of the working directory."""
-        return cls(
-            [job.backbone.located() for job in jobs],
-            [job.resolution.fingerprint for job in jobs],
-            package_versions(),
-            around.options,
-            around.posts.name,
-            around.posts.storage,
-            sharing,
-        )
 
 
 @dataclass(frozen=True)
@@ -109,35 +72,47 @@ class PartDone:
     profile: dict[str, Any]
 
 
+@dataclass
 class ExtractionWorker(Worker[PartUnit, PartDone]):
     """Loads the backbones once; computes one part while the one before is written.
 
-    Args:
-        spec: What it loads.
+    Attributes:
+        backbones: The backbones, with absolute paths.
+        fingerprints: The fingerprints that their features must have.
+        versions: Versions of packages in the process that started the extraction.
+        options: How features are made; the folder ``cache`` is not used.
+        dataset: The data set's name.
+        storage: Where pictures are read.
+        sharing: How many workers share a machine.
 
     Raises:
         CacheError: It would compute other features than the process that started the extraction.
-        MvsaError: A backbone or the storage cannot be opened.
+        MvsaError: A backbone cannot be loaded.
     """
 
-    def __init__(self, spec: WorkerSpec) -> None:
-        self._spec = spec
+    backbones: Sequence[BackboneOptions]
+    fingerprints: Sequence[Fingerprint]
+    versions: Mapping[str, str]
+    options: ExtractOptions
+    dataset: str
+    storage: Storage
+    sharing: int
+
+    def __post_init__(self) -> None:
         self._computing = threading.Lock()
         with TemporaryDirectory() as memos:  # this machine's share of the caches' folder
-            options = replace(spec.options, cache=Path(memos))
-            self._sessions = [Session.load(wanted, options) for wanted in spec.backbones]
+            options = replace(self.options, cache=Path(memos))
+            self._sessions = [Session.load(wanted, options) for wanted in self.backbones]
         self._require_same_features()
-        versions = package_versions()
-        there = [
-            f"{name} {versions[name]} (here {version})"
-            for name, version in spec.versions.items()
-            if versions[name] != version
+        here, own = self.versions, package_versions()
+        others = [
+            f"{name} {own[name]} (here {here[name]})" for name in own if own[name] != here[name]
         ]
-        if there:
-            self.remarks = [f"{platform.node()} has other packages: {', '.join(there)}"]
+        if others:
+            self.remarks = [f"{platform.node()} has other packages: {', '.join(others)}"]
 
     def _require_same_features(self) -> None:
-        for wanted, session in zip(self._spec.fingerprints, self._sessions, strict=True):
+        for wanted, session in zip(self.fingerprints, self._sessions, strict=True):
             rows = wanted.differences(session.resolution.fingerprint)
             if rows:
                 named = "; ".join(f"{k} is {b!r}, here {a!r}" for k, (a, b) in rows.items())
@@ -151,14 +126,14 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
 
     def do(self, unit: PartUnit, attempt: int) -> PartDone:
         """Computes a part and writes one file a backbone."""
-        clock, options = Clock(), self._spec.options
-        cores = max(1, usable_cores() // self._spec.sharing)
+        clock = Clock()
+        cores = max(1, usable_cores() // self.sharing)
         with self._computing:
             work, part = (
                 make_work(self._sessions, clock),
-                with_storage(unit.batches, self._spec.storage),
+                with_storage(unit.batches, self.storage),
             )
-            (result,) = flow(work, [part], options.workers, lambda _: None, cores)
+            (result,) = flow(work, [part], self.options.workers, lambda _: None, cores)
         with clock.stage(Stage.DISK):
             parts = [
                 self._write(place, session, blocks, refused) if blocks else None
@@ -171,8 +146,8 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
     def _write(
         self, place: str, session: Session, blocks: Sequence[Rows], refused: Sequence[Refusal]
     ) -> Part:
-        facts = self._spec.dataset, session.resolution.fingerprint, blocks, refused
-        url = self._spec.options.ray_parts
+        facts = self.dataset, session.resolution.fingerprint, blocks, refused
+        url = self.options.ray_parts
         if not url:
             return write_part(Path(place), *facts)
         with TemporaryDirectory() as folder:

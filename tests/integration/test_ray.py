@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.devices import usable_cores
 from mvsa_pipe.errors import CacheError, ConfigError, MvsaError
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import spread, work
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.extraction.spread_worker import WorkerSpec
+from mvsa_pipe.extraction.spread_worker import ExtractionWorker
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
@@ -183,10 +184,9 @@ def test_an_interrupted_extraction_goes_on_on_a_cluster(folder, options):
     ],
 )
 def test_what_a_user_can_mend_arrives_as_it_is(folder, options, monkeypatch, other, error, said):
-    whole = WorkerSpec.of
     # As on a machine whose weights are others, or none.
-    changed = staticmethod(lambda *rest: replace(whole(*rest), backbones=[other]))
-    monkeypatch.setattr(WorkerSpec, "of", changed)
+    changed = partial(lambda make, _, *rest: make([other], *rest), ExtractionWorker)
+    monkeypatch.setattr(spread, "ExtractionWorker", changed)
     with pytest.raises(error, match=said):
         extract_all(read_posts(folder), [TEXT], on_ray(options, ray_actors=1), Silence())
 

@@ -136,14 +136,18 @@ def make_batch(
 
 
 def make_layered_batch(sizes: FeatureSizes, posts: int, tokens: int, seed: int) -> FeatureBatch:
-    """Features of which all layers of a token stand in turn."""
-    batch = make_batch(
-        replace(sizes, image_tokens=LAYERS * sizes.image_tokens), posts, tokens, seed
-    )
+    """Features with an axis of layers."""
+    batch = make_batch(sizes, posts, tokens, seed)
     draws = torch.Generator().manual_seed(seed)
-    states = torch.randn(posts, LAYERS * tokens, sizes.text_width, generator=draws)
-    mask = batch.text_mask.repeat_interleave(LAYERS, dim=1)
-    return replace(batch, text_hidden=states, text_mask=mask)
+
+    def layered(count: int, width: int) -> Tensor:
+        return torch.randn(posts, count, LAYERS, width, generator=draws)
+
+    return replace(
+        batch,
+        text_hidden=layered(tokens, sizes.text_width),
+        image_hidden=layered(sizes.image_tokens, sizes.image_width),
+    )
 
 
 def make_labels(posts: int, classes: int = SIZES.classes) -> Tensor:

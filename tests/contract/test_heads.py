@@ -88,11 +88,12 @@ def select(batch: FeatureBatch, index) -> FeatureBatch:
 
 def pad(batch: FeatureBatch, extra: int) -> FeatureBatch:
     """The batch with more padding, all of its padding being NaN."""
-    hidden = batch.text_hidden.masked_fill(~batch.text_mask.unsqueeze(-1), math.nan)
-    posts, _, width = hidden.shape
+    posts, tokens, *rest = batch.text_hidden.shape
+    unread = ~batch.text_mask.view(posts, tokens, *[1] * len(rest))
+    hidden = batch.text_hidden.masked_fill(unread, math.nan)
     return replace(
         batch,
-        text_hidden=torch.cat([hidden, hidden.new_full((posts, extra, width), math.nan)], dim=1),
+        text_hidden=torch.cat([hidden, hidden.new_full((posts, extra, *rest), math.nan)], dim=1),
         text_mask=torch.cat([batch.text_mask, batch.text_mask.new_zeros(posts, extra)], dim=1),
     )
 

@@ -1,4 +1,4 @@
-"""The command line: one file a verb; each reads options, calls one function, shows its result.
+"""The command line: one file per verb reads options, calls one function and shows its result.
 
 This is the only room that prints. Nothing here imports torch before a verb needs it.
 """
@@ -8,13 +8,13 @@ import sys
 
 from mvsa_pipe.cli.streams import require_utf8_names, secure_streams
 
-# Objects made before Python looks for cycles among them; lists of 100,000 posts and what is known
-# of each live until the end, and looking through them over and over took an eighth of the time.
+# Allocations between two garbage collections. Lists of 100,000 posts live until the end, and
+# scanning them again and again took an eighth of the time.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def main() -> None:
-    """Runs the command line, whatever moment Ctrl-C comes at, and whatever reads its output."""
+    """Runs the command line; handles Ctrl-C at any moment and any reader of its output."""
     require_utf8_names()
     secure_streams()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)

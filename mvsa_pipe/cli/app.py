@@ -1,4 +1,4 @@
-"""All verbs under one roof, and what becomes of errors."""
+"""The command ``mvsa``: its verbs, and how errors become messages and exit codes."""
 
 import sys
 from collections.abc import Iterator
@@ -33,13 +33,13 @@ from mvsa_pipe.cli.quickstart import quickstart
 from mvsa_pipe.cli.streams import output_fault
 from mvsa_pipe.errors import MvsaError, StorageError
 
-# Shells report a program that Ctrl-C ended with this code.
+# The exit code with which shells report a program that Ctrl-C ended.
 _INTERRUPTED = 130
 _DEFECT = 3
 
 
 class _Verbs(TyperGroup):
-    """Turns whatever a verb raises into one paragraph and an exit code."""
+    """Turns any exception of a verb into one paragraph and an exit code."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # as click's
         with _printable_usage_errors():
@@ -59,7 +59,7 @@ class _Verbs(TyperGroup):
             report_error(error)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
-            # Usage errors and exits are the framework's own, which shows them itself.
+            # typer shows its own usage errors and exits itself.
             if (
                 ctx.params["_debug"]
                 or hasattr(error, "exit_code")
@@ -80,7 +80,7 @@ class _Verbs(TyperGroup):
 
 @contextmanager
 def _printable_usage_errors() -> Iterator[None]:
-    """Sanitises what the framework's own errors quote of the command line."""
+    """Sanitises the parts of the command line that typer's own errors quote."""
     try:
         yield
     except Exception as error:
@@ -125,7 +125,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Options that stand before every verb."""
+    """Options that come before the verb."""
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from mvsa_pipe.training.options import TrainingOptions
 if TYPE_CHECKING:
     from mvsa_pipe.bench.summary import Bench, HeadSummary
 
-# Where score and interval do not fit beside each other, they stand one above the other.
+# In narrower terminals the interval is printed below the score.
 _WIDE_COLUMNS = 130
 
 
@@ -29,10 +29,10 @@ def bench(
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
-    """Train heads with several seeds over one pair of backbones or several and compare them.
+    """Train and compare heads with several seeds over one or more pairs of backbones.
 
-    A run that fails, as with a learning rate that is too high, is recorded with its reason; the
-    others go on, and the exit code is 1.
+    A run that fails, for example by a learning rate that is too high, is recorded with its reason;
+    the others continue, and the exit code is 1.
     """
     from mvsa_pipe.bench.run import run_bench, save_bench
     from mvsa_pipe.runs import require_writable
@@ -51,7 +51,7 @@ def bench(
 
 
 def show_bench(done: "Bench") -> None:
-    """The table of a bench, its heads in the order in which they were asked for."""
+    """Prints the table of a bench, with heads in the order in which they were named."""
     note = "test" if done.part == "test" else "val, on which epochs were selected: optimistic"
     backbones = " + ".join(done.backbones.values())
     table = score_table(f"{done.protocol} · {backbones} · {note}", "head")
@@ -89,7 +89,7 @@ def show_bench(done: "Bench") -> None:
 
 
 def _explain(done: "Bench", seeds: int) -> None:
-    """What the numbers of the table are."""
+    """Prints the legend of the table."""
     what = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     line((f"{what}, [95 % bootstrap interval over posts]", "dim"))
     if done.ensembles:
@@ -103,7 +103,7 @@ def _explain(done: "Bench", seeds: int) -> None:
 
 
 def _name(row: "HeadSummary") -> Text:
-    """A head with what is peculiar to its row, a line each."""
+    """A head's name, with pair, setting and failures on lines of their own."""
     name = Text.assemble(row.head, ("" if row.batch_independent else " †", "yellow"))
     for detail in filter(None, (row.pair, row.setting)):
         name.append(f"\n{detail}", "dim")
@@ -113,7 +113,7 @@ def _name(row: "HeadSummary") -> Text:
 
 
 def _without_rows(done: "Bench") -> list[Text]:
-    """Names of the heads and settings of which every run failed, each once."""
+    """Names of heads and settings whose runs all failed, each once."""
     shown = {(row.head, row.pair, row.setting) for row in done.rows}
     every = dict.fromkeys(
         (run.trial.head, run.trial.pair, run.trial.setting) for run in done.failed

@@ -1,4 +1,4 @@
-"""``mvsa cache``: what is cached, whether it is whole, and how to be rid of it."""
+"""``mvsa cache``: lists, verifies, repairs, merges, exports and removes caches."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -92,7 +92,7 @@ def _record(file: FeatureFile) -> dict[str, Any]:
 @app.command(cls=Verb)
 @expand
 def info(name: Name, folder: Folder = _FOLDER, json: Json = False) -> None:
-    """Show a cache's fingerprint, shapes, bytes and where they came from."""
+    """Show a cache's fingerprint, shapes, sizes and origin."""
     file = FeatureFile(CacheFolder(folder).locate(name))
     record = _record(file)
     if json:
@@ -127,7 +127,7 @@ def verify(
     folder: Folder = _FOLDER,
     json: Json = False,
 ) -> None:
-    """Check every byte against its checksum; exits 1 and names the posts where one was changed."""
+    """Check every byte against its checksum; exits 1 and names the posts with changed bytes."""
     caches = CacheFolder(folder)
     if name is not None:
         faults = {str(path): _faults(path) for path in [caches.locate(name)]}
@@ -155,7 +155,7 @@ def verify(
 def _faults(path: Path) -> list[str]:
     try:
         return checking.faults(path)
-    except CacheError as error:  # others are checked all the same
+    except CacheError as error:  # the other caches are still checked
         return [error.paragraph()]
 
 
@@ -168,9 +168,9 @@ def repair(
     folder: Folder = _FOLDER,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
-    """Extract again what was changed on disk.
+    """Extract posts again whose features were changed on disk.
 
-    A file or part that cannot be read is kept beside the cache, as .damaged, and made anew.
+    A file or part that cannot be read is renamed to .damaged and extracted again.
     """
     caches = CacheFolder(folder)
     path = caches.locate(name)
@@ -188,7 +188,7 @@ def repair(
 def merge(
     names: Annotated[
         list[str],
-        typer.Argument(help="Caches to join, or one whose shards shall be joined."),
+        typer.Argument(help="Caches to join, or one cache to join the shards of."),
     ],
     data: Annotated[
         Path | None, typer.Option(help="The posts: features get their order, gaps are reported.")
@@ -196,7 +196,7 @@ def merge(
     folder: Folder = _FOLDER,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
-    """Join caches that were made apart from each other, such as the shards of one."""
+    """Join caches that were extracted separately, such as the shards of one."""
     caches = CacheFolder(folder)
     sources = [FeatureFile(path) for path in _sources(caches, names)]
     posts = read_posts(data, replace(read, require_labels=False)).posts if data else ()

@@ -13,7 +13,7 @@ from mvsa_pipe.cli.tables import add_numbers, add_references, add_scores, score_
 if TYPE_CHECKING:
     from mvsa_pipe.analysis.compare import Comparison
 
-# What stands in a table where a record does not say.
+# Shown in tables for values that a record lacks.
 _UNKNOWN = "–"
 
 

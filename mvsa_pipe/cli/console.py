@@ -1,4 +1,4 @@
-"""How everything looks on the screen: tables to stdout, progress and errors to stderr.
+"""Output of the command line: tables to stdout, progress and errors to stderr.
 
 Nothing is read as markup: ids, classes and paths may hold square brackets. What has a style is a
 ``Text``. Nothing reaches the terminal as a control sequence but the console's own colours.
@@ -30,12 +30,12 @@ from rich.text import Text
 from mvsa_pipe.cli.printable import json_printable, one_line, printable
 from mvsa_pipe.errors import MvsaError
 
-# In a file or a pipe a table may be wider than the 80 columns that rich takes for granted.
+# Files and pipes may have wider tables than the 80 columns that rich assumes.
 _FILE_COLUMNS = 120
 
 
 class SafeConsole(Console):
-    """A console that writes out control characters in all text that it is given."""
+    """A console that escapes control characters in all text."""
 
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:  # noqa: ANN401  # rich's
         stream = sys.stderr if stderr else sys.stdout
@@ -46,7 +46,7 @@ class SafeConsole(Console):
 
     @property
     def file(self) -> IO[str]:
-        """Where it writes: past what stands in for the stream, which would undo the colours."""
+        """The stream itself, not its sanitising proxy, which would escape the colours."""
         stream = self._file or (sys.stderr if self.stderr else sys.stdout)
         while (behind := getattr(stream, "rich_proxied_file", None)) is not None:
             stream = behind
@@ -57,7 +57,7 @@ class SafeConsole(Console):
         self._file = stream
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
-        """Renders what is to be written; the last place where text and colours are apart."""
+        """Renders the buffer; the last step at which text and colours are separate."""
         return super()._render_buffer(map(_safe, buffer))
 
 
@@ -73,7 +73,7 @@ def _safe(segment: Segment) -> Segment:
 out = SafeConsole()
 err = SafeConsole(stderr=True)
 
-# Without a terminal a step reports itself this often, in lines.
+# Without a terminal, a step prints its progress this often.
 _LINE_SECONDS = 10.0
 
 
@@ -88,35 +88,35 @@ Part = str | tuple[str, str]
 
 
 def _assembled(parts: Iterable[Part]) -> Text:
-    """One line of text; a line break in a name would pass for a line of ours."""
+    """One line of text; line breaks in names are escaped, as they could imitate our output."""
     return Text.assemble(
         *(one_line(p) if isinstance(p, str) else (one_line(p[0]), p[1]) for p in parts)
     )
 
 
 def line(*parts: Part) -> None:
-    """A line of results from plain parts and (part, style); never broken, so that paths copy."""
+    """Prints a line of results from parts and (part, style); never wrapped, so that paths copy."""
     out.print(_assembled(parts), soft_wrap=True)
 
 
 def remark(*parts: Part) -> None:
-    """A line beside the results, on stderr; never broken."""
+    """Prints a remark on stderr; never wrapped."""
     err.print(_assembled(parts), soft_wrap=True)
 
 
 def _paragraph(heading: str, text: str, style: str = "bold red") -> None:
-    # A terminal gets words wrapped; a log gets one line, in which paths stay whole.
+    # Terminals get wrapped words; logs get one line, in which paths stay whole.
     whole = Text.assemble((f"{heading}: ", style), printable(" ".join(text.split())))
     err.print(whole, soft_wrap=not err.is_terminal)
 
 
 def report_error(error: MvsaError) -> None:
-    """One clear paragraph."""
+    """Prints an error as one paragraph."""
     _paragraph("error", error.paragraph())
 
 
 def report_lost_output(fault: OSError) -> None:
-    """Standard output took less than what was printed."""
+    """Reports that standard output did not take everything that was printed."""
     _paragraph(
         "error",
         f"The work was done, but its output could not all be written: {fault}. Next: send the "
@@ -125,7 +125,7 @@ def report_lost_output(fault: OSError) -> None:
 
 
 def report_refusal(error: UnicodeEncodeError | OSError | MemoryError) -> None:
-    """What the machine refused where no better message is at hand: a path, a name, memory."""
+    """Reports an error of the operating system that has no message of its own."""
     if isinstance(error, UnicodeEncodeError):
         text = (
             f"A name or text cannot be written in {error.encoding}: {error.reason}. Found "
@@ -147,7 +147,7 @@ def report_refusal(error: UnicodeEncodeError | OSError | MemoryError) -> None:
 
 
 def report_interrupt() -> None:
-    """What a Ctrl-C leaves behind."""
+    """Reports what remains after Ctrl-C."""
     _paragraph(
         "interrupted",
         "nothing is half-written, and features that were committed stay; run the same command "
@@ -157,7 +157,7 @@ def report_interrupt() -> None:
 
 
 def report_surprise(error: Exception) -> None:
-    """An error that nobody foresaw."""
+    """Reports an unexpected error."""
     _paragraph(
         "internal error",
         f"{type(error).__name__}: {error}. This is a defect of mvsa-pipe, not of your input. "
@@ -181,7 +181,7 @@ class ScreenProgress:
         self._began = self._said = time.monotonic()
 
     def start(self, what: str, total: int) -> None:
-        """A step begins that has ``total`` units."""
+        """Begins a step of ``total`` units."""
         self._what, self._total, self._done, self._note = what, total, 0, ""
         self._began = self._said = time.monotonic()
         if not err.is_terminal:
@@ -201,7 +201,7 @@ class ScreenProgress:
         self._bar.start()
 
     def advance(self, count: int) -> None:
-        """``count`` more units are done."""
+        """Adds ``count`` finished units."""
         self._done += count
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, count)
@@ -223,17 +223,17 @@ class ScreenProgress:
         )
 
     def note(self, text: str) -> None:
-        """How the step goes, beside how far it is."""
+        """Sets a text that is shown next to the progress."""
         self._note = text
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, note=text)
 
     def say(self, line: str) -> None:
-        """Something worth a line happened."""
+        """Prints a line."""
         remark((line, "dim"))
 
     def stop(self) -> None:
-        """Takes the bar off the screen."""
+        """Removes the bar from the screen."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
@@ -241,7 +241,7 @@ class ScreenProgress:
 
 @contextmanager
 def progress() -> Iterator[ScreenProgress]:
-    """Progress on the screen that is cleared however the step ends."""
+    """Progress on the screen, which is cleared even if the step fails."""
     screen = ScreenProgress()
     try:
         yield screen
@@ -251,7 +251,7 @@ def progress() -> Iterator[ScreenProgress]:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that reads best."""
+    """Bytes in a suitable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"

@@ -1,4 +1,4 @@
-"""``mvsa data``: what lies in a data set."""
+"""``mvsa data``: checks data sets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
 from mvsa_pipe.posts.check import CheckReport, check_posts
 from mvsa_pipe.posts.splits import PUBLISHED
 
-app = typer.Typer(help="Look into data sets.", no_args_is_help=True)
+app = typer.Typer(help="Check data sets.", no_args_is_help=True)
 
 
 @app.callback()
@@ -38,7 +38,7 @@ def check(
     split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of a random split.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Count what is there and look for what would spoil a result; exits 1 if anything would."""
+    """Count posts and labels and find what would spoil results; exits 1 if anything would."""
     with progress() as screen:
         posts = read_posts(path, read)
         screen.say(f"{len(posts):,} posts of {posts.name}; decoding every image")

@@ -1,4 +1,4 @@
-"""``mvsa evaluate``: a run scored again, or on other posts."""
+"""``mvsa evaluate``: scores a run again, or on other posts."""
 
 from collections import Counter
 from pathlib import Path
@@ -28,7 +28,7 @@ def evaluate(
 ) -> None:
     """Score a run again on its own split, or on other posts.
 
-    Features that the cache lacks are extracted first, by the backbones that the run was made with.
+    Features that the cache lacks are extracted first, by the run's own backbones.
     """
     from mvsa_pipe.runs import open_run
     from mvsa_pipe.runs.evaluate import evaluate as evaluate_run
@@ -50,7 +50,7 @@ def evaluate(
 
 
 def _remarks(done: "Evaluation") -> list[str]:
-    """What a reader of the score must know of the posts."""
+    """Remarks about the posts that qualify the score."""
     lines = [
         f"{count:,} of these posts were left out: {reason}"
         for reason, count in Counter(done.left_out.values()).most_common(_MOST_REASONS)

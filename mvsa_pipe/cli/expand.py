@@ -26,7 +26,7 @@ VerbT = TypeVar("VerbT", bound=Callable[..., Any])
 
 # The option that every verb has beside --help, and its parameter.
 _ALL_FLAG, _ALL_NAME = "--help-all", "help_all"
-# Longer lists of choices stand in the help text, where lines can be broken.
+# Longer lists of choices are part of the help text, which can be wrapped.
 _MOST_CHOICE_COLUMNS = 24
 
 
@@ -55,7 +55,7 @@ class Verb(TyperCommand):
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # as typer's
         super().__init__(*args, **options)
-        # typer would keep the line breaks of the docstring
+        # unwraps paragraphs, whose line breaks typer would keep
         self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help or "")
         self.rare = {each.name for each in self.params if getattr(each, "hidden", False)}
         for each in self.params:
@@ -135,7 +135,7 @@ def expand(verb: VerbT) -> VerbT:
 
     expanded.__signature__ = signature.replace(parameters=every)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
-    del expanded.__wrapped__  # typer would look through it at the unexpanded verb
+    del expanded.__wrapped__  # typer would follow it to the unexpanded verb
     return expanded  # type: ignore[return-value]
 
 
@@ -187,7 +187,7 @@ def _choices(hint: Any) -> list[str]:  # noqa: ANN401  # a type
 
 
 def _metavar(name: str, hint: Any) -> str | None:  # noqa: ANN401  # a type
-    """What stands for a value that has too many choices for a column."""
+    """Placeholder of a value that has too many choices for a column."""
     wide = len("|".join(_choices(hint))) > _MOST_CHOICE_COLUMNS
     return f"<{name.replace('_', '-')}>" if wide else None
 

@@ -18,8 +18,8 @@ def export(
 ) -> None:
     """Write a run as a folder that needs neither cache nor weights: head, backbones, model card.
 
-    It loads by one call, load_exported of mvsa_pipe.export. ONNX files of the head and of the
-    whole model are checked against torch; what cannot be written as ONNX is named, and left out.
+    load_exported of mvsa_pipe.export loads the folder. ONNX files of the head and of the whole
+    model are checked against torch; a model that cannot be written as ONNX is named and left out.
     """
     from mvsa_pipe.export.write import export_run
     from mvsa_pipe.runs import open_run

@@ -82,13 +82,13 @@ def fit(
 
 def _some_failed(failed: list[MvsaError], runs: int) -> MvsaError:
     return RunError(
-        f"{len(failed)} of {runs} runs came to nothing; the others are kept",
+        f"{len(failed)} of {runs} runs failed; the others are kept",
         found=failed[0].paragraph(),
     )
 
 
 def head_pairs(options: list[str]) -> dict[str, str | int | float | bool]:
-    """Options of a head as ``--set`` names them.
+    """Options of a head from the values of ``--set``.
 
     Raises:
         ConfigError: One has no name or no value.
@@ -101,7 +101,7 @@ def head_pairs(options: list[str]) -> dict[str, str | int | float | bool]:
 
 
 def show_run(run: "Run") -> None:
-    """The scores of a run that was just made, and where it lies."""
+    """Prints the scores and the path of a new run."""
     metrics = run.metrics
     table = score_table(f"{run.title} on {metrics['protocol']}", "scored")
     name = ""
@@ -121,7 +121,7 @@ def show_run(run: "Run") -> None:
 
 
 def _chosen(selected: dict[str, Any] | list[dict[str, Any]]) -> str:
-    """What validation picked, for each member of an ensemble."""
+    """The epoch or strength selected on validation, for each member of an ensemble."""
     picked = selected if isinstance(selected, list) else [selected]
     what = "epoch" if "epoch" in picked[0] else "strength"
     plural = "s" if len(picked) > 1 else ""

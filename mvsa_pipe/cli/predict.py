@@ -1,4 +1,4 @@
-"""``mvsa predict``: a run asked about new posts."""
+"""``mvsa predict``: predictions of a run for new posts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ from mvsa_pipe.runs.options import InferenceOptions
 if TYPE_CHECKING:
     from mvsa_pipe.runs.predict import Answer
 
-# A table of more posts than this belongs into a file.
+# Longer tables belong in a file.
 _MOST_SHOWN = 20
 
 
@@ -37,8 +37,8 @@ def predict(
 ) -> None:
     """Predict one post (--text and --image) or a table of posts (--data).
 
-    Posts that lack what the head reads are answered with an error each, the others are predicted;
-    the exit code is then 1.
+    A post that lacks what the head reads gets an error, and the exit code is 1; the others are
+    predicted.
     """
     if (data is None) == (text is None and image is None):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Text that a terminal cannot take for a command: the one sanitiser for everything printed.
+"""The sanitiser of everything printed: text that a terminal does not interpret as commands.
 
 Labels, ids, paths and notes come from data sets. Control characters in them would move the
 cursor, recolour or hide lines, reverse the order of letters, or set the window's title.
@@ -20,7 +20,7 @@ _BREAKS = re.compile(r"[^\t\x20-\x7e]")
 
 _NAMES = {"\n": "\\n", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\v": "\\v", "\f": "\\f"}
 
-# Bytes of a file name that are no UTF-8 come as these surrogates.
+# Python decodes bytes of file names that are not UTF-8 as these surrogates.
 _FIRST_BYTE, _LAST_BYTE, _BYTE_OFFSET = 0xDC80, 0xDCFF, 0xDC00
 
 

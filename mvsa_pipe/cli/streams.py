@@ -15,7 +15,7 @@ from mvsa_pipe.cli.printable import printable
 
 _DEGRADE = "mvsa-degrade"
 
-# What our own lines use beyond ASCII, for terminals that lack it.
+# Replacements of our own non-ASCII characters, for terminals that lack them.
 _PLAINER = str.maketrans(
     {
         "…": "...", "×": "x", "±": "+/-", "→": "->", "–": "-", "—": "-", "’": "'", "‘": "'",
@@ -27,7 +27,7 @@ _PLAINER = str.maketrans(
 
 
 def _degrade(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for characters that an encoding lacks: near ones, or their number."""
+    """Replacements of characters that an encoding lacks: similar ones, or their number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end].translate(_PLAINER)
@@ -38,12 +38,12 @@ codecs.register_error(_DEGRADE, _degrade)
 
 
 def fitting(text: str, encoding: str) -> str:
-    """What a terminal of some encoding shows of a text; the same text where it can be UTF-8."""
+    """A text as a terminal of some encoding can show it; unchanged for UTF-8."""
     return text.encode(encoding, _DEGRADE).decode(encoding)
 
 
 class Outlet:
-    """A text stream whose failures end no work: what it cannot write is dropped from then on.
+    """A text stream that never raises: after a failure it drops everything that is written.
 
     Attributes:
         fault: Why nothing more is written; ``None`` while all is well.
@@ -64,7 +64,7 @@ class Outlet:
             self.write(text)
 
     def flush(self) -> None:
-        """Writes what is held back, unless the stream has failed."""
+        """Flushes the buffer, unless the stream has failed."""
         self._attempt(self._stream.flush)
 
     def _attempt(self, action: Any) -> None:  # noqa: ANN401  # any callable
@@ -81,7 +81,7 @@ class Outlet:
             self.fault = OSError(str(error))
 
     def _discard(self) -> None:
-        """Sends what is still held back to nowhere, so that Python can shut down in peace."""
+        """Redirects the buffer to the null device, so that Python can shut down without errors."""
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -94,7 +94,7 @@ class Outlet:
 
 
 class Sanitised(Outlet):
-    """What ``sys.stdout`` and ``sys.stderr`` become: control characters are written out.
+    """Replaces ``sys.stdout`` and ``sys.stderr``: control characters are escaped.
 
     Attributes:
         rich_proxied_file: Where rich's consoles write instead; the name is rich's.
@@ -112,7 +112,7 @@ class Sanitised(Outlet):
 
 
 def require_utf8_names() -> None:
-    """Starts Python anew in its UTF-8 mode where file names would have to be ASCII.
+    """Restarts Python in its UTF-8 mode if file names would have to be ASCII.
 
     That is so in the POSIX locale where the user or the system switched off what Python does
     about it (PEP 538, PEP 540): pictures whose names are not ASCII could not be opened. What is
@@ -126,20 +126,20 @@ def require_utf8_names() -> None:
 
 
 def secure_streams() -> None:
-    """Makes both output streams safe, whatever terminal, file or nothing they lead to."""
+    """Makes both output streams safe, whether they are terminals, files or closed."""
     _fill_closed_descriptors()
     sys.stdout = _secured(sys.stdout)
     sys.stderr = _secured(sys.stderr)
 
 
 def output_fault() -> OSError | None:
-    """Why standard output took not all that was printed; a reader that left early is none."""
+    """Why standard output lost text; ``None`` if it did not, or its reader left early."""
     fault: OSError | None = getattr(getattr(sys.stdout, "rich_proxied_file", None), "fault", None)
     return None if isinstance(fault, BrokenPipeError) else fault
 
 
 def _fill_closed_descriptors() -> None:
-    """Opens the standard descriptors that are closed, before some file of ours gets their numbers.
+    """Opens closed standard descriptors, so that no file of ours gets their numbers.
 
     Libraries that print to descriptor 1 would write into that file.
     """

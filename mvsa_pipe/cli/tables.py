@@ -16,7 +16,7 @@ SHOWN = {"accuracy": "accuracy %", "f1_macro": "macro-F1 %", "f1_weighted": "wei
 
 
 class SafeTable(Table):
-    """A table whose cells are measured as they are printed: control characters written out."""
+    """A table whose cells are measured as they are printed, with control characters escaped."""
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:  # noqa: ANN401  # rich's
         """Adds a row; line breaks in plain strings are written out, those in a ``Text`` stay."""
@@ -28,7 +28,7 @@ def _shown(text: str) -> str:
 
 
 def titled(title: str, *headings: str) -> Table:
-    """An empty table under a title; one wider than the table goes on in the next line."""
+    """An empty table under a title; a title wider than the table is wrapped."""
     title_text = Text(_shown(title), style="bold", overflow="fold")
     table = SafeTable(title=title_text, title_justify="left")
     for heading in headings:
@@ -37,7 +37,7 @@ def titled(title: str, *headings: str) -> Table:
 
 
 def add_numbers(table: Table, *headings: str) -> None:
-    """Columns of figures, aligned on the right."""
+    """Adds right-aligned columns of numbers."""
     for heading in headings:
         table.add_column(Text(_shown(heading)), justify="right", no_wrap=True)
 
@@ -50,7 +50,7 @@ def score_table(title: str, first_column: str) -> Table:
 
 
 def add_scores(table: Table, name: str, scores: Mapping[str, Any]) -> None:
-    """One row with bootstrap intervals from a scores record."""
+    """Adds a row with bootstrap intervals from a scores record."""
     cells = [
         Text.assemble(percent(scores["values"][k]), (f" {interval(scores['intervals'][k])}", "dim"))
         for k in SHOWN
@@ -59,7 +59,7 @@ def add_scores(table: Table, name: str, scores: Mapping[str, Any]) -> None:
 
 
 def add_references(table: Table, references: Sequence[Mapping[str, Any]], *rest: str) -> None:
-    """The majority and chance rows."""
+    """Adds the majority and chance rows."""
     for row in references:
         cells = [
             percent(row["values"][k])

@@ -236,7 +236,7 @@ def test_seeds_that_come_to_nothing_do_not_cost_the_others(mvsa, monkeypatch):
     words = ["fit", "--head", "text", "--epochs", "1", "--seeds", "3", "--name", "x"]
     result = mvsa(*words)
     text = paragraph(result.exit_code, result.stderr)
-    assert "1 of 3 runs came to nothing; the others are kept. Found Training diverged" in text
+    assert "1 of 3 runs failed; the others are kept. Found Training diverged" in text
     assert sorted(path.name for path in Path("runs").iterdir()) == ["x-seed0", "x-seed2"]
     alone = mvsa("fit", "--head", "text", "--epochs", "1", "--seed", "1", "--name", "y")
     assert "Training diverged in epoch 0" in paragraph(alone.exit_code, alone.stderr)

@@ -1,4 +1,4 @@
-"""Posts: reads a data set in any known layout, labels it, divides it, and says what is wrong.
+"""Posts: reads a data set in any known layout, labels it, splits it and reports its faults.
 
 ``read_posts`` yields a ``PostSet``; ``parse_split`` divides it; ``check_posts`` looks for what
 would spoil a result. A new layout is one file with a reader and one row in ``FORMATS``.

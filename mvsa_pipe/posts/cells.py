@@ -1,4 +1,4 @@
-"""What a cell of a table may hold: a text, a whole number, a label, a picture or nothing.
+"""Cells of a table: a text, a whole number, a label, a picture or nothing.
 
 Tables in jsonl and parquet have typed cells. Whatever has one plain spelling is taken as a text;
 everything else is refused, since the spelling of a list or of a float would become a class.
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from mvsa_pipe.errors import DataError, name_some
 
-# Beyond, a float of 64 bits no longer tells neighbouring whole numbers apart.
+# Above, a 64-bit float cannot represent every whole number.
 EXACT_FLOATS = 2**53
 _HINT = (
     "rename the columns, or name them with --id-column, --text-column, --image-column, "
@@ -54,7 +54,7 @@ def plain(cell: Cell) -> str:
 
 
 class CellError(Exception):
-    """A cell holds what its column cannot be read from; the message says what."""
+    """A cell has a value of a wrong kind, which the message names."""
 
 
 def plain_cell(value: object, kind: Kind, exact: int = EXACT_FLOATS) -> str | None:
@@ -65,7 +65,7 @@ def plain_cell(value: object, kind: Kind, exact: int = EXACT_FLOATS) -> str | No
     ``true`` and ``false``. A picture may be a mapping with a path and without bytes.
 
     Args:
-        value: What stands in the table.
+        value: The value in the table.
         kind: What the column is read for.
         exact: Up to which whole number the float's type is exact.
 
@@ -121,10 +121,10 @@ def _spelled(value: object) -> str:
 
 
 def match_columns(asked: Iterable[str], columns: Iterable[str]) -> dict[str, int]:
-    """Where the asked columns stand: by their exact names, else but for capitals.
+    """Positions of the wanted columns, by exact name or else ignoring case.
 
-    Of columns that share a name, ``NAME[2]`` is the second. What is not there, or not there once,
-    is left out; ``require_columns`` says so.
+    Of columns that share a name, ``NAME[2]`` is the second. Missing and repeated columns are left
+    out; ``require_columns`` reports them.
     """
     exact: dict[str, list[int]] = {}
     alike: dict[str, list[int]] = {}
@@ -144,7 +144,7 @@ def require_columns(asked: Iterable[str], columns: tuple[str, ...], where: str) 
     """Checks that columns are there, once each.
 
     Raises:
-        DataError: One is missing or repeated, or two are the same but for capitals.
+        DataError: One is missing or repeated, or two differ only in case.
     """
     asked = list(dict.fromkeys(asked))
     found = match_columns(asked, columns)
@@ -163,9 +163,9 @@ def require_columns(asked: Iterable[str], columns: tuple[str, ...], where: str) 
         )
     if repeated:
         raise DataError(
-            "A column that is read stands in the header more than once",
+            "A column that is read occurs in the header more than once",
             where=where,
-            expected=f"one column {repeated[0]!r}, or one that is the same but for capitals",
+            expected=f"one column {repeated[0]!r}, or one that differs only in case",
             found=f"columns {name_some(columns, most=30)}",
             hint=f"name the first of them as {repeated[0] + '[1]'!r}, the second with [2], by "
             "--id-column, --text-column, --image-column or --label-column",
@@ -180,7 +180,7 @@ def require_columns(asked: Iterable[str], columns: tuple[str, ...], where: str) 
 
 
 def spelled_otherwise(record: Mapping[str, object], asked: Mapping[str, str]) -> str:
-    """A key of a record that is an asked column but for capitals, where that column is lacking.
+    """A key of a record that differs from a missing column only in case.
 
     Args:
         record: A record that need not have the same keys as others.

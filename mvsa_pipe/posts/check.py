@@ -22,12 +22,12 @@ Groups = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Leakage:
-    """What stands in more than one part of a split.
+    """Content that more than one part of a split contains.
 
     Attributes:
         texts: Ids of each group of posts with one normalised text, across parts.
         images: Ids of each group of posts with the same picture, across parts.
-        test_ids: Test posts whose text or picture also stands in train.
+        test_ids: Test posts whose text or picture also occurs in train.
     """
 
     texts: Groups = ()
@@ -37,7 +37,7 @@ class Leakage:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What lies in a data set.
+    """The contents and faults of a data set.
 
     Attributes:
         name: The data set's name.
@@ -50,12 +50,12 @@ class CheckReport:
         label_pairs: How often annotators gave each ``text label,image label``.
         encodings: How often each encoding served.
         missing_texts: Ids of posts without a text.
-        empty_texts: Ids of posts whose text says nothing.
+        empty_texts: Ids of posts whose text is empty.
         images: Ids by what is wrong with their picture; every kind of fault is named.
         duplicates: Ids of each group that shares a text or a picture, largest first.
         conflicting: Those groups whose posts have different labels.
         split_labels: Posts per part and class; empty without a split.
-        stand_ins: Ids of the posts under each picture that stands in for missing ones, by the
+        stand_ins: Ids of the posts of each picture that replaces missing ones, by the
             picture's name.
         odd_ids: Ids with characters that are not seen, or with blanks at an end or in a row.
         spaced_ids: Ids with single blanks, which lists of ids hold well.
@@ -63,7 +63,7 @@ class CheckReport:
         absent_classes: Classes that a part of the split lacks, by part.
         sought: Pictures that were looked for in vain, with near names, by post.
         guesses: What the reader had to guess, one sentence each.
-        leakage: What stands in two parts of the split.
+        leakage: Content that two parts of the split contain.
         spoilers: Why a result would be spoiled, one sentence each; empty when all is well.
     """
 

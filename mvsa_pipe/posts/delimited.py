@@ -1,4 +1,4 @@
-"""Reads delimited text (CSV, TSV and their kin) as it is written, which only the text can tell."""
+"""Reads delimited text (CSV, TSV and similar), whose dialect is detected from the text."""
 
 import io
 import re
@@ -57,7 +57,8 @@ def read_delimited(
         text: The whole text, its first row being the header.
         where: How messages name it.
         suffix: Of the file; ``.tsv`` prefers a tab where nothing else tells the separator.
-        wanted: Names of columns that are looked for; a header that holds them tells the separator.
+        wanted: Names of columns that are looked for; the separator is the one that finds them in
+            the header.
         separator: The character between cells; found unless named.
         quoting: How quotes are read; found unless named.
 
@@ -83,7 +84,7 @@ def read_delimited(
 def header_of(
     text: str, suffix: str = "", wanted: Collection[str] = (), separator: str | None = None
 ) -> tuple[str, ...]:
-    """Cells of the header, stripped; none if it cannot be told. Never an error."""
+    """Cells of the header, stripped; empty if it is not recognised. Never raises."""
     said = _SEPARATOR_LINE.match(text)
     text = text[said.end() :] if said else text
     separator = separator or (said[1] if said else _find_separator(text, suffix, wanted))
@@ -102,7 +103,7 @@ def _header(text: str, separator: str) -> list[str]:
 
 
 def _find_separator(text: str, suffix: str, wanted: Collection[str]) -> str:
-    """The separator whose header holds most wanted columns; then one that fits all rows."""
+    """The separator whose header contains most wanted columns; else one that fits all rows."""
     sought = {name.casefold() for name in wanted}
     usual = "\t" if suffix == ".tsv" else ","
     order = sorted(_SEPARATORS, key=lambda separator: separator != usual)

@@ -1,4 +1,4 @@
-"""Remembers digests of picture files, so that unchanged files are not read again to be known.
+"""Remembers digests of picture files, so that unchanged files are not read again.
 
 What was learned of a file holds while its size, time stamps and inode are the same, and was kept
 only if the file had settled before it was read: one that is written again within its time stamp's
@@ -60,7 +60,7 @@ class DigestMemory:
         return found
 
     def keep(self) -> None:
-        """Writes down what was learned; a memory only saves time, so no disk has to have it."""
+        """Saves the digests; failures are ignored, as digests only save time."""
         if self._path is not None and self._learned:
             write_memo(self._path, {**self._known, **self._learned})
 

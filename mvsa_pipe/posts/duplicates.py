@@ -1,4 +1,4 @@
-"""Posts that say or show the same: they belong on one side of a split."""
+"""Posts with the same text or picture: they belong in one part of a split."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -25,7 +25,7 @@ def duplicate_groups(posts: PostSet) -> tuple[int, ...]:
 
 
 def text_keys(posts: PostSet) -> list[str | None]:
-    """What is compared of each text; ``None`` for texts that say nothing."""
+    """Each text as it is compared; ``None`` for empty texts."""
     return [normalised(post.text or "") or None for post in posts.posts]
 
 
@@ -63,7 +63,7 @@ def _digest(storage: Storage, name: str) -> bytes | None:
 def stand_ins(
     texts: Sequence[str | None], pictures: Sequence[bytes | None]
 ) -> dict[bytes, list[int]]:
-    """Positions of the posts under each picture that only stands in for missing ones.
+    """Positions of the posts of each picture that only replaces missing ones.
 
     A picture is a stand-in when more than ten posts (and more than one post in a thousand) share
     it and more than half of them have a text of their own. Such posts have nothing to do with

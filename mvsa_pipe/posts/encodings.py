@@ -7,7 +7,7 @@ from itertools import islice
 
 from mvsa_pipe.errors import DataError, name_some
 
-# The mark of UTF-32 begins with that of UTF-16, and so stands before it.
+# The mark of UTF-32 begins with that of UTF-16, so that it is tried first.
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\0\0", "utf-32"),
@@ -22,7 +22,7 @@ _WITHOUT_MARK = {
     b"x\0x\0x\0x\0": "utf-16-le",
     b"\0x\0x\0x\0x": "utf-16-be",
 }
-# Guesses: encodings whose letters stand among ASCII ones in a word, and those whose words have
+# Guesses: encodings whose letters are mixed with ASCII ones in a word, and those whose words have
 # none. Those that people rarely meet (EBCDIC, Johab, Macintosh Cyrillic) only blur the choice.
 _LATIN = (
     "cp1252", "cp1250", "cp1254", "cp1257", "iso8859_15", "iso8859_2", "mac_roman", "cp850",
@@ -36,7 +36,7 @@ _MOST_EXAMPLES = 3
 
 # How text in a Western language uses the upper half of cp1252: letters within words that hold
 # ASCII letters too, a capital after no small letter; a few letters on their own; the usual signs,
-# not between two letters, but for apostrophe, dashes and the middle dot.
+# not between two letters, except for apostrophe, dashes and the middle dot.
 _LETTERS = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿßœšž"
 _CAPITALS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŸŒŠŽ"
 _WESTERN_WORD = re.compile(
@@ -71,7 +71,7 @@ class Decoded:
 def decode_table(data: bytes, where: str, encoding: str | None = None) -> Decoded:
     """The text of a table's bytes.
 
-    Tried in order: the encoding that is named, what a byte order mark says, UTF-16 or UTF-32
+    Tried in order: the encoding that is named, that of a byte order mark, UTF-16 or UTF-32
     without a mark, UTF-8, and a guess. The guess prefers Windows-1252, which includes Latin-1,
     where the text can be in a Western language; charset-normalizer judges the others.
 
@@ -152,7 +152,7 @@ def _refuse_nearly_utf8(data: bytes, where: str) -> None:
     if right > wrong:
         at = text.count("\n", 0, text.index("\ufffd")) + 1
         raise DataError(
-            f"A table is UTF-8 but for {wrong:,} places",
+            f"A table is UTF-8 except in {wrong:,} places",
             where=f"{where}:{at}",
             found=f"{right:,} characters that are UTF-8, and bytes that are not",
             hint="mend the file, which was perhaps joined from two; or name its encoding with "
@@ -193,7 +193,7 @@ def _undecided(where: str, candidates: list[str], sample: bytes) -> DataError:
         for name in candidates
     ]
     return DataError(
-        "A table is not UTF-8, and its text does not tell its encoding",
+        "A table is not UTF-8, and its encoding cannot be detected from its text",
         where=where,
         found="; ".join(shown) or "bytes that no encoding in wide use explains",
         hint="name it: --encoding NAME, such as cp1252, gb18030, big5, shift_jis or cp1251",

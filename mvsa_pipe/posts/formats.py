@@ -1,4 +1,4 @@
-"""The table of data set formats, and what a reader of one is told."""
+"""The table of data set formats, and the options of their readers."""
 
 import codecs
 import re
@@ -14,12 +14,12 @@ from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.registry import Registry, Row
 
-# A file's own name may be as long as the file system has it.
+# File names may be as long as the file system allows.
 _MOST_STEM_BYTES = 80
 
 
 class Task(StrEnum):
-    """What the labels say; every task but sentiment is Memotion's."""
+    """What the labels describe; all tasks except sentiment are Memotion's."""
 
     SENTIMENT = "sentiment"
     HUMOUR = "humour"
@@ -194,7 +194,7 @@ class Reader(Protocol):
         """All posts at ``place``.
 
         Raises:
-            DataError: Something there is not as the layout has it.
+            DataError: A file does not follow the layout.
         """
 
 

@@ -13,7 +13,7 @@ class JoinedStorage(Storage):
 
     Args:
         root: What the user named.
-        storages: The storages by name; a name holds no colon.
+        storages: The storages by name; a name contains no colon.
     """
 
     def __init__(self, root: Path, storages: Mapping[str, Storage]) -> None:
@@ -21,7 +21,7 @@ class JoinedStorage(Storage):
         self._storages = dict(storages)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process opens each storage anew."""
+        """Pickles the paths alone: another process opens each storage again."""
         return type(self), (self.root.resolve(), self._storages)
 
     def names(self) -> Collection[str]:

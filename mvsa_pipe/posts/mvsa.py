@@ -158,10 +158,10 @@ class MvsaReader:
         return annotated
 
 
-# Few pairs are possible, and lists are long: each is parsed and kept, and each label told, once.
+# Few pairs are possible and lists are long: each pair and each label is parsed once.
 @lru_cache(4096)
 def _annotations(columns: tuple[str, ...]) -> Annotations | None:
-    """Every annotator's pair; ``None`` where a column holds none."""
+    """Every annotator's pair; ``None`` if a column contains none."""
     pairs = tuple(pair for column in columns if (pair := _pair(column)) is not None)
     return pairs if len(pairs) == len(columns) else None
 

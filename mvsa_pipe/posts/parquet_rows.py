@@ -71,7 +71,7 @@ def read_parquet(
 
 
 def _check_sizes(file: Any, columns: list[str], where: str) -> None:  # noqa: ANN401
-    """Refuses what a small file can say of itself and no data set of posts is."""
+    """Refuses metadata that a small file can claim and no data set of posts has."""
     metadata = file.metadata
     if metadata.num_rows > _MOST_ROWS:
         raise DataError(

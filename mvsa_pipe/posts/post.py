@@ -1,4 +1,4 @@
-"""What every data set format yields: posts, their labels, and where their bytes lie."""
+"""The result of every reader: posts, their labels, and the location of their pictures."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ class Post:
 
     Attributes:
         id: Unique in its data set.
-        text: The decoded text; empty when it says nothing, ``None`` when the post has no text.
+        text: The decoded text, possibly empty; ``None`` when the post has no text.
         image: Path of the picture inside the data set's storage, ``None`` when there is none.
         label: Name of the class, ``None`` when unknown (posts to predict).
         encoding: How the text's bytes were decoded.
@@ -34,7 +34,7 @@ class Post:
 
 
 def set_digest(rows: Iterable[tuple[str, str | None]]) -> str:
-    """Eight hexadecimal digits that tell two sets of ``(id, value)`` pairs apart.
+    """Eight hexadecimal digits that identify a set of ``(id, value)`` pairs.
 
     Rows are hashed in the order of their ids, so that a set does not depend on its file's order.
     """

@@ -25,7 +25,7 @@ class _Piece:
 
     Attributes:
         part: ``train``, ``val`` or ``test``.
-        name: Its file's or folder's name without suffixes; tells posts of equal ids apart.
+        name: Its file's or folder's name without suffixes; distinguishes posts of equal ids.
         reader: What reads it.
         place: Where it lies.
         shards: How many files the part is said to be in; 0 when it is in one.
@@ -58,8 +58,8 @@ class PublishedReader:
     def read(self, place: Place, options: ReadOptions) -> PostSet:
         """The posts of all parts, in the order train, val, test.
 
-        Where an id stands in several tables, every id is led by its table's name (``test/17``):
-        parts that were numbered each from its own beginning are then told apart.
+        If an id occurs in several tables, every id gets its table's name as prefix (``test/17``),
+        which distinguishes parts that were numbered independently.
 
         Raises:
             DataError: Two tables are the same part, one is missing, a post stands in two of them
@@ -126,7 +126,7 @@ class PublishedReader:
 
 
 def _own_name(place: Place) -> str:
-    # The hub keeps the tables of every data set in a folder called data, which says nothing.
+    # The hub keeps the tables of every data set in a folder called data.
     whole = replace(place, prefix="")
     return whole.stem() if place.stem().lower() == "data" else place.stem()
 

@@ -70,7 +70,7 @@ def _unreadable(where: str, faults: tuple[Faults, Faults]) -> DataError:
 
 
 def _choose(where: str, quoted: Records, literal: Records) -> Quoting:
-    """Decides between two readings of which every row has the header's width."""
+    """Decides between two readings whose rows all have the header's width."""
     glued = [record for record in quoted.records if record[1] > record[0]]
     if glued:
         # Every line by itself is a row: a text of several lines would be that by rare chance.
@@ -92,11 +92,11 @@ def _choose(where: str, quoted: Records, literal: Records) -> Quoting:
 
 
 def _by_evidence(where: str, quoted: Records, literal: Records) -> Quoting:
-    """Decides where both readings have the same rows, but for quotes around some cells.
+    """Decides between readings that differ only in quotes around some cells.
 
-    A quoting writer encloses cells that hold quotes, and doubles those; it leaves no quote in a
-    cell that is not enclosed, and encloses no cell without need, unless all of a column. A header
-    in quotes is its work, too.
+    A quoting writer encloses cells that contain quotes, and doubles the quotes; it leaves no quote
+    in a cell that is not enclosed, and encloses other cells only if it encloses the whole column. A
+    header in quotes is its work, too.
     """
     marks = _quote_marks(quoted, literal)
     bare = marks.bare
@@ -190,7 +190,7 @@ def _refuse_glued(
     first_line: int,
     fault: tuple[int, str],
 ) -> None:
-    """Refuses a row of several lines most of which are rows: quotes glued them together."""
+    """Refuses a row of several lines if most of the lines are rows joined by quotes."""
     glued = [record for record in quoted.records if record[1] > record[0]]
     if not glued:
         return

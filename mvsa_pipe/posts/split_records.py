@@ -20,7 +20,7 @@ class Placed:
 
     Attributes:
         id: A post's id.
-        part: What the file calls the part that it is in; empty where it does not say.
+        part: The file's name of its part; empty if it has none.
     """
 
     id: str

@@ -67,7 +67,7 @@ class SyntheticConfig:
 
     @property
     def name(self) -> str:
-        """The data set's name; anything unusual in the configuration is told by a digest."""
+        """The data set's name; a digest stands for an unusual configuration."""
         plain = f"synthetic-{self.posts}-seed-{self.seed}"
         if self == SyntheticConfig(posts=self.posts, seed=self.seed):
             return plain
@@ -105,7 +105,7 @@ def write_synthetic(folder: Path, config: SyntheticConfig) -> SyntheticTruth:
     """Writes the posts whole or not at all; posts of the same configuration are kept.
 
     Raises:
-        DataError: The folder holds something else.
+        DataError: The folder contains something else.
         StorageError: The disk refuses.
     """
     if not _holds(folder, config):
@@ -186,7 +186,7 @@ def _read_truth(folder: Path) -> tuple[dict[str, int | float], dict[str, Cues]]:
         return truth["config"], {post_id: Cues(**cues) for post_id, cues in truth["posts"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            "This folder does not say what its synthetic posts show",
+            "This folder lacks the record of its synthetic posts",
             where=path,
             expected="a folder that mvsa quickstart wrote",
             found=error,
@@ -198,7 +198,7 @@ def realised_ceilings(folder: Path, ids: Iterable[str] | None = None) -> Ceiling
     """The Bayes-optimal readers' accuracies on written posts, or on some of them by id.
 
     Raises:
-        DataError: The folder holds no synthetic posts, or not these.
+        DataError: The folder contains no synthetic posts, or others.
     """
     config, cues = _read_truth(folder)
     wanted = list(cues) if ids is None else list(ids)

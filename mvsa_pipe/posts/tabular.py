@@ -54,7 +54,7 @@ class Table:
     unit: str = "line"
 
     def has(self, column: str) -> bool:
-        """Whether a column is there, once, by its name or but for capitals."""
+        """Whether the table has a column exactly once, by its name or ignoring case."""
         return column in match_columns([column], self.columns)
 
     def require(self, *columns: str) -> None:
@@ -142,7 +142,7 @@ def _refuse_foreign_options(where: str, suffix: str, options: ReadOptions) -> No
 
 
 def header(place: Place, name: str, options: ReadOptions = _DEFAULTS) -> tuple[str, ...]:
-    """The columns of a csv, tsv or jsonl table; none if it cannot be told. Never an error."""
+    """The columns of a csv, tsv or jsonl table; empty if they are not recognised. Never raises."""
     try:
         text = decode_table(place.read(name), place.where(name), options.encoding).text
         if name.lower().endswith(".jsonl"):

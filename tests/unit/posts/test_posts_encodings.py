@@ -93,7 +93,7 @@ def test_what_is_too_short_to_tell_is_refused_with_its_readings(text, encoding):
 
 def test_utf8_with_foreign_bytes_is_not_read_as_something_else():
     data = table("señor", "niña", "año").encode() + "3,café\n".encode("cp1252")
-    with pytest.raises(DataError, match=r"UTF-8 but for 1 places \(t:5\)"):
+    with pytest.raises(DataError, match=r"UTF-8 except in 1 places \(t:5\)"):
         decode_table(data, "t")
 
 

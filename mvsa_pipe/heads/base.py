@@ -1,4 +1,4 @@
-"""What every fusion head is: a module that maps one ``FeatureBatch`` to logits ``[B, C]``."""
+"""Base of fusion heads: modules that map one ``FeatureBatch`` to logits ``[B, C]``."""
 
 import threading
 from abc import abstractmethod
@@ -27,13 +27,13 @@ class FusionHead(nn.Module, Model):
     """Base of all fusion heads; a subclass is one row in the table of heads.
 
     Attributes:
-        batch_independent: Whether a post's logits are free of its companions. Only ``faithful``
-            variants, which repeat a published defect, may say False.
+        batch_independent: Whether a post's logits do not depend on the other posts of its batch.
+            False only for ``faithful`` variants, which repeat a published defect.
         centres: Whether pooled features are centred before training, in which all corrected
-            heads differ from their sources; ``faithful`` variants say False.
-        steady: Whether training leaves rounding about as small as it was. Of a head that says False
-            AdamW, which divides gradients by their own size, makes differences beyond 1e-5 in the
-            logits (``benchmarks/independence.py``): such heads share no stack.
+            heads differ from their sources; False for ``faithful`` variants.
+        steady: Whether training does not amplify rounding errors. If False, AdamW, which divides
+            gradients by their own size, amplifies them beyond 1e-5 in the logits
+            (``benchmarks/independence.py``): such heads share no stack.
         loss_floor: The least cross-entropy that the head can reach with three classes.
     """
 
@@ -122,7 +122,7 @@ class FusionHead(nn.Module, Model):
         return next(self.parameters()).device
 
     def use_generator(self, generator: torch.Generator) -> None:
-        """Hands every dropout layer the generator that its masks are drawn from."""
+        """Sets the generator that every dropout layer draws its masks from."""
         for layer in self.dropouts().values():
             layer.generator = generator
 
@@ -131,18 +131,18 @@ class FusionHead(nn.Module, Model):
         return {name: part for name, part in self.named_modules() if isinstance(part, Dropout)}
 
     def centre(self, batch: FeatureBatch) -> None:
-        """Learns the means of the pooled features from the training posts.
+        """Computes the means of the pooled features of the training posts.
 
-        From then on ``read`` hands them out centred. Vectors of one backbone share a large common
-        part that says nothing of a post, and that every later norm would preserve. The means are
-        part of the saved weights: a post's logits depend on training and on itself alone.
+        From then on ``read`` returns centred features. Vectors of one backbone share a large
+        common part that carries no information, and that every later norm would preserve. The
+        means are part of the saved weights: a post's logits depend on training and on itself alone.
         """
         for field in self.needs & POOLED:
             self.get_buffer(_mean_of(field)).zero_()
             self.get_buffer(_mean_of(field)).copy_(self.read(batch, field).mean(dim=0))
 
     def read(self, batch: FeatureBatch, field: Field) -> Float[Tensor, "B *tokens D"]:
-        """A declared feature in the precision of the weights; caches hold half precision.
+        """A declared feature in the precision of the weights; caches use half precision.
 
         Raises:
             ValueError: The batch lacks it.
@@ -158,7 +158,7 @@ class FusionHead(nn.Module, Model):
     def read_text_tokens(
         self, batch: FeatureBatch
     ) -> tuple[Float[Tensor, "B T Dt"], Bool[Tensor, "B T"]]:
-        """Hidden states of the text, zero on padding whatever stood there, and their mask."""
+        """Hidden states of the text, zero on padding, and their mask."""
         hidden, mask = self.read(batch, Field.TEXT_HIDDEN), batch.text_mask
         if mask is None:
             raise ValueError(f"{type(self).__name__} needs text_mask, which the batch lacks")

@@ -1,4 +1,4 @@
-"""Two transformers that exchange what they know through a few shared tokens only."""
+"""Two transformers that exchange information through a few shared tokens only."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class BottleneckOptions(EncoderOptions):
 
 
 class Bottleneck(TokenHead):
-    """Keeps the modalities apart but for a few shared tokens, then lets both vote.
+    """Keeps the modalities separate except for a few shared tokens, then averages their logits.
 
     With ``X`` the projected tokens and ``f`` the projected vector of a modality ``m``,
     ``Z_m = [f_m; X_m]`` at the start; a fusion layer computes
@@ -106,7 +106,7 @@ def _step(
     mask: Bool[Tensor, "B X"] | None,
     wanted: int | None,
 ) -> tuple[Float[Tensor, "B Y D"], Float[Tensor, "B F D"]]:
-    """One layer over a modality's states and the shared tokens, of which the first are wanted."""
+    """One layer over a modality's states and the shared tokens; computes the first ``wanted``."""
     seen = torch.cat([states, shared], dim=1)
     if mask is not None:
         mask = _extend(mask, behind=shared.shape[1])

@@ -20,7 +20,7 @@ from mvsa_pipe.heads.tokens import TokenHead
 
 
 class Cmac(TokenHead):
-    """Lets each modality look at the other, then lets both vote.
+    """Each modality attends to the other; both results are classified, and the logits added.
 
     ``a_I→T = mean_P(Attn(q=H_I, k=H_T, v=H_T))``, ``a_T→I = mean_T(Attn(q=H_T, k=H_I, v=H_I))``,
     ``softmax(cls_T([F_T; a_I→T]) + cls_I([F_I; a_T→I]))``, all of them projected to ``d`` first.

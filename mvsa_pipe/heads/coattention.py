@@ -11,7 +11,7 @@ from mvsa_pipe.heads.tokens import TokenHead
 
 
 class CoAttention(TokenHead):
-    """Weighs the tokens of each modality by what the other one says of them.
+    """Weighs the tokens of each modality by the tokens of the other.
 
     With ``X`` the projected tokens, ``f`` the projected vectors and ``q_T``, ``q_I`` the means of
     ``ParallelCoAttention(X_T, X_I)``: ``classifier([f_T + q_T; f_I + q_I])``, both normalised.

@@ -26,7 +26,7 @@ class CrossTransformerOptions(EncoderOptions):
 
 
 class CrossTransformer(TokenHead):
-    """Rewrites the tokens of each modality in the light of the other, layer by layer.
+    """Updates the tokens of each modality by attention to the other, layer by layer.
 
     With ``X`` the projected tokens, ``f`` the projected vectors and ``Layer`` as in
     ``PreNormLayer``, for the text: ``Z_0 = X_T``, ``Z_i = Layer_i(q=Z_i-1, k=X_I)``,
@@ -40,7 +40,7 @@ class CrossTransformer(TokenHead):
 
     Differs from source:
         Two modalities, so one direction into each. One layer a step instead of four to six.
-        Backbones have mixed neighbouring tokens and told their places: no convolution and no
+        Backbones have mixed neighbouring tokens and encoded their positions: no convolution and no
         position embedding. The mean over real tokens replaces the last token; pooled vectors
         enter as residuals. Padding is masked; features are normalised.
     """

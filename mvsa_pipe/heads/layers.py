@@ -1,4 +1,4 @@
-"""Building blocks that heads share; dropout draws from a generator that is handed in."""
+"""Building blocks that heads share; dropout draws from an explicit generator."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Inverted dropout whose masks come from an explicit generator.
 
-    ``nn.Dropout`` draws from the global generator, so that a run would depend on what ran beside
-    it; here a run owns its draws.
+    ``nn.Dropout`` draws from the global generator, so that a run would depend on other
+    runs in the process; here each run has a generator of its own.
 
     Args:
         probability: Chance of dropping an entry.
@@ -22,8 +22,8 @@ class Dropout(nn.Module):
 
     Attributes:
         generator: Set by ``FusionHead.use_generator``; on the device of the input.
-        given: Hands out masks in place of the generator, to whoever trains many heads as one; of
-            the shape and scale of ``draw_mask``.
+        given: Returns masks instead of the generator when many heads are trained as one; they have
+            the shape and scale of those of ``draw_mask``.
 
     Raises:
         RuntimeError: Training without a generator.
@@ -93,7 +93,7 @@ def bits_to_mask(
 
     Args:
         bits: What ``draw_bits`` drew.
-        below: What ``drop_below`` says, one for all or in a shape that broadcasts.
+        below: The result of ``drop_below``, one for all or in a shape that broadcasts.
         dtype: Type of the mask.
     """
     return ((bits >= below - 2**15) * (2**16 / (2**16 - below))).to(dtype)

@@ -60,7 +60,7 @@ class ScalarMix(nn.Module):
 
 
 class Mixing(nn.Module):
-    """What stands in front of a head that reads tokens of several layers.
+    """Input module of a head that reads tokens of several layers.
 
     Args:
         text: Layers and width of each text backbone; empty where there is nothing to mix.
@@ -82,7 +82,7 @@ class Mixing(nn.Module):
 
 
 def put_in_front(head: "FusionHead") -> None:
-    """Gives a head the mixing that its sizes ask for, if it reads what is mixed."""
+    """Adds the mixing that a head's sizes require, if the head reads mixed features."""
     sizes = head.sizes
     text = sizes.text_layers if Field.TEXT_HIDDEN in head.needs else ()
     image = sizes.image_layers if Field.IMAGE_HIDDEN in head.needs else ()

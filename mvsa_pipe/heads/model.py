@@ -22,9 +22,9 @@ class Model(ABC):
             its default options; of an object: those under its own.
         Options: The frozen dataclass of its hyper-parameters.
         batch_independent: Whether a post's probabilities are free of its companions.
-        seeded: Whether the seed changes the probabilities; averaging a model that says False over
+        seeded: Whether the seed changes the probabilities; averaging a model with False over
             seeds would average copies.
-        file: Name of the file that holds it in a run folder.
+        file: Name of its file in a run folder.
         sizes: What it was built for.
         options: How it was built.
     """
@@ -69,7 +69,7 @@ class Model(ABC):
 
     @abstractmethod
     def dump(self) -> bytes:
-        """The content of the file that holds the trained model."""
+        """The content of the trained model's file."""
 
     @abstractmethod
     def predict_proba(

@@ -44,7 +44,7 @@ class NativeCat(FusionHead):
 
 
 class NativeCombine(FusionHead):
-    """Lets each modality vote and adds the votes: ``softmax(cls_T(F_T) + cls_I(F_I))``.
+    """Classifies each modality alone and adds the logits: ``softmax(cls_T(F_T) + cls_I(F_I))``.
 
     Source:
         arXiv 2412.03625 (S1), section 3.4, NaiveCombine.

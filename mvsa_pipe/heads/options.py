@@ -22,17 +22,17 @@ _MOST_LAYERS = 64
 
 
 def size(default: int) -> Any:  # noqa: ANN401  # as of option
-    """A field that holds a width, or another number of which a weight has as many rows."""
+    """A field for a width, or another number of rows of a weight."""
     return option(default, least=1, most=_MOST_WIDTH)
 
 
 def count(default: int, least: int = 1) -> Any:  # noqa: ANN401
-    """A field that holds a number of layers."""
+    """A field for a number of layers."""
     return option(default, least=least, most=_MOST_LAYERS)
 
 
 def rate(default: float) -> Any:  # noqa: ANN401
-    """A field that holds a chance of dropping."""
+    """A field for a dropout probability."""
     return option(default, least=0, below=1)
 
 
@@ -141,7 +141,7 @@ def parse_options(head: str, kind: type[OptionsT], given: Mapping[str, OptionVal
 
 
 def parse_value(name: str, kind: type[Any], value: OptionValue) -> OptionValue | Enum:
-    """One option's value from what a user typed or a record holds.
+    """Parses one option's value, as typed by a user or read from a record.
 
     Raises:
         ConfigError: The value is not of that kind.

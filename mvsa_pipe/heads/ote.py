@@ -15,7 +15,7 @@ _POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
 
 
 class Ote(FusionHead):
-    """Lets the two pooled vectors attend to each other: one transformer layer, two tokens.
+    """The two pooled vectors attend to each other: one transformer layer, two tokens.
 
     ``F' = TransformerEncoderLayer((f_I, f_T))``, ``classifier([F'_I; F'_T])`` with both vectors
     projected to ``d``.

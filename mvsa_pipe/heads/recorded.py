@@ -90,7 +90,7 @@ def fill_head(head: FusionHead, state: Mapping[str, Tensor], where: object) -> N
     strange = [name for name, value in head.state_dict().items() if not value.isfinite().all()]
     if strange:
         raise RunError(
-            "This checkpoint holds weights that no training leaves",
+            "This checkpoint contains weights that are not finite",
             where=where,
             found=f"NaN or infinity in {name_some(strange)}",
             hint=_FIT_AGAIN,

@@ -18,7 +18,7 @@ class Projected:
     Attributes:
         text: ``[B, D]``, the pooled vector of the text.
         image: ``[B, D]``, that of the image.
-        text_tokens: ``[B, T, D]``; padding holds finite values that must not be read.
+        text_tokens: ``[B, T, D]``; padding has finite values that must not be read.
         text_mask: ``[B, T]``, True on real tokens.
         image_tokens: ``[B, P, D]``.
     """

@@ -1,4 +1,4 @@
-"""Baselines over the same material as fusion heads: fitted with every strength, the best kept."""
+"""Fits baselines on the same material as heads, with every strength, and keeps the best."""
 
 import time
 

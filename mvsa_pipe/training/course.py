@@ -1,4 +1,4 @@
-"""One run on its way: its order of batches, its history, its best epoch so far."""
+"""State of one training run: its order of batches, its history, its best epoch so far."""
 
 import math
 import time
@@ -21,13 +21,13 @@ from mvsa_pipe.training.scoring import text_lengths, validation_entry
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained head or baseline, at the epoch or strength that validation picked.
+    """A trained head or baseline, at the epoch or strength selected on validation.
 
     Attributes:
         head: The head, in eval mode, or the baseline.
-        history: One entry an epoch, or of a baseline a strength, in order.
-        best: Index of the picked entry.
-        seconds: Wall time of training, validation included; of runs trained together its share.
+        history: One entry per epoch, or per strength of a baseline, in order.
+        best: Index of the selected entry.
+        seconds: Wall time of training and validation; of runs trained together, its share.
         steps: Training steps taken.
     """
 
@@ -39,21 +39,21 @@ class Fitted:
 
 
 class Course:
-    """One run between its first and its last epoch, trained alone or beside others.
+    """State of one training run, trained alone or in a stack.
 
     Args:
         head: The head, on its device, in place.
-        material: What it is trained on and selected by.
-        options: How it is trained.
+        material: Training and validation posts.
+        options: Options of training.
 
     Attributes:
         head: As given.
         material: As given.
         options: As given.
-        history: One entry an epoch.
+        history: One entry per epoch.
         best: Index of the best entry so far.
         seconds: Wall time so far.
-        fault: Why it ended without a result, if so.
+        fault: The error that ended it without a result, if any.
     """
 
     def __init__(self, head: FusionHead, material: Material, options: TrainingOptions) -> None:
@@ -68,12 +68,12 @@ class Course:
 
     @property
     def steps_an_epoch(self) -> int:
-        """Batches that an epoch's posts are cut into."""
+        """Number of batches in an epoch."""
         return -(-len(self.material.train) // self.options.batch_size)
 
     @property
     def goes_on(self) -> bool:
-        """Whether another epoch shall follow."""
+        """Whether another epoch follows."""
         if self.fault is not None:
             return False
         options, passed = self.options, len(self.history)
@@ -81,7 +81,7 @@ class Course:
         return passed < options.epochs and not (options.patience and waited >= options.patience)
 
     def class_weights(self) -> Float[Tensor, " C"]:
-        """How much a post of each class counts, on the head's device."""
+        """Weight of a post of each class, on the head's device."""
         return class_weights(self.material, self.options).to(next(self.head.parameters()).device)
 
     def next_batches(self) -> list[Int[Tensor, " _"]]:
@@ -120,7 +120,7 @@ class Course:
 
 
 class DivergedError(MvsaError):
-    """Training ended in weights that are no use, which other settings may avoid."""
+    """Training ended in useless weights, which other settings may avoid."""
 
 
 def require_convergence(
@@ -132,7 +132,7 @@ def require_convergence(
         entry: What the history tells of an epoch, or of a strength.
         when: Which one, for the message.
         head: The head.
-        options: How it is trained.
+        options: Options of training.
 
     Raises:
         DivergedError: A loss is NaN or infinite.
@@ -150,7 +150,7 @@ def require_convergence(
 
 
 def class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:
-    """How much a post of each class counts in the loss.
+    """Weight of a post of each class in the loss.
 
     Raises:
         ConfigError: The option names other classes.

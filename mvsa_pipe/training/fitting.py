@@ -1,4 +1,4 @@
-"""Trains heads over cached features: one alone, or many of one shape as one."""
+"""Trains heads over cached features: alone, or stacked if their shapes are equal."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -64,7 +64,7 @@ def fit_head(
     options: TrainingOptions,
     pulse: Pulse = no_pulse,
 ) -> Fitted:
-    """Trains a head from its seed and leaves it as it was at its best epoch on validation.
+    """Trains a head and returns it at its best epoch on validation.
 
     Raises:
         SplitError: There is nothing to train on or to select by.
@@ -78,19 +78,19 @@ def fit_head(
 def fit_heads(
     name: str, plans: Sequence[Plan], pulse: Pulse = no_pulse, threads: int | None = None
 ) -> list[Fitted]:
-    """Trains several runs of one head; those that ``stack_shape`` finds alike train as one.
+    """Trains several runs of one head; those with equal ``stack_shape`` are trained as one.
 
-    Baselines are fitted one by one; of runs that a seed does not tell apart, the first.
+    Baselines are fitted one by one; runs that differ only in an unused seed are fitted once.
 
-    Each run is what it would be alone: the same draws, and the same numbers but for the order in
-    which matrix products add up.
+    Each run gives the result that it gives alone: the same draws, and the same numbers except for
+    the order in which matrix products are summed.
 
     Args:
         name: A name in the table of heads.
         plans: The runs.
-        pulse: Called before every step; whatever it raises ends the training.
-        threads: Threads of the CPU; unless given, one for heads whose operations are too small to
-            share out, else what torch has.
+        pulse: Called before every step; an exception that it raises ends the training.
+        threads: CPU threads; by default one for heads whose operations are too small to divide,
+            else torch's number.
 
     Raises:
         MvsaError: As ``fit_head``, of the first run that has no result.
@@ -106,9 +106,9 @@ def fit_heads(
 def try_fit_heads(
     name: str, plans: Sequence[Plan], pulse: Pulse = no_pulse, threads: int | None = None
 ) -> list[Fitted | MvsaError]:
-    """As ``fit_heads``, with the reason in the place of each run that has no result.
+    """Like ``fit_heads``, with the error in the place of each run that failed.
 
-    One run that diverges, or whose head refuses its data, leaves the others as they are.
+    A run that diverges, or whose head refuses its data, does not affect the others.
 
     Raises:
         CacheError: Features were damaged, which concerns all runs.
@@ -139,14 +139,14 @@ def try_fit_heads(
             done |= zip(places, stacked, strict=True)
         elif len(places) == 1:
             done[places[0]] = stacked
-        else:  # what has no room beside others may have it alone
+        else:  # a run without room in a stack may have it alone
             for place in places:
                 (done[place],) = try_fit_heads(name, [plans[place]], pulse, threads)
     return [done[i] for i in range(len(plans))]
 
 
 def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | MvsaError:
-    """What a call returns, or why one run has no result; what concerns all runs is raised."""
+    """Result of a call, or the error of one run; errors that concern all runs are raised."""
     try:
         with memory_errors(device, _LESS_MEMORY):
             return make()
@@ -159,7 +159,7 @@ def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | Mvs
 def _fit_baselines(
     kind: type[Baseline], name: str, plans: Sequence[Plan], pulse: Pulse
 ) -> list[Fitted | MvsaError]:
-    """Fits one baseline a plan; of runs that a seed does not tell apart, the first."""
+    """Fits one baseline per plan; plans that differ only in an unused seed are fitted once."""
     done: dict[Hashable, Fitted | MvsaError] = {}
     fitted = []
     for place, plan in enumerate(plans):
@@ -198,7 +198,7 @@ def _threads(head: FusionHead) -> int:
 
 @dataclass(frozen=True)
 class StackShape:
-    """What runs that train as one have in common.
+    """Common properties of runs that are trained as one.
 
     Attributes:
         features: Identity of their features.
@@ -218,7 +218,7 @@ class StackShape:
 
 
 def _alike(courses: Mapping[int, Course]) -> list[tuple[StackShape | None, list[int]]]:
-    """Runs by their places, those of one shape together; the others stand under ``None``."""
+    """Places of the runs by stack shape; ``None`` for runs that are trained alone."""
     groups: dict[StackShape | None, list[int]] = {}
     for place, course in courses.items():
         groups.setdefault(stack_shape(course), []).append(place)
@@ -226,7 +226,7 @@ def _alike(courses: Mapping[int, Course]) -> list[tuple[StackShape | None, list[
 
 
 class Alone(StrEnum):
-    """Why a run cannot share a stack, as a sentence about its head goes on."""
+    """Why a run cannot share a stack, as the end of a sentence about its head."""
 
     SOLVED = "set by a solver"
     PADDING = "whose predictions depend on their batch"
@@ -239,13 +239,13 @@ class Alone(StrEnum):
 def why_alone(head: Model, material: Material, *, compiled: bool = False) -> Alone | None:
     """Why runs of a head train one by one; ``None`` for those that can share a stack.
 
-    The same heads cannot be compiled either, for a compiled step is that of a stack, if of one run.
+    The same heads cannot be compiled either: a compiled step is that of a stack, even of one run.
 
-    A stack pads texts to the longest of all its runs, which would change what a head computes whose
-    predictions depend on padding, or whose masks are as long as a text. It adds sums up in another
-    order, which training enlarges in some heads. Those that read tokens are kept out on a CPU
-    alone, unless they are to be compiled: their operations are large enough to fill a core, and a
-    stack of them gains nothing (``benchmarks/stacking.py``).
+    A stack pads texts to the longest of all its runs, which changes the results of heads whose
+    predictions depend on padding, or whose masks are as long as a text. It sums in another order,
+    a difference that training amplifies in some heads. Heads that read tokens are excluded only on
+    a CPU and only if they are not compiled: their operations are large enough to fill a core, and
+    a stack of them gains nothing (``benchmarks/stacking.py``).
     """
     if not isinstance(head, FusionHead):
         return Alone.SOLVED
@@ -256,7 +256,7 @@ def why_alone(head: Model, material: Material, *, compiled: bool = False) -> Alo
 
 
 def _kept_out(head: FusionHead, *, compiled: bool) -> Alone | None:
-    """Why a head trains alone as far as that needs no forward pass."""
+    """Reasons to train a head alone that need no forward pass."""
     if not head.batch_independent:
         return Alone.PADDING
     if head.sizes.text_layers or head.sizes.image_layers:
@@ -270,7 +270,7 @@ def _kept_out(head: FusionHead, *, compiled: bool) -> Alone | None:
 
 
 def stack_shape(course: Course) -> StackShape | None:
-    """The shape of stacks that a run can be part of; ``None`` for one that ``why_alone`` names."""
+    """The shape of a run's stack; ``None`` for a run that must be trained alone."""
     head, material = course.head, course.material
     device = next(head.parameters()).device
     compiled = course.options.compiled
@@ -344,7 +344,7 @@ def _epoch(trainer: Trainer, course: Course, pulse: Pulse) -> float:
 
 
 def training_precision(options: TrainingOptions, device: torch.device) -> Precision:
-    """Arithmetic of training: ``auto`` is mixed only on a GPU, where heads gain from it."""
+    """Arithmetic of training: ``auto`` is mixed precision on a GPU only, where heads gain."""
     if options.precision == "auto" and device.type != "cuda":
         return Precision.FLOAT32
     return resolve_precision(options.precision, device)

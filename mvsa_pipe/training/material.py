@@ -1,4 +1,4 @@
-"""What heads are trained on and selected by."""
+"""The training and validation posts of a head."""
 
 from dataclasses import dataclass, replace
 
@@ -10,8 +10,8 @@ from mvsa_pipe.devices import fits_on
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.features.source import FeatureSource
 
-# Batches of a window in which posts are sorted by length: wide enough that padding nearly goes,
-# narrow enough that a post's companions change from epoch to epoch.
+# Batches of a window in which posts are sorted by length: wide enough to avoid most padding,
+# narrow enough that batches differ from epoch to epoch.
 WINDOW_BATCHES = 16
 
 
@@ -51,7 +51,7 @@ def by_length(posts: Int[Tensor, " n"], lengths: Int[Tensor, " N"]) -> Int[Tenso
 
 @dataclass(frozen=True)
 class Material:
-    """What heads are trained on and selected by; the test part is not here.
+    """The training and validation posts of a head; it has no test part.
 
     Attributes:
         features: Features of all posts.
@@ -59,7 +59,7 @@ class Material:
         train: Indices of the training posts.
         val: Indices of the validation posts.
         classes: Names of the classes.
-        texts: Text of every post, for baselines that read terms; ``None`` where it is not known.
+        texts: Text of every post, for baselines that read terms; ``None`` if unknown.
     """
 
     features: FeatureSource
@@ -83,7 +83,7 @@ class Material:
             )
 
     def placed(self, device: torch.device) -> "Material":
-        """The same material on a device, or where it is when the device has no room for it.
+        """The same material on a device, or unchanged if the device has no room for it.
 
         Batches of features that stay behind are copied to the device one by one.
         """

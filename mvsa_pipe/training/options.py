@@ -76,7 +76,7 @@ class TrainingOptions(Options):
 
 
 def parse_class_weights(text: str, classes: Sequence[str], counts: Sequence[int]) -> list[float]:
-    """How much a post of each class counts in the loss.
+    """Weight of a post of each class in the loss.
 
     Args:
         text: ``none``, ``balanced``, ``name=weight`` pairs joined by commas, or a JSON object. A
@@ -107,7 +107,7 @@ def parse_class_weights(text: str, classes: Sequence[str], counts: Sequence[int]
 
 
 def _weights(pairs: Sequence[tuple[str, object]]) -> dict[str, float] | None:
-    """Weights by name; ``None`` where one is out of range or named twice."""
+    """Weights by name; ``None`` if one is out of range or named twice."""
     least, most = _WEIGHTS
     weights: dict[str, float] = {}
     for name, value in pairs:

@@ -1,4 +1,4 @@
-"""What a head says of posts, in batches of fixed size and order."""
+"""Predictions of a head, in batches of fixed size and order."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import validation_scores
 from mvsa_pipe.training.material import Material, by_length
 
-# Posts a forward pass when nothing is trained; part of a run's arithmetic, so never tuned.
+# Posts per forward pass without training; results depend on it, so that it is never tuned.
 SCORING_BATCH = 256
 
 
@@ -56,7 +56,7 @@ def predict_probabilities(
         texts: The texts of all posts of the features, for models that read them.
 
     Raises:
-        RunError: A probability is NaN or infinite, of which ``argmax`` would make a class; names
+        RunError: A probability is NaN or infinite, which ``argmax`` would turn into a class; names
             the posts.
     """
 
@@ -74,8 +74,8 @@ def predict_probabilities(
             "infinite",
             where=type(model).__name__,
             found=f"posts {name_some(hit)}",
-            hint="mvsa cache verify checks the features; a head trained anew with a lower "
-            "--learning-rate has smaller weights",
+            hint="mvsa cache verify checks the features; train again with a lower "
+            "--learning-rate for smaller weights",
         )
     return shares.numpy()
 
@@ -86,7 +86,7 @@ def _in_batches(
     posts: Int[Tensor, " n"],
     ask: Callable[[FeatureBatch, Int[Tensor, " B"]], Float[Tensor, "B C"]],
 ) -> Float[Tensor, "n C"]:
-    """Asks a model about batches of fixed size, formed by length where it reads tokens."""
+    """Applies a model to batches of fixed size, formed by length if it reads tokens."""
     device, lengths = model.device, text_lengths(model, features)
     order = torch.arange(len(posts), device=posts.device)
     if lengths is not None:
@@ -98,7 +98,7 @@ def _in_batches(
 
 
 def validation_entry(head: FusionHead, material: Material) -> dict[str, float]:
-    """Loss and scores on the validation posts, as an epoch's history tells them."""
+    """Loss and scores on the validation posts: an entry of the history."""
     logits = predict_logits(head, material.features, material.val)
     labels = material.labels[material.val].to(logits.device)
     loss = float(F.cross_entropy(logits, labels))

@@ -1,8 +1,7 @@
-"""Runs of one head shape trained as one: stacked parameters, one forward and backward for all.
+"""Trains runs of one head shape together: stacked parameters, one forward and backward pass.
 
-A run in a stack takes the very steps that it would take alone: its own weights, order of batches,
-dropout masks, clipping, schedule and early stopping. Only sums inside matrix products may be added
-up in another order.
+A run in a stack takes the same steps as alone: its own weights, order of batches, dropout masks,
+clipping, schedule and early stopping. Only sums inside matrix products may be in another order.
 
 Source:
     Stacked parameters under ``vmap``, as in torch's guide to model ensembling (``torch.func``).
@@ -29,17 +28,17 @@ from mvsa_pipe.training.masks import Mask
 from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flat, shaped
 from mvsa_pipe.training.step import learning_rate_factor
 
-# Keeps a norm of zero from dividing by itself, as torch's own clipping does.
+# Avoids a division by a norm of zero, as in torch's own clipping.
 _CLIP_EPSILON = 1e-6
 
 
 class Stack:
-    """Runs whose parameters move together; a run that has ended costs nothing more.
+    """Runs whose parameters are updated together; finished runs are removed.
 
     Args:
         courses: The runs; their heads have the same shape and draw the same masks, and their
             features are one object.
-        masks: What ``masks_of`` says of their heads.
+        masks: The result of ``masks_of`` for their heads.
         precision: Arithmetic of the matrix products.
         device: Where the heads live.
         compiled: Whether their losses and gradients are computed by compiled kernels.
@@ -70,13 +69,13 @@ class Stack:
 
     @property
     def courses(self) -> list[Course]:
-        """The runs that go on."""
+        """The runs that are not finished."""
         return [lane.course for lane in self._lanes]
 
     def run_epoch(self, pulse: Pulse) -> None:
-        """Trains one epoch of every run, scores each on validation, and lets go of the ended.
+        """Trains one epoch of every run, scores each on validation, and removes finished runs.
 
-        A run that diverged ends with its fault, and leaves the others as they are.
+        A run that diverges ends with its fault and does not affect the others.
         """
         began = time.perf_counter()
         self._template.train()
@@ -93,7 +92,7 @@ class Stack:
         for lane, total in zip(lanes, totals.tolist(), strict=True):
             try:
                 lane.course.close_epoch(total / len(lane.course.material.train), share)
-            except DivergedError as error:  # the others go on as if it had not been there
+            except DivergedError as error:  # the others continue as if it had not been there
                 lane.course.fault = error
         self._lanes = [lane for lane in lanes if lane.course.goes_on]
         for lane in lanes:
@@ -103,7 +102,7 @@ class Stack:
             self._gather(self._lanes)
 
     def _gather(self, lanes: "Sequence[_Lane]") -> None:
-        """Lays the parameters of some runs side by side; heads and optimiser see the same memory.
+        """Stacks the parameters of some runs; heads and optimiser share the memory.
 
         The dropout layers' generators and the optimiser's moments stay with their runs.
         """
@@ -135,7 +134,7 @@ class Stack:
         real: Bool[Tensor, "S B"],
         counts: Sequence[int],
     ) -> Float[Tensor, " S"]:
-        """Moves every run one step; returns each one's loss before the move.
+        """Takes one step of every run; returns each one's loss before the step.
 
         Args:
             batch: Features of the posts, those of one run after those of the other.
@@ -157,7 +156,7 @@ class Stack:
         return losses.detach()
 
     def _draw(self, counts: Sequence[int], size: int) -> list[Tensor]:
-        """The masks of one step: each run draws its own, in the order that it would alone."""
+        """The masks of one step: each run draws its own, in the same order as alone."""
         every = [
             torch.zeros(
                 (len(counts), size, *mask.shape[1:]), dtype=torch.int16, device=self._device
@@ -177,7 +176,7 @@ class Stack:
         ]
 
     def _move(self, gradient: Float[Tensor, "S W"], counts: Sequence[int]) -> None:
-        """Clips every run's gradient to its own norm and moves it at its own learning rate."""
+        """Clips every run's gradient to its own norm and updates it at its own learning rate."""
         norms = torch.linalg.vector_norm(gradient, dim=1)
         gradient.mul_((self._clip_norms / (norms + _CLIP_EPSILON)).clamp(max=1.0)[:, None])
         for lane, row, count in zip(self._lanes, gradient, counts, strict=True):
@@ -208,7 +207,7 @@ class _Lane:
         self._all_steps = course.steps_an_epoch * course.options.epochs
 
     def point_to(self, row: Float[Tensor, " W"]) -> None:
-        """Lets the head's parameters and the optimiser's vector live in a row of the stack."""
+        """Moves the head's parameters and the optimiser's vector into a row of the stack."""
         self.leaf.data = row
         start = 0
         for value in self._parameters:
@@ -226,7 +225,7 @@ class _Lane:
         return self.course.head.get_buffer(name)
 
     def aim(self, gradient: Float[Tensor, " W"]) -> None:
-        """Hands the optimiser this step's gradient and learning rate."""
+        """Sets the optimiser's gradient and learning rate for this step."""
         options = self.course.options
         factor = learning_rate_factor(self._steps, options, self._all_steps)
         self.group["lr"] = options.learning_rate * factor

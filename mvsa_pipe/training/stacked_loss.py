@@ -17,12 +17,12 @@ from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
 
-# Called as ``StackedLoss`` is.
+# Has the signature of ``StackedLoss.__call__``.
 LossOfRuns = Callable[..., Tensor]
 
 
 class StackedLoss:
-    """What each run's batch costs under its own parameters.
+    """The loss of each run's batch under its own parameters.
 
     Args:
         template: A head of the runs' shape, in training mode; its own parameters are never read.
@@ -38,7 +38,7 @@ class StackedLoss:
     def compiled(self) -> "LossOfRuns":
         """The same, by ``torch.compile``; on a GPU as CUDA graphs.
 
-        What cannot be compiled raises ``MvsaError`` when it is called.
+        If it cannot be compiled, its first call raises ``MvsaError``.
         """
         mode = "reduce-overhead" if self._device.type == "cuda" else None
         return compiled(self.__call__, self._fault, mode)

@@ -19,14 +19,14 @@ from mvsa_pipe.training.options import Schedule, TrainingOptions
 
 @dataclass
 class Trainer:
-    """A head with all that a step needs.
+    """A head with everything that a training step needs.
 
     Attributes:
         head: The head, in place.
         optimizer: AdamW over its parameters, and over those of backbones that are trained with it.
         schedule: Multiplies the learning rate, step by step.
-        class_weights: How much a post of each class counts ``[C]``.
-        clip_norm: Norm that gradients are scaled down to; 0 leaves them.
+        class_weights: Weight of a post of each class ``[C]``.
+        clip_norm: Norm that gradients are scaled down to; 0 leaves them unchanged.
         precision: Arithmetic of the matrix products.
         device: Where the head lives.
     """
@@ -40,10 +40,10 @@ class Trainer:
     device: torch.device
 
     def step(self, batch: FeatureBatch, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
-        """Moves the head one step; returns the batch's loss before the move, still on the device.
+        """Takes one step; returns the batch's loss before the step, on the device.
 
-        The loss is cross-entropy on the logits, averaged over posts by their class weights. Of
-        features that live backbones computed it flows on into them.
+        The loss is cross-entropy on the logits, averaged over posts by their class weights.
+        Gradients flow into live backbones through the features that they computed.
         """
         loss = self.accumulate(batch, labels)
         self.move()
@@ -52,12 +52,12 @@ class Trainer:
     def accumulate(
         self, batch: FeatureBatch, labels: Int[Tensor, " B"], share: float = 1.0
     ) -> Float[Tensor, ""]:
-        """Adds the gradients of one batch, or of a part of one, to those that are there.
+        """Accumulates the gradients of one batch, or of a part of one.
 
         Args:
             batch: Features of the posts.
             labels: Their classes.
-            share: How much the part counts in its batch: its posts' class weights over all.
+            share: Share of the part in its batch, by the class weights of its posts.
         """
         with arithmetic(self.precision, self.device):
             logits = self.head(batch)
@@ -66,7 +66,7 @@ class Trainer:
         return loss.detach()
 
     def move(self) -> None:
-        """Moves everything that is trained by the gradients that are there, and clears them."""
+        """Updates all trained parameters by the accumulated gradients, and clears these."""
         if self.clip_norm:
             scale_down(self.parameters(), self.clip_norm)
         self.optimizer.step()
@@ -74,7 +74,7 @@ class Trainer:
         self.schedule.step()
 
     def parameters(self) -> list[nn.Parameter]:
-        """Everything that is trained."""
+        """All trained parameters."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
@@ -84,7 +84,7 @@ class Rates:
     The rates are those of torch's ``LambdaLR``, whose bookkeeping took longer than setting them.
 
     Args:
-        optimizer: Its groups hold their peak rates.
+        optimizer: Its groups have their peak rates.
         factor: The share of the peaks at a step.
     """
 
@@ -95,7 +95,7 @@ class Rates:
         self._set()
 
     def step(self) -> None:
-        """Goes on to the rates of the next step."""
+        """Sets the rates of the next step."""
         self._steps += 1
         self._set()
 
@@ -105,27 +105,27 @@ class Rates:
             group["lr"] = peak * factor
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, by the names that torch's schedulers give it."""
+        """State for a checkpoint, under the names of torch's schedulers."""
         return {"last_epoch": self._steps, "base_lrs": list(self._peaks)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self._steps, self._peaks = int(state["last_epoch"]), list(state["base_lrs"])
         self._set()
 
 
 def scale_down(parameters: Iterable[nn.Parameter], norm: float) -> None:
-    """Scales gradients down to a norm over all of them; smaller ones stay as they are.
+    """Scales gradients down to a norm over all of them; smaller ones are unchanged.
 
-    To the bit what ``clip_grad_norm_`` does, which on a CPU calls torch twice a parameter.
+    Equal to the bit to ``clip_grad_norm_``, which on a CPU calls torch twice per parameter.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return
-    norms = torch._foreach_norm(gradients)  # noqa: SLF001  # public but for its name
+    norms = torch._foreach_norm(gradients)  # noqa: SLF001  # public except for its name
     total = torch.linalg.vector_norm(torch.stack(norms))
     factor = (norm / (total + 1e-6)).clamp(max=1.0)
-    # times 1 is what is there; on a GPU, asking would wait for all that was not computed yet
+    # a factor of 1 changes nothing; on a GPU, reading the factor would wait for pending work
     if factor.device.type != "cpu" or float(factor) != 1.0:
         torch._foreach_mul_(gradients, factor)
 
@@ -139,12 +139,12 @@ def make_trainer(
     device: torch.device,
     groups: Sequence[Mapping[str, Any]] | None = None,
 ) -> Trainer:
-    """Puts optimiser and schedule around a head.
+    """Builds the trainer of a head, with optimiser and schedule.
 
     Args:
         head: The head, on ``device``.
         options: Learning rate, decay, schedule and clipping.
-        class_weights: How much a post of each class counts.
+        class_weights: Weight of a post of each class.
         steps: Steps of the whole training, which the schedule spans.
         precision: Arithmetic of the matrix products.
         device: Where the head lives.

@@ -151,7 +151,7 @@ def test_weights_that_are_no_numbers_are_refused(name, odd):
     assert reload(config, state).sizes == SIZES
     key = next(key for key, value in state.items() if value.is_floating_point() and value.numel())
     state[key].view(-1)[0] = odd
-    with pytest.raises(RunError, match=r"weights that no training leaves \(here\).*NaN"):
+    with pytest.raises(RunError, match=r"weights that are not finite \(here\).*NaN"):
         reload(config, state)
 
 
@@ -224,7 +224,7 @@ def test_a_run_whose_checkpoint_is_no_numbers_is_not_asked():
     state = load_file(path)
     state["text_pooled_mean"].view(-1)[0] = torch.nan
     save_file(state, path)
-    with pytest.raises(RunError, match="weights that no training leaves"):
+    with pytest.raises(RunError, match="weights that are not finite"):
         load_head(run, "cpu")
     assert json.loads((run.path / "metrics.json").read_text())
 

@@ -95,7 +95,9 @@ def _material(pair: Pair, count: int, scratch: Path) -> Material:
         ids=ids,
         labels=torch.tensor([posts.classes.index(str(p.label)) for p in posts.posts]),
         resident=load(sources, ids, set(Field), len(posts.classes)),
-        works={b.modality: make_work([Session.load(b, options)], Clock()) for b in pair},
+        works={
+            b.modality: make_work([Session.load(b, options).forward], Clock(), BATCH) for b in pair
+        },
         contents={m: {c.id: c for c in contents_of(posts, m)[0]} for m in Modality},
     )
 

@@ -34,7 +34,7 @@ def main() -> None:
         session = Session.load(text, ExtractOptions(precision="float32"))
         backbone = session.forward.backbone
         items, _ = contents_of(posts, text.modality)
-        work = make_work([session], Clock())
+        work = make_work([session.forward], Clock())
         parts = work.parts(items, [{item.id for item in items}])
         in_batches = [work.read(batch)[1] for part in parts for batch in part]
         tokens = [backbone.cut(ids) for ids in backbone.tokenize([item.text for item in items])]

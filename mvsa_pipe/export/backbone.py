@@ -9,22 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
-from mvsa_pipe.backbones.base import Backbone, ImageBackbone, TextBackbone
+from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.records import backbone_from_record
 from mvsa_pipe.backbones.tuned import replace_weights
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.durable import make_folder, storage_errors
-from mvsa_pipe.errors import CacheError, MvsaError, RunError
+from mvsa_pipe.errors import MvsaError, RunError
 from mvsa_pipe.export.layout import weights_file
+from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Run
-from mvsa_pipe.runs.backbones import options_of
+from mvsa_pipe.runs.backbones import options_of, records_of
+from mvsa_pipe.runs.encoding import load_forward
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class RunBackbone:
     options: BackboneOptions
     precision: Precision
     dtype: StoredDtype
+
+    def on(self, device: torch.device) -> Forward[Any]:
+        """The backbone as it computes on the device that it is on."""
+        return Forward(self.backbone, device, self.precision, self.dtype)
 
     def as_record(self) -> dict[str, Any]:
         """What an exported folder's ``config.json`` says of it."""
@@ -67,8 +74,7 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
         BackboneError: Its weights cannot be had.
         CacheError: They are no longer those that the run was trained on.
     """
-    found = run.config["caches"].get(modality.value) or []
-    records = found if isinstance(found, list) else [found]  # a list where several are joined
+    records = records_of(run, modality)
     if len(records) != 1:
         raise RunError(
             f"Only runs of one {modality} backbone can be exported",
@@ -86,32 +92,14 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
             hint="mvsa fit over a cache of --layers last makes such a run",
         )
     options = options_of(run, modality, record)
-    backbone = load_backbone(options)
-    _require_same(backbone, fingerprint, run)
+    forward = load_forward(run, modality, record, torch.device("cpu"))
     name = options.name if options.folder is None else f"{options.family}:{options.folder.name}"
     return RunBackbone(
-        backbone,
+        forward.backbone,
         replace(options, name=name, weights=None, tuned=None),
-        Precision(fingerprint.arithmetic),
-        fingerprint.dtype,
+        forward.precision,
+        forward.dtype,
     )
-
-
-def _require_same(backbone: Backbone, fingerprint: Fingerprint, run: Run) -> None:
-    identity = backbone.identity
-    pairs = {
-        "weights": (fingerprint.weights, identity.weights),
-        "preprocessing": (fingerprint.preprocessing, identity.preprocessing),
-        "pooling": (fingerprint.pooling, identity.pooling),
-    }
-    found = [f"{k} {b}, not {a}" for k, (a, b) in pairs.items() if a != b]
-    if found:
-        raise CacheError(
-            f"Backbone {identity.name} is no longer the one that this run's features came from",
-            where=run.path,
-            found="; ".join(found),
-            hint="bring its weights back to where they were, or extract and fit again",
-        )
 
 
 def write_backbone(part: RunBackbone, folder: Path, modality: Modality) -> None:

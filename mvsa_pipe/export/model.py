@@ -1,6 +1,6 @@
 """An exported folder at work: texts and pictures in, classes and probabilities out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,29 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvsa_pipe.backbones.base import TextBackbone
 from mvsa_pipe.checked import read_json
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
 from mvsa_pipe.export.layout import CONFIG, SCHEMA
-from mvsa_pipe.extraction.clock import Clock
-from mvsa_pipe.extraction.forward import Forward
-from mvsa_pipe.extraction.image_work import ImageWork
-from mvsa_pipe.extraction.text_work import TextWork
-from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features.batch import Field
-from mvsa_pipe.features.grid import to_grid
-from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
-from mvsa_pipe.features.source import FeatureSource
+from mvsa_pipe.features.load import FeatureOptions
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content
-from mvsa_pipe.training.scoring import SCORING_BATCH, predict_probabilities
-
-# Texts and pictures a forward pass of a backbone, as extractions have them unless told.
-_CPU_BATCH, _GPU_BATCH = 8, 64
+from mvsa_pipe.progress import Silence
+from mvsa_pipe.runs.encoding import answer_contents
 
 Picture = str | Path | bytes
 
@@ -79,16 +69,21 @@ class ExportedModel:
             ConfigError: As ``predict``.
             DataError: As ``predict``.
         """
-        given = self._contents(texts, images)
-        count = len(next(iter(given.values())))
-        blocks = [np.zeros((0, len(self.classes)), np.float32)]
-        for start in range(0, count, SCORING_BATCH):
-            block = {m: items[start : start + SCORING_BATCH] for m, items in given.items()}
-            features = self._features(block)
-            every = torch.arange(len(features.post_ids), device=self.device)
-            own = [item.text for item in block.get(Modality.TEXT, ())]
-            blocks.append(predict_probabilities(self.head, features.to(self.device), every, own))
-        return np.concatenate(blocks)
+        contents = self._contents(texts, images)
+        answered = answer_contents(
+            self.head,
+            contents,
+            {modality: [part.on(self.device)] for modality, part in self.parts.items()},
+            FeatureOptions(self.image_grid),
+            Silence(),
+            {item.id: item.text for item in contents.get(Modality.TEXT, ())},
+        )
+        if answered.faults:
+            raise DataError(
+                f"{len(answered.faults):,} of these pictures cannot be read",
+                found=name_some(f"images[{i}]: {why}" for i, why in answered.faults.items()),
+            )
+        return answered.probabilities
 
     def _contents(
         self, texts: Sequence[str] | None, images: Sequence[Picture] | None
@@ -108,53 +103,6 @@ class ExportedModel:
             )
         makers = {Modality.TEXT: _text, Modality.IMAGE: _picture}
         return {m: [makers[m](n, v) for n, v in enumerate(given[m] or ())] for m in self.parts}
-
-    def _features(self, given: Mapping[Modality, Sequence[Content]]) -> FeatureSource:
-        sizes, count = self.head.sizes, len(next(iter(given.values())))
-        made: dict[str, Any] = {}
-        for modality, items in given.items():
-            pooled, hidden, bounds = self._encoded(modality, items)
-            if modality is Modality.TEXT:
-                made["text_pooled"] = pooled
-                lengths = bounds[:, 1] - bounds[:, 0]
-                made["text_hidden"] = RaggedText(hidden, bounds[:, 0], lengths)
-            else:
-                made["image_pooled"] = pooled
-                made["image_hidden"] = to_grid(hidden, self.image_grid)
-        return ResidentFeatures(tuple(map(str, range(count))), sizes, **made)
-
-    def _encoded(
-        self, modality: Modality, items: Sequence[Content]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Pooled vectors and image states in the posts' order, text states with their bounds."""
-        work = self._work(modality)
-        ids = {item.id for item in items}
-        done = [work.compute(part) for part in work.parts(items, [ids])]
-        refused = [refusal for part in done for refusal in part.refused[0]]
-        if refused:
-            raise DataError(
-                f"{len(refused):,} of these pictures cannot be read",
-                found=name_some(f"images[{r.id}]: {r.reason}" for r in refused),
-            )
-        rows = [block for part in done for block in part.rows[0]]
-        places = {post_id: n for n, post_id in enumerate(i for r in rows for i in r.ids)}
-        order = torch.tensor([places[item.id] for item in items])
-        pooled = torch.from_numpy(np.concatenate([r.pooled for r in rows]))[order]
-        hidden = torch.from_numpy(np.concatenate([r.hidden for r in rows]))
-        if modality is Modality.IMAGE:
-            return pooled, hidden[order], order
-        lengths = torch.from_numpy(np.concatenate([np.diff(r.bounds()) for r in rows]))
-        ends = lengths.cumsum(0)
-        return pooled, hidden, torch.stack([ends - lengths, ends], dim=1)[order]
-
-    def _work(self, modality: Modality) -> Work:
-        part = self.parts[modality]
-        size = _CPU_BATCH if self.device.type == "cpu" else _GPU_BATCH
-        if isinstance(part.backbone, TextBackbone):
-            text = Forward(part.backbone, self.device, part.precision, part.dtype)
-            return TextWork(text, size, Clock())
-        image = Forward(part.backbone, self.device, part.precision, part.dtype)
-        return ImageWork([image], size, Clock())
 
 
 def _text(place: int, text: str) -> Content:

@@ -117,7 +117,7 @@ def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
     progress.say(f"{names} on {jobs[0].resolution.device}, {precision}")
     count = len(set().union(*(job.missing for job in jobs)))
     progress.start(f"extract {names}", count // options.share[1])
-    work = make_work(sessions, clock)
+    work = make_work([session.forward for session in sessions], clock, options.batch_size)
     began, written = time.perf_counter(), 0
     with clock.phase(Phase.COMPUTE):
         for size in (_spread if options.ray else _computed)(work, jobs, around):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mvsa_pipe.backbones.base import Backbone, Encoded
-from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import Precision, arithmetic
 from mvsa_pipe.errors import BackboneError
 
@@ -33,6 +33,21 @@ class Forward(Generic[BackboneT_co]):
     device: torch.device
     precision: Precision
     dtype: StoredDtype
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The identity of its output."""
+        identity = self.backbone.identity
+        return Fingerprint(
+            backbone=identity.name,
+            modality=identity.modality,
+            weights=identity.weights,
+            preprocessing=identity.preprocessing,
+            layers=identity.layers,
+            pooling=identity.pooling,
+            precision=self.precision.value,
+            dtype=self.dtype,
+        )
 
     @property
     def vector_bytes(self) -> int:

@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mvsa_pipe import backbones
 from mvsa_pipe.backbones.options import BackboneOptions
@@ -23,10 +23,6 @@ from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts.digests import SETTLED_SECONDS
 from mvsa_pipe.provenance import package_versions
-
-if TYPE_CHECKING:
-    from mvsa_pipe.backbones.base import BackboneIdentity
-    from mvsa_pipe.devices import Precision
 
 
 @dataclass(frozen=True)
@@ -66,41 +62,34 @@ def memos(cache: Path) -> Iterator[tuple[Fingerprint, object]]:
 def remember(
     backbone: BackboneOptions,
     options: ExtractOptions,
-    identity: "BackboneIdentity",
-    precision: "Precision",
-    device: str,
+    resolution: Resolution,
+    witnesses: Iterable[Path],
     loaded_since: float,
-) -> Resolution:
-    """Makes the fingerprint of a loaded backbone, and keeps it for the next time.
+) -> None:
+    """Keeps what the options of a loaded backbone came to, for the next time.
 
-    ``loaded_since`` is when loading began (seconds since 1970): files that changed after it may
-    not be those that were loaded.
+    Args:
+        backbone: The backbone.
+        options: How its features are made.
+        resolution: What these came to.
+        witnesses: The files that its identity was read from.
+        loaded_since: When loading began (seconds since 1970): files that changed after it may not
+            be those that were loaded.
     """
-    fingerprint = Fingerprint(
-        backbone=identity.name,
-        modality=identity.modality,
-        weights=identity.weights,
-        preprocessing=identity.preprocessing,
-        layers=identity.layers,
-        pooling=identity.pooling,
-        precision=precision.value,
-        dtype=options.dtype,
-    )
     # A memo only saves time; the extraction itself will say what the disk refuses.
     with suppress(OSError, StorageError):
-        stamps = {str(path): _stamp(path) for path in identity.witnesses}
+        stamps = {str(path): _stamp(path) for path in witnesses}
         latest = max((max(stamp[1:3]) / 1e9 for stamp in stamps.values()), default=0.0)
         if latest + SETTLED_SECONDS < loaded_since:
             known = {
                 "question": _question(backbone, options),
-                "fingerprint": fingerprint.to_json(),
-                "device": device,
+                "fingerprint": resolution.fingerprint.to_json(),
+                "device": resolution.device,
                 "witnesses": stamps,
             }
             write_memo(_memo(backbone, options), known)
         else:
             _memo(backbone, options).unlink(missing_ok=True)
-    return Resolution(fingerprint, device)
 
 
 def _memo(backbone: BackboneOptions, options: ExtractOptions) -> Path:

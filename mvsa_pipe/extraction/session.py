@@ -55,11 +55,10 @@ class Session:
         device = resolve_device(options.device)
         precision = resolve_precision(options.precision, device)
         backbone = load_backbone(wanted)
-        resolution = remember(
-            wanted, options, backbone.identity, precision, describe_device(device), started
-        )
         backbone.to(device)
         forward = Forward(backbone, device, precision, options.dtype)
+        resolution = Resolution(forward.fingerprint, describe_device(device))
+        remember(wanted, options, resolution, backbone.identity.witnesses, started)
         return cls(options, forward, resolution)
 
     def deviation(self, items: Sequence[Content]) -> dict[str, Any] | None:
@@ -85,7 +84,7 @@ class Session:
         }
 
     def _computed(self, items: Sequence[Content], forward: Forward[Any]) -> Rows | None:
-        work = make_work([replace(self, forward=forward)], Clock())
+        work = make_work([forward], Clock(), self.options.batch_size)
         batches = [batch for part in work.parts(items, [{i.id for i in items}]) for batch in part]
         blocks = work.compute(batches).rows[0] if batches else []
         return Rows.joined(blocks) if blocks else None
@@ -98,15 +97,19 @@ class Session:
         return [len(ids) for ids in backbone.tokenize([item.text for item in items])]
 
 
-def make_work(sessions: Sequence[Session], clock: Clock) -> Work:
-    """Backbones of one modality as work: several of images, or one of texts."""
-    first = sessions[0]
-    on_cpu = first.forward.device.type == "cpu"
-    size = first.options.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
-    if isinstance(first.forward.backbone, TextBackbone):
-        (text,) = sessions
-        return TextWork(text.forward, size, clock)
-    return ImageWork([session.forward for session in sessions], size, clock)
+def make_work(forwards: Sequence[Forward[Any]], clock: Clock, batch_size: int = 0) -> Work:
+    """Backbones of one modality as work: several of images, or one of texts.
+
+    Args:
+        forwards: The backbones.
+        clock: Counts where the time goes.
+        batch_size: As of ``ExtractOptions``.
+    """
+    size = batch_size or (_CPU_BATCH if forwards[0].device.type == "cpu" else _GPU_BATCH)
+    if isinstance(forwards[0].backbone, TextBackbone):
+        (text,) = forwards
+        return TextWork(text, size, clock)
+    return ImageWork(forwards, size, clock)
 
 
 def _flat(values: Any) -> Any:  # noqa: ANN401

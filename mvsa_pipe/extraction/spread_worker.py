@@ -129,10 +129,9 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
         clock = Clock()
         cores = max(1, usable_cores() // self.sharing)
         with self._computing:
-            work, part = (
-                make_work(self._sessions, clock),
-                with_storage(unit.batches, self.storage),
-            )
+            forwards = [session.forward for session in self._sessions]
+            work = make_work(forwards, clock, self.options.batch_size)
+            part = with_storage(unit.batches, self.storage)
             (result,) = flow(work, [part], self.options.workers, lambda _: None, cores)
         with clock.stage(Stage.DISK):
             parts = [

@@ -44,13 +44,13 @@ class FeatureOptions:
     image_grid: int = 0
     layer_mix: LayerMix = LayerMix.LAST
 
-    def layers_of(self, file: FeatureFile) -> int:
-        """How many layers of a cache a head reads."""
-        return file.header.layers if self.layer_mix is LayerMix.LEARNED else 1
+    def layers_of(self, layers: int) -> int:
+        """How many of a backbone's layers a head reads."""
+        return layers if self.layer_mix is LayerMix.LEARNED else 1
 
-    def tokens_of(self, file: FeatureFile) -> int:
-        """How many image tokens of a cache a head reads."""
-        return grid_tokens(file.header.tokens, self.image_grid)
+    def tokens_of(self, tokens: int) -> int:
+        """How many image tokens a head reads of a backbone's ``P``."""
+        return grid_tokens(tokens, self.image_grid)
 
 
 _DEFAULTS = FeatureOptions()
@@ -148,7 +148,7 @@ def _resident(
         sizes=FeatureSizes(
             text_width=text.header.width if text else 1,
             image_width=image.header.width if image else 1,
-            image_tokens=options.tokens_of(image) if image else 1,
+            image_tokens=options.tokens_of(image.header.tokens) if image else 1,
             classes=classes,
             text_layers=_layers_for_head(text, options),
             image_layers=_layers_for_head(image, options),
@@ -163,7 +163,7 @@ def _resident(
 def _layers_for_head(
     file: FeatureFile | None, options: FeatureOptions
 ) -> tuple[tuple[int, int], ...]:
-    layers = 1 if file is None else options.layers_of(file)
+    layers = 1 if file is None else options.layers_of(file.header.layers)
     return () if file is None or layers == 1 else ((layers, file.header.width),)
 
 
@@ -190,11 +190,11 @@ def _states(
     for start in range(0, len(rows), _MIX_BLOCK):
         stop = min(start + _MIX_BLOCK, len(rows))
         block = torch.from_numpy(file.hidden(rows[start:stop])[0])
-        states[bounds[start] : bounds[stop]] = _mixed(block, mix).numpy()
+        states[bounds[start] : bounds[stop]] = mix_layers(block, mix).numpy()
     return torch.from_numpy(states), bounds
 
 
-def _mixed(states: Float[Tensor, "N *tokens L D"], mix: LayerMix) -> Float[Tensor, "N *rest D"]:
+def mix_layers(states: Float[Tensor, "N *tokens L D"], mix: LayerMix) -> Float[Tensor, "N *rest D"]:
     """The layers that a head reads: all of them, or the one that they are mixed to."""
     if mix is LayerMix.LAST:
         return states[..., -1, :]
@@ -208,7 +208,8 @@ def _image_states(
     file: FeatureFile, rows: NDArray[np.int64], options: FeatureOptions
 ) -> Float[Tensor, "N P *L D"]:
     """Image tokens of some posts, averaged block by block so that few are ever held in full."""
-    size = _GRID_BLOCK if options.tokens_of(file) < file.header.tokens else len(rows)
+    tokens = file.header.tokens
+    size = _GRID_BLOCK if options.tokens_of(tokens) < tokens else len(rows)
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
     grid, mix = options.image_grid, options.layer_mix
     return torch.cat([to_grid(_states(file, block, mix)[0], grid) for block in blocks])
@@ -240,6 +241,6 @@ def _state_bytes(file: FeatureFile, post_ids: Sequence[str], options: FeatureOpt
     if header.fingerprint.modality is Modality.TEXT:
         tokens = int(_token_counts(file, post_ids).sum())
     else:
-        tokens = len(post_ids) * options.tokens_of(file)
+        tokens = len(post_ids) * options.tokens_of(header.tokens)
     itemsize = np.dtype(header.fingerprint.dtype.value).itemsize
-    return tokens * options.layers_of(file) * header.width * itemsize
+    return tokens * options.layers_of(header.layers) * header.width * itemsize

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
-from mvsa_pipe.devices import counted_joules, resolve_device, spent_joules
+from mvsa_pipe.devices import counted_joules, resolve_device, resolve_precision, spent_joules
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session
+from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.features.batch import POOLED
 from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.finetune.checkpoint import Workplace
@@ -31,7 +31,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs import Run, open_run
-from mvsa_pipe.runs.apply import features_for, head_probabilities, kept_features
+from mvsa_pipe.runs.apply import answer_data_set
 from mvsa_pipe.runs.fit import refuse_early, result_of, scored_parts
 from mvsa_pipe.runs.layout import tuned_file
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
@@ -253,16 +253,16 @@ def _saved(
 def _fingerprints(
     tuning: Tuning, best: Path, device: str, precision: str
 ) -> dict[Modality, Fingerprint]:
-    """The identity of what the tuned backbones say, learned from the files that hold them."""
+    """The identity of the tuned backbones' features, from the files that hold the weights."""
+    where = resolve_device(device)
     found = {}
     for modality, tower in tuning.towers.items():
         options = tower.options
         if tower.trained:
             options = replace(options, tuned=str(best / tuned_file(modality)))
-        how = ExtractOptions(
-            cache=best, device=device, precision=precision, dtype=StoredDtype.FLOAT32
-        )
-        found[modality] = Session.load(options, how).resolution.fingerprint
+        arithmetic = resolve_precision(precision, where)
+        forward = Forward(load_backbone(options), where, arithmetic, StoredDtype.FLOAT32)
+        found[modality] = forward.fingerprint
     return found
 
 
@@ -285,11 +285,7 @@ def _probabilities(
     wanted: Wanted,
     progress: Progress,
 ) -> NDArray[np.float32]:
-    """What head and tuned backbones say of a part, by the very path of ``mvsa evaluate``."""
+    """Probabilities of a part, computed as ``mvsa evaluate`` computes them."""
     ids = [experiment.material.features.post_ids[i] for i in experiment.indices[part].tolist()]
     options = InferenceOptions(device=wanted.training.device)
-    with kept_features(run, options) as where:
-        features = features_for(run, experiment.posts, ids, where, progress)
-        return head_probabilities(
-            run, head, features.files, experiment.posts, ids, wanted.training.device
-        )
+    return answer_data_set(run, head, experiment.posts, ids, options, progress).probabilities

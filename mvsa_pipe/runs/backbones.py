@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.records import backbone_from_record
 from mvsa_pipe.errors import RunError
@@ -12,7 +11,6 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import tuned_file
 
 if TYPE_CHECKING:
-    from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
     from mvsa_pipe.runs import Run
 
 
@@ -29,16 +27,22 @@ def backbone_options(run: "Run", modality: Modality) -> BackboneOptions:
             are missing.
         CacheError: The run does not say which backbone it was made with.
     """
-    record = run.config["caches"].get(modality.value)
-    if record is None or isinstance(record, list):
+    records = records_of(run, modality)
+    if len(records) != 1:
         raise RunError(
-            f"This run reads no {modality}"
-            if record is None
-            else f"This run joins several {modality} backbones",
+            f"This run joins several {modality} backbones"
+            if records
+            else f"This run reads no {modality}",
             where=run.path,
             expected=f"one {modality} backbone",
         )
-    return options_of(run, modality, record)
+    return options_of(run, modality, records[0])
+
+
+def records_of(run: "Run", modality: Modality) -> list[Mapping[str, Any]]:
+    """What a run records of its features of one modality: one entry a backbone."""
+    found = run.config["caches"].get(modality.value) or []
+    return found if isinstance(found, list) else [found]  # a list where several are joined
 
 
 def every_backbone(run: "Run") -> list[BackboneOptions]:
@@ -48,11 +52,10 @@ def every_backbone(run: "Run") -> list[BackboneOptions]:
         RunError: Tuned weights are missing.
         CacheError: The run does not say which backbones it was made with.
     """
-    caches: Mapping[str, Any] = run.config["caches"]
     return [
-        options_of(run, Modality(name), record)
-        for name, records in caches.items()
-        for record in (records if isinstance(records, list) else [records])
+        options_of(run, modality, record)
+        for modality in map(Modality, run.config["caches"])
+        for record in records_of(run, modality)
     ]
 
 
@@ -75,13 +78,3 @@ def options_of(run: "Run", modality: Modality, record: Mapping[str, Any]) -> Bac
             hint="mvsa finetune with the same options makes the run again",
         )
     return replace(options, tuned=str(path.resolve()))
-
-
-def tuned_backbone(run: "Run", modality: Modality) -> "TextBackbone | ImageBackbone":
-    """Loads the backbone of one half of a run's posts, frozen, on the CPU, as training left it.
-
-    Raises:
-        RunError: The run reads no such half, or its tuned weights are missing.
-        BackboneError: The published weights cannot be had, or the tuned ones are damaged.
-    """
-    return load_backbone(backbone_options(run, modality))

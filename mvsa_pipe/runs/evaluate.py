@@ -11,13 +11,7 @@ from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
-from mvsa_pipe.runs.apply import (
-    features_for,
-    head_probabilities,
-    kept_features,
-    load_head,
-    only_read,
-)
+from mvsa_pipe.runs.apply import answer_data_set, load_head, only_read
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.scored import ALL, UNSEEN, scored_posts
 
@@ -79,12 +73,10 @@ def evaluate(
     head = load_head(run, options.device)
     posts = _read(run, options, read)
     chosen = scored_posts(run, posts, options)
-    with kept_features(run, options) as where:
-        features = features_for(run, posts, chosen.ids, where, progress)
-        usable = [i for i in chosen.ids if i not in features.faults]
-        if not usable:
-            raise UnreadablePostsError(features.faults, posts.storage.root)
-        probabilities = head_probabilities(run, head, features.files, posts, usable, options.device)
+    answered = answer_data_set(run, head, posts, chosen.ids, options, progress)
+    usable, probabilities = answered.ids, answered.probabilities
+    if not usable:
+        raise UnreadablePostsError(answered.faults, posts.storage.root)
     labels = {post.id: post.label or "" for post in posts.posts}
     truth = [labels[i] for i in usable]
     classes = list(run.config["data"]["classes"])
@@ -100,7 +92,7 @@ def evaluate(
         part=chosen.part,
         scores=scores,
         predictions=rows,
-        left_out=left_out | features.faults,
+        left_out=left_out | answered.faults,
         known=chosen.known if chosen.part == ALL else (),
         absent_classes=tuple(name for name in classes if name not in truth),
     )

@@ -1,26 +1,17 @@
 """Predicts new posts with a run: one text and picture, or a table of posts."""
 
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.errors import ConfigError, DataError
-from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Post, PostSet, ReadOptions, read_posts
-from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.posts.storage import FolderStorage
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
-from mvsa_pipe.runs.apply import (
-    features_for,
-    head_probabilities,
-    kept_features,
-    load_head,
-    only_read,
-)
+from mvsa_pipe.runs.apply import answer_new_posts, load_head, only_read
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.predictions import csv_table, probability_cells, probability_columns
 
@@ -70,7 +61,7 @@ def read_table(path: Path, read: ReadOptions, run: Run) -> PostSet:
 def predict_one(
     run: Run, text: str | None, image: Path | None, options: InferenceOptions, progress: Progress
 ) -> Answer:
-    """Predicts one post; its features are not kept.
+    """Predicts one post; no file is written.
 
     Raises:
         ConfigError: A half that the head reads was not given.
@@ -85,47 +76,27 @@ def predict_one(
             expected=" and ".join(f"--{half}" for half in run.config["caches"]),
             hint="give it too; --data takes a table of posts",
         )
-    post = single_post(text, image)
-    with tempfile.TemporaryDirectory() as scratch:
-        return predict(run, post, replace(options, cache=Path(scratch)), progress)
+    return predict(run, single_post(text, image), options, progress)
 
 
 def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progress) -> Answer:
     """Predicts every post that has what the head reads, and says what the others lack.
 
-    The features are cached like any data set's.
+    No file is written: features are read from caches that contain all of these posts as they are
+    now, such as those of an extracted data set, and computed in memory otherwise.
 
     Raises:
         RunError: The checkpoint is missing or does not fit.
-        MvsaError: As extracting posts.
+        MvsaError: As ``answer_new_posts``.
     """
     head = load_head(run, options.device)
     classes = tuple(run.config["data"]["classes"])
-    faults: dict[str, str] = {}
-    for name in run.config["caches"]:
-        for post_id, fault in contents_of(posts, Modality(name), options.cache)[1].items():
-            faults.setdefault(post_id, fault)
-    readable = replace(posts, posts=tuple(p for p in posts.posts if p.id not in faults))
-    if not readable.posts:
-        return Answer([], faults, classes)
-    options = replace(options, on_bad_post=BadPostPolicy.SKIP)
-    with kept_features(run, options) as where:
-        try:
-            features = features_for(run, readable, _ids(readable), where, progress)
-        except UnreadablePostsError as error:  # not one of them can be read
-            return Answer([], faults | error.faults, classes)
-        faults |= features.faults
-        ids = [post_id for post_id in _ids(readable) if post_id not in faults]
-        if not ids:
-            return Answer([], faults, classes)
-        probabilities = head_probabilities(run, head, features.files, posts, ids, options.device)
+    answered = answer_new_posts(run, head, posts, options, progress)
     labels = {post.id: post.label or "" for post in posts.posts}
-    rows = predictions_of(ids, [""] * len(ids), [labels[i] for i in ids], probabilities, classes)
-    return Answer(rows, faults, classes)
-
-
-def _ids(posts: PostSet) -> list[str]:
-    return [post.id for post in posts.posts]
+    ids = answered.ids
+    truth = [labels[post_id] for post_id in ids]
+    rows = predictions_of(ids, [""] * len(ids), truth, answered.probabilities, classes)
+    return Answer(rows, answered.faults, classes)
 
 
 def write_answer(path: Path, answer: Answer) -> None:

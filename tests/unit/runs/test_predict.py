@@ -2,14 +2,19 @@
 
 import csv
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.errors import ConfigError, DataError, StorageError
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.errors import CacheError, ConfigError, DataError, StorageError
+from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.posts import ReadOptions, read_posts
 from mvsa_pipe.progress import Silence
+from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.predict import predict, predict_one, read_table, write_answer
 
@@ -56,6 +61,69 @@ def test_one_post_is_what_it_is_in_the_table(make_run):
     # alone it stands in another batch, whose sums round otherwise
     assert alone.predictions[0].probabilities == pytest.approx(same.probabilities, abs=0.02)
     assert alone.predictions[0].prediction == same.prediction
+
+
+def test_no_file_is_written_outside_the_output(make_run, tmp_path, monkeypatch):
+    run = make_run()
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # found anew from TMPDIR
+    write_table([["a", "fine", PICTURE], ["b", "no picture", ""]])
+    before = sorted(tmp_path.rglob("*"))
+    for options in (OPTIONS, replace(OPTIONS, cache=Path("nowhere"))):
+        predict_one(run, "a day", PICTURE, options, Silence())
+        assert ask(run, "new.csv", options).predictions
+        predict(run, read_posts(Path("data")), options, Silence())
+    assert sorted(tmp_path.rglob("*")) == before
+    write_answer(tmp_path / "out.csv", ask(run, "new.csv"))
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "out.csv"])
+
+
+@pytest.mark.parametrize("head", ["native-cat", "logistic", "text"])
+def test_features_in_memory_answer_as_cached_ones_do(make_run, head):
+    """The cache was filled by these posts alone, so that its batches are the same."""
+    run = make_run(head)
+    posts = read_posts(Path("data"))
+    from_cache = predict(run, posts, OPTIONS, Silence())
+    in_memory = predict(run, posts, replace(OPTIONS, cache=Path("nowhere")), Silence())
+    assert in_memory == from_cache
+
+
+def test_a_cache_that_lacks_some_of_the_posts_is_not_read(make_run):
+    run = make_run()
+    posts = read_posts(Path("data"))
+    text = replace(posts.posts[0], text="other words")
+    changed = replace(posts, posts=(text, *posts.posts[1:]))
+    fresh = predict(run, changed, replace(OPTIONS, cache=Path("nowhere")), Silence())
+    assert predict(run, changed, OPTIONS, Silence()) == fresh
+
+
+def test_pictures_that_an_extraction_refused_are_answered_from_its_cache(make_run, monkeypatch):
+    run = make_run()
+    Path("data/data/5.jpg").write_text("no picture")
+    posts = read_posts(Path("data"))
+    skipping = ExtractOptions(on_bad_post=BadPostPolicy.SKIP)
+    extract(posts, BackboneOptions("tiny-image"), skipping, Silence())
+    monkeypatch.setattr("mvsa_pipe.runs.apply.load_forwards", None)  # no backbone is loaded
+    answer = predict(run, posts, OPTIONS, Silence())
+    assert answer.faults == {"5": "A file is no picture"}
+    assert len(answer.predictions) == len(posts) - 1
+
+
+def test_no_posts_give_no_predictions(make_run):
+    run = make_run()
+    posts = replace(read_posts(Path("data")), posts=())
+    answer = predict(run, posts, OPTIONS, Silence())
+    assert (answer.predictions, answer.faults) == ([], {})
+
+
+def test_a_backbone_with_other_weights_is_refused(make_run):
+    run = make_run()
+    path = run.path / "config.json"
+    path.write_text(path.read_text().replace('\\"weights\\": \\"', '\\"weights\\": \\"00'))
+    with pytest.raises(CacheError, match="no longer the one that this run's features came from"):
+        one(open_run(run.path), "a day", PICTURE)
 
 
 def test_posts_without_a_half_are_answered_and_the_others_predicted(make_run):

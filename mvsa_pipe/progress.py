@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Protocol
 
-# Called before every step; whatever it raises ends the training.
-Pulse = Callable[[], None]
+# Callback before each step; raise to cancel.
+OnStep = Callable[[], None]
 
 
-def no_pulse() -> None:
-    """Lets training go on."""
+def no_callback() -> None:
+    """Does nothing before a step."""
 
 
 class Progress(Protocol):

@@ -6,14 +6,14 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from mvsa_pipe.bench.crew import Results, Task, do_side_by_side
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.outcomes import FailedRun, Outcome, RunFolders
 from mvsa_pipe.bench.pairs import chosen_pairs, label_of, skipped_by_any
 from mvsa_pipe.bench.settings import Setting, settings_of
-from mvsa_pipe.bench.spread import Order, do_on_cluster
-from mvsa_pipe.bench.summary import Bench, Ground, summarise
-from mvsa_pipe.bench.tasks import Trial, Workshop, cut
+from mvsa_pipe.bench.spread import LoadSpec, do_on_cluster
+from mvsa_pipe.bench.summary import Bench, BenchContext, summarise
+from mvsa_pipe.bench.tasks import LoadedBench, Trial, cut
+from mvsa_pipe.bench.threads import Results, Task, do_side_by_side
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
 from mvsa_pipe.errors import ConfigError, MvsaError
@@ -94,32 +94,32 @@ def run_bench(
     without = skipped_by_any(data, pairs, heads)
     progress.start("bench", len(pairs) * len(heads) * len(settings) * options.seeds)
     first_split = training.seed if options.resplit else None
-    folders, grounds, names = RunFolders(runs), [], []
+    folders, contexts, names = RunFolders(runs), [], []
     rows: list[list[Outcome]] = []
     for pair in pairs:
         since = time.perf_counter()
-        order = Order(data, pair, heads, first_split, without)
-        workshop = order.load()
+        load_spec = LoadSpec(data, pair, heads, first_split, without)
+        loaded = load_spec.load()
         if options.resplit:
-            _refuse_fixed_split(workshop.first.data.split)
-        workshop.place(resolve_device(training.device))
+            _refuse_fixed_split(loaded.first.data.split)
+        loaded.place(resolve_device(training.device))
         loading += time.perf_counter() - since
-        trials = _every_trial(workshop, settings, options, label_of(pair, caches))
-        for remark in workshop.first.remarks() + alone_remarks(workshop.first, trials):
+        trials = _every_trial(loaded, settings, options, label_of(pair, caches))
+        for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
-        outcomes = _outcomes(workshop, trials, order, options, folders, progress)
+        outcomes = _outcomes(loaded, trials, load_spec, options, folders, progress)
         rows += [[outcomes[trial.digest] for trial in row] for row in _rows(trials, options.seeds)]
-        grounds.append(Ground.of(workshop.first))
-        names.append(workshop.first.backbones)
-        del workshop  # before the features of the next pair are read
+        contexts.append(BenchContext.of(loaded.first))
+        names.append(loaded.first.backbones)
+        del loaded  # before the features of the next pair are read
     seconds = {"loading": loading, "wall": time.perf_counter() - began}
-    return summarise(grounds[0], names, rows, seconds, resplit=options.resplit)
+    return summarise(contexts[0], names, rows, seconds, resplit=options.resplit)
 
 
 def _outcomes(
-    workshop: Workshop,
+    loaded: LoadedBench,
     trials: Sequence[Trial],
-    order: Order,
+    load_spec: LoadSpec,
     options: BenchOptions,
     folders: RunFolders,
     progress: Progress,
@@ -127,7 +127,7 @@ def _outcomes(
     """The outcome of every trial by its digest; what has no run folder yet is trained."""
     found: dict[str, Outcome] = {}
     for trial in () if options.force else trials:
-        outcome = folders.find(trial, workshop.read_by(trial.head, trial.split_seed))
+        outcome = folders.find(trial, loaded.read_by(trial.head, trial.split_seed))
         if outcome is not None:
             found[trial.digest] = outcome
     if found:
@@ -138,7 +138,7 @@ def _outcomes(
         )
         progress.advance(len(found))
     missing = [trial for trial in trials if trial.digest not in found]
-    for task, results in _done(workshop, missing, order, options, progress):
+    for task, results in _done(loaded, missing, load_spec, options, progress):
         for trial, result in zip(task, results, strict=True):
             if isinstance(result, MvsaError):
                 progress.say(f"failed: {_named(trial)}: {result.paragraph()}")
@@ -169,7 +169,7 @@ def _refuse_fixed_split(split: str) -> None:
 
 
 def _every_trial(
-    workshop: Workshop, settings: Sequence[Setting], options: BenchOptions, pair: str
+    loaded: LoadedBench, settings: Sequence[Setting], options: BenchOptions, pair: str
 ) -> list[Trial]:
     """All trials, those of one head and setting one after the other."""
     start = settings[0].training.seed
@@ -177,7 +177,7 @@ def _every_trial(
     splits = {seed: seed if options.resplit else None for seed in seeds}
     trials = []
     for head in options.chosen_heads():
-        experiments = {split: workshop.read_by(head, split) for split in set(splits.values())}
+        experiments = {split: loaded.read_by(head, split) for split in set(splits.values())}
         digests = {split: experiment_digest(found) for split, found in experiments.items()}
         for setting in settings:
             for seed in seeds:
@@ -204,9 +204,9 @@ def _rows(trials: Sequence[Trial], seeds: int) -> Iterator[Sequence[Trial]]:
 
 
 def _done(
-    workshop: Workshop,
+    loaded: LoadedBench,
     trials: Sequence[Trial],
-    order: Order,
+    load_spec: LoadSpec,
     options: BenchOptions,
     progress: Progress,
 ) -> Iterator[tuple[Task, Results]]:
@@ -217,11 +217,11 @@ def _done(
     on_cpu = resolve_device(device).type == "cpu"
     tasks = cut(trials, on_cpu=on_cpu)
     if options.ray:
-        return do_on_cluster(options.ray, order.anywhere(), tasks, device, progress.say)
+        return do_on_cluster(options.ray, load_spec.anywhere(), tasks, device, progress.say)
     if not on_cpu:  # one GPU does one task after the other
-        return ((task, list(workshop.do(task))) for task in tasks)
+        return ((task, list(loaded.do(task))) for task in tasks)
     return do_side_by_side(
-        tasks, lambda task, pulse: list(workshop.do(task, pulse, threads=1)), usable_cores()
+        tasks, lambda task, on_step: list(loaded.do(task, on_step, threads=1)), usable_cores()
     )
 
 

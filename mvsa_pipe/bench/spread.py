@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mvsa_pipe.bench.crew import Results, Task
-from mvsa_pipe.bench.tasks import Workshop
+from mvsa_pipe.bench.tasks import LoadedBench
+from mvsa_pipe.bench.threads import Results, Task
 from mvsa_pipe.cluster.connection import connected
 from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
 from mvsa_pipe.devices import cpu_threads
@@ -16,7 +16,7 @@ from mvsa_pipe.runs.options import CacheChoice, DataChoice
 
 
 @dataclass(frozen=True)
-class Order:
+class LoadSpec:
     """What is loaded for the runs of a bench, here or by every worker.
 
     Attributes:
@@ -33,15 +33,15 @@ class Order:
     split_seed: int | None
     without: frozenset[str] = frozenset()
 
-    def load(self) -> Workshop:
+    def load(self) -> LoadedBench:
         """The posts and features, ready for tasks.
 
         Raises:
             MvsaError: As ``prepare``.
         """
-        return Workshop(self.data, self.caches, self.heads, self.split_seed, self.without)
+        return LoadedBench(self.data, self.caches, self.heads, self.split_seed, self.without)
 
-    def anywhere(self) -> "Order":
+    def anywhere(self) -> "LoadSpec":
         """The same with absolute paths, for processes with another working directory."""
         data, split = self.data, self.data.split
         if split not in (AUTO, PUBLISHED) and not split.startswith("random"):
@@ -56,19 +56,19 @@ class Order:
 class _BenchWorker(Worker[Task, Results]):
     """Loads posts and features once, and trains one task after another."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, load_spec: LoadSpec) -> None:
         with cpu_threads(1):
-            self._workshop = order.load()
+            self._loaded = load_spec.load()
 
     def do(self, unit: Task, attempt: int) -> Results:  # noqa: ARG002  # nothing is left of others
         """Trains a task on one core, as on this machine."""
         with cpu_threads(1):
-            return list(self._workshop.do(unit, threads=1))
+            return list(self._loaded.do(unit, threads=1))
 
 
 def do_on_cluster(
     address: str,
-    order: Order,
+    load_spec: LoadSpec,
     tasks: Sequence[Task],
     device: str,
     say: Callable[[str], None],
@@ -77,7 +77,7 @@ def do_on_cluster(
 
     Args:
         address: The cluster.
-        order: What is loaded for the runs of a bench, here or by every worker.
+        load_spec: What is loaded for the runs of a bench, here or by every worker.
         tasks: The tasks, in the order in which they begin.
         device: Where runs are trained, as the user named it.
         say: Is called with sentences for the user.
@@ -90,7 +90,7 @@ def do_on_cluster(
         pool = Pool(
             cluster,
             cluster.team(device, one_core=True),
-            partial(_BenchWorker, order),
+            partial(_BenchWorker, load_spec),
             say,
             lambda task: f"{task[0].head} was trained",
         )

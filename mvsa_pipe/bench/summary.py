@@ -158,7 +158,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Ground:
+class BenchContext:
     """What all runs of a bench share, without their features.
 
     Attributes:
@@ -174,7 +174,7 @@ class Ground:
     references: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, experiment: Experiment) -> "Ground":
+    def of(cls, experiment: Experiment) -> "BenchContext":
         """That of an experiment under the first split."""
         part = "test" if len(experiment.indices["test"]) else "val"
         return cls(
@@ -183,7 +183,7 @@ class Ground:
 
 
 def summarise(
-    ground: Ground,
+    context: BenchContext,
     pairs: list[dict[str, str]],
     rows: Sequence[Sequence[Outcome]],
     seconds: dict[str, float],
@@ -193,16 +193,16 @@ def summarise(
     """Sums up runs a pair, head and setting at a time, on the test part where there is one.
 
     Args:
-        ground: What they share.
+        context: What they share.
         pairs: The backbone of each modality, of every pair.
         rows: The runs of each row, one per seed.
         seconds: ``loading`` and ``wall``.
         resplit: Whether every seed had a split of its own.
     """
-    part, protocol = ground.part, ground.protocol
+    part, protocol = context.part, context.protocol
     finished = [[run for run in row if isinstance(run, FinishedRun)] for row in rows]
     some = [(own, len(row) - len(own)) for own, row in zip(finished, rows, strict=True) if own]
-    averaged = [average_runs(own, part, ground.classes) for own, _ in some]
+    averaged = [average_runs(own, part, context.classes) for own, _ in some]
     runs = [run for own, _ in some for run in own]
     spent = {
         "training": sum(run.metrics["seconds"] for run in runs),
@@ -212,8 +212,8 @@ def summarise(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
         pairs=pairs,
-        rows=[_row(own, failed, part, len(ground.classes)) for own, failed in some],
-        references=ground.references,
+        rows=[_row(own, failed, part, len(context.classes)) for own, failed in some],
+        references=context.references,
         runs=[run for row in rows for run in row],
         seconds={name: round(value, 3) for name, value in (seconds | spent).items()},
         ensembles=[] if resplit else [row for row in averaged if row is not None],

@@ -9,7 +9,7 @@ from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.features.batch import HIDDEN
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.progress import Pulse, no_pulse
+from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs import RunContents
 from mvsa_pipe.runs.fit import Assignment, try_run_heads
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
@@ -67,7 +67,7 @@ def cut(trials: Iterable[Trial], *, on_cpu: bool) -> list[tuple[Trial, ...]]:
     return long + stacks
 
 
-class Workshop:
+class LoadedBench:
     """Posts and features, loaded once, on which tasks are done.
 
     Args:
@@ -117,7 +117,7 @@ class Workshop:
         return self._read[key]
 
     def do(
-        self, task: Iterable[Trial], pulse: Pulse = no_pulse, threads: int | None = None
+        self, task: Iterable[Trial], on_step: OnStep = no_callback, threads: int | None = None
     ) -> Iterator[RunContents | MvsaError]:
         """Trains and scores the trials of a task; yields each one's files, or why it has none.
 
@@ -132,7 +132,7 @@ class Workshop:
             )
             for trial in trials
         ]
-        results = try_run_heads(trials[0].head, assignments, pulse, threads)
+        results = try_run_heads(trials[0].head, assignments, on_step, threads)
         for trial, result in zip(trials, results, strict=True):
             if isinstance(result, MvsaError):
                 yield result

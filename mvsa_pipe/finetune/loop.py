@@ -19,7 +19,7 @@ from mvsa_pipe.finetune.tower import Tower
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.training.course import Course
+from mvsa_pipe.training.state import TrainState
 from mvsa_pipe.training.step import Trainer
 
 _LESS_MEMORY = (
@@ -33,7 +33,7 @@ class Tuning:
     """One fine-tuning under way.
 
     Attributes:
-        course: The head, its history, its order of batches.
+        train_state: The head, its history, its order of batches.
         features: What the backbones say of posts.
         towers: The backbones, in place.
         trainer: Takes the steps.
@@ -44,7 +44,7 @@ class Tuning:
         resumed: Epochs that were done before an interruption.
     """
 
-    course: Course
+    train_state: TrainState
     features: LiveFeatures
     towers: dict[Modality, Tower]
     trainer: Trainer
@@ -57,7 +57,7 @@ class Tuning:
     @property
     def head(self) -> FusionHead:
         """The head, in place."""
-        return self.course.head
+        return self.train_state.head
 
     @property
     def trained(self) -> dict[Modality, Tower]:
@@ -76,18 +76,18 @@ class Tuning:
             # or all processes would draw the same masks for different posts
             generator.manual_seed(generator.initial_seed() + self.processes.rank)
         self._take_up()
-        course = self.course
-        while course.goes_on:
-            epoch, began = len(course.history), time.perf_counter()
-            self.progress.start(f"epoch {epoch}", len(course.material.train))
+        train_state = self.train_state
+        while train_state.should_continue:
+            epoch, began = len(train_state.history), time.perf_counter()
+            self.progress.start(f"epoch {epoch}", len(train_state.material.train))
             with memory_errors(self.trainer.device, _LESS_MEMORY):
                 loss = self._epoch(epoch)
-                course.close_epoch(loss, time.perf_counter() - began)
-            entry = course.history[-1]
+                train_state.close_epoch(loss, time.perf_counter() - began)
+            entry = train_state.history[-1]
             self.progress.say(
                 f"epoch {epoch}: loss {loss:.4f}, on validation {entry['val_loss']:.4f}, "
-                f"{course.options.select.value} "
-                f"{100 * entry[f'val_{course.options.select.value}']:.1f} %"
+                f"{train_state.options.select.value} "
+                f"{100 * entry[f'val_{train_state.options.select.value}']:.1f} %"
             )
             self._save()
 
@@ -96,12 +96,12 @@ class Tuning:
         self.head.train()
         for tower in self.towers.values():
             tower.epoch = epoch
-        material, device = self.course.material, self.trainer.device
-        whole = self.course.next_batches()
+        material, device = self.train_state.material, self.trainer.device
+        whole = self.train_state.next_batches()
         parts = [self._parts(posts) for posts in whole]
         total = torch.zeros((), device=device)
         # Dropout inside backbones draws from the global generators; an epoch's draws are its own.
-        own = (self.course.options.seed * 1_000_003 + epoch) * self.processes.count
+        own = (self.train_state.options.seed * 1_000_003 + epoch) * self.processes.count
         seed = (own + self.processes.rank) % 2**63
         with _own_draws(seed, device):
             flat = (posts for batch in parts for posts, _ in batch)
@@ -121,7 +121,7 @@ class Tuning:
 
         Each part comes with how much it counts in the batch: its posts' class weights over all.
         """
-        weights = self.trainer.class_weights.cpu()[self.course.material.labels[posts].cpu()]
+        weights = self.trainer.class_weights.cpu()[self.train_state.material.labels[posts].cpu()]
         own = torch.arange(len(posts))[self.processes.rank :: self.processes.count]
         cut = torch.split(own, self.micro_batch or len(posts)) if len(own) else ()
         if len(cut) == 1 and len(own) == len(posts):
@@ -144,12 +144,12 @@ class Tuning:
         self.progress.say(f"goes on after epoch {self.resumed - 1}, where it was interrupted")
 
     def _restore(self, last: Mapping[str, Any]) -> None:
-        course = self.course
-        course.history, course.best = list(last["history"]), int(last["best"])
-        course.seconds = float(last["seconds"])
-        self.resumed = len(course.history)
-        for _ in course.history:
-            course.next_batches()  # brings the order of batches to where it was
+        train_state = self.train_state
+        train_state.history, train_state.best = list(last["history"]), int(last["best"])
+        train_state.seconds = float(last["seconds"])
+        self.resumed = len(train_state.history)
+        for _ in train_state.history:
+            train_state.next_batches()  # brings the order of batches to where it was
         self.head.load_state_dict(last["head"])
         for modality, tower in self.trained.items():
             tower.network.load_state_dict(last["backbones"][modality.value])
@@ -163,21 +163,21 @@ class Tuning:
         draws = [self.processes.gathered(g.get_state()) for g in self._generators()]
         if self.processes.rank:
             return
-        course = self.course
-        if course.best == len(course.history) - 1:
+        train_state = self.train_state
+        if train_state.best == len(train_state.history) - 1:
             states = {m: tower.state() for m, tower in self.trained.items()}
-            self.workplace.save_best(course.best, self.head.state_dict(), states)
+            self.workplace.save_best(train_state.best, self.head.state_dict(), states)
         state: dict[str, Any] = {
-            "history": course.history,
-            "best": course.best,
-            "seconds": course.seconds,
+            "history": train_state.history,
+            "best": train_state.best,
+            "seconds": train_state.seconds,
             "head": self.head.state_dict(),
             "backbones": {m.value: t.network.state_dict() for m, t in self.trained.items()},
             "optimizer": self.trainer.optimizer.state_dict(),
             "schedule": self.trainer.schedule.state_dict(),
             "draws": draws,
         }
-        self.workplace.save(state, course.best)
+        self.workplace.save(state, train_state.best)
 
     def _generators(self) -> list[torch.Generator]:
         """The generators of the head's dropout, each once."""

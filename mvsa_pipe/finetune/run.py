@@ -38,9 +38,9 @@ from mvsa_pipe.runs.options import DataChoice, InferenceOptions
 from mvsa_pipe.runs.prepare import needs_of
 from mvsa_pipe.runs.records import config_record
 from mvsa_pipe.runs.saving import save_run
-from mvsa_pipe.training.course import Course, Fitted
 from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.state import Fitted, TrainState
 from mvsa_pipe.training.step import make_trainer
 
 
@@ -185,22 +185,22 @@ def _tuning(
 ) -> Tuning:
     training = wanted.training
     device = resolve_device(training.device)
-    course = Course(head, experiment.material, training)
+    train_state = TrainState(head, experiment.material, training)
     groups: list[dict[str, Any]] = [{"params": list(head.parameters())}]
     for tower in experiment.towers.values():
         groups += tower.groups()
     trainer = make_trainer(
         head,
         training,
-        course.class_weights(),
-        course.steps_an_epoch * training.epochs,
+        train_state.class_weights(),
+        train_state.steps_an_epoch * training.epochs,
         training_precision(training, device),
         device,
         groups,
     )
     micro_batch = wanted.tuning.micro_batch
     return Tuning(
-        course,
+        train_state,
         experiment.features,
         experiment.towers,
         trainer,
@@ -220,12 +220,12 @@ def _saved(
     progress: Progress,
 ) -> Run:
     """Scores the best epoch's weights as ``mvsa evaluate`` will, and writes the run."""
-    training, course = wanted.training, tuning.course
-    best = tuning.workplace.best(course.best)
+    training, train_state = wanted.training, tuning.train_state
+    best = tuning.workplace.best(train_state.best)
     head = tuning.head
     fill_head(head, read_state((best / head.file).read_bytes(), best), best)
-    steps = len(course.history) * course.steps_an_epoch
-    fitted = Fitted(head.eval(), course.history, course.best, course.seconds, steps)
+    steps = len(train_state.history) * train_state.steps_an_epoch
+    fitted = Fitted(head.eval(), train_state.history, train_state.best, train_state.seconds, steps)
     precision = tuning.trainer.precision.value
     scored = replace(
         experiment, fingerprints=_fingerprints(tuning, best, training.device, precision)

@@ -11,9 +11,9 @@ from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.runs.fit import Assignment, Result, score_fitted, try_run_heads
 from mvsa_pipe.runs.options import SeedChoice
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.training.course import Fitted
 from mvsa_pipe.training.fitting import Plan, fit_heads
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.state import Fitted
 
 
 def refuse_copies(head: str, seeds: SeedChoice) -> None:

@@ -15,13 +15,13 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics.scores import Scores, score
-from mvsa_pipe.progress import Pulse, no_pulse
+from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.records import metrics_record
-from mvsa_pipe.training.course import Fitted
 from mvsa_pipe.training.fitting import Alone, Plan, or_fault, try_fit_heads, why_alone
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.scoring import predict_probabilities
+from mvsa_pipe.training.state import Fitted
 
 _SCORED_PARTS = ("val", "test")
 
@@ -86,7 +86,7 @@ def run_head(
 def run_heads(
     head: str,
     assignments: Sequence[Assignment],
-    pulse: Pulse = no_pulse,
+    on_step: OnStep = no_callback,
     threads: int | None = None,
 ) -> list[Result]:
     """Several runs of one head, trained as one where that can be; each as by ``run_head``.
@@ -94,14 +94,14 @@ def run_heads(
     Args:
         head: The head's name.
         assignments: The runs.
-        pulse: Called before every training step; whatever it raises ends all of them.
+        on_step: Called before every training step; whatever it raises ends all of them.
         threads: Threads of the CPU, as of ``fit_heads``.
 
     Raises:
         MvsaError: As ``fit_head``, of the first run that has no result.
     """
     results = []
-    for result in try_run_heads(head, assignments, pulse, threads):
+    for result in try_run_heads(head, assignments, on_step, threads):
         if isinstance(result, MvsaError):
             raise result
         results.append(result)
@@ -111,7 +111,7 @@ def run_heads(
 def try_run_heads(
     head: str,
     assignments: Sequence[Assignment],
-    pulse: Pulse = no_pulse,
+    on_step: OnStep = no_callback,
     threads: int | None = None,
 ) -> list[Result | MvsaError]:
     """As ``run_heads``, with the reason in the place of each run that has no result.
@@ -124,7 +124,7 @@ def try_run_heads(
     placed = [replace(a, experiment=a.experiment.placed(device)) for a in assignments]
     plans = [Plan(a.experiment.material, a.training, a.head_options) for a in placed]
     joules_before = counted_joules(device)
-    runs = try_fit_heads(head, plans, pulse, threads)
+    runs = try_fit_heads(head, plans, on_step, threads)
     joules = spent_joules(joules_before, counted_joules(device))
     results = [
         run if isinstance(run, MvsaError) else or_fault(partial(score_fitted, a, head, run), device)

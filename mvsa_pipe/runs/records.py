@@ -11,8 +11,8 @@ from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import Scores, chance, majority
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.training.course import Fitted
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.state import Fitted
 
 
 def references(experiment: Experiment, part: str) -> list[dict[str, Any]]:

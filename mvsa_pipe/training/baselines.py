@@ -8,14 +8,14 @@ from torch import Tensor
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.baselines.selection import Part, select
 from mvsa_pipe.features.source import batch_of
-from mvsa_pipe.progress import Pulse
-from mvsa_pipe.training.course import Fitted, class_weights, require_convergence
+from mvsa_pipe.progress import OnStep
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.state import Fitted, class_weights, require_convergence
 
 
 def fit_baseline(
-    baseline: Baseline, material: Material, options: TrainingOptions, pulse: Pulse
+    baseline: Baseline, material: Material, options: TrainingOptions, on_step: OnStep
 ) -> Fitted:
     """Fits a baseline with every strength, and keeps the best on validation.
 
@@ -23,7 +23,7 @@ def fit_baseline(
         baseline: The baseline before its fit.
         material: What it is fitted to and selected by.
         options: The class weights, and the score that picks the strength.
-        pulse: Called before every strength.
+        on_step: Called before every strength.
 
     Raises:
         SplitError: There is nothing to fit it to or to select it by.
@@ -36,7 +36,7 @@ def fit_baseline(
     if options.class_weights != "none":
         weights = class_weights(material, options).double().numpy()
     train, val = (_part(baseline, material, posts) for posts in (material.train, material.val))
-    selection = select(baseline, train, val, weights, options.select, pulse)
+    selection = select(baseline, train, val, weights, options.select, on_step)
     for entry in selection.history:
         require_convergence(entry, f"at strength {entry['strength']:g}", baseline, options)
     seconds = time.perf_counter() - began

@@ -26,13 +26,13 @@ from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import OptionValue, parse_options
-from mvsa_pipe.progress import Pulse, no_pulse
+from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.training.baselines import fit_baseline
-from mvsa_pipe.training.course import Course, Fitted
 from mvsa_pipe.training.masks import Mask, masks_of
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.stack import Stack
+from mvsa_pipe.training.state import Fitted, TrainState
 from mvsa_pipe.training.step import Trainer, make_trainer
 
 ResultT = TypeVar("ResultT")
@@ -62,7 +62,7 @@ def fit_head(
     head_options: Mapping[str, OptionValue],
     material: Material,
     options: TrainingOptions,
-    pulse: Pulse = no_pulse,
+    on_step: OnStep = no_callback,
 ) -> Fitted:
     """Trains a head and returns it at its best epoch on validation.
 
@@ -71,12 +71,12 @@ def fit_head(
         ConfigError: An option cannot be used.
         MvsaError: Training diverged.
     """
-    (fitted,) = fit_heads(name, [Plan(material, options, head_options)], pulse)
+    (fitted,) = fit_heads(name, [Plan(material, options, head_options)], on_step)
     return fitted
 
 
 def fit_heads(
-    name: str, plans: Sequence[Plan], pulse: Pulse = no_pulse, threads: int | None = None
+    name: str, plans: Sequence[Plan], on_step: OnStep = no_callback, threads: int | None = None
 ) -> list[Fitted]:
     """Trains several runs of one head; those with equal ``stack_shape`` are trained as one.
 
@@ -88,7 +88,7 @@ def fit_heads(
     Args:
         name: A name in the table of heads.
         plans: The runs.
-        pulse: Called before every step; an exception that it raises ends the training.
+        on_step: Called before every step; an exception that it raises ends the training.
         threads: CPU threads; by default one for heads whose operations are too small to divide,
             else torch's number.
 
@@ -96,7 +96,7 @@ def fit_heads(
         MvsaError: As ``fit_head``, of the first run that has no result.
     """
     fitted = []
-    for result in try_fit_heads(name, plans, pulse, threads):
+    for result in try_fit_heads(name, plans, on_step, threads):
         if isinstance(result, MvsaError):
             raise result
         fitted.append(result)
@@ -104,7 +104,7 @@ def fit_heads(
 
 
 def try_fit_heads(
-    name: str, plans: Sequence[Plan], pulse: Pulse = no_pulse, threads: int | None = None
+    name: str, plans: Sequence[Plan], on_step: OnStep = no_callback, threads: int | None = None
 ) -> list[Fitted | MvsaError]:
     """Like ``fit_heads``, with the error in the place of each run that failed.
 
@@ -116,32 +116,32 @@ def try_fit_heads(
     """
     kind = HEADS.load(name)
     if issubclass(kind, Baseline):
-        return _fit_baselines(kind, name, plans, pulse)
+        return _fit_baselines(kind, name, plans, on_step)
     device = resolve_device(plans[0].training.device)
     if device.type == "cpu":
         reuse_memory()
     done: dict[int, Fitted | MvsaError] = {}
-    courses: dict[int, Course] = {}
+    train_states: dict[int, TrainState] = {}
     for place, plan in enumerate(plans):
-        course = or_fault(partial(_started, name, plan), device)
-        if isinstance(course, MvsaError):
-            done[place] = course
+        train_state = or_fault(partial(_started, name, plan), device)
+        if isinstance(train_state, MvsaError):
+            done[place] = train_state
         else:
-            courses[place] = course
-    for shape, places in _alike(courses):
-        together = [courses[i] for i in places]
+            train_states[place] = train_state
+    for shape, places in _alike(train_states):
+        together = [train_states[i] for i in places]
         with cpu_threads(threads or _threads(together[0].head)):
             if shape is None or (len(together) == 1 and not shape.compiled):
-                done |= zip(places, _train_each(together, pulse), strict=True)
+                done |= zip(places, _train_each(together, on_step), strict=True)
                 continue
-            stacked = or_fault(partial(_train_together, together, shape, pulse), device)
+            stacked = or_fault(partial(_train_together, together, shape, on_step), device)
         if not isinstance(stacked, MvsaError):
             done |= zip(places, stacked, strict=True)
         elif len(places) == 1:
             done[places[0]] = stacked
         else:  # a run without room in a stack may have it alone
             for place in places:
-                (done[place],) = try_fit_heads(name, [plans[place]], pulse, threads)
+                (done[place],) = try_fit_heads(name, [plans[place]], on_step, threads)
     return [done[i] for i in range(len(plans))]
 
 
@@ -157,7 +157,7 @@ def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | Mvs
 
 
 def _fit_baselines(
-    kind: type[Baseline], name: str, plans: Sequence[Plan], pulse: Pulse
+    kind: type[Baseline], name: str, plans: Sequence[Plan], on_step: OnStep
 ) -> list[Fitted | MvsaError]:
     """Fits one baseline per plan; plans that differ only in an unused seed are fitted once."""
     done: dict[Hashable, Fitted | MvsaError] = {}
@@ -169,13 +169,13 @@ def _fit_baselines(
         key = place if kind.seeded else (posts, replace(training, seed=0), options)
         if key not in done:
             baseline = kind.build(material.features.sizes, options, training.seed)
-            fit = partial(fit_baseline, baseline, material, training, pulse)
+            fit = partial(fit_baseline, baseline, material, training, on_step)
             done[key] = or_fault(fit, CPU)
         fitted.append(done[key])
     return fitted
 
 
-def _started(name: str, plan: Plan) -> Course:
+def _started(name: str, plan: Plan) -> TrainState:
     material, options = plan.material, plan.training
     material.require_posts()
     began = time.perf_counter()
@@ -187,9 +187,9 @@ def _started(name: str, plan: Plan) -> Course:
         with torch.no_grad():
             pooled = batch_of(material.features, material.train, head.needs & POOLED)
             head.centre(pooled.to(device))
-    course = Course(head, material, options)
-    course.seconds += time.perf_counter() - began
-    return course
+    train_state = TrainState(head, material, options)
+    train_state.seconds += time.perf_counter() - began
+    return train_state
 
 
 def _threads(head: FusionHead) -> int:
@@ -217,11 +217,11 @@ class StackShape:
     compiled: bool
 
 
-def _alike(courses: Mapping[int, Course]) -> list[tuple[StackShape | None, list[int]]]:
+def _alike(train_states: Mapping[int, TrainState]) -> list[tuple[StackShape | None, list[int]]]:
     """Places of the runs by stack shape; ``None`` for runs that are trained alone."""
     groups: dict[StackShape | None, list[int]] = {}
-    for place, course in courses.items():
-        groups.setdefault(stack_shape(course), []).append(place)
+    for place, train_state in train_states.items():
+        groups.setdefault(stack_shape(train_state), []).append(place)
     return list(groups.items())
 
 
@@ -269,16 +269,16 @@ def _kept_out(head: FusionHead, *, compiled: bool) -> Alone | None:
     return None
 
 
-def stack_shape(course: Course) -> StackShape | None:
+def stack_shape(train_state: TrainState) -> StackShape | None:
     """The shape of a run's stack; ``None`` for a run that must be trained alone."""
-    head, material = course.head, course.material
+    head, material = train_state.head, train_state.material
     device = next(head.parameters()).device
-    compiled = course.options.compiled
+    compiled = train_state.options.compiled
     masks = None if _kept_out(head, compiled=compiled) else _masks(head, material)
     if masks is None:
         return None
     shapes = tuple((name, tuple(value.shape)) for name, value in head.named_parameters())
-    precision = training_precision(course.options, device)
+    precision = training_precision(train_state.options, device)
     return StackShape(id(material.features), shapes, masks, precision, device, compiled)
 
 
@@ -297,47 +297,47 @@ def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
 
 
 def _train_together(
-    courses: Sequence[Course], shape: StackShape, pulse: Pulse
+    train_states: Sequence[TrainState], shape: StackShape, on_step: OnStep
 ) -> list[Fitted | MvsaError]:
-    stack = Stack(courses, shape.masks, shape.precision, shape.device, compiled=shape.compiled)
-    while stack.courses:
-        stack.run_epoch(pulse)
-    return [course.fault or course.finished() for course in courses]
+    stack = Stack(train_states, shape.masks, shape.precision, shape.device, compiled=shape.compiled)
+    while stack.train_states:
+        stack.run_epoch(on_step)
+    return [train_state.fault or train_state.finished() for train_state in train_states]
 
 
-def _train_each(courses: Sequence[Course], pulse: Pulse) -> list[Fitted | MvsaError]:
+def _train_each(train_states: Sequence[TrainState], on_step: OnStep) -> list[Fitted | MvsaError]:
     """Trains one after the other."""
     return [
-        or_fault(partial(_train_alone, course, pulse), course.material.labels.device)
-        for course in courses
+        or_fault(partial(_train_alone, train_state, on_step), train_state.material.labels.device)
+        for train_state in train_states
     ]
 
 
-def _train_alone(course: Course, pulse: Pulse) -> Fitted:
-    device = next(course.head.parameters()).device
+def _train_alone(train_state: TrainState, on_step: OnStep) -> Fitted:
+    device = next(train_state.head.parameters()).device
     trainer = make_trainer(
-        course.head,
-        course.options,
-        course.class_weights(),
-        course.steps_an_epoch * course.options.epochs,
-        training_precision(course.options, device),
+        train_state.head,
+        train_state.options,
+        train_state.class_weights(),
+        train_state.steps_an_epoch * train_state.options.epochs,
+        training_precision(train_state.options, device),
         device,
     )
-    while course.goes_on:
+    while train_state.should_continue:
         began = time.perf_counter()
-        loss = _epoch(trainer, course, pulse)
-        course.close_epoch(loss, time.perf_counter() - began)
-    return course.finished()
+        loss = _epoch(trainer, train_state, on_step)
+        train_state.close_epoch(loss, time.perf_counter() - began)
+    return train_state.finished()
 
 
-def _epoch(trainer: Trainer, course: Course, pulse: Pulse) -> float:
+def _epoch(trainer: Trainer, train_state: TrainState, on_step: OnStep) -> float:
     """One pass over the training posts; returns the mean loss over posts."""
     trainer.head.train()
-    material, chosen = course.material, course.next_batches()
+    material, chosen = train_state.material, train_state.next_batches()
     total = torch.zeros((), device=trainer.device)
     batches = material.features.batches(chosen, trainer.head.needs)
     for posts, batch in zip(chosen, batches, strict=True):
-        pulse()
+        on_step()
         labels = material.labels[posts].to(trainer.device)
         total += trainer.step(batch.to(trainer.device), labels) * len(posts)
     return float(total) / len(material.train)

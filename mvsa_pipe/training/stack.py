@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.layers import bits_to_mask, draw_bits, drop_below
-from mvsa_pipe.progress import Pulse
-from mvsa_pipe.training.course import Course, DivergedError
+from mvsa_pipe.progress import OnStep
 from mvsa_pipe.training.masks import Mask
 from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flat, shaped
+from mvsa_pipe.training.state import DivergedError, TrainState
 from mvsa_pipe.training.step import learning_rate_factor
 
 # Avoids a division by a norm of zero, as in torch's own clipping.
@@ -36,7 +36,7 @@ class Stack:
     """Runs whose parameters are updated together; finished runs are removed.
 
     Args:
-        courses: The runs; their heads have the same shape and draw the same masks, and their
+        train_states: The runs; their heads have the same shape and draw the same masks, and their
             features are one object.
         masks: The result of ``masks_of`` for their heads.
         precision: Arithmetic of the matrix products.
@@ -46,57 +46,57 @@ class Stack:
 
     def __init__(
         self,
-        courses: Sequence[Course],
+        train_states: Sequence[TrainState],
         masks: Sequence[Mask],
         precision: Precision,
         device: torch.device,
         *,
         compiled: bool = False,
     ) -> None:
-        self._template = courses[0].head
+        self._template = train_states[0].head
         self._masks, self._device = masks, device
         losses = StackedLoss(self._template, precision, device)
         self._losses: LossOfRuns = losses.compiled() if compiled else losses
-        self._lanes = [_Lane(course) for course in courses]
+        self._lanes = [_Lane(train_state) for train_state in train_states]
         self._optimizer = torch.optim.AdamW(
             [{"params": [lane.leaf]} for lane in self._lanes],
             fused=device.type in ("cpu", "cuda"),
         )
         for lane, group in zip(self._lanes, self._optimizer.param_groups, strict=True):
-            group["weight_decay"] = lane.course.options.weight_decay
+            group["weight_decay"] = lane.train_state.options.weight_decay
             lane.group = group
         self._gather(self._lanes)
 
     @property
-    def courses(self) -> list[Course]:
+    def train_states(self) -> list[TrainState]:
         """The runs that are not finished."""
-        return [lane.course for lane in self._lanes]
+        return [lane.train_state for lane in self._lanes]
 
-    def run_epoch(self, pulse: Pulse) -> None:
+    def run_epoch(self, on_step: OnStep) -> None:
         """Trains one epoch of every run, scores each on validation, and removes finished runs.
 
         A run that diverges ends with its fault and does not affect the others.
         """
         began = time.perf_counter()
         self._template.train()
-        lanes, features = self._lanes, self._lanes[0].course.material.features
-        steps = _side_by_side([lane.course.next_batches() for lane in lanes])
+        lanes, features = self._lanes, self._lanes[0].train_state.material.features
+        steps = _side_by_side([lane.train_state.next_batches() for lane in lanes])
         batches = features.batches([posts.flatten() for posts, _ in steps], self._template.needs)
         counts = torch.tensor([counts for _, counts in steps]).to(self._device)
         totals = torch.zeros(len(lanes), device=self._device)
         for (posts, own), counted, batch in zip(steps, counts, batches, strict=True):
-            pulse()
+            on_step()
             real = torch.arange(posts.shape[1], device=self._device) < counted[:, None]
             totals += self._step(batch.to(self._device), posts, real, own) * counted
         share = (time.perf_counter() - began) / len(lanes)
         for lane, total in zip(lanes, totals.tolist(), strict=True):
             try:
-                lane.course.close_epoch(total / len(lane.course.material.train), share)
+                lane.train_state.close_epoch(total / len(lane.train_state.material.train), share)
             except DivergedError as error:  # the others continue as if it had not been there
-                lane.course.fault = error
-        self._lanes = [lane for lane in lanes if lane.course.goes_on]
+                lane.train_state.fault = error
+        self._lanes = [lane for lane in lanes if lane.train_state.should_continue]
         for lane in lanes:
-            if not lane.course.goes_on:
+            if not lane.train_state.should_continue:
                 lane.leave()
         if self._lanes and len(self._lanes) < len(lanes):
             self._gather(self._lanes)
@@ -114,9 +114,11 @@ class Stack:
             name: torch.stack([lane.buffer(name) for lane in lanes])
             for name, _ in self._template.named_buffers()
         }
-        courses = [lane.course for lane in lanes]
-        self._class_weights = torch.stack([course.class_weights() for course in courses])
-        norms = [course.options.clip_norm or float("inf") for course in courses]
+        train_states = [lane.train_state for lane in lanes]
+        self._class_weights = torch.stack(
+            [train_state.class_weights() for train_state in train_states]
+        )
+        norms = [train_state.options.clip_norm or float("inf") for train_state in train_states]
         self._clip_norms = torch.tensor(norms, device=self._device)
         self._below = [
             torch.tensor(
@@ -142,7 +144,7 @@ class Stack:
             real: Which of them a run was meant to have.
             counts: How many those are.
         """
-        labels = self._lanes[0].course.material.labels[posts].to(self._device)
+        labels = self._lanes[0].train_state.material.labels[posts].to(self._device)
         counted = self._class_weights.gather(1, labels) * real
         features = {
             f.name: value.unflatten(0, posts.shape)
@@ -190,21 +192,21 @@ class _Lane:
     """One run inside a stack.
 
     Attributes:
-        course: The run.
+        train_state: The run.
         layers: Its dropout layers by name.
         leaf: Its parameters as one vector ``[W]``, which the optimiser moves.
         group: The optimiser's settings for them.
     """
 
-    def __init__(self, course: Course) -> None:
-        self.course = course
-        self.layers = course.head.dropouts()
-        self._parameters = list(course.head.parameters())
+    def __init__(self, train_state: TrainState) -> None:
+        self.train_state = train_state
+        self.layers = train_state.head.dropouts()
+        self._parameters = list(train_state.head.parameters())
         vector = torch.cat([flat(value) for value in self._parameters])
         self.leaf = nn.Parameter(vector)
         self.group: dict[str, Any] = {}
         self._steps = 0
-        self._all_steps = course.steps_an_epoch * course.options.epochs
+        self._all_steps = train_state.steps_an_epoch * train_state.options.epochs
 
     def point_to(self, row: Float[Tensor, " W"]) -> None:
         """Moves the head's parameters and the optimiser's vector into a row of the stack."""
@@ -222,11 +224,11 @@ class _Lane:
 
     def buffer(self, name: str) -> Tensor:
         """A buffer of the head."""
-        return self.course.head.get_buffer(name)
+        return self.train_state.head.get_buffer(name)
 
     def aim(self, gradient: Float[Tensor, " W"]) -> None:
         """Sets the optimiser's gradient and learning rate for this step."""
-        options = self.course.options
+        options = self.train_state.options
         factor = learning_rate_factor(self._steps, options, self._all_steps)
         self.group["lr"] = options.learning_rate * factor
         self.leaf.grad = gradient

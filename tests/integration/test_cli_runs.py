@@ -227,12 +227,12 @@ def test_bench_says_what_it_compares_on(mvsa):
 
 @pytest.mark.usefixtures("workplace")
 def test_seeds_that_come_to_nothing_do_not_cost_the_others(mvsa, monkeypatch):
-    honest = fitting.Course.close_epoch
+    honest = fitting.TrainState.close_epoch
 
     def close_epoch(self, train_loss, seconds):
         honest(self, float("nan") if self.options.seed == 1 else train_loss, seconds)
 
-    monkeypatch.setattr(fitting.Course, "close_epoch", close_epoch)
+    monkeypatch.setattr(fitting.TrainState, "close_epoch", close_epoch)
     words = ["fit", "--head", "text", "--epochs", "1", "--seeds", "3", "--name", "x"]
     result = mvsa(*words)
     text = paragraph(result.exit_code, result.stderr)

@@ -23,9 +23,9 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.training import fitting
-from mvsa_pipe.training.course import Course
 from mvsa_pipe.training.fitting import Alone, Plan, fit_head, fit_heads, stack_shape, why_alone
 from mvsa_pipe.training.scoring import predict_logits
+from mvsa_pipe.training.state import TrainState
 
 
 def plans_of(name, material, **changes):
@@ -89,7 +89,7 @@ def test_runs_over_joined_backbones_are_stacked_alike(name):
     material = replace(first, features=joined)
     plans = plans_of(name, material)
     head = build_head(name, sizes, 0, small(name))
-    assert stack_shape(Course(head, material, OPTIONS)) is not None
+    assert stack_shape(TrainState(head, material, OPTIONS)) is not None
     for plan, stacked in zip(plans, fit_heads(name, plans), strict=True):
         alone = fit_head(name, plan.head_options, material, plan.training)
         one, other = (predict_logits(run.head, joined, material.val) for run in (alone, stacked))
@@ -102,7 +102,7 @@ def test_all_heads_are_stacked_but_those_that_padding_or_rounding_would_change()
     material = make_material()
     keys = {
         name: stack_shape(
-            Course(build_head(name, material.features.sizes, 0, small(name)), material, OPTIONS)
+            TrainState(build_head(name, material.features.sizes, 0, small(name)), material, OPTIONS)
         )
         for name in NAMES
     }
@@ -116,7 +116,7 @@ def test_all_heads_are_stacked_but_those_that_padding_or_rounding_would_change()
 def test_on_a_cpu_pooled_heads_alone_are_stacked(name):
     material = make_material()
     head = build_head(name, material.features.sizes, 0, small(name))
-    key = stack_shape(Course(head, material, OPTIONS))
+    key = stack_shape(TrainState(head, material, OPTIONS))
     assert (key is None) == bool(head.needs & HIDDEN)
 
 
@@ -181,13 +181,13 @@ def test_whoever_waits_can_end_the_training():
     class EnoughError(Exception):
         pass
 
-    def pulse():
+    def on_step():
         raise EnoughError
 
     for name in ("text", "dual-attention"):
         plans = [Plan(material, replace(OPTIONS, seed=s), small(name)) for s in range(2)]
         with pytest.raises(EnoughError):
-            fit_heads(name, plans, pulse)
+            fit_heads(name, plans, on_step)
 
 
 def test_a_baseline_that_no_seed_decides_is_fitted_once(monkeypatch):

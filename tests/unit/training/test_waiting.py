@@ -26,7 +26,7 @@ class Waits(TorchDispatchMode):
         super().__init__()
         self.steps, self.seen = 0, []
 
-    def pulse(self):
+    def on_step(self):
         self.steps += 1
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -51,7 +51,7 @@ def test_no_step_waits_for_the_device(name, runs, monkeypatch):
     options = replace(OPTIONS, epochs=1, clip_norm=0.0 if runs == 1 else 1.0)
     plans = [Plan(material, replace(options, seed=seed), small(name)) for seed in range(runs)]
     with Waits() as waits:
-        fit_heads(name, plans, waits.pulse)
+        fit_heads(name, plans, waits.on_step)
     assert waits.steps > 2
     assert waits.seen  # the ends of epochs do wait
     assert waits.inside() == []
@@ -65,8 +65,8 @@ def test_clipping_waits_for_no_device_but_the_cpu():
 
 def test_the_watch_sees_what_waits():
     with Waits() as waits:
-        waits.pulse()
+        waits.on_step()
         float(torch.ones(2).sum())
         torch.tensor([1.0])
-        waits.pulse()
+        waits.on_step()
     assert {name for name, _ in waits.inside()} == {"_local_scalar_dense", "lift_fresh"}

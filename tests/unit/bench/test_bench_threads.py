@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mvsa_pipe.bench import run
-from mvsa_pipe.bench.crew import do_side_by_side
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench
 from mvsa_pipe.bench.tasks import MOST_TOGETHER, Trial, cut
+from mvsa_pipe.bench.threads import do_side_by_side
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.progress import Silence
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
@@ -53,13 +53,13 @@ def test_every_task_computes_on_one_thread():
 def test_a_task_that_fails_ends_the_others():
     under_way = threading.Event()
 
-    def do(task, pulse):
+    def do(task, on_step):
         if task[0].name == "text-0":
             under_way.wait(10)
             raise MvsaError("this went wrong")
         while True:
             under_way.set()
-            pulse()
+            on_step()
             time.sleep(0.001)
 
     with pytest.raises(MvsaError, match="went wrong"):
@@ -69,14 +69,14 @@ def test_a_task_that_fails_ends_the_others():
 def test_leaving_early_ends_what_is_under_way():
     under_way, ended = threading.Event(), threading.Event()
 
-    def do(task, pulse):
+    def do(task, on_step):
         if task[0].name == "text-0":
             under_way.wait(10)
             return []
         try:
             while True:
                 under_way.set()
-                pulse()
+                on_step()
                 time.sleep(0.001)
         finally:
             ended.set()

@@ -38,7 +38,7 @@ class Fitted:
     steps: int = 0
 
 
-class Course:
+class TrainState:
     """State of one training run, trained alone or in a stack.
 
     Args:
@@ -72,7 +72,7 @@ class Course:
         return -(-len(self.material.train) // self.options.batch_size)
 
     @property
-    def goes_on(self) -> bool:
+    def should_continue(self) -> bool:
         """Whether another epoch follows."""
         if self.fault is not None:
             return False

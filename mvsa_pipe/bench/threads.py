@@ -9,7 +9,7 @@ import torch
 from mvsa_pipe.bench.tasks import Trial
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
-from mvsa_pipe.progress import Pulse, no_pulse
+from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs import RunContents
 
 Task = tuple[Trial, ...]
@@ -22,7 +22,7 @@ class _StoppedError(Exception):
 
 
 def do_side_by_side(
-    tasks: Sequence[Task], do: Callable[[Task, Pulse], Results], workers: int
+    tasks: Sequence[Task], do: Callable[[Task, OnStep], Results], workers: int
 ) -> Iterator[tuple[Task, Results]]:
     """Does tasks on some threads; yields each with its results as it ends.
 
@@ -40,17 +40,17 @@ def do_side_by_side(
     with cpu_threads(1):
         if workers == 1 or len(tasks) == 1:
             for task in tasks:
-                yield task, do(task, no_pulse)
+                yield task, do(task, no_callback)
             return
         ended = threading.Event()
 
-        def pulse() -> None:
+        def on_step() -> None:
             if ended.is_set():
                 raise _StoppedError
 
         # torch counts threads for each thread anew
         with ThreadPoolExecutor(workers, "bench", torch.set_num_threads, (1,)) as pool:
-            waiting = {pool.submit(do, task, pulse): task for task in tasks}
+            waiting = {pool.submit(do, task, on_step): task for task in tasks}
             try:
                 for done in as_completed(waiting):
                     yield waiting[done], done.result()

@@ -21,9 +21,9 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.training import fitting
-from mvsa_pipe.training.fitting import Plan, fit_head, fit_heads, why_alone
+from mvsa_pipe.training.fitting import fit_head, fit_heads, why_alone
 from mvsa_pipe.training.material import Material
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.scoring import predict_logits
 
 POSTS, TEXT, IMAGE, PLACES = 60, 96, 80, 10
@@ -72,12 +72,12 @@ def _has(name: str, kind: torch.dtype) -> bool:
 
 def _measure(name: str, material: Material) -> dict[str, Any]:
     plans = [
-        Plan(material, replace(OPTIONS, seed=seed, learning_rate=rate))
+        (material, RunSpec(name, replace(OPTIONS, seed=seed, learning_rate=rate)))
         for seed, rate in product(SEEDS, RATES)
     ]
     reason = why_alone(build_head(name, material.features.sizes, 0), material)
-    together = fit_heads(name, plans, threads=1)
-    alone = [fit_head(name, plan.head_options, material, plan.training) for plan in plans]
+    together = fit_heads(plans, threads=1)
+    alone = [fit_head(name, {}, material, spec.training) for _, spec in plans]
     posts = torch.arange(POSTS)
     pairs = [
         tuple(predict_logits(run.head, material.features, posts) for run in both)

@@ -15,9 +15,9 @@ from mvsa_pipe.features.batch import HIDDEN
 from mvsa_pipe.heads import HEADS, is_faithful
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training import fitting
-from mvsa_pipe.training.fitting import Plan, fit_heads
+from mvsa_pipe.training.fitting import fit_heads
 from mvsa_pipe.training.material import Material
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
 REPEATS, SEEDS, TOKEN_SEEDS = 1, 10, 4
 POSTS, TOKEN_POSTS = 600, 64
@@ -46,16 +46,16 @@ def main() -> None:
 
 
 def _measure(name: str, material: Material, seeds: int) -> dict[str, object]:
-    plans = [Plan(material, replace(OPTIONS, seed=seed)) for seed in range(seeds)]
+    plans = [(material, RunSpec(name, replace(OPTIONS, seed=seed))) for seed in range(seeds)]
 
     def alone() -> None:
         for plan in plans:
-            fit_heads(name, [plan], threads=1)
+            fit_heads([plan], threads=1)
 
     def together() -> None:
         held, fitting.HIDDEN = fitting.HIDDEN, frozenset()  # lets token heads stack on a CPU
         try:
-            fit_heads(name, plans, threads=1)
+            fit_heads(plans, threads=1)
         finally:
             fitting.HIDDEN = held
 

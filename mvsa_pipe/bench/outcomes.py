@@ -108,10 +108,10 @@ def _entry(trial: Trial, path: Path | None) -> dict[str, Any]:
     return {
         "run": None if path is None else str(path),
         "digest": trial.digest,
-        "head": trial.head,
+        "head": trial.spec.head,
         "pair": trial.pair,
         "setting": trial.setting,
-        "seed": trial.training.seed,
+        "seed": trial.spec.training.seed,
     }
 
 
@@ -168,8 +168,8 @@ class RunFolders:
         if path is not None:
             record = {
                 "spec_digest": trial.digest,
-                "head": trial.head,
-                "seed": trial.training.seed,
+                "head": trial.spec.head,
+                "seed": trial.spec.training.seed,
                 "kind": type(result).__name__,
                 "reason": failed.reason,
                 "lasting": lasting,

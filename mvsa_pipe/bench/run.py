@@ -26,7 +26,7 @@ from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.saving import default_run_name
 from mvsa_pipe.training.fitting import Alone
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
 # Hexadecimal digits of a run's digest in the name of its folder.
 _NAMED_DIGITS = 12
@@ -41,17 +41,18 @@ def alone_remarks(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
         experiment: What they are trained on.
         trials: All runs of the bench over this pair of backbones.
     """
-    compiled = any(trial.training.compiled for trial in trials)
-    if not compiled and all(one.head != other.head for one, other in pairwise(trials)):
+    compiled = any(trial.spec.training.compiled for trial in trials)
+    if not compiled and all(one.spec.head != other.spec.head for one, other in pairwise(trials)):
         return []
     reasons: dict[Alone, list[str]] = {}
-    for trial in {(t.head, t.setting): t for t in trials}.values():
+    for trial in {(t.spec.head, t.setting): t for t in trials}.values():
+        spec = trial.spec
         try:
-            reason = reason_alone(experiment, trial.head, trial.head_options, trial.training)
+            reason = reason_alone(experiment, spec.head, spec.head_options, spec.training)
         except MvsaError:  # what keeps it from being built is told as its runs fail
             continue
-        if reason is not None and trial.head not in reasons.setdefault(reason, []):
-            reasons[reason].append(trial.head)
+        if reason is not None and spec.head not in reasons.setdefault(reason, []):
+            reasons[reason].append(spec.head)
     if not reasons:
         return []
     said = [f"heads {reason} ({', '.join(heads)})" for reason, heads in reasons.items()]
@@ -127,7 +128,7 @@ def _outcomes(
     """The outcome of every trial by its digest; what has no run folder yet is trained."""
     found: dict[str, Outcome] = {}
     for trial in () if options.force else trials:
-        outcome = folders.find(trial, loaded.read_by(trial.head, trial.split_seed))
+        outcome = folders.find(trial, loaded.read_for(trial.spec))
         if outcome is not None:
             found[trial.digest] = outcome
     if found:
@@ -148,7 +149,9 @@ def _outcomes(
 
 
 def _named(trial: Trial) -> str:
-    return ", ".join(filter(None, (trial.head, trial.setting, f"seed {trial.training.seed}")))
+    return ", ".join(
+        filter(None, (trial.spec.head, trial.setting, f"seed {trial.spec.training.seed}"))
+    )
 
 
 def _refuse_early(data: DataChoice, options: BenchOptions, settings: Sequence[Setting]) -> None:
@@ -181,21 +184,12 @@ def _every_trial(
         digests = {split: experiment_digest(found) for split, found in experiments.items()}
         for setting in settings:
             for seed in seeds:
-                split, training = splits[seed], replace(setting.training, seed=seed)
-                digest = spec_digest(digests[split], head, training, setting.head_options)
-                name = default_run_name(experiments[split], head, [seed])
-                trials.append(
-                    Trial(
-                        head=head,
-                        setting=setting.label,
-                        training=training,
-                        head_options=setting.head_options,
-                        split_seed=split,
-                        pair=pair,
-                        digest=digest,
-                        name=f"{name}-{digest[:_NAMED_DIGITS]}",
-                    )
-                )
+                training = replace(setting.training, seed=seed)
+                spec = RunSpec(head, training, setting.head_options, splits[seed])
+                digest = spec_digest(digests[spec.split_seed], spec)
+                name = default_run_name(experiments[spec.split_seed], head, [seed])
+                name = f"{name}-{digest[:_NAMED_DIGITS]}"
+                trials.append(Trial(spec, setting.label, pair, digest, name))
     return trials
 
 
@@ -213,7 +207,7 @@ def _done(
     """Trains trials: on a cluster, on all cores, or on a GPU."""
     if not trials:
         return iter(())
-    device = trials[0].training.device
+    device = trials[0].spec.training.device
     on_cpu = resolve_device(device).type == "cpu"
     tasks = cut(trials, on_cpu=on_cpu)
     if options.ray:

@@ -92,7 +92,7 @@ def do_on_cluster(
             cluster.team(device, one_core=True),
             partial(_BenchWorker, load_spec),
             say,
-            lambda task: f"{task[0].head} was trained",
+            lambda task: f"{task[0].spec.head} was trained",
         )
         for task, result, _ in pool.run(tasks):
             if isinstance(result, LostWorkersError):  # the other tasks are done nevertheless

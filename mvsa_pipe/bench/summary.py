@@ -53,16 +53,16 @@ def average_runs(
     trial, first = runs[0].trial, runs[0].answers[part]
     every = [run.answers[part] for run in runs]
     alike = all(one.ids == first.ids and (one.labels == first.labels).all() for one in every)
-    if len(runs) < 2 or not alike or not HEADS.load(trial.head).seeded:
+    if len(runs) < 2 or not alike or not HEADS.load(trial.spec.head).seeded:
         return None
     shares = np.mean([one.probabilities for one in every], axis=0)
     scores = score(first.labels, shares.argmax(axis=1), classes)
     return EnsembleSummary(
-        head=trial.head,
+        head=trial.spec.head,
         pair=trial.pair,
         setting=trial.setting,
         part=part,
-        seeds=tuple(run.trial.training.seed for run in runs),
+        seeds=tuple(run.trial.spec.training.seed for run in runs),
         values=scores.values,
         interval=scores.intervals,
     )
@@ -226,7 +226,7 @@ def _row(runs: Sequence[FinishedRun], failed: int, part: str, classes: int) -> H
     values = {name: [row[name] for row in scores] for name in scores[0]}
     answers = [run.answers[part] for run in runs]
     return HeadSummary(
-        head=first.trial.head,
+        head=first.trial.spec.head,
         pair=first.trial.pair,
         setting=first.trial.setting,
         part=part,

@@ -1,21 +1,20 @@
 """A bench cut into tasks, each of which is trained as one, wherever that happens."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.features.batch import HIDDEN
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs import RunContents
-from mvsa_pipe.runs.fit import Assignment, try_run_heads
+from mvsa_pipe.runs.fit import try_run_heads
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment, needs_of, prepare
 from mvsa_pipe.runs.saving import run_contents
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec
 
 # Runs that may share a stack: beyond it a step's memory grows and hardly any time is saved.
 MOST_TOGETHER = 16
@@ -26,21 +25,15 @@ class Trial:
     """One run of a bench.
 
     Attributes:
-        head: The head's name.
+        spec: What is trained.
         setting: What was varied, as tables show it.
-        training: How it is trained, its seed included.
-        head_options: Options of the head that differ from their defaults.
-        split_seed: Seed of its own random split; ``None`` takes the split of the whole bench.
         pair: Its backbones, where several pairs are compared; else empty.
         digest: Digest of everything that decides its numbers.
         name: The name of its run folder.
     """
 
-    head: str
-    setting: str
-    training: TrainingOptions
-    head_options: Mapping[str, OptionValue] = field(default_factory=dict)
-    split_seed: int | None = None
+    spec: RunSpec
+    setting: str = ""
     pair: str = ""
     digest: str = ""
     name: str = ""
@@ -55,10 +48,10 @@ def cut(trials: Iterable[Trial], *, on_cpu: bool) -> list[tuple[Trial, ...]]:
     long: list[tuple[Trial, ...]] = []
     short: dict[str, list[Trial]] = {}
     for trial in trials:
-        if HEADS.load(trial.head).needs & HIDDEN and on_cpu:
+        if HEADS.load(trial.spec.head).needs & HIDDEN and on_cpu:
             long.append((trial,))
         else:
-            short.setdefault(trial.head, []).append(trial)
+            short.setdefault(trial.spec.head, []).append(trial)
     stacks = [
         tuple(same[start : start + MOST_TOGETHER])
         for same in short.values()
@@ -116,6 +109,10 @@ class LoadedBench:
             self._read[key] = self.experiment(split_seed).read_by(head)
         return self._read[key]
 
+    def read_for(self, spec: RunSpec) -> Experiment:
+        """What a run is trained and scored on."""
+        return self.read_by(spec.head, spec.split_seed)
+
     def do(
         self, task: Iterable[Trial], on_step: OnStep = no_callback, threads: int | None = None
     ) -> Iterator[RunContents | MvsaError]:
@@ -126,17 +123,12 @@ class LoadedBench:
             StorageError: As ``try_run_heads``.
         """
         trials = list(task)
-        assignments = [
-            Assignment(
-                self.read_by(trial.head, trial.split_seed), trial.training, trial.head_options
-            )
-            for trial in trials
-        ]
-        results = try_run_heads(trials[0].head, assignments, on_step, threads)
+        planned = [(self.read_for(trial.spec), trial.spec) for trial in trials]
+        results = try_run_heads(planned, on_step, threads)
         for trial, result in zip(trials, results, strict=True):
             if isinstance(result, MvsaError):
                 yield result
             else:
-                experiment = self.read_by(trial.head, trial.split_seed)
+                experiment = self.read_for(trial.spec)
                 digest = {"spec_digest": trial.digest}
-                yield run_contents(experiment, result, trial.training, digest)
+                yield run_contents(experiment, result, trial.spec.training, digest)

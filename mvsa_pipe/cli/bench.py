@@ -81,7 +81,7 @@ def show_bench(done: "Bench") -> None:
     out.print(table)
     for run in done.failed:
         trial = run.trial
-        details = (trial.head, trial.pair, trial.setting, f"seed {trial.training.seed}")
+        details = (trial.spec.head, trial.pair, trial.setting, f"seed {trial.spec.training.seed}")
         named = ", ".join(filter(None, details))
         line(("failed: ", "red"), f"{named}: {run.reason}")
     if done.rows:
@@ -116,7 +116,7 @@ def _without_rows(done: "Bench") -> list[Text]:
     """Names of heads and settings whose runs all failed, each once."""
     shown = {(row.head, row.pair, row.setting) for row in done.rows}
     every = dict.fromkeys(
-        (run.trial.head, run.trial.pair, run.trial.setting) for run in done.failed
+        (run.trial.spec.head, run.trial.pair, run.trial.setting) for run in done.failed
     )
     names = []
     for head, *details in (key for key in every if key not in shown):

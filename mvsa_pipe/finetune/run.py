@@ -40,7 +40,7 @@ from mvsa_pipe.runs.records import config_record
 from mvsa_pipe.runs.saving import save_run
 from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions
-from mvsa_pipe.training.state import Fitted, TrainState
+from mvsa_pipe.training.state import FittedModel, TrainState
 from mvsa_pipe.training.step import make_trainer
 
 
@@ -225,7 +225,9 @@ def _saved(
     head = tuning.head
     fill_head(head, read_state((best / head.file).read_bytes(), best), best)
     steps = len(train_state.history) * train_state.steps_an_epoch
-    fitted = Fitted(head.eval(), train_state.history, train_state.best, train_state.seconds, steps)
+    fitted = FittedModel(
+        head.eval(), train_state.history, train_state.best, train_state.seconds, steps
+    )
     precision = tuning.trainer.precision.value
     scored = replace(
         experiment, fingerprints=_fingerprints(tuning, best, training.device, precision)

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
 
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec
 
 
 def experiment_digest(experiment: Experiment) -> str:
@@ -44,18 +42,14 @@ def _features_digest(file: FeatureFile, experiment: Experiment) -> str:
     return f"{file.header.fingerprint.digest}-{features}"
 
 
-def spec_digest(
-    experiment: str, head: str, training: TrainingOptions, head_options: Mapping[str, OptionValue]
-) -> str:
+def spec_digest(experiment: str, spec: RunSpec) -> str:
     """Digest of everything that decides a run's numbers.
 
     Args:
         experiment: The ``experiment_digest`` of its posts and features.
-        head: The head's name.
-        training: How it is trained.
-        head_options: Options of the head that differ from their defaults.
+        spec: What is trained.
     """
-    return _digest([experiment, head, asdict(training), dict(head_options)])
+    return _digest([experiment, spec.head, asdict(spec.training), dict(spec.head_options)])
 
 
 def _digest(deciding: object) -> str:

@@ -8,12 +8,12 @@ from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.runs.fit import Assignment, Result, score_fitted, try_run_heads
+from mvsa_pipe.runs.fit import FitResult, score_fitted, try_run_heads
 from mvsa_pipe.runs.options import SeedChoice
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.training.fitting import Plan, fit_heads
-from mvsa_pipe.training.options import TrainingOptions
-from mvsa_pipe.training.state import Fitted
+from mvsa_pipe.training.fitting import fit_heads
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
+from mvsa_pipe.training.state import FittedModel
 
 
 def refuse_copies(head: str, seeds: SeedChoice) -> None:
@@ -37,7 +37,7 @@ def run_seeds(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
     choice: SeedChoice,
-) -> list[Result | MvsaError]:
+) -> list[FitResult | MvsaError]:
     """One run a seed, or one run of all seeds; the reason in the place of a run without a result.
 
     Raises:
@@ -47,7 +47,7 @@ def run_seeds(
     if choice.ensemble:
         return [run_ensemble(experiment, head, head_options, training, seeds)]
     own = [replace(training, seed=seed) for seed in seeds]
-    return try_run_heads(head, [Assignment(experiment, options, head_options) for options in own])
+    return try_run_heads([(experiment, RunSpec(head, options, head_options)) for options in own])
 
 
 def run_ensemble(
@@ -56,7 +56,7 @@ def run_ensemble(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
     seeds: Sequence[int],
-) -> Result:
+) -> FitResult:
     """Trains a head with every seed, each selected on validation, and averages probabilities.
 
     Members train together where they can, and are what they would be alone. The test part is
@@ -66,10 +66,9 @@ def run_ensemble(
         MvsaError: As ``fit_head``.
     """
     experiment = experiment.placed(resolve_device(training.device))
-    own = [replace(training, seed=seed) for seed in seeds]
-    plans = [Plan(experiment.material, options, head_options) for options in own]
-    fitted = fit_heads(head, plans)
-    result = score_fitted(Assignment(experiment, own[0]), head, _joined(seeds, fitted))
+    specs = [RunSpec(head, replace(training, seed=seed), head_options) for seed in seeds]
+    fitted = fit_heads([(experiment.material, spec) for spec in specs])
+    result = score_fitted(experiment, specs[0], _joined(seeds, fitted))
     members = [
         {
             "seed": seed,
@@ -87,9 +86,9 @@ def run_ensemble(
     return replace(result, seeds=tuple(seeds), record=record)
 
 
-def _joined(seeds: Sequence[int], fitted: Sequence[Fitted]) -> Fitted:
+def _joined(seeds: Sequence[int], fitted: Sequence[FittedModel]) -> FittedModel:
     first = fitted[0].head
-    return Fitted(
+    return FittedModel(
         head=first.average([member.head for member in fitted]),
         history=[
             {"seed": seed, **entry}

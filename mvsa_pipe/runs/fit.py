@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,16 +18,19 @@ from mvsa_pipe.metrics.scores import Scores, score
 from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.records import metrics_record
-from mvsa_pipe.training.fitting import Alone, Plan, or_fault, try_fit_heads, why_alone
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.fitting import Alone, or_fault, try_fit_heads, why_alone
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.scoring import predict_probabilities
-from mvsa_pipe.training.state import Fitted
+from mvsa_pipe.training.state import FittedModel
+
+# A run with what its head is trained and scored on.
+PlannedRun = tuple[Experiment, RunSpec]
 
 _SCORED_PARTS = ("val", "test")
 
 
 @dataclass(frozen=True)
-class Result:
+class FitResult:
     """One trained head with its scores.
 
     Attributes:
@@ -49,23 +52,8 @@ class Result:
     labels: dict[str, NDArray[np.int64]]
     predicted: dict[str, NDArray[np.int64]]
     probabilities: dict[str, NDArray[np.float32]]
-    fitted: Fitted
+    fitted: FittedModel
     seeds: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """One run to make.
-
-    Attributes:
-        experiment: What its head is trained and scored on.
-        training: How it is trained.
-        head_options: Options of the head that differ from their defaults.
-    """
-
-    experiment: Experiment
-    training: TrainingOptions
-    head_options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 
 def run_head(
@@ -73,35 +61,33 @@ def run_head(
     head: str,
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
-) -> Result:
+) -> FitResult:
     """Trains one head, picks its epoch on validation, and then scores the test part once.
 
     Raises:
         MvsaError: As ``fit_head``.
     """
-    (result,) = run_heads(head, [Assignment(experiment, training, head_options)])
+    (result,) = run_heads([(experiment, RunSpec(head, training, head_options))])
     return result
 
 
 def run_heads(
-    head: str,
-    assignments: Sequence[Assignment],
+    planned: Sequence[PlannedRun],
     on_step: OnStep = no_callback,
     threads: int | None = None,
-) -> list[Result]:
+) -> list[FitResult]:
     """Several runs of one head, trained as one where that can be; each as by ``run_head``.
 
     Args:
-        head: The head's name.
-        assignments: The runs.
-        on_step: Called before every training step; whatever it raises ends all of them.
+        planned: The runs, each with its experiment; all have the same head.
+        on_step: Callback before each training step; raise to cancel all of them.
         threads: Threads of the CPU, as of ``fit_heads``.
 
     Raises:
         MvsaError: As ``fit_head``, of the first run that has no result.
     """
     results = []
-    for result in try_run_heads(head, assignments, on_step, threads):
+    for result in try_run_heads(planned, on_step, threads):
         if isinstance(result, MvsaError):
             raise result
         results.append(result)
@@ -109,36 +95,37 @@ def run_heads(
 
 
 def try_run_heads(
-    head: str,
-    assignments: Sequence[Assignment],
+    planned: Sequence[PlannedRun],
     on_step: OnStep = no_callback,
     threads: int | None = None,
-) -> list[Result | MvsaError]:
+) -> list[FitResult | MvsaError]:
     """As ``run_heads``, with the reason in the place of each run that has no result.
 
     Raises:
         CacheError: As ``try_fit_heads``.
         StorageError: As ``try_fit_heads``.
     """
-    device = resolve_device(assignments[0].training.device)
-    placed = [replace(a, experiment=a.experiment.placed(device)) for a in assignments]
-    plans = [Plan(a.experiment.material, a.training, a.head_options) for a in placed]
+    device = resolve_device(planned[0][1].training.device)
+    placed = [(experiment.placed(device), spec) for experiment, spec in planned]
     joules_before = counted_joules(device)
-    runs = try_fit_heads(head, plans, on_step, threads)
+    runs = try_fit_heads(
+        [(experiment.material, spec) for experiment, spec in placed], on_step, threads
+    )
     joules = spent_joules(joules_before, counted_joules(device))
     results = [
-        run if isinstance(run, MvsaError) else or_fault(partial(score_fitted, a, head, run), device)
-        for a, run in zip(placed, runs, strict=True)
+        run
+        if isinstance(run, MvsaError)
+        else or_fault(partial(score_fitted, experiment, spec, run), device)
+        for (experiment, spec), run in zip(placed, runs, strict=True)
     ]
     for result in results:  # what runs that were trained side by side took each is not known
-        if isinstance(result, Result):
+        if isinstance(result, FitResult):
             result.record["energy_joules"] = joules if len(results) == 1 else None
     return results
 
 
-def score_fitted(assignment: Assignment, head: str, fitted: Fitted) -> Result:
+def score_fitted(experiment: Experiment, spec: RunSpec, fitted: FittedModel) -> FitResult:
     """Scores a trained head on validation and, once, on test."""
-    experiment, training = assignment.experiment, assignment.training
     material, began = experiment.material, time.perf_counter()
     probabilities = {
         part: predict_probabilities(
@@ -149,7 +136,7 @@ def score_fitted(assignment: Assignment, head: str, fitted: Fitted) -> Result:
         )
         for part in scored_parts(experiment)
     }
-    return result_of(experiment, head, training, fitted, probabilities, began)
+    return result_of(experiment, spec.head, spec.training, fitted, probabilities, began)
 
 
 def scored_parts(experiment: Experiment) -> list[str]:
@@ -161,10 +148,10 @@ def result_of(
     experiment: Experiment,
     head: str,
     training: TrainingOptions,
-    fitted: Fitted,
+    fitted: FittedModel,
     probabilities: dict[str, NDArray[np.float32]],
     scoring_since: float,
-) -> Result:
+) -> FitResult:
     """A trained head with the scores of what it said of each part.
 
     ``scoring_since`` is when scoring began, by ``time.perf_counter``.
@@ -175,7 +162,7 @@ def result_of(
     scores = {part: score(labels[part], predicted[part], classes) for part in probabilities}
     record = metrics_record(experiment, head, training, fitted, scores)
     record["scoring_seconds"] = round(time.perf_counter() - scoring_since, 4)
-    return Result(head, training.seed, record, scores, labels, predicted, probabilities, fitted)
+    return FitResult(head, training.seed, record, scores, labels, predicted, probabilities, fitted)
 
 
 def refuse_early(

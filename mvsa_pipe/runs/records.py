@@ -12,7 +12,7 @@ from mvsa_pipe.metrics.scores import Scores, chance, majority
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.training.options import TrainingOptions
-from mvsa_pipe.training.state import Fitted
+from mvsa_pipe.training.state import FittedModel
 
 
 def references(experiment: Experiment, part: str) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def metrics_record(
     experiment: Experiment,
     head: str,
     training: TrainingOptions,
-    fitted: Fitted,
+    fitted: FittedModel,
     scores: Mapping[str, Scores],
 ) -> dict[str, Any]:
     """Everything that ``metrics.json`` says of a run but what scoring took."""

@@ -16,7 +16,7 @@ from mvsa_pipe.runs import (
     predictions_of,
     write_run,
 )
-from mvsa_pipe.runs.fit import Result
+from mvsa_pipe.runs.fit import FitResult
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.records import config_record
 from mvsa_pipe.training.options import TrainingOptions
@@ -27,7 +27,7 @@ _MOST_WORD = 40
 
 def save_run(
     experiment: Experiment,
-    result: Result,
+    result: FitResult,
     training: TrainingOptions,
     folder: Path,
     name: str | None = None,
@@ -63,7 +63,7 @@ def save_run(
 
 def run_contents(
     experiment: Experiment,
-    result: Result,
+    result: FitResult,
     training: TrainingOptions,
     more_config: Mapping[str, Any] | None = None,
     more: Mapping[str, Path] | None = None,
@@ -82,7 +82,7 @@ def run_contents(
     )
 
 
-def _predictions(experiment: Experiment, result: Result) -> list[Prediction]:
+def _predictions(experiment: Experiment, result: FitResult) -> list[Prediction]:
     rows = []
     classes = experiment.posts.classes
     for part, probabilities in result.probabilities.items():

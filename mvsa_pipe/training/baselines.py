@@ -11,12 +11,12 @@ from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.progress import OnStep
 from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import TrainingOptions
-from mvsa_pipe.training.state import Fitted, class_weights, require_convergence
+from mvsa_pipe.training.state import FittedModel, class_weights, require_convergence
 
 
 def fit_baseline(
     baseline: Baseline, material: Material, options: TrainingOptions, on_step: OnStep
-) -> Fitted:
+) -> FittedModel:
     """Fits a baseline with every strength, and keeps the best on validation.
 
     Args:
@@ -40,7 +40,7 @@ def fit_baseline(
     for entry in selection.history:
         require_convergence(entry, f"at strength {entry['strength']:g}", baseline, options)
     seconds = time.perf_counter() - began
-    return Fitted(selection.baseline, selection.history, selection.best, seconds)
+    return FittedModel(selection.baseline, selection.history, selection.best, seconds)
 
 
 def _part(baseline: Baseline, material: Material, posts: Int[Tensor, " n"]) -> Part:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import TypeVar
@@ -30,31 +30,18 @@ from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.training.baselines import fit_baseline
 from mvsa_pipe.training.masks import Mask, masks_of
 from mvsa_pipe.training.material import Material
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.stack import Stack
-from mvsa_pipe.training.state import Fitted, TrainState
+from mvsa_pipe.training.state import FittedModel, TrainState
 from mvsa_pipe.training.step import Trainer, make_trainer
 
 ResultT = TypeVar("ResultT")
+# A run with what its head is trained on and selected by.
+Planned = tuple[Material, RunSpec]
 
 _LESS_MEMORY = (
     "lower --batch-size or the head's width; --image-grid and --memory-gib hold fewer features"
 )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One run to train.
-
-    Attributes:
-        material: What its head is trained on and selected by.
-        training: How it is trained; the seed decides weights, dropout and order of batches.
-        head_options: Options of the head that differ from their defaults.
-    """
-
-    material: Material
-    training: TrainingOptions
-    head_options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 
 def fit_head(
@@ -63,7 +50,7 @@ def fit_head(
     material: Material,
     options: TrainingOptions,
     on_step: OnStep = no_callback,
-) -> Fitted:
+) -> FittedModel:
     """Trains a head and returns it at its best epoch on validation.
 
     Raises:
@@ -71,13 +58,13 @@ def fit_head(
         ConfigError: An option cannot be used.
         MvsaError: Training diverged.
     """
-    (fitted,) = fit_heads(name, [Plan(material, options, head_options)], on_step)
+    (fitted,) = fit_heads([(material, RunSpec(name, options, head_options))], on_step)
     return fitted
 
 
 def fit_heads(
-    name: str, plans: Sequence[Plan], on_step: OnStep = no_callback, threads: int | None = None
-) -> list[Fitted]:
+    planned: Sequence[Planned], on_step: OnStep = no_callback, threads: int | None = None
+) -> list[FittedModel]:
     """Trains several runs of one head; those with equal ``stack_shape`` are trained as one.
 
     Baselines are fitted one by one; runs that differ only in an unused seed are fitted once.
@@ -86,9 +73,8 @@ def fit_heads(
     the order in which matrix products are summed.
 
     Args:
-        name: A name in the table of heads.
-        plans: The runs.
-        on_step: Called before every step; an exception that it raises ends the training.
+        planned: The runs, each with its material; all have the same head.
+        on_step: Callback before each step; raise to cancel.
         threads: CPU threads; by default one for heads whose operations are too small to divide,
             else torch's number.
 
@@ -96,7 +82,7 @@ def fit_heads(
         MvsaError: As ``fit_head``, of the first run that has no result.
     """
     fitted = []
-    for result in try_fit_heads(name, plans, on_step, threads):
+    for result in try_fit_heads(planned, on_step, threads):
         if isinstance(result, MvsaError):
             raise result
         fitted.append(result)
@@ -104,8 +90,8 @@ def fit_heads(
 
 
 def try_fit_heads(
-    name: str, plans: Sequence[Plan], on_step: OnStep = no_callback, threads: int | None = None
-) -> list[Fitted | MvsaError]:
+    planned: Sequence[Planned], on_step: OnStep = no_callback, threads: int | None = None
+) -> list[FittedModel | MvsaError]:
     """Like ``fit_heads``, with the error in the place of each run that failed.
 
     A run that diverges, or whose head refuses its data, does not affect the others.
@@ -114,16 +100,17 @@ def try_fit_heads(
         CacheError: Features were damaged, which concerns all runs.
         StorageError: They cannot be read.
     """
+    (name,) = {spec.head for _, spec in planned}
     kind = HEADS.load(name)
     if issubclass(kind, Baseline):
-        return _fit_baselines(kind, name, plans, on_step)
-    device = resolve_device(plans[0].training.device)
+        return _fit_baselines(kind, planned, on_step)
+    device = resolve_device(planned[0][1].training.device)
     if device.type == "cpu":
         reuse_memory()
-    done: dict[int, Fitted | MvsaError] = {}
+    done: dict[int, FittedModel | MvsaError] = {}
     train_states: dict[int, TrainState] = {}
-    for place, plan in enumerate(plans):
-        train_state = or_fault(partial(_started, name, plan), device)
+    for place, (material, spec) in enumerate(planned):
+        train_state = or_fault(partial(_started, material, spec), device)
         if isinstance(train_state, MvsaError):
             done[place] = train_state
         else:
@@ -141,8 +128,8 @@ def try_fit_heads(
             done[places[0]] = stacked
         else:  # a run without room in a stack may have it alone
             for place in places:
-                (done[place],) = try_fit_heads(name, [plans[place]], on_step, threads)
-    return [done[i] for i in range(len(plans))]
+                (done[place],) = try_fit_heads([planned[place]], on_step, threads)
+    return [done[i] for i in range(len(planned))]
 
 
 def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | MvsaError:
@@ -157,14 +144,14 @@ def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | Mvs
 
 
 def _fit_baselines(
-    kind: type[Baseline], name: str, plans: Sequence[Plan], on_step: OnStep
-) -> list[Fitted | MvsaError]:
-    """Fits one baseline per plan; plans that differ only in an unused seed are fitted once."""
-    done: dict[Hashable, Fitted | MvsaError] = {}
+    kind: type[Baseline], planned: Sequence[Planned], on_step: OnStep
+) -> list[FittedModel | MvsaError]:
+    """Fits one baseline per run; runs that differ only in an unused seed are fitted once."""
+    done: dict[Hashable, FittedModel | MvsaError] = {}
     fitted = []
-    for place, plan in enumerate(plans):
-        material, training = plan.material, plan.training
-        options = parse_options(name, kind.Options, plan.head_options)
+    for place, (material, spec) in enumerate(planned):
+        training = spec.training
+        options = parse_options(spec.head, kind.Options, spec.head_options)
         posts = (id(material.features), id(material.train), id(material.val))
         key = place if kind.seeded else (posts, replace(training, seed=0), options)
         if key not in done:
@@ -175,12 +162,12 @@ def _fit_baselines(
     return fitted
 
 
-def _started(name: str, plan: Plan) -> TrainState:
-    material, options = plan.material, plan.training
+def _started(material: Material, spec: RunSpec) -> TrainState:
+    options = spec.training
     material.require_posts()
     began = time.perf_counter()
     device = resolve_device(options.device)
-    head = build_head(name, material.features.sizes, options.seed, plan.head_options, device)
+    head = build_head(spec.head, material.features.sizes, options.seed, spec.head_options, device)
     assert isinstance(head, FusionHead)  # noqa: S101  # the table has no third kind
     material = material.placed(device)
     if options.centre and head.centres and head.needs & POOLED:
@@ -298,14 +285,16 @@ def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
 
 def _train_together(
     train_states: Sequence[TrainState], shape: StackShape, on_step: OnStep
-) -> list[Fitted | MvsaError]:
+) -> list[FittedModel | MvsaError]:
     stack = Stack(train_states, shape.masks, shape.precision, shape.device, compiled=shape.compiled)
     while stack.train_states:
         stack.run_epoch(on_step)
     return [train_state.fault or train_state.finished() for train_state in train_states]
 
 
-def _train_each(train_states: Sequence[TrainState], on_step: OnStep) -> list[Fitted | MvsaError]:
+def _train_each(
+    train_states: Sequence[TrainState], on_step: OnStep
+) -> list[FittedModel | MvsaError]:
     """Trains one after the other."""
     return [
         or_fault(partial(_train_alone, train_state, on_step), train_state.material.labels.device)
@@ -313,7 +302,7 @@ def _train_each(train_states: Sequence[TrainState], on_step: OnStep) -> list[Fit
     ]
 
 
-def _train_alone(train_state: TrainState, on_step: OnStep) -> Fitted:
+def _train_alone(train_state: TrainState, on_step: OnStep) -> FittedModel:
     device = next(train_state.head.parameters()).device
     trainer = make_trainer(
         train_state.head,

@@ -2,11 +2,12 @@
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.metrics.scores import Score
 from mvsa_pipe.options import MOST_BATCH, MOST_EPOCHS, MOST_SEED, Options, option
 
@@ -73,6 +74,23 @@ class TrainingOptions(Options):
     device: str = "auto"
     compiled: bool = option(False, "--compile", rare=True)
     seed: int = option(0, least=0, most=MOST_SEED)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What to train: one run, apart from its posts and features.
+
+    Attributes:
+        head: The head's name.
+        training: How it is trained; the seed decides weights, dropout and order of batches.
+        head_options: Options of the head that differ from their defaults.
+        split_seed: Seed of its own random split; ``None`` takes the split of the data.
+    """
+
+    head: str
+    training: TrainingOptions
+    head_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    split_seed: int | None = None
 
 
 def parse_class_weights(text: str, classes: Sequence[str], counts: Sequence[int]) -> list[float]:

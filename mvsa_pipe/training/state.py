@@ -20,7 +20,7 @@ from mvsa_pipe.training.scoring import text_lengths, validation_entry
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedModel:
     """A trained head or baseline, at the epoch or strength selected on validation.
 
     Attributes:
@@ -112,11 +112,11 @@ class TrainState:
             }
         self.seconds += seconds + time.perf_counter() - began
 
-    def finished(self) -> Fitted:
+    def finished(self) -> FittedModel:
         """The head as it was at its best epoch."""
         self.head.load_state_dict(self._best_state)
         steps = len(self.history) * self.steps_an_epoch
-        return Fitted(self.head.eval(), self.history, self.best, self.seconds, steps)
+        return FittedModel(self.head.eval(), self.history, self.best, self.seconds, steps)
 
 
 class DivergedError(MvsaError):

@@ -32,8 +32,8 @@ def test_the_summary_agrees_with_the_runs():
     assert [row.head for row in done.rows] == ["native-cat", "text"]
     assert len(done.runs) == 6
     for row in done.rows:
-        runs = [run for run in done.runs if run.trial.head == row.head]
-        assert [run.trial.training.seed for run in runs] == [0, 1, 2]
+        runs = [run for run in done.runs if run.trial.spec.head == row.head]
+        assert [run.trial.spec.training.seed for run in runs] == [0, 1, 2]
         for name in row.mean:
             values = [run.metrics["scores"]["test"]["values"][name] for run in runs]
             assert row.mean[name] == pytest.approx(np.mean(values))
@@ -77,7 +77,7 @@ def test_a_run_is_the_same_whatever_stands_beside_it():
 @pytest.mark.usefixtures("workplace")
 def test_seeds_count_up_from_the_training_seed():
     done = bench(BenchOptions(heads=("text",), seeds=2), training=replace(TRAINING, seed=7))
-    assert [run.trial.training.seed for run in done.runs] == [7, 8]
+    assert [run.trial.spec.training.seed for run in done.runs] == [7, 8]
 
 
 @pytest.mark.usefixtures("workplace")

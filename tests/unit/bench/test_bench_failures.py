@@ -32,9 +32,9 @@ def asked(monkeypatch):
     seen = []
     honest = tasks.try_run_heads
 
-    def watched(head, assignments, *words):
-        seen.extend((head, a.training.learning_rate, a.training.seed) for a in assignments)
-        return honest(head, assignments, *words)
+    def watched(planned, *words):
+        seen.extend((s.head, s.training.learning_rate, s.training.seed) for _, s in planned)
+        return honest(planned, *words)
 
     monkeypatch.setattr(tasks, "try_run_heads", watched)
     monkeypatch.setattr(bench_run, "usable_cores", lambda: 1)
@@ -50,7 +50,10 @@ def bench(options=VARIED, data=None):
 def test_one_bad_learning_rate_costs_its_own_runs_alone(asked):
     alone = bench(BenchOptions(heads=("text",), seeds=2, vary=("learning-rate=1e-3",)))
     done = bench()
-    lost = [(run.trial.head, run.trial.setting, run.trial.training.seed) for run in done.failed]
+    lost = [
+        (run.trial.spec.head, run.trial.setting, run.trial.spec.training.seed)
+        for run in done.failed
+    ]
     assert lost == [("text", f"learning_rate={HOPELESS}", seed) for seed in (0, 1)]
     assert all("Training diverged in epoch 0" in run.reason for run in done.failed)
     assert [(row.head, row.setting) for row in done.rows] == [
@@ -109,8 +112,8 @@ def test_a_shortage_of_memory_is_tried_again(asked, monkeypatch):
 def test_seeds_that_remain_are_summed_up(monkeypatch):
     honest = tasks.try_run_heads
 
-    def partly(head, assignments, *words):
-        results = honest(head, assignments, *words)
+    def partly(planned, *words):
+        results = honest(planned, *words)
         return [MemoryShortageError("no room"), *results[1:]]
 
     monkeypatch.setattr(tasks, "try_run_heads", partly)

@@ -29,9 +29,9 @@ def trained(monkeypatch):
     runs = []
     honest = tasks.try_run_heads
 
-    def run_heads(head, assignments, *words):
-        runs.extend((head, assignment.training.seed) for assignment in assignments)
-        return honest(head, assignments, *words)
+    def run_heads(planned, *words):
+        runs.extend((spec.head, spec.training.seed) for _, spec in planned)
+        return honest(planned, *words)
 
     monkeypatch.setattr(tasks, "try_run_heads", run_heads)
     monkeypatch.setattr(run, "usable_cores", lambda: 1)
@@ -132,9 +132,9 @@ def test_every_run_is_a_folder_as_fit_writes_it():
         assert run.config["spec_digest"] == found.trial.digest
         assert found.path.name.endswith(found.trial.digest[:12])
         assert run.metrics == json.loads(json.dumps(found.metrics))
-        experiment = prepare(DataChoice(), CacheChoice(), needs_of([found.trial.head]))
-        alone = run_head(experiment, found.trial.head, {}, found.trial.training)
-        saved = save_run(experiment, alone, found.trial.training, Path("fitted"))
+        experiment = prepare(DataChoice(), CacheChoice(), needs_of([found.trial.spec.head]))
+        alone = run_head(experiment, found.trial.spec.head, {}, found.trial.spec.training)
+        saved = save_run(experiment, alone, found.trial.spec.training, Path("fitted"))
         assert {p.name for p in saved.path.iterdir()} == {p.name for p in run.path.iterdir()}
         assert run.config.keys() - saved.config.keys() == {"spec_digest"}
         assert (saved.path / "split.csv").read_text() == (run.path / "split.csv").read_text()

@@ -15,19 +15,19 @@ from mvsa_pipe.bench.threads import do_side_by_side
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.progress import Silence
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
 TRAINING = TrainingOptions(epochs=2, device="cpu")
 
 
 def trial(head: str, seed: int = 0) -> Trial:
-    return Trial(head, "", TRAINING, name=f"{head}-{seed}")
+    return Trial(RunSpec(head, TRAINING), name=f"{head}-{seed}")
 
 
 def test_heads_that_read_tokens_come_first_and_alone_on_a_cpu():
     trials = [trial("text", 0), trial("cmac", 0), trial("text", 1), trial("cmac", 1)]
     assert [len(task) for task in cut(trials, on_cpu=True)] == [1, 1, 2]
-    assert cut(trials, on_cpu=True)[0][0].head == "cmac"
+    assert cut(trials, on_cpu=True)[0][0].spec.head == "cmac"
     assert [len(task) for task in cut(trials, on_cpu=False)] == [2, 2]
 
 
@@ -114,7 +114,7 @@ def test_settings_are_rows_of_their_own():
         ("basic", "learning_rate=1e-3"),
         ("basic", "learning_rate=1e-4"),
     ]
-    assert [run.trial.training.seed for run in done.runs] == [0, 1] * 4
+    assert [run.trial.spec.training.seed for run in done.runs] == [0, 1] * 4
     losses = [run.metrics["selected"]["val_loss"] for run in done.runs]
     assert len(set(losses)) == len(losses)
 

@@ -23,9 +23,20 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.training import fitting
-from mvsa_pipe.training.fitting import Alone, Plan, fit_head, fit_heads, stack_shape, why_alone
+from mvsa_pipe.training.fitting import Alone, fit_head, fit_heads, stack_shape, why_alone
+from mvsa_pipe.training.options import RunSpec
 from mvsa_pipe.training.scoring import predict_logits
 from mvsa_pipe.training.state import TrainState
+
+
+def planned(name, material, options, head_options=None):
+    """A small head with its material."""
+    return material, RunSpec(name, options, small(name) | (head_options or {}))
+
+
+def alone_as(material, spec):
+    """The same run, trained alone."""
+    return fit_head(spec.head, spec.head_options, material, spec.training)
 
 
 def plans_of(name, material, **changes):
@@ -34,9 +45,9 @@ def plans_of(name, material, **changes):
     known = HEADS.load(name).Options.__dataclass_fields__
     dropout = {"dropout": 0.2} if "dropout" in known else {}
     return [
-        Plan(material, options, small(name)),
-        Plan(material, replace(options, seed=1, learning_rate=1e-2), small(name) | dropout),
-        Plan(material, replace(options, seed=2, class_weights="balanced"), small(name)),
+        planned(name, material, options),
+        planned(name, material, replace(options, seed=1, learning_rate=1e-2), dropout),
+        planned(name, material, replace(options, seed=2, class_weights="balanced")),
     ]
 
 
@@ -51,9 +62,9 @@ def stacked_everywhere(monkeypatch):
 def test_a_run_in_a_stack_is_the_run_alone(name):
     material = make_material()
     plans = plans_of(name, material)
-    together = fit_heads(name, plans)
+    together = fit_heads(plans)
     for plan, stacked in zip(plans, together, strict=True):
-        alone = fit_head(name, plan.head_options, material, plan.training)
+        alone = alone_as(*plan)
         posts = torch.cat([material.train, material.val])
         one, other = (
             predict_logits(run.head, material.features, posts) for run in (alone, stacked)
@@ -90,8 +101,8 @@ def test_runs_over_joined_backbones_are_stacked_alike(name):
     plans = plans_of(name, material)
     head = build_head(name, sizes, 0, small(name))
     assert stack_shape(TrainState(head, material, OPTIONS)) is not None
-    for plan, stacked in zip(plans, fit_heads(name, plans), strict=True):
-        alone = fit_head(name, plan.head_options, material, plan.training)
+    for plan, stacked in zip(plans, fit_heads(plans), strict=True):
+        alone = alone_as(*plan)
         one, other = (predict_logits(run.head, joined, material.val) for run in (alone, stacked))
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
         assert stacked.best == alone.best
@@ -124,12 +135,12 @@ def test_runs_end_one_by_one_and_stay_what_they_would_be_alone():
     """Patience ends them at different epochs; the rest of the stack goes on untouched."""
     material = make_material()
     options = replace(OPTIONS, epochs=30, patience=2, learning_rate=3e-2)
-    plans = [Plan(material, replace(options, seed=seed), small("basic")) for seed in range(5)]
-    together = fit_heads("basic", plans)
+    plans = [planned("basic", material, replace(options, seed=seed)) for seed in range(5)]
+    together = fit_heads(plans)
     lengths = [len(run.history) for run in together]
     assert len(set(lengths)) > 1
     for plan, stacked in zip(plans, together, strict=True):
-        alone = fit_head("basic", plan.head_options, material, plan.training)
+        alone = alone_as(*plan)
         assert len(alone.history) == len(stacked.history)
         for one, other in zip(alone.history, stacked.history, strict=True):
             assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
@@ -140,14 +151,13 @@ def test_runs_on_splits_of_their_own_share_a_stack():
     material = make_material()
     fewer = replace(material, train=torch.arange(3, 48), val=torch.arange(50, 80))
     plans = [
-        Plan(part, replace(OPTIONS, seed=seed), small("gated"))
+        planned("gated", part, replace(OPTIONS, seed=seed))
         for seed, part in enumerate([material, fewer])
     ]
-    for plan, stacked in zip(plans, fit_heads("gated", plans), strict=True):
-        alone = fit_head("gated", plan.head_options, plan.material, plan.training)
+    for plan, stacked in zip(plans, fit_heads(plans), strict=True):
+        alone = alone_as(*plan)
         logits = [
-            predict_logits(run.head, material.features, plan.material.val)
-            for run in (alone, stacked)
+            predict_logits(run.head, material.features, plan[0].val) for run in (alone, stacked)
         ]
         torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
@@ -155,12 +165,11 @@ def test_runs_on_splits_of_their_own_share_a_stack():
 def test_no_clipping_is_no_clipping():
     material = make_material()
     plans = [
-        Plan(material, replace(OPTIONS, clip_norm=norm), small("native-cat"))
-        for norm in (0.0, 0.05)
+        planned("native-cat", material, replace(OPTIONS, clip_norm=norm)) for norm in (0.0, 0.05)
     ]
-    runs = fit_heads("native-cat", plans)
+    runs = fit_heads(plans)
     for plan, stacked in zip(plans, runs, strict=True):
-        alone = fit_head("native-cat", plan.head_options, material, plan.training)
+        alone = alone_as(*plan)
         for name, value in alone.head.state_dict().items():
             torch.testing.assert_close(value, stacked.head.state_dict()[name], rtol=1e-5, atol=1e-5)
     different = [run.head.state_dict()["classifier.layers.1.weight"] for run in runs]
@@ -169,8 +178,8 @@ def test_no_clipping_is_no_clipping():
 
 def test_heads_of_several_shapes_are_several_stacks():
     material = make_material()
-    plans = [Plan(material, OPTIONS, {"hidden": hidden}) for hidden in (8, 12, 8)]
-    runs = fit_heads("text", plans)
+    plans = [planned("text", material, OPTIONS, {"hidden": hidden}) for hidden in (8, 12, 8)]
+    runs = fit_heads(plans)
     assert [run.head.options.hidden for run in runs] == [8, 12, 8]
     assert all(len(run.history) == OPTIONS.epochs for run in runs)
 
@@ -185,9 +194,9 @@ def test_whoever_waits_can_end_the_training():
         raise EnoughError
 
     for name in ("text", "dual-attention"):
-        plans = [Plan(material, replace(OPTIONS, seed=s), small(name)) for s in range(2)]
+        plans = [planned(name, material, replace(OPTIONS, seed=s)) for s in range(2)]
         with pytest.raises(EnoughError):
-            fit_heads(name, plans, on_step)
+            fit_heads(plans, on_step)
 
 
 def test_a_baseline_that_no_seed_decides_is_fitted_once(monkeypatch):
@@ -196,10 +205,10 @@ def test_a_baseline_that_no_seed_decides_is_fitted_once(monkeypatch):
     honest = fitting.fit_baseline
     monkeypatch.setattr(fitting, "fit_baseline", lambda *w: made.append(w) or honest(*w))
     other = replace(material, train=torch.arange(10, 60))
-    plans = [Plan(material, replace(OPTIONS, seed=seed)) for seed in range(3)]
-    plans.append(Plan(other, OPTIONS))
-    plans.append(Plan(material, replace(OPTIONS, class_weights="balanced")))
-    runs = fit_heads("logistic", plans)
+    plans = [(material, RunSpec("logistic", replace(OPTIONS, seed=seed))) for seed in range(3)]
+    plans.append((other, RunSpec("logistic", OPTIONS)))
+    plans.append((material, RunSpec("logistic", replace(OPTIONS, class_weights="balanced"))))
+    runs = fit_heads(plans)
     assert len(made) == 3
     assert runs[0] is runs[1] is runs[2]
     assert len({id(run) for run in runs}) == 3

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from training_support import ALONE, NAMES, OPTIONS, make_material, small
 
 from mvsa_pipe.training import fitting
-from mvsa_pipe.training.fitting import Plan, fit_heads
+from mvsa_pipe.training.fitting import fit_heads
+from mvsa_pipe.training.options import RunSpec
 from mvsa_pipe.training.step import scale_down
 
 WAITING = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "_unique2", "equal"}
@@ -49,9 +50,11 @@ def test_no_step_waits_for_the_device(name, runs, monkeypatch):
     material = make_material()
     # on a CPU alone, clipping the gradients of a run of its own asks for their norm
     options = replace(OPTIONS, epochs=1, clip_norm=0.0 if runs == 1 else 1.0)
-    plans = [Plan(material, replace(options, seed=seed), small(name)) for seed in range(runs)]
+    plans = [
+        (material, RunSpec(name, replace(options, seed=seed), small(name))) for seed in range(runs)
+    ]
     with Waits() as waits:
-        fit_heads(name, plans, waits.on_step)
+        fit_heads(plans, waits.on_step)
     assert waits.steps > 2
     assert waits.seen  # the ends of epochs do wait
     assert waits.inside() == []

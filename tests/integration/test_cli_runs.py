@@ -70,7 +70,7 @@ def test_predict_with_text_alone_where_that_is_enough(mvsa):
     assert mvsa("predict", "runs/text", "--text", "I love it").exit_code == 0
     result = mvsa("predict", "runs/both", "--text", "I love it")
     assert result.exit_code == 2
-    assert "it has no image" in result.stderr
+    assert "reads the image of a post, and none was given" in result.stderr
 
 
 @pytest.mark.usefixtures("place")

@@ -16,9 +16,8 @@ from typing import Any
 from mvsa_pipe.errors import MvsaError, StorageError
 
 _TEMPORARY = ".tmp"
-# Hidden folders that become runs or exports: ``.NAME.1a2b3c4d.tmp``, with a lock of their writer.
+# Hidden folders that become runs or exports: ``.NAME.1a2b3c4d.tmp``, with a lock file beside them.
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-_WRITER_LOCK = ".writer.lock"
 # A temporary file that nobody has written to for so long belongs to a process that is gone.
 _ABANDONED_SECONDS = 24 * 3600
 
@@ -212,16 +211,14 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
     _sweep_folders(parent)
     folder = parent / f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}"
-    lock = FileLock(folder / _WRITER_LOCK)
+    lock = FileLock(_lock_of(folder))
     with storage_errors(path):
+        lock.acquire()
         folder.mkdir()  # with permissions as of any new folder
         mode = folder.stat().st_mode
-        lock.acquire()
     try:
         with storage_errors(path):
             yield folder
-            lock.release()
-            (folder / _WRITER_LOCK).unlink(missing_ok=True)
             for item in folder.rglob("*"):
                 if item.is_file():
                     item.chmod(mode & 0o666)  # safetensors writes for the owner alone
@@ -234,23 +231,25 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         if not free:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     finally:
-        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        _lock_of(folder).unlink(missing_ok=True)
 
 
 def _sweep_folders(parent: Path) -> None:
-    """Removes unfinished folders whose writers are gone, as their locks can be taken.
-
-    A folder younger than a minute may not have its lock yet.
-    """
+    """Removes unfinished folders whose writers are gone, as their locks can be taken."""
     from filelock import FileLock, Timeout
 
     for folder in parent.iterdir():
         if not _UNFINISHED.fullmatch(folder.name) or not _is_older(folder, seconds=60):
             continue
-        lock = FileLock(folder / _WRITER_LOCK)
-        with suppress(OSError, Timeout), lock.acquire(blocking=False):
+        with suppress(OSError, Timeout), FileLock(_lock_of(folder)).acquire(blocking=False):
             shutil.rmtree(folder, ignore_errors=True)
+            _lock_of(folder).unlink(missing_ok=True)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def _sweep_files(path: Path) -> None:

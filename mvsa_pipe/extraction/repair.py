@@ -19,6 +19,9 @@ from mvsa_pipe.extraction.resolution import recall
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 
+# A limit that no cache reaches: a repaired file stays in one piece, as it was.
+_ANY_SIZE_GIB = 1e12
+
 
 def repair(
     path: Path, posts: PostSet, folder: CacheFolder, device: str, progress: Progress
@@ -64,7 +67,7 @@ def repair(
     _require_place(path, folder.path_of(posts.name, fingerprint, mark=mark), fingerprint)
     limit = ExtractOptions.join_gib
     if file is not None:
-        limit = 0.0 if file.header.segments else float("inf")
+        limit = 0.0 if file.header.segments else _ANY_SIZE_GIB
     options = ExtractOptions(
         cache=folder.root,
         device=device,

@@ -65,7 +65,8 @@ def test_a_bench_compares_pairs_in_one_table(mvsa, joined):
 def test_names_that_cannot_be_joined_lose_nothing(refused, joined):
     words = ["fit", "--head", "basic"]
     assert "tiny-image twice" in refused(*words, "--image", "tiny-image+tiny-image")
-    assert "the same cache twice" in refused(*words, *joined[:1], f"{joined[1]}+tiny-text")
+    twice = [*joined[:1], f"{joined[1]}+tiny-text"]
+    assert "the same cache twice" in refused(*words, *twice, keeps=False)  # digests are kept
     assert "Expected resnet50" in refused(*words, "--image", "tiny-image+resnet50")
     assert "mvsa bench compares them" in refused(*words, "--image", "tiny-image,resnet50")
     words = ["bench", "--head", "basic"]

@@ -13,7 +13,8 @@ from mvsa_pipe.cache import lock
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.extraction import contents, work
+from mvsa_pipe.extraction import work
+from mvsa_pipe.posts import contents
 
 EXTRACT = ("extract", "--partner", "none", "--data", "data", "--batch-size", "4", "--backbone")
 EXPORTED = {"npy": "pooled.npy", "safetensors": "", "parquet": ""}

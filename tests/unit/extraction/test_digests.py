@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.extraction import digests
+from mvsa_pipe.posts import digests
 from mvsa_pipe.posts.digests import DigestMemory
 from mvsa_pipe.posts.storage import FolderStorage, Storage
 from mvsa_pipe.posts.zip_storage import ZipStorage

@@ -15,11 +15,11 @@ from torchvision import models
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.extraction import contents, work
+from mvsa_pipe.extraction import work
 from mvsa_pipe.extraction.extract import extract, extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.session import Session
-from mvsa_pipe.posts import PostSet
+from mvsa_pipe.posts import PostSet, contents
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.progress import Silence
 

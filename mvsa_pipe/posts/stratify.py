@@ -159,7 +159,21 @@ def _deal_groups(
         cuts = _cuts(weights, points, room, ratios)
         middles = np.cumsum(weights) - weights / 2
         for unit, part in zip(ours, np.searchsorted(cuts, middles, side="right"), strict=True):
-            unit.place(parts, int(part))
+            chosen = _with_room(unit, int(part), sizes - taken)
+            unit.place(parts, chosen)
+            for own, count in unit.counts.items():
+                taken[chosen, own] += count
+
+
+def _with_room(unit: _Unit, part: int, room: _Counts) -> int:
+    """Returns the part of a group, or another if one of its several classes has no room there."""
+    if len(unit.counts) == 1:
+        return part
+    labels, counts = list(unit.counts), np.array(list(unit.counts.values()))
+    fits = np.all(room[:, labels] >= counts, axis=1)
+    if fits[part] or not fits.any():
+        return part
+    return int(np.argmax(np.where(fits, room[:, labels].sum(axis=1), -1)))
 
 
 def _cuts(

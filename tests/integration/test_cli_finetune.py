@@ -109,7 +109,8 @@ def test_what_tuned_backbones_say_is_cached_and_read_only_when_named(done, refus
     Path("runs/tuned/text.safetensors").unlink()
     said = refused(*TUNE, "--text", "tiny-text~tuned", keeps=False)  # digests are kept
     assert "text.safetensors" in said
-    assert "no checkpoint of its text backbone" in refused("evaluate", "runs/tuned")
+    said = refused("evaluate", "runs/tuned", keeps=False)
+    assert "no checkpoint of its text backbone" in said
 
 
 def test_batches_in_parts_and_layers_computed_twice_change_nothing(done):

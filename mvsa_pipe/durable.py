@@ -18,7 +18,7 @@ from mvsa_pipe.errors import MvsaError, StorageError
 _TEMPORARY = ".tmp"
 # Hidden folders that become runs or exports: ``.NAME.1a2b3c4d.tmp``, with a lock file beside them.
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-# A temporary file that nobody has written to for so long belongs to a process that is gone.
+# A temporary file without a write for so long belongs to a process that has ended.
 _ABANDONED_SECONDS = 24 * 3600
 
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.runs.choosing import chosen_files
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
-from mvsa_pipe.runs.prepare import chosen_files, needs_of, read_and_split
+from mvsa_pipe.runs.prepare import needs_of, read_and_split
 
 
 def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:

@@ -7,7 +7,6 @@ again; a file younger than two seconds is never trusted, so the benchmark waits 
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import material
 import numpy as np
-from record import seconds_of, summary, write_record
+from record import processor_seconds_of_children, seconds_of, summary, write_record
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
@@ -46,9 +45,9 @@ def main() -> None:
         ]
         wall, processor = [], []
         for _ in range(REPEATS):
-            before = _processor_seconds()
+            before = processor_seconds_of_children()
             wall.append(seconds_of(lambda: _run(command)))
-            processor.append(_processor_seconds() - before)
+            processor.append(processor_seconds_of_children() - before)
     results = {"again_seconds": summary(wall), "again_processor_seconds": summary(processor)}
     write_record("idle", {"posts": POSTS, "repeats": REPEATS}, results)
 
@@ -68,12 +67,6 @@ def _fill(folder: Path, cache: Path, backbone: BackboneOptions) -> None:
     with open_writer(CacheFolder(cache), posts.name, resolution.fingerprint) as writer:
         writer.commit(rows)
         writer.finish(rows.ids, {})
-
-
-def _processor_seconds() -> float:
-    """Of all commands so far: beside other work on the machine, it says more than the wall."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _run(command: list[str]) -> None:

@@ -8,6 +8,7 @@ import independence
 import memory
 import one_pass
 import stacking
+import startup
 import step
 import storage
 import sweep
@@ -22,6 +23,7 @@ BENCHMARKS = (
     epoch,
     memory,
     idle,
+    startup,
     step,
     stacking,
     independence,

@@ -6,13 +6,8 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from mvsa_pipe import __version__
-from mvsa_pipe.cli import cache, data
-from mvsa_pipe.cli.backbones import backbones
-from mvsa_pipe.cli.bench import bench
-from mvsa_pipe.cli.compare import compare
 from mvsa_pipe.cli.console import (
     report_error,
     report_interrupt,
@@ -20,17 +15,9 @@ from mvsa_pipe.cli.console import (
     report_refusal,
     report_surprise,
 )
-from mvsa_pipe.cli.evaluate import evaluate
-from mvsa_pipe.cli.expand import Verb
-from mvsa_pipe.cli.export import export
-from mvsa_pipe.cli.extract import extract
-from mvsa_pipe.cli.finetune import finetune
-from mvsa_pipe.cli.fit import fit
-from mvsa_pipe.cli.heads import heads
-from mvsa_pipe.cli.predict import predict
 from mvsa_pipe.cli.printable import printable
-from mvsa_pipe.cli.quickstart import quickstart
 from mvsa_pipe.cli.streams import output_fault
+from mvsa_pipe.cli.verbs import LazyGroup
 from mvsa_pipe.errors import MvsaError, StorageError
 
 # The exit code with which shells report a program that Ctrl-C ended.
@@ -38,7 +25,7 @@ _INTERRUPTED = 130
 _DEFECT = 3
 
 
-class _Verbs(TyperGroup):
+class _Verbs(LazyGroup):
     """Turns any exception of a verb into one paragraph and an exit code."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # as click's
@@ -99,12 +86,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command(cls=Verb)(quickstart)
-app.add_typer(data.app, name="data")
-app.command(cls=Verb)(extract)
-app.add_typer(cache.app, name="cache")
-for _verb in (fit, finetune, evaluate, predict, bench, compare, export, heads, backbones):
-    app.command(cls=Verb)(_verb)
 
 
 def _show_version(wanted: bool) -> None:  # typer's callback

@@ -22,7 +22,11 @@ from mvsa_pipe.extraction.repair import repair as repair_cache
 from mvsa_pipe.posts import ReadOptions, read_posts
 from mvsa_pipe.runs.options import CacheChoice, PostsChoice
 
-app = typer.Typer(help="List, verify, repair, merge and export caches.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, verify, repair, merge and export caches.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 Folder = Annotated[Path, typer.Option("--cache", help="The folder of all caches.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]

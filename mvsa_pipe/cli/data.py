@@ -14,7 +14,7 @@ from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
 from mvsa_pipe.posts.check import CheckReport, check_posts
 from mvsa_pipe.posts.splits import PUBLISHED
 
-app = typer.Typer(help="Check data sets.", no_args_is_help=True)
+app = typer.Typer(help="Check data sets.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

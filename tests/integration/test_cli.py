@@ -11,54 +11,6 @@ from mvsa_pipe import __version__
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
 from mvsa_pipe.heads import HEADS
 
-PROBE = """
-import sys
-from mvsa_pipe.cli.app import app
-try:
-    app({words!r}, prog_name="mvsa")
-except SystemExit as end:
-    code = end.code
-heavy = {{"torch", "transformers", "sklearn", "pandas", "torchvision"}} & sys.modules.keys()
-print("HEAVY", sorted(heavy), file=sys.stderr)
-raise SystemExit(code)
-"""
-VERBS = ["", "quickstart", "data check", "extract", "fit", "evaluate", "predict", "bench"] + [
-    f"cache {verb}" for verb in ("list", "info", "verify", "remove")
-]
-
-
-def probe(*words):
-    return subprocess.run(
-        [sys.executable, "-c", PROBE.format(words=list(words))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_help_screens_load_nothing_heavy():
-    """One process for all of them: modules stay loaded, so the last line speaks for every verb."""
-    script = "import sys\nfrom mvsa_pipe.cli.app import app\n"
-    for verb in VERBS:
-        script += f"try: app({[*verb.split(), '--help']!r}, prog_name='mvsa')\n"
-        script += "except SystemExit as end: assert not end.code, end.code\n"
-    script += "heavy = {'torch', 'transformers', 'sklearn', 'pandas'} & sys.modules.keys()\n"
-    script += "assert not heavy, heavy\n"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Usage: mvsa") == len(VERBS)
-    assert done.stderr == ""
-
-
-@pytest.mark.parametrize(
-    "words",
-    [["heads"], ["backbones"], ["cache", "list"], ["fit", "--head", "nope"], ["--version"]],
-)
-def test_light_verbs_load_nothing_heavy(words):
-    assert "HEAVY []" in probe(*words).stderr
-
 
 def test_the_module_is_the_command():
     run = [sys.executable, "-m", "mvsa_pipe", "--version"]

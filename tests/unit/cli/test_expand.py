@@ -14,6 +14,7 @@ from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.cli import bench, data, evaluate, extract, fit, predict, quickstart
 from mvsa_pipe.cli.app import app
 from mvsa_pipe.cli.expand import Verb, _build, attribute_docs, completion, expand
+from mvsa_pipe.cli.verbs import VERBS, load_verb
 from mvsa_pipe.extraction.choice import ExtractChoice
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.heads import HEADS
@@ -24,7 +25,7 @@ from mvsa_pipe.runs.options import CacheChoice, DataChoice, InferenceOptions, Po
 from mvsa_pipe.training.options import TrainingOptions
 
 # Each verb with the dataclasses that its options build.
-VERBS = {
+BUILT = {
     "bench": (bench.bench, (BenchOptions, DataChoice, CacheChoice, TrainingOptions)),
     "check": (data.check, (ReadOptions,)),
     "evaluate": (evaluate.evaluate, (InferenceOptions, ReadOptions)),
@@ -45,8 +46,7 @@ def leaves(kind):
 
 
 def commands():
-    group = typer.main.get_command(app)
-    nested = [(name, group.commands[name]) for name in group.commands]
+    nested = [(name, load_verb(name)) for name in VERBS.names]
     while nested:
         path, command = nested.pop()
         if hasattr(command, "commands"):
@@ -55,9 +55,9 @@ def commands():
             yield path, command
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", BUILT)
 def test_defaults_are_those_of_the_dataclasses(verb):
-    function, kinds = VERBS[verb]
+    function, kinds = BUILT[verb]
     parameters = inspect.signature(function).parameters
     for kind in kinds:
         for owner, field in leaves(kind):
@@ -68,9 +68,9 @@ def test_defaults_are_those_of_the_dataclasses(verb):
                 assert parameter.default == field.default, f"{owner.__name__}.{field.name}"
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", BUILT)
 def test_untouched_options_build_the_default_configuration(verb):
-    function, kinds = VERBS[verb]
+    function, kinds = BUILT[verb]
     parameters = inspect.signature(function).parameters.items()
     untouched = {name: parameter.default for name, parameter in parameters}
     untouched["backbones_of_extractchoice"] = ["tiny-text"]

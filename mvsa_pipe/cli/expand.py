@@ -160,8 +160,10 @@ def _parameter(kind: type[Any], field: Field[Any], hint: Any, text: str) -> insp
     metavar = _metavar(field.name, hint)
     if metavar is not None:
         text = f"{text} One of {', '.join(map(str, _choices(hint)))}."
+    # an option without a value of its own can be set either way
+    either = field.default is True or hint == bool | None
     option = typer.Option(
-        *(_with_negation(name) if field.default is True else name for name in names),
+        *(_with_negation(name) if either else name for name in names),
         help=text,
         metavar=metavar,
         autocompletion=_COMPLETIONS.get(names[0]),

@@ -1,13 +1,16 @@
 """``mvsa export``: a run as a folder of its own."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mvsa_pipe.cli.console import line, progress, remark, show_json, size
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.export.options import ExportOptions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.export.write import Exported
 
 
 @expand
@@ -19,7 +22,8 @@ def export(
     """Write a run as a folder that needs neither cache nor weights: head, backbones, model card.
 
     load_exported of mvsa_pipe.export loads the folder. ONNX files of the head and of the whole
-    model are checked against torch; a model that cannot be written as ONNX is named and left out.
+    model are checked against torch; what cannot be written as ONNX is named and left out, and the
+    exit code is 1 if --onnx asked for it.
     """
     from mvsa_pipe.export.write import export_run
     from mvsa_pipe.runs import open_run
@@ -32,7 +36,13 @@ def export(
             remark((f"{file.name} could not be written", "yellow"), f": {file.fault}")
     if json:
         show_json(done.as_record())
-        return
+    else:
+        _show(done)
+    if options.onnx and any(file.fault for file in done.onnx):
+        raise typer.Exit(1)
+
+
+def _show(done: "Exported") -> None:
     for name, count in done.files.items():
         line(f"{name}  {size(count)}")
     for file in done.onnx:

@@ -133,16 +133,16 @@ def _pairs(values: Mapping[str, Any]) -> str:
 def _onnx(config: Mapping[str, Any]) -> list[str]:
     if not config["onnx"]:
         return []
-    lines = [
-        "## ONNX",
-        "",
-        (
-            "Both give `probabilities`, in float32 without the rounding of cached features; batch "
-            "and text length are free. Token ids and pixels are what this folder's tokenizer and "
-            "preprocessing give."
-        ),
-        "",
-    ]
+    lines = ["## ONNX", ""]
+    if not all(file["fault"] for file in config["onnx"]):
+        lines += [
+            (
+                "Outputs are `probabilities`, in float32 without the rounding of cached features; "
+                "batch and text length are free. Token ids and pixels are what this folder's "
+                "tokenizer and preprocessing give."
+            ),
+            "",
+        ]
     for file in config["onnx"]:
         if file["fault"]:
             lines.append(f"- `{file['name']}` could not be written: {file['fault']}")

@@ -7,7 +7,18 @@ from pathlib import Path
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.options import Options
 
+# The extra ``onnx``.
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+INSTALL = 'pip install "mvsa-pipe[onnx]"'
+
+
+def missing_packages() -> str:
+    """The packages that ONNX needs and that are not installed, in words; empty if none."""
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if not missing:
+        return ""
+    *most, last = missing
+    return f"the packages {', '.join(most)} and {last}" if most else f"the package {last}"
 
 
 @dataclass(frozen=True)
@@ -16,20 +27,20 @@ class ExportOptions(Options):
 
     Attributes:
         output: The folder to write, which must not exist.
-        onnx: Also write the head and the whole model as ONNX, checked against torch.
+        onnx: Also write the head and the whole model as ONNX, checked against torch. By
+            default only where the extra ``onnx`` is installed.
 
     Raises:
-        ConfigError: ONNX is wanted, and its packages are not installed.
+        ConfigError: ONNX is asked for, and its packages are not installed.
     """
 
     output: Path
-    onnx: bool = True
+    onnx: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        missing = [name for name in _PACKAGES if find_spec(name) is None]
-        if self.onnx and missing:
+        if self.onnx and (missing := missing_packages()):
             raise ConfigError(
-                f"Writing ONNX needs the package {' and the package '.join(missing)}",
-                hint='pip install "mvsa-pipe[onnx]", or leave ONNX out: --no-onnx',
+                f"Writing ONNX needs {missing}",
+                hint=f"{INSTALL}, or leave ONNX out: --no-onnx",
             )

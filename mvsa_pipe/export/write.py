@@ -16,7 +16,7 @@ from mvsa_pipe.export.graphs import HeadGraph, ModelGraph
 from mvsa_pipe.export.layout import CARD, CONFIG, HEAD_ONNX, MODEL_ONNX, SCHEMA
 from mvsa_pipe.export.model import ExportedModel, needed, open_exported
 from mvsa_pipe.export.onnx_files import OnnxFile, write_onnx
-from mvsa_pipe.export.options import ExportOptions
+from mvsa_pipe.export.options import INSTALL, ExportOptions, missing_packages
 from mvsa_pipe.export.samples import TEXTS, head_batches, model_batches, pictures
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
@@ -112,7 +112,7 @@ def _fill(
     write_json(folder / CONFIG, config)
     progress.say("loading what was written, and comparing it with the run")
     _prove(folder, model)
-    onnx = tuple(_onnx(folder, model, progress)) if options.onnx else ()
+    onnx = () if options.onnx is False else tuple(_onnx(folder, model, progress))
     config["onnx"] = [file.as_record() for file in onnx]
     write_json(folder / CONFIG, config)
     backbones = [part.options.name for part in model.parts.values()]
@@ -122,14 +122,19 @@ def _fill(
 
 def _onnx(folder: Path, model: ExportedModel, progress: Progress) -> list[OnnxFile]:
     if not isinstance(model.head, FusionHead):
-        fault = "no ONNX graph is written for baselines of scikit-learn"
-        return [OnnxFile(f"{HEAD_ONNX}, {MODEL_ONNX}", {}, None, fault)]
+        return [_no_onnx("no ONNX graph is written for baselines of scikit-learn")]
+    if missing := missing_packages():
+        return [_no_onnx(f"ONNX needs {missing}; next: {INSTALL}")]
     progress.say(f"writing {HEAD_ONNX}")
     head = write_onnx(HeadGraph(model.head), head_batches(model.head), folder / HEAD_ONNX)
     progress.say(f"writing {MODEL_ONNX}")
     graph = ModelGraph(model, model.head)
     whole = write_onnx(graph, model_batches(model), folder / MODEL_ONNX)
     return [head, whole]
+
+
+def _no_onnx(fault: str) -> OnnxFile:
+    return OnnxFile(f"{HEAD_ONNX} and {MODEL_ONNX}", {}, None, fault)
 
 
 def _prove(folder: Path, model: ExportedModel) -> None:

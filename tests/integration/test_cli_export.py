@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.base import weights_digest
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import ConfigError, DataError, RunError
-from mvsa_pipe.export import load_exported, onnx_files, options
+from mvsa_pipe.export import load_exported, onnx_files
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -242,7 +241,7 @@ def test_a_full_disk_leaves_nothing(refused, monkeypatch):
     assert not [path for path in Path().iterdir() if "out" in path.name]
 
 
-def test_bad_input_is_refused(refused, monkeypatch):
+def test_bad_input_is_refused(refused):
     words = ["--output", "out", "--no-onnx"]
     assert "There is no run here (runs/none)" in refused("export", "runs/none", *words)
     assert "Something lies where the export" in refused(
@@ -257,11 +256,52 @@ def test_bad_input_is_refused(refused, monkeypatch):
     path.write_text(text)
     Path("runs/both/head.safetensors").unlink()
     assert "This run has no checkpoint" in refused("export", "runs/both", *words)
-    monkeypatch.setattr(
-        options, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
+
+
+def hide(monkeypatch, *packages):
+    """Makes packages look as if they were not installed: they are neither found nor imported."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in packages:
+            monkeypatch.delitem(sys.modules, name)
+    for name in packages:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_without_its_packages_onnx_is_left_out_and_said_in_one_line(mvsa, monkeypatch):
+    hide(monkeypatch, "onnx", "onnxruntime", "onnxscript")
+    result = export(mvsa, "--json", onnx=True)
+    (said,) = (line for line in result.stderr.splitlines() if "onnx" in line)
+    assert said == (
+        "head.onnx and model.onnx could not be written: ONNX needs the packages onnx, onnxruntime "
+        'and onnxscript; next: pip install "mvsa-pipe[onnx]"'
     )
-    said = refused("export", "runs/both", "--output", "out")
+    (file,) = json.loads(result.stdout)["onnx"]
+    assert file["fault"] in said
+    assert not list(Path("out").glob("*.onnx"))
+    card = Path("out/README.md").read_text()
+    assert "could not be written: ONNX needs the packages" in card
+    assert "Outputs are" not in card
+    assert load_exported("out").predict(*posts_of(["1"]))
+
+
+def test_onnx_that_was_asked_for_needs_its_packages(refused, monkeypatch):
+    hide(monkeypatch, "onnxruntime")
+    said = refused("export", "runs/both", "--output", "out", "--onnx")
     assert 'needs the package onnxruntime. Next: pip install "mvsa-pipe[onnx]"' in said
+    assert not Path("out").exists()
+
+
+def test_onnx_that_was_refused_needs_no_packages(mvsa, monkeypatch):
+    hide(monkeypatch, "onnx", "onnxruntime", "onnxscript")
+    assert "onnx" not in export(mvsa).output
+
+
+def test_onnx_that_was_asked_for_and_cannot_be_written_is_a_failure(mvsa):
+    assert mvsa("fit", "--head", "logistic", "--name", "solved").exit_code == 0
+    result = mvsa("export", "runs/solved", "--output", "out", "--onnx")
+    assert result.exit_code == 1
+    assert "no ONNX graph is written for baselines" in result.stderr
+    assert load_exported("out").predict(*posts_of(["1"]))
 
 
 def test_wrong_posts_are_refused(mvsa):

@@ -14,13 +14,13 @@ import torch
 from record import seconds_of, summary, write_record
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cache.layout import Rows
+from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.devices import Precision, resolve_device
+from mvsa_pipe.extraction.batches import BatchWork
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone, make_work
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session, make_work
-from mvsa_pipe.extraction.work import Work
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.features.load import load
 from mvsa_pipe.features.resident import RaggedText
@@ -28,7 +28,7 @@ from mvsa_pipe.features.source import FeatureSource, batch_of
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content, contents_of
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.step import Trainer, make_trainer
 
@@ -44,7 +44,7 @@ class Material:
     ids: list[str]
     labels: torch.Tensor
     resident: FeatureSource
-    works: dict[Modality, Work]
+    works: dict[Modality, BatchWork]
     contents: dict[Modality, dict[str, Content]]
 
     def batches(self) -> tuple[torch.Tensor, ...]:
@@ -89,14 +89,15 @@ def _measure(pair: Pair, count: int) -> dict[str, object]:
 def _material(pair: Pair, count: int, scratch: Path) -> Material:
     posts = material.posts(count, scratch)
     options = ExtractOptions(cache=scratch / "cache", precision="float32", batch_size=BATCH)
-    sources = {b.modality: [extract(posts, b, options, Silence()).file] for b in pair}
+    sources = {b.modality: [extract(posts, b, options, NoProgress()).file] for b in pair}
     ids = [post.id for post in posts.posts]
     return Material(
         ids=ids,
         labels=torch.tensor([posts.classes.index(str(p.label)) for p in posts.posts]),
         resident=load(sources, ids, set(Field), len(posts.classes)),
         works={
-            b.modality: make_work([Session.load(b, options).forward], Clock(), BATCH) for b in pair
+            b.modality: make_work([LoadedBackbone.load(b, options).forward], Clock(), BATCH)
+            for b in pair
         },
         contents={m: {c.id: c for c in contents_of(posts, m)[0]} for m in Modality},
     )
@@ -126,7 +127,7 @@ def _trainer(name: str, sizes: FeatureSizes) -> Trainer:
     return make_trainer(head, TrainingOptions(), weights, 1000, Precision.FLOAT32, device)
 
 
-def _rows(work: Work, items: list[Content]) -> Rows:
+def _rows(work: BatchWork, items: list[Content]) -> Rows:
     (part,) = work.parts(items, [{item.id for item in items}])
     (blocks,) = work.compute(part).rows
     return Rows.joined(blocks)

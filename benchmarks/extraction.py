@@ -26,12 +26,12 @@ from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.devices import arithmetic
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.forward import padded, weights_cast_once
+from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.contents import Content, contents_of
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 REPEATS = 3
 BARE_BATCHES = (8, 16, 32)
@@ -73,7 +73,7 @@ def _measure(
     posts: PostSet, backbone: BackboneOptions, precision: str, cache: Path
 ) -> dict[str, object]:
     options = ExtractOptions(cache=cache, precision=precision)
-    session = Session.load(backbone, options)
+    session = LoadedBackbone.load(backbone, options)
     items, _ = contents_of(posts, backbone.modality)
     loops = [partial(_bare, session, ready_batches(session, items, n)) for n in BARE_BATCHES]
     _run_once(posts, backbone, options)  # warm; memory is kept from here on
@@ -97,10 +97,10 @@ def _measure(
 def _run_once(posts: PostSet, backbone: BackboneOptions, options: ExtractOptions) -> dict[str, Any]:
     """The profile of an extraction into an empty folder."""
     shutil.rmtree(options.cache, ignore_errors=True)
-    return extract(posts, backbone, options, Silence()).profile
+    return extract(posts, backbone, options, NoProgress()).profile
 
 
-def _bare(session: Session, batches: list[tuple]) -> None:
+def _bare(session: LoadedBackbone, batches: list[tuple]) -> None:
     forward = session.forward
     with (
         torch.inference_mode(),
@@ -111,7 +111,7 @@ def _bare(session: Session, batches: list[tuple]) -> None:
             forward.backbone.encode(*batch)
 
 
-def ready_batches(session: Session, items: list[Content], size: int) -> list[tuple]:
+def ready_batches(session: LoadedBackbone, items: list[Content], size: int) -> list[tuple]:
     """Batches as tensors in memory; texts sorted by length and batched by tokens."""
     backbone = session.forward.backbone
     if isinstance(backbone, ImageBackbone):

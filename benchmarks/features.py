@@ -4,12 +4,12 @@ import torch
 
 from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
-from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.data import TrainingData
 
 CLASSES = ("negative", "neutral", "positive")
 
 
-def draw(posts: int, *, text: int = 768, image: int = 768, places: int = 17) -> Material:
+def draw(posts: int, *, text: int = 768, image: int = 768, places: int = 17) -> TrainingData:
     """Posts with tweets of 8 to 48 tokens; four in five train, the others select.
 
     Args:
@@ -35,4 +35,4 @@ def draw(posts: int, *, text: int = 768, image: int = 768, places: int = 17) -> 
     )
     train = posts * 4 // 5
     labels = torch.randint(0, len(CLASSES), (posts,), generator=generator)
-    return Material(features, labels, torch.arange(train), torch.arange(train, posts), CLASSES)
+    return TrainingData(features, labels, torch.arange(train), torch.arange(train, posts), CLASSES)

@@ -18,11 +18,11 @@ import numpy as np
 from record import processor_seconds_of_children, seconds_of, summary, write_record
 
 from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.cache.writer import open_writer
+from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.contents import contents_of
@@ -54,7 +54,7 @@ def main() -> None:
 
 def _fill(folder: Path, cache: Path, backbone: BackboneOptions) -> None:
     posts = read_posts(folder)
-    resolution = Session.load(backbone, ExtractOptions(cache=cache)).resolution
+    resolution = LoadedBackbone.load(backbone, ExtractOptions(cache=cache)).resolution
     contents, _ = contents_of(posts, backbone.modality, cache)
     count, text = len(contents), backbone.modality is Modality.TEXT
     rows = Rows(

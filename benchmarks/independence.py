@@ -21,8 +21,8 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.training import fitting
+from mvsa_pipe.training.data import TrainingData
 from mvsa_pipe.training.fitting import fit_head, fit_heads, why_alone
-from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.scoring import predict_logits
 
@@ -57,7 +57,7 @@ def main() -> None:
     write_record("independence", configuration, results)
 
 
-def _measured(kind: torch.dtype, material: Material) -> dict[str, Any]:
+def _measured(kind: torch.dtype, material: TrainingData) -> dict[str, Any]:
     torch.set_default_dtype(kind)  # that of every weight that is made
     try:
         return {row.name: _measure(row.name, material) for row in HEADS if _has(row.name, kind)}
@@ -70,7 +70,7 @@ def _has(name: str, kind: torch.dtype) -> bool:
     return kind is torch.float32 or issubclass(HEADS.load(name), FusionHead)
 
 
-def _measure(name: str, material: Material) -> dict[str, Any]:
+def _measure(name: str, material: TrainingData) -> dict[str, Any]:
     plans = [
         (material, RunSpec(name, replace(OPTIONS, seed=seed, learning_rate=rate)))
         for seed, rate in product(SEEDS, RATES)

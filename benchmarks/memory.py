@@ -16,11 +16,11 @@ from record import write_record
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.contents import contents_of
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.provenance import peak_memory_bytes
 
 COUNTS = (1000, 4000, 20000)
@@ -89,9 +89,9 @@ def child(folder: str, name: str, weights: str, count: str) -> None:
     with tempfile.TemporaryDirectory() as cache:
         options = ExtractOptions(cache=Path(cache), precision="float32")
         if int(count):
-            extract(few, backbone, options, Silence())
+            extract(few, backbone, options, NoProgress())
         else:
-            session = Session.load(backbone, options)
+            session = LoadedBackbone.load(backbone, options)
             session.deviation(contents_of(few, backbone.modality)[0])
     print(peak_memory_bytes())
 

@@ -13,7 +13,7 @@ from record import summary, write_record
 
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 POSTS, SCALE, REPEATS = 120, 5, 3
 NAMES = ("mobilenet_v3_small", "mobilenet_v3_large", "squeezenet1_1")
@@ -28,9 +28,9 @@ def main() -> None:
         cache = Path(folder) / "cache"
         options = ExtractOptions(cache=cache, precision="float32")
         for _ in range(REPEATS):
-            together = extract_all(posts, chosen, options, Silence())[0]
+            together = extract_all(posts, chosen, options, NoProgress())[0]
             shutil.rmtree(cache)
-            apart = [extract_all(posts, [b], options, Silence())[0] for b in chosen]
+            apart = [extract_all(posts, [b], options, NoProgress())[0] for b in chosen]
             shutil.rmtree(cache)
             ratios.append(_running(together) / sum(map(_running, apart)))
             profiles = {"together": together.profile, "first_alone": apart[0].profile}

@@ -15,8 +15,8 @@ from mvsa_pipe.features.batch import HIDDEN
 from mvsa_pipe.heads import HEADS, is_faithful
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training import fitting
+from mvsa_pipe.training.data import TrainingData
 from mvsa_pipe.training.fitting import fit_heads
-from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
 REPEATS, SEEDS, TOKEN_SEEDS = 1, 10, 4
@@ -45,7 +45,7 @@ def main() -> None:
     write_record("stacking", configuration, results)
 
 
-def _measure(name: str, material: Material, seeds: int) -> dict[str, object]:
+def _measure(name: str, material: TrainingData, seeds: int) -> dict[str, object]:
     plans = [(material, RunSpec(name, replace(OPTIONS, seed=seed))) for seed in range(seeds)]
 
     def alone() -> None:

@@ -24,7 +24,7 @@ from mvsa_pipe.features.batch import FeatureBatch, Field
 from mvsa_pipe.features.resident import ResidentFeatures
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.data import TrainingData
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.step import make_trainer
 
@@ -85,7 +85,7 @@ def main() -> None:
     write_record("step", configuration, results)
 
 
-def _measure(name: str, material: Material, path: Path) -> dict[str, object]:
+def _measure(name: str, material: TrainingData, path: Path) -> dict[str, object]:
     batches = torch.randperm(len(material.labels)).split(BATCH)
     ways = {
         "ours": partial(ours, material, batches, *_stepper(name, material, clip=1.0)),
@@ -106,13 +106,13 @@ def _measure(name: str, material: Material, path: Path) -> dict[str, object]:
     }
 
 
-def _plain(name: str, material: Material) -> tuple[FusionHead, torch.optim.Optimizer]:
+def _plain(name: str, material: TrainingData) -> tuple[FusionHead, torch.optim.Optimizer]:
     head = build_head(name, material.features.sizes, 0).train()
     return head, torch.optim.AdamW(head.parameters(), lr=5e-4, fused=True)
 
 
 def _stepper(
-    name: str, material: Material, clip: float
+    name: str, material: TrainingData, clip: float
 ) -> tuple[FusionHead, Callable[[FeatureBatch, Tensor], Tensor]]:
     head = build_head(name, material.features.sizes, 0).train()
     options = TrainingOptions(clip_norm=clip)
@@ -121,7 +121,7 @@ def _stepper(
 
 
 def ours(
-    material: Material,
+    material: TrainingData,
     batches: tuple[Tensor, ...],
     head: FusionHead,
     step: Callable[[FeatureBatch, Tensor], Tensor],
@@ -132,7 +132,7 @@ def ours(
 
 
 def minimal(
-    material: Material,
+    material: TrainingData,
     batches: tuple[Tensor, ...],
     head: FusionHead,
     optimizer: torch.optim.Optimizer,
@@ -158,7 +158,7 @@ def minimal(
 
 def loader(
     path: Path,
-    material: Material,
+    material: TrainingData,
     head: FusionHead,
     step: Callable[[FeatureBatch, Tensor], Tensor],
 ) -> None:
@@ -168,7 +168,7 @@ def loader(
         step(batch, labels)
 
 
-def _written(material: Material, path: Path) -> Path:
+def _written(material: TrainingData, path: Path) -> Path:
     held = material.features
     assert isinstance(held, ResidentFeatures)
     assert held.text_hidden is not None

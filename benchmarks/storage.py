@@ -12,14 +12,14 @@ import numpy as np
 from record import seconds_of, summary, write_record
 
 from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
-from mvsa_pipe.cache.layout import Rows
-from mvsa_pipe.cache.parts import write_part
+from mvsa_pipe.cache.part_files import write_part
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 POSTS, TOKENS, WIDTH, BATCH, REPEATS = 1024, 257, 768, 64, 7
 
@@ -83,7 +83,7 @@ def _image_cache(folder: Path) -> dict[str, object]:
 def _text_cache(folder: Path) -> dict[str, object]:
     posts = material.posts(2000, folder)
     text: BackboneOptions = material.backbones()[0]
-    file = extract(posts, text, ExtractOptions(cache=folder / "cache"), Silence()).file
+    file = extract(posts, text, ExtractOptions(cache=folder / "cache"), NoProgress()).file
     header = file.header
     tokens = int(header.offsets[-1])
     wanted = tokens * header.width * 2

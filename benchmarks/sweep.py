@@ -20,7 +20,7 @@ from mvsa_pipe.devices import usable_cores
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -34,14 +34,14 @@ def main() -> None:
         scratch = Path(folder)
         data, cache = material.write_synthetic_folder(scratch), scratch / "cache"
         tiny = [BackboneOptions("tiny-text"), BackboneOptions("tiny-image")]
-        extract_all(read_posts(data), tiny, ExtractOptions(cache=cache), Silence())
+        extract_all(read_posts(data), tiny, ExtractOptions(cache=cache), NoProgress())
         training = TrainingOptions(epochs=EPOCHS, device="cpu")
         done = run_bench(
             DataChoice(data),
             CacheChoice(cache, image_grid=4),
             BenchOptions(heads=HEADS, seeds=SEEDS),
             training,
-            Silence(),
+            NoProgress(),
         )
         spent = done.seconds
         cores = usable_cores()

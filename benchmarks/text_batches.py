@@ -15,8 +15,8 @@ from record import seconds_of, summary, write_record
 
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.forward import padded
+from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone, make_work
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.session import Session, make_work
 from mvsa_pipe.posts.contents import contents_of
 
 POSTS, BATCH, REPEATS, LONGEST = 480, 32, 2, 128
@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         posts = material.posts(POSTS, Path(folder))
         text = material.full_size("bert") if material.real() else material.backbones()[0]
-        session = Session.load(text, ExtractOptions(precision="float32"))
+        session = LoadedBackbone.load(text, ExtractOptions(precision="float32"))
         backbone = session.forward.backbone
         items, _ = contents_of(posts, text.modality)
         work = make_work([session.forward], Clock())

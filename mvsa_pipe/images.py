@@ -23,7 +23,7 @@ from mvsa_pipe.image_files import (
 )
 
 # A picture as one of the decoders gives it: upright, RGB.
-Decoded: TypeAlias = Image.Image | UInt8[np.ndarray, "H W 3"]
+DecodedImage: TypeAlias = Image.Image | UInt8[np.ndarray, "H W 3"]
 
 # Pillow's own default limit: a quarter of a gigabyte at three bytes a pixel.
 MAX_PIXELS = 89_478_485
@@ -38,7 +38,14 @@ MOST_ELONGATED = 256
 
 # What posts are made of. Naming them also keeps Pillow from trying forty other decoders, one of
 # which runs Ghostscript. AVIF is missing from some builds of Pillow.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", *(("AVIF",) if features.check("avif") else ()))
+IMAGE_FORMATS = (
+    "JPEG",
+    "PNG",
+    "GIF",
+    "BMP",
+    "WEBP",
+    *(("AVIF",) if features.check("avif") else ()),
+)
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM")
 
 # What else lies under the names of pictures, for the message.
@@ -72,7 +79,7 @@ _TRANSPOSITIONS = {
 }
 
 
-def size_of(picture: Decoded) -> tuple[int, int]:
+def size_of(picture: DecodedImage) -> tuple[int, int]:
     """Width and height."""
     if isinstance(picture, Image.Image):
         return picture.size
@@ -195,7 +202,7 @@ def _open(data: bytes, where: str, max_pixels: int) -> tuple[Image.Image, int, I
         raise ImageError(ImageFault.ZERO_BYTE, where, found="0 bytes")
     try:
         file = pixels_only(data)
-        image = Image.open(BytesIO(file.data), formats=FORMATS)
+        image = Image.open(BytesIO(file.data), formats=IMAGE_FORMATS)
     except ExcessError as error:
         raise ImageError(ImageFault.OVERSIZED, where, found=error) from error
     except LostPixelsError as error:
@@ -234,7 +241,7 @@ def _unidentified(data: bytes, where: str) -> ImageError:
     return ImageError(
         ImageFault.NOT_AN_IMAGE,
         where,
-        expected=", ".join(FORMATS),
+        expected=", ".join(IMAGE_FORMATS),
         found=f"{len(data):,} bytes that begin with {data[:12]!r}",
         kind=next((kind for pattern, kind in _OTHER_KINDS if pattern.match(data)), None),
     )

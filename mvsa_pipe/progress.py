@@ -27,7 +27,7 @@ class Progress(Protocol):
         """Something worth a line happened."""
 
 
-class Silence:
+class NoProgress:
     """Listens to nothing."""
 
     def start(self, what: str, total: int) -> None:

@@ -34,13 +34,13 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mvsa_pipe.extraction.options import ExtractOptions
     from mvsa_pipe.posts import read_posts
     from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-    from mvsa_pipe.progress import Silence
+    from mvsa_pipe.progress import NoProgress
 
     root = tmp_path_factory.mktemp("pipeline")
     write_synthetic(root / "data", SyntheticConfig(posts=100, image_px=32))
     posts = read_posts(root / "data")
     for name in ("tiny-text", "tiny-image"):
-        extract(posts, BackboneOptions(name), ExtractOptions(cache=root / "cache"), Silence())
+        extract(posts, BackboneOptions(name), ExtractOptions(cache=root / "cache"), NoProgress())
     return root
 
 

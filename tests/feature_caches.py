@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.modality import Modality

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mvsa_pipe.analysis.contenders import Contender, comparable_posts, contenders
+from mvsa_pipe.analysis.comparable_runs import Contender, comparable_posts, contenders
 from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.metrics.paired import Paired, compare_paired, holm
-from mvsa_pipe.metrics.scores import Counts, Reference, Scores, chance, majority, score
+from mvsa_pipe.metrics.scores import Counts, Reference, Scores, chance, majority_reference, score
 from mvsa_pipe.runs import Run
 
 
@@ -157,7 +157,7 @@ def _cost(metrics: dict[str, Any]) -> Cost:
 
 
 def _trained(metrics: dict[str, Any]) -> int | None:
-    """Of a cached fit the head's parameters, of a fine-tuned run those of its towers too."""
+    """Of a cached fit the head's parameters, of a fine-tuned run those of its backbones too."""
     parts = metrics.get("parameters_trained")
     if isinstance(parts, dict):
         return sum(int(count) for count in parts.values())
@@ -177,4 +177,4 @@ def _references(first: Contender, labels: Counts) -> list[Reference]:
             found=f"labels {', '.join(map(repr, unknown))}" if unknown else "no training posts",
         )
     train = np.array([places[m.label] for m in members], np.int64)
-    return [row(train, labels, len(places)) for row in (majority, chance)]
+    return [row(train, labels, len(places)) for row in (majority_reference, chance)]

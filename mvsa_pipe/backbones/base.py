@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
-from mvsa_pipe.images import Decoded
+from mvsa_pipe.images import DecodedImage
 from mvsa_pipe.modality import Modality
 
 
@@ -145,7 +145,7 @@ class ImageBackbone(Backbone):
         """
 
     @abstractmethod
-    def prepare(self, picture: Decoded) -> NDArray[np.generic]:
+    def prepare(self, picture: DecodedImage) -> NDArray[np.generic]:
         """The pixels of one RGB picture, resized and cropped; thread-safe."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from mvsa_pipe.backbones.base import (
     describe,
     weights_digest,
 )
-from mvsa_pipe.backbones.depth import asked_of, kept
+from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model
@@ -89,7 +89,7 @@ class DinoV2(RuledImageBackbone):
 
     def encode(self, pixels: Tensor) -> Encoded:
         """CLS and patches ``[B, 257, D]`` of each kept layer, and CLS of the last ``[B, D]``."""
-        asked = asked_of(self._options.layers)
+        asked = layer_arguments(self._options.layers)
         output = self.module(pixel_values=self.rule.normalised(pixels), **asked)
         last = output.last_hidden_state.float()
         return Encoded(kept(output, last, self._options), last[:, 0])

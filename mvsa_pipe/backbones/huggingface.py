@@ -24,12 +24,12 @@ from mvsa_pipe.backbones.base import (
     mean_over_tokens,
     weights_digest,
 )
-from mvsa_pipe.backbones.depth import asked_of, kept, layers_in
+from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments, layers_in
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
-from mvsa_pipe.images import Decoded
+from mvsa_pipe.images import DecodedImage
 from mvsa_pipe.layers import Layers
 
 
@@ -139,7 +139,7 @@ class HuggingFaceText(TextBackbone):
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Hidden states of the kept layers, and the pooled vector of the last."""
-        asked = asked_of(self._options.layers)
+        asked = layer_arguments(self._options.layers)
         output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
         last = output.last_hidden_state.float()
         hidden = kept(output, last, self._options)
@@ -231,7 +231,7 @@ class HuggingFaceImage(ImageBackbone):
         self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self._processor.save_pretrained(folder)
 
-    def prepare(self, picture: Decoded) -> NDArray[np.float32]:
+    def prepare(self, picture: DecodedImage) -> NDArray[np.float32]:
         """Output of the model's own processor, ``[3, H, W]``."""
         with self._lock:  # processors may not be thread-safe
             output = self._processor(images=picture, return_tensors="np")
@@ -247,7 +247,7 @@ class HuggingFaceImage(ImageBackbone):
 
     def encode(self, pixels: Tensor) -> Encoded:
         """Hidden states of the kept layers or feature-map cells, and their pooled vector."""
-        output = self.module(pixel_values=pixels, **asked_of(self._options.layers))
+        output = self.module(pixel_values=pixels, **layer_arguments(self._options.layers))
         last = output.last_hidden_state.float()
         last = cells(last) if last.dim() == 4 else last
         hidden = kept(output, last, self._options)

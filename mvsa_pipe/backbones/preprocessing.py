@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.images import Decoded, size_of
+from mvsa_pipe.images import DecodedImage, size_of
 
 # Up to this ratio of the sides, all versions of Pillow resize columns first; from 13.0 on, rows are
 # first for taller pictures.
@@ -62,7 +62,7 @@ class ImagePreprocessing:
         if self.decode is Decode.FAST:
             _fast_resizing()
 
-    def pixels(self, picture: Decoded) -> NDArray[np.uint8]:
+    def pixels(self, picture: DecodedImage) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``.
 
         Pillow resizes the whole picture; fast decoding computes the same for the crop alone.

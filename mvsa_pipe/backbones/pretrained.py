@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
-from mvsa_pipe.backbones.foreign import (
+from mvsa_pipe.backbones.untrusted import (
     refuse_code_of_hub,
-    refuse_foreign,
+    refuse_custom_code,
     refuse_implausible_weights,
 )
 from mvsa_pipe.backbones.weights import (
@@ -23,8 +23,8 @@ from mvsa_pipe.backbones.weights import (
     first_line,
     listed,
     local_hint,
-    read_state,
-    require_finite,
+    read_weights,
+    require_finite_weights,
 )
 from mvsa_pipe.errors import BackboneError, MvsaError
 
@@ -47,7 +47,7 @@ def pretrained(
     Raises:
         BackboneError: Neither works, or the model requires custom code.
     """
-    refuse_foreign(source, name)
+    refuse_custom_code(source, name)
     options["trust_remote_code"] = False  # the default is to ask on the terminal
     with _explained(source, name, part):
         try:
@@ -100,7 +100,7 @@ def hugging_face_config(source: str, name: str, family: str | None = None) -> Pr
         BackboneError: It cannot be loaded, or belongs to another architecture.
     """
     config: PretrainedConfig = pretrained(AutoConfig.from_pretrained, source, name)
-    refuse_foreign(source, name)  # the hub's files are on this machine only now
+    refuse_custom_code(source, name)  # the hub's files are on this machine only now
     if family is not None and config.model_type != family:
         raise BackboneError(
             f"These weights are no {family} model",
@@ -133,7 +133,7 @@ def hugging_face_model(
         BackboneError: The weights cannot be loaded, some are missing, or some are not finite.
     """
     load, where = AutoModel.from_pretrained, source.model
-    state = None if source.state_file is None else read_state(source.state_file)
+    state = None if source.state_file is None else read_weights(source.state_file)
     with _explained(source.model, name, "configuration"):
         refuse_implausible_weights(config, source, name)
         if state is not None:
@@ -150,7 +150,7 @@ def hugging_face_model(
     if any(_POOLER in key for key in report["missing_keys"]):
         model.pooler = None
     module: nn.Module = getattr(model, half, model) if half else model
-    require_finite(module, where)
+    require_finite_weights(module, where)
     return module
 
 

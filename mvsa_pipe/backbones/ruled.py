@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mvsa_pipe.backbones.base import ImageBackbone
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.backbones.preprocessing import ImagePreprocessing
-from mvsa_pipe.images import Decoded
+from mvsa_pipe.images import DecodedImage
 
 
 class RuledImageBackbone(ImageBackbone):
@@ -23,6 +23,6 @@ class RuledImageBackbone(ImageBackbone):
         """How pictures must be decoded for ``prepare``."""
         return self.rule.decode
 
-    def prepare(self, picture: Decoded) -> NDArray[np.uint8]:
+    def prepare(self, picture: DecodedImage) -> NDArray[np.uint8]:
         """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
         return self.rule.pixels(picture)

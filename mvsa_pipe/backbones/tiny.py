@@ -25,7 +25,7 @@ from mvsa_pipe.backbones.base import (
     mean_over_tokens,
     weights_digest,
 )
-from mvsa_pipe.backbones.depth import asked_of, kept
+from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.ruled import RuledImageBackbone
@@ -91,7 +91,7 @@ class TinyText(TextBackbone):
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Hidden states of the kept layers, and the first token or the mean of the last."""
-        asked = asked_of(self._options.layers)
+        asked = layer_arguments(self._options.layers)
         output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
         last = output.last_hidden_state.float()
         pooled = last[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(last, mask)

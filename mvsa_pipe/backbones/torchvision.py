@@ -22,7 +22,7 @@ from mvsa_pipe.backbones.base import (
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
 from mvsa_pipe.backbones.ruled import RuledImageBackbone
-from mvsa_pipe.backbones.weights import fill, local_hint, read_state
+from mvsa_pipe.backbones.weights import fill, local_hint, read_weights
 from mvsa_pipe.durable import make_folder, write_json
 from mvsa_pipe.errors import BackboneError
 from mvsa_pipe.registry import Registry, Row
@@ -65,7 +65,7 @@ class TorchvisionImage(RuledImageBackbone):
             self.module = models.get_model(model_name, weights=None)
         self._feature_map = _feature_map(self.module, options)
         witness = _downloaded(named, options) if named else path
-        fill(self.module, _renamed(self.module, read_state(witness)), witness)
+        fill(self.module, _renamed(self.module, read_weights(witness)), witness)
         self.freeze()
         self.module.to(memory_format=torch.channels_last)
         with torch.inference_mode():

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from mvsa_pipe.backbones.base import Backbone, weights_digest
 from mvsa_pipe.backbones.options import TUNED_MARK
-from mvsa_pipe.backbones.weights import fill, read_state
+from mvsa_pipe.backbones.weights import fill, read_weights
 
 
-def lay_over(backbone: Backbone, path: str) -> None:
+def load_tuned_weights(backbone: Backbone, path: str) -> None:
     """Replaces all weights of a loaded backbone and marks its name.
 
     The mark distinguishes tuned from published features; the digest of the weights distinguishes
@@ -30,8 +30,8 @@ def replace_weights(backbone: Backbone, file: Path) -> None:
     """Replaces all weights of a loaded backbone; it keeps its name.
 
     Raises:
-        BackboneError: As ``lay_over``.
+        BackboneError: As ``load_tuned_weights``.
     """
-    fill(backbone.module, read_state(file), file)
+    fill(backbone.module, read_weights(file), file)
     backbone.freeze()
     backbone.identity = replace(backbone.identity, weights=weights_digest(backbone.module))

@@ -25,7 +25,7 @@ def local_hint(name: str) -> str:
     )
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from a safetensors file, or from a ``.pth`` file without unpickling code.
 
     Raises:
@@ -89,10 +89,10 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path) -> None:
             hint="check --weights and the backbone's name; nothing was replaced by random weights",
         )
     module.load_state_dict(dict(state), strict=False)
-    require_finite(module, where)
+    require_finite_weights(module, where)
 
 
-def require_finite(module: nn.Module, where: object) -> None:
+def require_finite_weights(module: nn.Module, where: object) -> None:
     """Refuses weights with NaN or infinite values.
 
     Raises:

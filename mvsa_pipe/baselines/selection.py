@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
+class LabelledRows:
     """Posts with their classes.
 
     Attributes:
@@ -45,8 +45,8 @@ class Selection:
 
 def select(
     baseline: Baseline,
-    train: Part,
-    val: Part,
+    train: LabelledRows,
+    val: LabelledRows,
     class_weights: Float[np.ndarray, " C"] | None,
     score: Score,
     on_step: Callable[[], None],
@@ -80,7 +80,7 @@ def select(
     return Selection(kept, history, best)
 
 
-def _entry(baseline: Baseline, val: Part) -> dict[str, float]:
+def _entry(baseline: Baseline, val: LabelledRows) -> dict[str, float]:
     shares = baseline.predict(val.frame)
     own = shares[np.arange(len(val.labels)), val.labels]
     loss = -math.fsum(np.log(own)) / len(own)

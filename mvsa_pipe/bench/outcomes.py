@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from mvsa_pipe.bench.tasks import Trial
-from mvsa_pipe.checked import Count, Seconds, Shape, shaped
+from mvsa_pipe.bench.trials import Trial
 from mvsa_pipe.cluster.pool import LostWorkersError
 from mvsa_pipe.devices import MemoryShortageError
 from mvsa_pipe.durable import inside, json_bytes, whole_folder
 from mvsa_pipe.errors import MvsaError, RunError
+from mvsa_pipe.json_schema import Count, Schema, Seconds, validated
 from mvsa_pipe.metrics.scores import score
 from mvsa_pipe.provenance import now
 from mvsa_pipe.runs import Prediction, Run, RunContents, open_run, write_run
@@ -31,7 +31,7 @@ from mvsa_pipe.runs.reading import read_failure
 _DECIMALS = 6
 
 
-class _MetricsShape(Shape):
+class _MetricsShape(Schema):
     """What a bench needs of a run's metrics."""
 
     seconds: Seconds
@@ -41,7 +41,7 @@ class _MetricsShape(Shape):
 
 
 @dataclass(frozen=True)
-class Answers:
+class TestPredictions:
     """A run's predictions for one part.
 
     Attributes:
@@ -71,7 +71,7 @@ class FinishedRun:
     trial: Trial
     path: Path | None
     metrics: dict[str, Any]
-    answers: dict[str, Answers]
+    answers: dict[str, TestPredictions]
 
     def as_record(self) -> dict[str, Any]:
         """The entry of a bench's index."""
@@ -196,7 +196,7 @@ def _found(run: Run, trial: Trial, experiment: Experiment) -> FinishedRun:
         RunError: Its predictions are damaged.
     """
     _require_same(run.config.get("spec_digest", ""), trial)
-    shaped(run.metrics, _MetricsShape)
+    validated(run.metrics, _MetricsShape)
     ids, classes = experiment.material.features.post_ids, experiment.posts.classes
     answers, scores = _answers(run.predictions(), run.config["data"]["classes"]), {}
     for part in scored_parts(experiment):
@@ -210,13 +210,15 @@ def _found(run: Run, trial: Trial, experiment: Experiment) -> FinishedRun:
     return FinishedRun(trial, run.path, metrics, answers)
 
 
-def _answers(predictions: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Answers]:
+def _answers(
+    predictions: Sequence[Prediction], classes: Sequence[str]
+) -> dict[str, TestPredictions]:
     places = {name: place for place, name in enumerate(classes)}
     parts: dict[str, list[Prediction]] = {}
     for row in predictions:
         parts.setdefault(row.split, []).append(row)
     return {
-        part: Answers(
+        part: TestPredictions(
             tuple(row.post_id for row in rows),
             np.array([places[row.label] for row in rows], np.int64),
             np.array([places[row.prediction] for row in rows], np.int64),

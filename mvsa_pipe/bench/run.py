@@ -6,25 +6,25 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from mvsa_pipe.bench.backbone_pairs import chosen_pairs, pair_label, skipped_by_any
+from mvsa_pipe.bench.on_cluster import LoadSpec, do_on_cluster
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.outcomes import FailedRun, Outcome, RunFolders
-from mvsa_pipe.bench.pairs import chosen_pairs, label_of, skipped_by_any
-from mvsa_pipe.bench.settings import Setting, settings_of
-from mvsa_pipe.bench.spread import LoadSpec, do_on_cluster
 from mvsa_pipe.bench.summary import Bench, BenchContext, summarise
-from mvsa_pipe.bench.tasks import LoadedBench, Trial, cut
-from mvsa_pipe.bench.threads import Results, Task, do_side_by_side
+from mvsa_pipe.bench.threads import Results, TrialGroup, do_side_by_side
+from mvsa_pipe.bench.trial_digest import experiment_digest, spec_digest
+from mvsa_pipe.bench.trials import LoadedBench, Trial, group_trials
+from mvsa_pipe.bench.variations import Setting, settings_of
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
 from mvsa_pipe.errors import ConfigError, MvsaError
-from mvsa_pipe.posts.splits import AUTO
+from mvsa_pipe.posts.make_split import AUTO
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import free_name
-from mvsa_pipe.runs.digests import experiment_digest, spec_digest
 from mvsa_pipe.runs.fit import reason_alone, refuse_early
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.runs.saving import default_run_name
+from mvsa_pipe.runs.save_result import default_run_name
 from mvsa_pipe.training.fitting import Alone
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
@@ -105,7 +105,7 @@ def run_bench(
             _refuse_fixed_split(loaded.first.data.split)
         loaded.place(resolve_device(training.device))
         loading += time.perf_counter() - since
-        trials = _every_trial(loaded, settings, options, label_of(pair, caches))
+        trials = _every_trial(loaded, settings, options, pair_label(pair, caches))
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
         outcomes = _outcomes(loaded, trials, load_spec, options, folders, progress)
@@ -203,13 +203,13 @@ def _done(
     load_spec: LoadSpec,
     options: BenchOptions,
     progress: Progress,
-) -> Iterator[tuple[Task, Results]]:
+) -> Iterator[tuple[TrialGroup, Results]]:
     """Trains trials: on a cluster, on all cores, or on a GPU."""
     if not trials:
         return iter(())
     device = trials[0].spec.training.device
     on_cpu = resolve_device(device).type == "cpu"
-    tasks = cut(trials, on_cpu=on_cpu)
+    tasks = group_trials(trials, on_cpu=on_cpu)
     if options.ray:
         return do_on_cluster(options.ray, load_spec.anywhere(), tasks, device, progress.say)
     if not on_cpu:  # one GPU does one task after the other

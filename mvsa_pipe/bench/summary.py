@@ -10,8 +10,8 @@ from mvsa_pipe.bench.outcomes import FailedRun, FinishedRun, Outcome
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.metrics.scores import mean_interval, score
 from mvsa_pipe.provenance import now, package_versions
+from mvsa_pipe.runs.metadata import references
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.runs.records import references
 
 
 @dataclass(frozen=True)

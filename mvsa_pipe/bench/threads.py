@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import torch
 
-from mvsa_pipe.bench.tasks import Trial
+from mvsa_pipe.bench.trials import Trial
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs import RunContents
 
-Task = tuple[Trial, ...]
+TrialGroup = tuple[Trial, ...]
 # The files of each trial's run, or why it has none.
 Results = list[RunContents | MvsaError]
 
@@ -22,8 +22,8 @@ class _StoppedError(Exception):
 
 
 def do_side_by_side(
-    tasks: Sequence[Task], do: Callable[[Task, OnStep], Results], workers: int
-) -> Iterator[tuple[Task, Results]]:
+    tasks: Sequence[TrialGroup], do: Callable[[TrialGroup, OnStep], Results], workers: int
+) -> Iterator[tuple[TrialGroup, Results]]:
     """Does tasks on some threads; yields each with its results as it ends.
 
     Every thread computes on one core: a run's numbers then depend on neither the number of cores

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.layout import PARTS_SUFFIX, Segment, parts_folder
+from mvsa_pipe.cache.content import PARTS_SUFFIX, Segment, parts_folder
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.durable import storage_errors
@@ -25,7 +25,7 @@ def faults(path: Path) -> list[str]:
     """
     lost = unreadable_parts(path)
     files = [FeatureFile(path)] if path.is_file() else []
-    files += [FeatureFile(part) for part in waiting_parts(path)]
+    files += [FeatureFile(part) for part in uncommitted_parts(path)]
     damaged = [post_id for file in files for post_id in damaged_beside(file, set(lost))]
     found = [*(f"part {name}" for name in lost), *(f"post {post_id}" for post_id in damaged)]
     folder = parts_folder(path)
@@ -64,7 +64,7 @@ def unreadable_parts(path: Path) -> list[str]:
     return lost
 
 
-def waiting_parts(path: Path) -> list[Path]:
+def uncommitted_parts(path: Path) -> list[Path]:
     """Readable committed parts that the cache file does not refer to."""
     elsewhere = {*unreadable_parts(path), *_sizes(path)}
     manifest = Manifest(parts_folder(path))

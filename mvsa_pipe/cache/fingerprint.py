@@ -6,12 +6,12 @@ import re
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from mvsa_pipe.backbones.from_record import not_makeable
 from mvsa_pipe.backbones.options import Decode
-from mvsa_pipe.backbones.records import not_makeable
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 
-SCHEMA = 2
+CACHE_SCHEMA = 2
 
 # A backbone's name may be a path of any length; file systems allow 255 bytes.
 _MOST_READABLE = 150
@@ -53,7 +53,7 @@ class Fingerprint:
     pooling: str
     precision: str
     dtype: StoredDtype
-    schema: int = SCHEMA
+    schema: int = CACHE_SCHEMA
 
     def to_json(self) -> str:
         """One canonical line; equal fingerprints give equal lines."""

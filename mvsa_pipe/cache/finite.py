@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.fingerprint import StoredDtype
-from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.errors import CacheError, name_some
 
 # By bytes of a number: the integer type of that size, and the bits of the exponent, which are all
@@ -51,7 +51,7 @@ def not_finite(
     return [post for post in posts if not all_finite(values[bounds[post] : bounds[post + 1]])]
 
 
-def require_finite(rows: Rows, backbone: str, dtype: StoredDtype, where: object) -> None:
+def require_finite_rows(rows: Rows, backbone: str, dtype: StoredDtype, where: object) -> None:
     """Refuses features that are NaN or infinite.
 
     Args:

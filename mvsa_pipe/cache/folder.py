@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mvsa_pipe.backbones.options import TUNED_MARK
 from mvsa_pipe.cache.checking import ASIDE_SUFFIX
+from mvsa_pipe.cache.content import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.cache.layout import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.lock import exclusive, lock_file
 from mvsa_pipe.cache.manifest import Manifest, delete_parts
 from mvsa_pipe.cache.reading import FeatureFile

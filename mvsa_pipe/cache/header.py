@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.fingerprint import SCHEMA, Fingerprint
-from mvsa_pipe.cache.gathering import damaged
-from mvsa_pipe.cache.hdf5 import PlainFile
-from mvsa_pipe.cache.layout import FORMAT, PARTS, QUARANTINE, SEAL_LENGTH, Header, Refusal, Segment
+from mvsa_pipe.cache.byte_reads import damaged
+from mvsa_pipe.cache.content import FORMAT, PARTS, QUARANTINE, SEAL_LENGTH, Header, Refusal, Segment
+from mvsa_pipe.cache.fingerprint import CACHE_SCHEMA, Fingerprint
 from mvsa_pipe.cache.manifest import is_part_name
+from mvsa_pipe.cache.plain_hdf5 import PlainFile
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 
@@ -27,11 +27,11 @@ def read_header(file: PlainFile, path: Path) -> tuple[Header, NDArray[np.uint64]
         raise damaged(path, "it does not say that it is a feature cache")
     # First, as everything else may differ in another schema.
     schema = int(file.attribute("schema"))
-    if schema != SCHEMA:
+    if schema != CACHE_SCHEMA:
         raise CacheError(
             "This cache was written in another version of the file layout",
             where=path,
-            expected=f"schema {SCHEMA}",
+            expected=f"schema {CACHE_SCHEMA}",
             found=f"schema {schema}",
             hint=f"mvsa cache remove {path}, then extract again",
         )

@@ -19,13 +19,13 @@ import xxhash
 from mvsa_pipe.durable import storage_errors, write_bytes
 from mvsa_pipe.errors import CacheError
 
-LIST_NAME = "manifest.jsonl"
+MANIFEST_NAME = "manifest.jsonl"
 
 _PART_NAME = re.compile(r"part-\d{6,9}\.h5", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Part:
+class CachePart:
     """One committed part.
 
     Attributes:
@@ -54,8 +54,8 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / LIST_NAME
-        self.parts: list[Part] = []
+        self.path = folder / MANIFEST_NAME
+        self.parts: list[CachePart] = []
         self._whole_bytes = 0
         if self.path.is_file():
             with storage_errors(self.path):
@@ -77,16 +77,16 @@ class Manifest:
                 )
 
     @classmethod
-    def anew(cls, folder: Path, parts: Sequence[Part]) -> "Manifest":
+    def anew(cls, folder: Path, parts: Sequence[CachePart]) -> "Manifest":
         """Replaces the list in a folder.
 
         Raises:
             StorageError: Writing fails; the old list stays.
         """
-        write_bytes(folder / LIST_NAME, b"".join(map(_line, parts)))
+        write_bytes(folder / MANIFEST_NAME, b"".join(map(_line, parts)))
         return cls(folder)
 
-    def append(self, part: Part) -> None:
+    def append(self, part: CachePart) -> None:
         """Commits a part whose file is in place.
 
         Raises:
@@ -145,7 +145,7 @@ def delete_parts(folder: Path) -> None:
     Raises:
         OSError: Deleting fails.
     """
-    (folder / LIST_NAME).unlink(missing_ok=True)
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
     for part in sorted(folder.glob("part-*")):
         part.unlink(missing_ok=True)
     if folder.is_dir():
@@ -162,19 +162,19 @@ def is_part_name(name: object) -> bool:
     return isinstance(name, str) and _PART_NAME.fullmatch(name) is not None
 
 
-def _line(part: Part) -> bytes:
+def _line(part: CachePart) -> bytes:
     record = json.dumps(asdict(part), sort_keys=True).encode()
     return record + f"\t{xxhash.xxh3_64_hexdigest(record)}\n".encode()
 
 
-def _parsed(line: bytes) -> Part | None:
+def _parsed(line: bytes) -> CachePart | None:
     if not line.endswith(b"\n"):
         return None
     record, _, checksum = line[:-1].rpartition(b"\t")
     if xxhash.xxh3_64_hexdigest(record).encode() != checksum:
         return None
     try:
-        part = Part(**json.loads(record))
+        part = CachePart(**json.loads(record))
     except (TypeError, ValueError, RecursionError):
         return None
     plain = all(type(number) is int and number >= 0 for number in (part.posts, part.size))

@@ -13,21 +13,21 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.cache.finite import not_finite
-from mvsa_pipe.cache.gathering import (
+from mvsa_pipe.cache.byte_reads import (
     Ranges,
-    Source,
+    RowFile,
     Stamp,
     damaged,
     gather,
     open_file,
     stamp_of,
 )
-from mvsa_pipe.cache.hdf5 import PlainFile
+from mvsa_pipe.cache.content import PARTS, Header, bounds_of, parts_folder
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.cache.finite import not_finite
 from mvsa_pipe.cache.header import read_fingerprint, read_header, read_notes
-from mvsa_pipe.cache.layout import PARTS, Header, bounds_of, parts_folder
-from mvsa_pipe.cache.structure import Run, Structure
+from mvsa_pipe.cache.plain_hdf5 import PlainFile
+from mvsa_pipe.cache.structure_digest import ByteRange, Structure
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 
@@ -181,7 +181,7 @@ class FeatureFile:
             source.open().close()
 
 
-def told_by(path: Path) -> tuple[Fingerprint, object] | None:
+def read_identity(path: Path) -> tuple[Fingerprint, object] | None:
     """Fingerprint and record of the backbone in a damaged file, if they can be read."""
     try:
         with open_file(path) as raw, h5py.File(raw, "r") as file:
@@ -222,11 +222,11 @@ class NotFiniteRowsError(DamagedRowsError):
 
 def _sources(
     file: PlainFile, path: Path, stamp: Stamp, header: Header, name: str
-) -> tuple[Source, ...]:
+) -> tuple[RowFile, ...]:
     """Locations of the entries of ``pooled`` or ``hidden``, in their order."""
     if not header.segments:
         place = file.array(name, header.fingerprint.dtype.value).id.get_offset()
-        return (Source(path, stamp, None, int(place or 0), 0),)
+        return (RowFile(path, stamp, None, int(place or 0), 0),)
     vector = header.width * np.dtype(header.fingerprint.dtype.value).itemsize
     found, first = [], 0
     for segment in header.segments:
@@ -238,7 +238,7 @@ def _sources(
         place = start + row * size
         if place + count * size > segment.size:
             raise ValueError(f"rows of {segment.name} lie beyond its end")
-        found.append(Source(parts_folder(path) / segment.name, None, segment.size, place, first))
+        found.append(RowFile(parts_folder(path) / segment.name, None, segment.size, place, first))
         first += count
     return tuple(found)
 
@@ -253,5 +253,5 @@ def _structure(file: PlainFile, header: Header) -> Structure:
     return Structure(features, old, old=True)
 
 
-def _run(found: h5py.Dataset) -> Run:
+def _run(found: h5py.Dataset) -> ByteRange:
     return int(found.id.get_offset() or 0), int(found.nbytes)

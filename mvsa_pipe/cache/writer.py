@@ -11,17 +11,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.cache import joining
-from mvsa_pipe.cache.filling import write_feature_file, write_referring_file
+from mvsa_pipe.cache import row_joining
+from mvsa_pipe.cache.byte_reads import damaged
+from mvsa_pipe.cache.content import PART_BYTES, Header, Refusal, Rows, Segment, parts_folder
+from mvsa_pipe.cache.file_writing import write_feature_file, write_referring_file
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.gathering import damaged
-from mvsa_pipe.cache.joining import Place
-from mvsa_pipe.cache.layout import PART_BYTES, Header, Refusal, Rows, Segment, parts_folder
 from mvsa_pipe.cache.lock import exclusive
-from mvsa_pipe.cache.manifest import Manifest, Part
-from mvsa_pipe.cache.parts import whole_parts, write_part
+from mvsa_pipe.cache.manifest import CachePart, Manifest
+from mvsa_pipe.cache.part_files import whole_parts, write_part
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.row_joining import RowLocation
 from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, StorageError, name_some
 
@@ -152,7 +152,7 @@ class CacheWriter:
                 found=file.header.dataset,
             )
 
-    def _add_part(self, part: Part, referred: Sequence[Segment]) -> None:
+    def _add_part(self, part: CachePart, referred: Sequence[Segment]) -> None:
         """Adds a committed part, or only the rows that the cache file refers to."""
         source = self._opened(part)
         if not referred:
@@ -161,7 +161,7 @@ class CacheWriter:
         for segment in referred:
             self._hold(source, range(segment.row, segment.row + segment.rows))
 
-    def _opened(self, part: Part) -> FeatureFile:
+    def _opened(self, part: CachePart) -> FeatureFile:
         path = self._manifest.folder / part.name
         if not path.is_file():
             raise damaged(path, "a committed part is gone")
@@ -201,10 +201,10 @@ class CacheWriter:
         """Content digest of every post with committed features."""
         return dict(self._committed)
 
-    def _places(self) -> dict[str, Place]:
+    def _places(self) -> dict[str, RowLocation]:
         """Location of every post's features; the last one if there are several."""
         return {
-            post_id: Place(source, row)
+            post_id: RowLocation(source, row)
             for source, rows in self._sources
             for row in rows
             if (post_id := source.header.ids[row]) in self._committed
@@ -213,7 +213,7 @@ class CacheWriter:
     @property
     def payload_bytes(self) -> int:
         """Bytes of all committed features."""
-        return joining.bytes_of(self._places().values())
+        return row_joining.bytes_of(self._places().values())
 
     def posts_with_tokens(self, count: int) -> set[str]:
         """Ids of texts with exactly ``count`` tokens."""
@@ -247,7 +247,7 @@ class CacheWriter:
 
     def write_part(
         self, name: str, blocks: Sequence[Rows], quarantine: Sequence[Refusal] = ()
-    ) -> Part:
+    ) -> CachePart:
         """Writes a part beside the committed ones; ``adopt`` commits it.
 
         Raises:
@@ -258,7 +258,7 @@ class CacheWriter:
             self._manifest.folder / name, self._dataset, self._fingerprint, blocks, quarantine
         )
 
-    def adopt(self, part: Part) -> None:
+    def adopt(self, part: CachePart) -> None:
         """Commits a part whose file is in place.
 
         Raises:
@@ -290,19 +290,19 @@ class CacheWriter:
             StorageError: Writing fails; the parts and the old file stay.
         """
         self.require_writable()
-        facts = {**self._notes, **notes}, joining.in_order(quarantine, order)
+        facts = {**self._notes, **notes}, row_joining.sort_refusals(quarantine, order)
         held = self._places()
-        if joining.bytes_of(held.values()) > join_below_bytes:
+        if row_joining.bytes_of(held.values()) > join_below_bytes:
             return self._refer(held, *facts)
         places = [held[i] for i in dict.fromkeys([*order, *held]) if i in held]
-        write_feature_file(self.path, self._header(places, *facts), joining.blocks(places))
+        write_feature_file(self.path, self._header(places, *facts), row_joining.blocks(places))
         self._manifest.discard()
         del held, places  # frees the headers of all parts before the new file's header is read
         self._sources, self._committed = [], {}
         return FeatureFile(self.path)
 
     def _refer(
-        self, held: dict[str, Place], notes: dict[str, Any], quarantine: tuple[Refusal, ...]
+        self, held: dict[str, RowLocation], notes: dict[str, Any], quarantine: tuple[Refusal, ...]
     ) -> FeatureFile:
         folder = self._manifest.folder
         elsewhere = [
@@ -310,13 +310,13 @@ class CacheWriter:
             for place in held.values()
             if place.file.path.parent != folder or place.file.path in self._moving
         ]
-        for rows in joining.blocks(elsewhere, PART_BYTES):
+        for rows in row_joining.blocks(elsewhere, PART_BYTES):
             self.commit(rows)
         moved = self._places() if elsewhere else held
         places = sorted(moved.values(), key=lambda place: (place.file.path.name, place.row))
-        segments = tuple(joining.segments_of(places))
+        segments = tuple(row_joining.segments_of(places))
         header = self._header(places, notes, quarantine, segments)
-        write_referring_file(self.path, header, joining.checksums_of(places))
+        write_referring_file(self.path, header, row_joining.checksums_of(places))
         self._manifest.keep({segment.name for segment in segments})
         for file in self._manifest.uncommitted():
             file.unlink(missing_ok=True)
@@ -324,7 +324,7 @@ class CacheWriter:
 
     def _header(
         self,
-        places: Sequence[Place],
+        places: Sequence[RowLocation],
         notes: dict[str, Any],
         quarantine: tuple[Refusal, ...],
         segments: tuple[Segment, ...] = (),
@@ -335,7 +335,7 @@ class CacheWriter:
             fingerprint=self._fingerprint,
             ids=tuple(place.id for place in places),
             digests=tuple(place.digest for place in places),
-            offsets=joining.offsets_of(places),
+            offsets=row_joining.offsets_of(places),
             width=like.width,
             tokens=like.tokens,
             layers=like.layers,

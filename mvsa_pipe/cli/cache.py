@@ -8,9 +8,9 @@ import typer
 from rich.text import Text
 
 from mvsa_pipe.cache import checking
+from mvsa_pipe.cache.export_format import ExportFormat
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
-from mvsa_pipe.cache.formats import ExportFormat
-from mvsa_pipe.cache.merging import merge as merge_caches
+from mvsa_pipe.cache.merge import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, progress, show_json, size
 from mvsa_pipe.cli.expand import Verb, expand
@@ -254,7 +254,7 @@ def export(
     folder: Folder = _FOLDER,
 ) -> None:
     """Write a cache's features for other tools: npy, safetensors or parquet."""
-    from mvsa_pipe.cache.exporting import export as export_cache  # pyarrow comes with it
+    from mvsa_pipe.cache.export import export as export_cache  # pyarrow comes with it
 
     file = FeatureFile(CacheFolder(folder).locate(name))
     export_cache(file, to, form)

@@ -31,7 +31,7 @@ def compare(
     compare them on the posts that all of them held out.
     """
     from mvsa_pipe.analysis.compare import compare as compare_runs
-    from mvsa_pipe.analysis.words import sentences
+    from mvsa_pipe.analysis.sentences import sentences
     from mvsa_pipe.runs import open_run
 
     done = compare_runs([open_run(path) for path in runs], options)

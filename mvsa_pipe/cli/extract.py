@@ -12,7 +12,7 @@ from mvsa_pipe.cli.console import line, progress, show_json, size
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.extraction.choice import ExtractChoice
+from mvsa_pipe.extraction.backbone_choice import ExtractChoice
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions

@@ -8,9 +8,9 @@ import typer
 from mvsa_pipe.cli.console import line, progress, show_json
 from mvsa_pipe.cli.expand import completion, expand, parameter_name
 from mvsa_pipe.cli.fit import head_pairs, show_run
-from mvsa_pipe.finetune.options import PRESETS, LiveChoice, PlaceOptions, TuningOptions, preset
+from mvsa_pipe.finetune.options import PRESETS, LiveChoice, RunFolderOptions, TuningOptions, preset
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -24,7 +24,7 @@ def finetune(
     choice: LiveChoice,
     training: TrainingOptions,
     tuning: TuningOptions,
-    place: PlaceOptions,
+    place: RunFolderOptions,
     head: Annotated[
         str | None,
         typer.Option("--head", help="A fusion head: mvsa heads.", autocompletion=completion(HEADS)),
@@ -56,16 +56,16 @@ def finetune(
         tuning = _preset(tuning, settings, context)
     from mvsa_pipe.devices import resolve_device
     from mvsa_pipe.finetune.processes import processes
-    from mvsa_pipe.finetune.run import Wanted
+    from mvsa_pipe.finetune.run import FinetuneSpec
     from mvsa_pipe.finetune.run import finetune as train
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
 
     if place.name is not None:
         refuse_taken(place.runs / checked_run_name(place.name))
     require_writable(place.runs)
-    wanted = Wanted(head, head_options, data, choice, training, tuning, place)
+    wanted = FinetuneSpec(head, head_options, data, choice, training, tuning, place)
     with processes(resolve_device(training.device)) as team, progress() as screen:
-        run = train(wanted, team, Silence() if team.rank else screen)
+        run = train(wanted, team, NoProgress() if team.rank else screen)
     if run is None:
         return
     if json:

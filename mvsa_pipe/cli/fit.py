@@ -45,7 +45,7 @@ def fit(
     from mvsa_pipe.runs.ensemble import refuse_copies, run_seeds
     from mvsa_pipe.runs.fit import reason_alone, refuse_early
     from mvsa_pipe.runs.prepare import needs_of, prepare
-    from mvsa_pipe.runs.saving import save_run
+    from mvsa_pipe.runs.save_result import save_run
 
     refuse_early(head, head_options, training)
     refuse_copies(head, seeds)

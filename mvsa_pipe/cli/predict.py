@@ -13,7 +13,7 @@ from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.runs.options import InferenceOptions
 
 if TYPE_CHECKING:
-    from mvsa_pipe.runs.predict import Answer
+    from mvsa_pipe.runs.predict import PredictResult
 
 # Longer tables belong in a file.
 _MOST_SHOWN = 20
@@ -48,7 +48,7 @@ def predict(
         )
     from mvsa_pipe.runs import open_run
     from mvsa_pipe.runs.predict import predict as predict_posts
-    from mvsa_pipe.runs.predict import predict_one, read_table, write_answer
+    from mvsa_pipe.runs.predict import predict_one, read_posts_to_predict, write_answer
 
     opened = open_run(run)
     options = InferenceOptions(cache=cache, device=device)
@@ -56,7 +56,7 @@ def predict(
         if data is None:
             answer = predict_one(opened, text, image, options, screen)
         else:
-            posts = read_table(data, read, opened)
+            posts = read_posts_to_predict(data, read, opened)
             for note, count in posts.notes.items():
                 screen.say(f"{count:,} {note}")
             answer = predict_posts(opened, posts, options, screen)
@@ -70,7 +70,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _show(answer: "Answer", output: Path | None) -> None:
+def _show(answer: "PredictResult", output: Path | None) -> None:
     if output is not None:
         line(f"{len(answer.predictions):,} posts predicted: {output}")
     elif answer.predictions:

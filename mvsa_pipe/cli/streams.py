@@ -42,7 +42,7 @@ def fitting(text: str, encoding: str) -> str:
     return text.encode(encoding, _DEGRADE).decode(encoding)
 
 
-class Outlet:
+class TolerantStream:
     """A text stream that never raises: after a failure it drops everything that is written.
 
     Attributes:
@@ -93,14 +93,14 @@ class Outlet:
         return getattr(self._stream, name)
 
 
-class Sanitised(Outlet):
+class Sanitised(TolerantStream):
     """Replaces ``sys.stdout`` and ``sys.stderr``: control characters are escaped.
 
     Attributes:
         rich_proxied_file: Where rich's consoles write instead; the name is rich's.
     """
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: TolerantStream) -> None:
         super().__init__(outlet)  # type: ignore[arg-type]  # it is used as a stream
         self.rich_proxied_file = outlet
 
@@ -157,4 +157,4 @@ def _secured(stream: TextIO | None) -> Any:  # noqa: ANN401  # stands in for a s
         return stream
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_DEGRADE)
-    return Sanitised(Outlet(stream))
+    return Sanitised(TolerantStream(stream))

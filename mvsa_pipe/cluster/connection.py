@@ -19,7 +19,7 @@ _LOCAL_OBJECT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Team:
+class WorkerPlan:
     """How many workers there are, and what each one reserves.
 
     Attributes:
@@ -47,7 +47,7 @@ class Cluster:
     ray: Any
     address: str
 
-    def team(self, device: str, wanted: int = 0, *, one_core: bool = False) -> Team:
+    def team(self, device: str, wanted: int = 0, *, one_core: bool = False) -> WorkerPlan:
         """One worker a GPU; without GPUs, or on the CPU, one a machine or one a core.
 
         Args:
@@ -58,12 +58,12 @@ class Cluster:
         alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         gpus = [int(resources.get("GPU", 0)) for resources in alive]
         if device != "cpu" and any(gpus):
-            return Team(wanted or sum(gpus), 1, 1, max(gpus))
+            return WorkerPlan(wanted or sum(gpus), 1, 1, max(gpus))
         cpus = [resources["CPU"] for resources in alive if resources.get("CPU", 0) >= 1] or [1.0]
         count = wanted or (sum(map(int, cpus)) if one_core else len(cpus))
         sharing = ceil(count / len(cpus))
         each = 1.0 if one_core else min(cpus) / sharing
-        return Team(count, float(int(each)) if each >= 1 else each, 0, sharing)
+        return WorkerPlan(count, float(int(each)) if each >= 1 else each, 0, sharing)
 
 
 @contextmanager

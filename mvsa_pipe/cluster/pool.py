@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from mvsa_pipe.cluster.connection import Cluster, Team
+from mvsa_pipe.cluster.connection import Cluster, WorkerPlan
 from mvsa_pipe.errors import MvsaError
 
 # A unit that ended so many workers would end any other; the same holds for the set-up of workers.
@@ -100,7 +100,7 @@ class Pool(Generic[UnitT, ResultT]):
     def __init__(
         self,
         cluster: Cluster,
-        team: Team,
+        team: WorkerPlan,
         make: Callable[[], Worker[UnitT, ResultT]],
         say: Callable[[str], None],
         doing: Callable[[UnitT], str],

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+from mvsa_pipe.backbones.from_record import backbone_from_record
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.backbones.records import backbone_from_record
 from mvsa_pipe.backbones.tuned import replace_weights
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import Precision

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mvsa_pipe.modality import Modality
 
-SCHEMA = 1
+EXPORT_SCHEMA = 1
 CONFIG, CARD = "config.json", "README.md"
 HEAD_ONNX, MODEL_ONNX = "head.onnx", "model.onnx"
 WEIGHTS = "model.safetensors"

@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvsa_pipe.checked import read_json
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
-from mvsa_pipe.export.layout import CONFIG, SCHEMA
+from mvsa_pipe.export.layout import CONFIG, EXPORT_SCHEMA
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.features.load import FeatureOptions
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.model import Model
+from mvsa_pipe.json_schema import read_json
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.encoding import answer_contents
 
-Picture = str | Path | bytes
+PictureSource = str | Path | bytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ExportedModel:
     device: torch.device
 
     def predict(
-        self, texts: Sequence[str] | None = None, images: Sequence[Picture] | None = None
+        self, texts: Sequence[str] | None = None, images: Sequence[PictureSource] | None = None
     ) -> list[str]:
         """The most probable class of every post.
 
@@ -61,7 +61,7 @@ class ExportedModel:
         return [self.classes[int(place)] for place in best]
 
     def predict_proba(
-        self, texts: Sequence[str] | None = None, images: Sequence[Picture] | None = None
+        self, texts: Sequence[str] | None = None, images: Sequence[PictureSource] | None = None
     ) -> NDArray[np.float32]:
         """Probability of each class ``[N, C]`` for every post, taken as by ``predict``.
 
@@ -75,7 +75,7 @@ class ExportedModel:
             contents,
             {modality: [part.on(self.device)] for modality, part in self.parts.items()},
             FeatureOptions(self.image_grid),
-            Silence(),
+            NoProgress(),
             {item.id: item.text for item in contents.get(Modality.TEXT, ())},
         )
         if answered.faults:
@@ -86,14 +86,14 @@ class ExportedModel:
         return answered.probabilities
 
     def _contents(
-        self, texts: Sequence[str] | None, images: Sequence[Picture] | None
+        self, texts: Sequence[str] | None, images: Sequence[PictureSource] | None
     ) -> dict[Modality, list[Content]]:
         """What the head reads of every post."""
         given: dict[Modality, Sequence[Any] | None] = {
             Modality.TEXT: texts,
             Modality.IMAGE: images,
         }
-        wrong = isinstance(texts, str) or isinstance(images, Picture)  # one post, not a list
+        wrong = isinstance(texts, str) or isinstance(images, PictureSource)  # one post, not a list
         sizes = {f"{m}s": len(v) for m, v in given.items() if v is not None and not wrong}
         if wrong or any(given[m] is None for m in self.parts) or len(set(sizes.values())) > 1:
             raise ConfigError(
@@ -113,7 +113,7 @@ def _text(place: int, text: str) -> Content:
 class _Given(Content):
     """A picture that the caller has, or names by its path."""
 
-    picture: Picture = b""
+    picture: PictureSource = b""
 
     def read_image(self) -> tuple[bytes, str]:
         """Its bytes, and how messages name it.
@@ -129,7 +129,7 @@ class _Given(Content):
             raise DataError(f"There is no such picture: {self.picture}", found=error) from error
 
 
-def _picture(place: int, picture: Picture) -> Content:
+def _picture(place: int, picture: PictureSource) -> Content:
     return _Given(str(place), "", picture=picture)
 
 
@@ -189,11 +189,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             expected="a folder that mvsa export wrote",
             found=error,
         ) from error
-    if schema != SCHEMA:
+    if schema != EXPORT_SCHEMA:
         raise RunError(
             "This is no exported model, or one of another version",
             where=folder,
-            expected=f"exported_schema {SCHEMA} in its {CONFIG}",
+            expected=f"exported_schema {EXPORT_SCHEMA} in its {CONFIG}",
             found=schema,
             hint="mvsa export RUN --output FOLDER writes one",
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from mvsa_pipe.backbones.weights import first_line
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import MvsaError, StorageError
-from mvsa_pipe.export.graphs import Graph
+from mvsa_pipe.export.onnx_graphs import Graph
 
 TOLERANCE = 1e-4
 OUTPUT = "probabilities"

@@ -12,18 +12,18 @@ from mvsa_pipe.durable import storage_errors, whole_folder, write_bytes, write_j
 from mvsa_pipe.errors import MvsaError, StorageError
 from mvsa_pipe.export.backbone import run_backbone, write_backbone
 from mvsa_pipe.export.card import model_card
-from mvsa_pipe.export.graphs import HeadGraph, ModelGraph
-from mvsa_pipe.export.layout import CARD, CONFIG, HEAD_ONNX, MODEL_ONNX, SCHEMA
+from mvsa_pipe.export.check_inputs import TEXTS, head_batches, model_batches, pictures
+from mvsa_pipe.export.layout import CARD, CONFIG, EXPORT_SCHEMA, HEAD_ONNX, MODEL_ONNX
 from mvsa_pipe.export.model import ExportedModel, needed, open_exported
 from mvsa_pipe.export.onnx_files import OnnxFile, write_onnx
+from mvsa_pipe.export.onnx_graphs import HeadGraph, ModelGraph
 from mvsa_pipe.export.options import INSTALL, ExportOptions, missing_packages
-from mvsa_pipe.export.samples import TEXTS, head_batches, model_batches, pictures
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs import Run
-from mvsa_pipe.runs.apply import load_head
+from mvsa_pipe.runs.inference import load_head
 
 _CPU = "cpu"
 
@@ -165,7 +165,7 @@ def _config(run: Run, model: ExportedModel) -> dict[str, Any]:
     data = config["data"]
     kept = ("protocol", "selected", "selected_by", "posts", "scores", "references", "seed")
     return {
-        "exported_schema": SCHEMA,
+        "exported_schema": EXPORT_SCHEMA,
         "exported": now(),
         "head": config["head"],
         "head_options": config["head_options"],

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Turns:
+class DecodeGate:
     """Readers decode while the model waits for them, and pause while it computes.
 
     In parallel they slow each other down: a step of the model ends with its slowest thread, which

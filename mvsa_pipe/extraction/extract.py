@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.extraction.clock import Clock, Phase
-from mvsa_pipe.extraction.job import Extraction, Job, Surroundings
+from mvsa_pipe.extraction.disk_space import require_disk_space
+from mvsa_pipe.extraction.job import BackboneJob, Extraction, PassContext
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.room import require_room
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 
 if TYPE_CHECKING:
-    from mvsa_pipe.extraction.work import Batch, PartResult, Work
+    from mvsa_pipe.extraction.batches import Batch, BatchWork, PartResult
 
 
 def extract(
@@ -76,10 +76,10 @@ def extract_all(
         clock = Clock()
         with clock.phase(Phase.LIST):
             contents, faults = contents_of(posts, group[0].modality, options.cache)
-        around = Surroundings(posts, options, progress, clock, contents, faults, mark, repair)
+        context = PassContext(posts, options, progress, clock, contents, faults, mark, repair)
         with ExitStack() as stack:
-            jobs = [Job.opened(backbone, around, stack) for backbone in group]
-            _compute([job for job in jobs if job.missing], around)
+            jobs = [BackboneJob.opened(backbone, context, stack) for backbone in group]
+            _compute([job for job in jobs if job.missing], context)
             for job in jobs:
                 try:
                     done[job.backbone.name] = job.finished()
@@ -103,15 +103,15 @@ def _fed_together(backbones: Iterable[BackboneOptions]) -> Iterator[list[Backbon
             yield images
 
 
-def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
+def _compute(jobs: Sequence[BackboneJob], context: PassContext) -> None:
     """Feeds the backbones whatever their caches lack."""
     if not jobs:
         return
     sessions = [job.load() for job in jobs]
-    from mvsa_pipe.extraction.session import make_work  # torch comes with it
+    from mvsa_pipe.extraction.loaded_backbone import make_work  # torch comes with it
 
-    require_room(jobs, around)
-    options, clock, progress = around.options, around.clock, around.progress
+    require_disk_space(jobs, context)
+    options, clock, progress = context.options, context.clock, context.progress
     names = " + ".join(job.resolution.fingerprint.backbone for job in jobs)
     precision = sessions[0].forward.precision.value
     progress.say(f"{names} on {jobs[0].resolution.device}, {precision}")
@@ -120,41 +120,43 @@ def _compute(jobs: Sequence[Job], around: Surroundings) -> None:
     work = make_work([session.forward for session in sessions], clock, options.batch_size)
     began, written = time.perf_counter(), 0
     with clock.phase(Phase.COMPUTE):
-        for size in (_spread if options.ray else _computed)(work, jobs, around):
+        for size in (_spread if options.ray else _computed)(work, jobs, context):
             written += size
             rate = written / 1e6 / max(time.perf_counter() - began, 1e-9)
             progress.note(f"{rate:,.1f} MB/s, bound by {clock.bound_by()}")
 
 
-def _computed(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterator[int]:
+def _computed(
+    work: "BatchWork", jobs: Sequence[BackboneJob], context: PassContext
+) -> Iterator[int]:
     """Computes and commits all parts here; yields the bytes of each."""
-    from mvsa_pipe.extraction.flow import Background, flow
+    from mvsa_pipe.extraction.pipeline import Background, run_pipeline
 
-    parts = (part for _, part in unfinished_parts(work, jobs, around))
-    with Background(around.clock) as disk:
-        for result in flow(work, parts, around.options.workers, around.progress.advance):
+    parts = (part for _, part in unfinished_parts(work, jobs, context))
+    with Background(context.clock) as disk:
+        for result in run_pipeline(work, parts, context.options.workers, context.progress.advance):
             size = result.hidden_bytes
             disk.call(partial(_commit, jobs, result))
             del result  # or this name would hold a part on the disk until the next is computed
             yield size
 
 
-def _spread(work: "Work", jobs: Sequence[Job], around: Surroundings) -> Iterator[int]:
+def _spread(work: "BatchWork", jobs: Sequence[BackboneJob], context: PassContext) -> Iterator[int]:
     """Has a Ray cluster compute them; yields the bytes of each."""
-    from mvsa_pipe.extraction.spread import compute_on_cluster
+    from mvsa_pipe.extraction.on_cluster import compute_on_cluster
 
-    return compute_on_cluster(jobs, unfinished_parts(work, jobs, around), around)
+    return compute_on_cluster(jobs, unfinished_parts(work, jobs, context), context)
 
 
 def unfinished_parts(
-    work: "Work", jobs: Sequence[Job], around: Surroundings
+    work: "BatchWork", jobs: Sequence[BackboneJob], context: PassContext
 ) -> Iterator[tuple[int, list["Batch"]]]:
     """The parts of this share of the posts, without what was committed before an interruption.
 
     Each comes with its number among all parts, which an interruption does not change.
     """
-    index, count = around.options.share
-    every = work.parts(around.contents, [job.lacking for job in jobs], shares=count)
+    index, count = context.options.share
+    every = work.parts(context.contents, [job.lacking for job in jobs], shares=count)
     for number, part in enumerate(every):
         if (number + 1 - index) % count == 0:
             left = [
@@ -168,7 +170,7 @@ def unfinished_parts(
                 yield number, [batch for batch in left if any(batch)]
 
 
-def _commit(jobs: Sequence[Job], result: "PartResult") -> None:
+def _commit(jobs: Sequence[BackboneJob], result: "PartResult") -> None:
     for job, blocks, refused in zip(jobs, result.rows, result.refused, strict=True):
         job.refused |= {refusal.id: refusal for refusal in refused}
         if blocks:

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.content import Refusal
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import Refusal
+from mvsa_pipe.cache.matching import SOURCE, mark_for
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.repairing import open_repair
-from mvsa_pipe.cache.serving import SOURCE, mark_for
+from mvsa_pipe.cache.repair_writer import open_repair
 from mvsa_pipe.cache.writer import CacheWriter, open_writer
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.extraction.clock import Clock, Phase
+from mvsa_pipe.extraction.fingerprint_memo import ResolvedFingerprint, recall
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.extraction.resolution import Resolution, recall
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError
 from mvsa_pipe.posts.post import PostSet
@@ -23,7 +23,7 @@ from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 
 if TYPE_CHECKING:
-    from mvsa_pipe.extraction.session import Session
+    from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Extraction:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PassContext:
     """What the backbones of one pass share.
 
     Attributes:
@@ -106,12 +106,12 @@ class Surroundings:
 
 
 @dataclass
-class Job:
+class BackboneJob:
     """One backbone in a pass; it is loaded when first needed.
 
     Attributes:
         backbone: The backbone.
-        around: What all backbones of the pass share.
+        context: What all backbones of the pass share.
         writer: Its cache.
         resolution: Its fingerprint.
         mark: Distinguishes its cache from caches of other posts.
@@ -125,11 +125,11 @@ class Job:
     """
 
     backbone: BackboneOptions
-    around: Surroundings
+    context: PassContext
     writer: CacheWriter
-    resolution: Resolution
+    resolution: ResolvedFingerprint
     mark: str
-    session: "Session | None" = None
+    session: "LoadedBackbone | None" = None
     missing: set[str] = field(default_factory=set)
     lacking: set[str] = field(default_factory=set)
     refused: dict[str, Refusal] = field(default_factory=dict)
@@ -137,7 +137,9 @@ class Job:
     extracted: int = 0
 
     @classmethod
-    def opened(cls, backbone: BackboneOptions, around: Surroundings, stack: ExitStack) -> "Job":
+    def opened(
+        cls, backbone: BackboneOptions, context: PassContext, stack: ExitStack
+    ) -> "BackboneJob":
         """Resolves the backbone, opens its cache on the stack, and finds the missing posts.
 
         Raises:
@@ -145,32 +147,32 @@ class Job:
             CacheError: Another process writes the cache, or it is damaged.
             StorageError: Posts are missing, and the cache cannot be written.
         """
-        options = around.options
+        options = context.options
         session = None
         resolution = recall(backbone, options)
         if resolution is None:
-            with around.clock.phase(Phase.LOAD):
-                session = _loaded(backbone, around)
+            with context.clock.phase(Phase.LOAD):
+                session = _loaded(backbone, context)
             resolution = session.resolution
-        with around.clock.phase(Phase.LIST):
-            folder, name = CacheFolder(options.cache), around.posts.name
-            digests = {item.id: item.digest for item in around.contents}
-            mark = around.mark
+        with context.clock.phase(Phase.LIST):
+            folder, name = CacheFolder(options.cache), context.posts.name
+            digests = {item.id: item.digest for item in context.contents}
+            mark = context.mark
             if mark is None:
-                mark = mark_for(folder, name, resolution.fingerprint, digests, around.source)
+                mark = mark_for(folder, name, resolution.fingerprint, digests, context.source)
             opened: AbstractContextManager[CacheWriter]
-            if around.repair:
+            if context.repair:
                 path = folder.path_of(name, resolution.fingerprint, mark=mark)
                 opened = open_repair(path, name, resolution.fingerprint)
             else:
                 opened = open_writer(folder, name, resolution.fingerprint, options.shard_name, mark)
-            job = cls(backbone, around, stack.enter_context(opened), resolution, mark, session)
+            job = cls(backbone, context, stack.enter_context(opened), resolution, mark, session)
             job.divide()
             if job.missing:
                 job.writer.require_writable()
         return job
 
-    def load(self) -> "Session":
+    def load(self) -> "LoadedBackbone":
         """The loaded backbone.
 
         Raises:
@@ -178,20 +180,20 @@ class Job:
             CacheError: The remembered fingerprint is no longer right.
         """
         if self.session is None:
-            with self.around.clock.phase(Phase.LOAD):
-                self.session = _loaded(self.backbone, self.around)
+            with self.context.clock.phase(Phase.LOAD):
+                self.session = _loaded(self.backbone, self.context)
         # The memo may come from another machine; loading the backbone has updated it.
         if self.session.resolution.fingerprint != self.resolution.fingerprint:
             raise CacheError(
                 f"What was remembered of backbone {self.backbone.name!r} no longer holds",
-                where=self.around.options.cache,
+                where=self.context.options.cache,
                 hint="run the same again",
             )
         return self.session
 
     def divide(self) -> None:
         """Divides posts into cached, known as unreadable, and missing."""
-        contents, options = self.around.contents, self.around.options
+        contents, options = self.context.contents, self.context.options
         committed, finished = self.writer.committed, self._finished()
         if options.on_bad_post is BadPostPolicy.SKIP and not options.retry_failed:
             known = self.writer.quarantine
@@ -210,12 +212,12 @@ class Job:
 
     def _finished(self) -> dict[str, str]:
         """Digests in the finished cache; for a shard, in the cache that shards are merged to."""
-        options = self.around.options
+        options = self.context.options
         if not options.shard_name:
             return self.writer.finished
         folder = CacheFolder(options.cache)
         fingerprint = self.resolution.fingerprint
-        path = folder.path_of(self.around.posts.name, fingerprint, mark=self.mark)
+        path = folder.path_of(self.context.posts.name, fingerprint, mark=self.mark)
         if not path.exists():
             return {}
         return FeatureFile(path).header.content_digests
@@ -223,16 +225,16 @@ class Job:
     @property
     def quarantine(self) -> dict[str, Refusal]:
         """All unreadable posts, including those that are no longer in the data set."""
-        here = {post.id for post in self.around.posts.posts}
+        here = {post.id for post in self.context.posts.posts}
         others = {i: r for i, r in self.writer.quarantine.items() if i not in here}
-        unreadable = {i: Refusal(i, "", reason) for i, reason in self.around.faults.items()}
+        unreadable = {i: Refusal(i, "", reason) for i, reason in self.context.faults.items()}
         return others | unreadable | self.refused
 
     @property
     def skipped(self) -> dict[str, str]:
         """Reasons why posts of this data set cannot be read."""
         refused = {i: refusal.reason for i, refusal in self.refused.items()}
-        return {**self.around.faults, **refused}
+        return {**self.context.faults, **refused}
 
     def finished(self) -> Extraction:
         """Joins committed parts to the finished cache.
@@ -243,7 +245,7 @@ class Job:
             CacheError: A committed part is damaged.
             StorageError: Writing fails.
         """
-        options, skipped = self.around.options, self.skipped
+        options, skipped = self.context.options, self.skipped
         if options.shard_name and not self.writer.committed and not skipped:
             raise ConfigError(
                 f"Share {options.shard} is empty: its posts are cached already, or there are fewer "
@@ -252,18 +254,18 @@ class Job:
                 hint="mvsa cache list; else cut the posts into fewer shares",
             )
         if not self.writer.committed or (skipped and options.on_bad_post is BadPostPolicy.ERROR):
-            raise UnreadablePostsError(skipped, self.around.posts.storage.root)
+            raise UnreadablePostsError(skipped, self.context.posts.storage.root)
         quarantine = self.quarantine
         if self.writer.unfinished or quarantine != self.writer.quarantine:
             notes = self._notes()
-            with self.around.clock.phase(Phase.FINISH):
-                order = [post.id for post in self.around.posts.posts]
+            with self.context.clock.phase(Phase.FINISH):
+                order = [post.id for post in self.context.posts.posts]
                 limit = options.join_below_bytes
                 file = self.writer.finish(order, notes, quarantine.values(), limit)
         else:
             file = self.writer.file or FeatureFile(self.writer.path)
         for kept in self.writer.set_aside:
-            self.around.progress.say(
+            self.context.progress.say(
                 f"{kept}: kept, as it cannot be read; what it held is made anew"
             )
         return Extraction(
@@ -272,7 +274,7 @@ class Job:
             reused=self.reused,
             skipped=skipped,
             device=self.resolution.device,
-            profile=self.around.clock.as_record(),
+            profile=self.context.clock.as_record(),
             computed=frozenset(self.missing - self.refused.keys()),
         )
 
@@ -280,11 +282,11 @@ class Job:
         """Notes for ``mvsa cache info``; they do not depend on interruptions."""
         session = self.load()
         skipped = self.skipped
-        contents = [item for item in self.around.contents if item.id not in skipped]
-        with self.around.clock.phase(Phase.MEASURE):
+        contents = [item for item in self.context.contents if item.id not in skipped]
+        with self.context.clock.phase(Phase.MEASURE):
             notes: dict[str, Any] = {
                 "written": now(),
-                SOURCE: self.around.source,
+                SOURCE: self.context.source,
                 "device": self.resolution.device,
                 "versions": package_versions(),
                 "backbone": self.backbone.located().as_record(),
@@ -294,7 +296,7 @@ class Job:
                 notes |= self._cut(contents, session)
         return notes
 
-    def _cut(self, contents: Sequence[Content], session: "Session") -> dict[str, int]:
+    def _cut(self, contents: Sequence[Content], session: "LoadedBackbone") -> dict[str, int]:
         """Number of texts that ``max_tokens`` cuts, and of the tokens cut off."""
         longest = self.backbone.max_tokens
         full = self.writer.posts_with_tokens(longest)  # only those can have been cut
@@ -303,8 +305,8 @@ class Job:
         return {"texts_cut": len(over), "tokens_cut": sum(over)}
 
 
-def _loaded(backbone: BackboneOptions, around: Surroundings) -> "Session":
-    from mvsa_pipe.extraction.session import Session  # torch comes with it
+def _loaded(backbone: BackboneOptions, context: PassContext) -> "LoadedBackbone":
+    from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # torch comes with it
 
-    around.progress.say(f"loading {backbone.name}")
-    return Session.load(backbone, around.options)
+    context.progress.say(f"loading {backbone.name}")
+    return LoadedBackbone.load(backbone, context.options)

@@ -4,18 +4,18 @@ from pathlib import Path
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache import checking
+from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import SHARDS, CacheFolder
-from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.lock import exclusive
+from mvsa_pipe.cache.matching import mark_of
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.repairing import open_repair
-from mvsa_pipe.cache.serving import mark_of
+from mvsa_pipe.cache.repair_writer import open_repair
 from mvsa_pipe.errors import CacheError, StorageError, name_some
+from mvsa_pipe.extraction.damaged_identity import backbone_of, fingerprint_of, recorded_backbone
 from mvsa_pipe.extraction.extract import extract
+from mvsa_pipe.extraction.fingerprint_memo import recall
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.extraction.origin import backbone_of, fingerprint_of, recorded_backbone
-from mvsa_pipe.extraction.resolution import recall
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 
@@ -168,7 +168,7 @@ def _require_there(path: Path, posts: PostSet, damaged: list[str]) -> None:
 def _require_same(file: FeatureFile, backbone: BackboneOptions, options: ExtractOptions) -> None:
     resolution = recall(backbone, options)
     if resolution is None:
-        from mvsa_pipe.extraction.session import Session  # torch comes with it
+        from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # torch comes with it
 
-        resolution = Session.load(backbone, options).resolution
+        resolution = LoadedBackbone.load(backbone, options).resolution
     resolution.fingerprint.require(file.header.fingerprint, file.path)

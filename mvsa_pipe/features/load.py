@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvsa_pipe.cache.layout import bounds_of
+from mvsa_pipe.cache.content import bounds_of
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import empty_pinned
 from mvsa_pipe.errors import CacheError, name_some

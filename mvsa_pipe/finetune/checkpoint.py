@@ -25,7 +25,7 @@ _LAST, _QUESTION = "last.pt", "question.json"
 
 
 @dataclass(frozen=True)
-class Workplace:
+class ResumeFolder:
     """The folder of one fine-tuning under way; the same options find it again.
 
     Attributes:
@@ -37,7 +37,7 @@ class Workplace:
     question: Mapping[str, Any]
 
     @classmethod
-    def of(cls, runs: Path, question: Mapping[str, Any]) -> "Workplace":
+    def of(cls, runs: Path, question: Mapping[str, Any]) -> "ResumeFolder":
         """The workplace of everything that decides a result."""
         line = json.dumps(question, sort_keys=True, default=str)
         return cls(runs / f".tuning-{hashlib.sha256(line.encode()).hexdigest()[:16]}", question)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mvsa_pipe.devices import memory_errors
 from mvsa_pipe.errors import RunError
-from mvsa_pipe.finetune.checkpoint import Workplace
-from mvsa_pipe.finetune.live import LiveFeatures
+from mvsa_pipe.finetune.checkpoint import ResumeFolder
+from mvsa_pipe.finetune.live_features import LiveFeatures
 from mvsa_pipe.finetune.processes import Processes
-from mvsa_pipe.finetune.tower import Tower
+from mvsa_pipe.finetune.tunable_backbone import TunableBackbone
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
@@ -29,13 +29,13 @@ _LESS_MEMORY = (
 
 
 @dataclass
-class Tuning:
+class TuneState:
     """One fine-tuning under way.
 
     Attributes:
         train_state: The head, its history, its order of batches.
         features: What the backbones say of posts.
-        towers: The backbones, in place.
+        tunables: The backbones, in place.
         trainer: Takes the steps.
         workplace: Where it can be taken up again.
         processes: Who computes beside this process.
@@ -46,9 +46,9 @@ class Tuning:
 
     train_state: TrainState
     features: LiveFeatures
-    towers: dict[Modality, Tower]
+    tunables: dict[Modality, TunableBackbone]
     trainer: Trainer
-    workplace: Workplace
+    workplace: ResumeFolder
     processes: Processes
     micro_batch: int
     progress: Progress
@@ -60,9 +60,9 @@ class Tuning:
         return self.train_state.head
 
     @property
-    def trained(self) -> dict[Modality, Tower]:
+    def trained(self) -> dict[Modality, TunableBackbone]:
         """The backbones of which something is trained."""
-        return {m: tower for m, tower in self.towers.items() if tower.trained}
+        return {m: tunable for m, tunable in self.tunables.items() if tunable.trained}
 
     def run(self) -> None:
         """Trains to the end; the best epoch's weights lie in the workplace.
@@ -94,8 +94,8 @@ class Tuning:
     def _epoch(self, epoch: int) -> float:
         """One pass over the training posts; returns the mean loss over posts."""
         self.head.train()
-        for tower in self.towers.values():
-            tower.epoch = epoch
+        for tunable in self.tunables.values():
+            tunable.epoch = epoch
         material, device = self.train_state.material, self.trainer.device
         whole = self.train_state.next_batches()
         parts = [self._parts(posts) for posts in whole]
@@ -151,8 +151,8 @@ class Tuning:
         for _ in train_state.history:
             train_state.next_batches()  # brings the order of batches to where it was
         self.head.load_state_dict(last["head"])
-        for modality, tower in self.trained.items():
-            tower.network.load_state_dict(last["backbones"][modality.value])
+        for modality, tunable in self.trained.items():
+            tunable.network.load_state_dict(last["backbones"][modality.value])
         self.trainer.optimizer.load_state_dict(last["optimizer"])
         self.trainer.schedule.load_state_dict(last["schedule"])
         for generator, state in zip(self._generators(), last["draws"], strict=True):
@@ -165,7 +165,7 @@ class Tuning:
             return
         train_state = self.train_state
         if train_state.best == len(train_state.history) - 1:
-            states = {m: tower.state() for m, tower in self.trained.items()}
+            states = {m: tunable.state() for m, tunable in self.trained.items()}
             self.workplace.save_best(train_state.best, self.head.state_dict(), states)
         state: dict[str, Any] = {
             "history": train_state.history,

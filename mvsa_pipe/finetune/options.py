@@ -152,7 +152,7 @@ def _layers(text: str) -> int | None:
 
 
 @dataclass(frozen=True)
-class PlaceOptions(Options):
+class RunFolderOptions(Options):
     """Where a run comes from and goes to.
 
     Attributes:

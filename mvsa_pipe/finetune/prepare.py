@@ -13,16 +13,16 @@ from mvsa_pipe.devices import Precision, usable_cores
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.features.batch import FeatureSizes, Field
 from mvsa_pipe.features.grid import grid_tokens
-from mvsa_pipe.finetune.choice import Loaded, load_chosen, named_backbone
+from mvsa_pipe.finetune.backbones import Loaded, load_chosen, named_backbone
+from mvsa_pipe.finetune.initial_run import Start
 from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
-from mvsa_pipe.finetune.live import LiveFeatures
+from mvsa_pipe.finetune.live_features import LiveFeatures
 from mvsa_pipe.finetune.options import LiveChoice, TuningOptions
-from mvsa_pipe.finetune.start import Start
-from mvsa_pipe.finetune.tower import Tower
+from mvsa_pipe.finetune.tunable_backbone import TunableBackbone
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, protocol_tag
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
-from mvsa_pipe.posts.splits import resolved_split
+from mvsa_pipe.posts.make_split import resolved_split
 from mvsa_pipe.runs.options import DataChoice
 from mvsa_pipe.runs.prepare import Experiment, material_of, read_and_split
 
@@ -32,12 +32,12 @@ class LiveExperiment(Experiment):
     """What a head and its backbones are trained and scored on.
 
     Attributes:
-        towers: The backbone of each modality.
+        tunables: The backbone of each modality.
         digests: Digest of what each backbone reads of every post, in the order of the features.
         fingerprints: Of the tuned backbones' features; empty until they are tuned.
     """
 
-    towers: dict[Modality, Tower] = field(default_factory=dict)
+    tunables: dict[Modality, TunableBackbone] = field(default_factory=dict)
     digests: dict[Modality, list[str]] = field(default_factory=dict)
     fingerprints: dict[Modality, Fingerprint] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class LiveExperiment(Experiment):
     def backbones(self) -> dict[str, str]:
         """The backbone's name of each modality."""
         tuned = {m.value: f.backbone for m, f in self.fingerprints.items()}
-        return tuned or {m.value: t.backbone.identity.name for m, t in self.towers.items()}
+        return tuned or {m.value: t.backbone.identity.name for m, t in self.tunables.items()}
 
     def contents(self) -> dict[Modality, dict[str, str]]:
         """Digest of what is read of each half of every post, by its id."""
@@ -64,7 +64,7 @@ class LiveExperiment(Experiment):
                 "path": None,
                 "digest": fingerprint.digest,
                 "fingerprint": fingerprint.to_json(),
-                "backbone": self.towers[modality].options.as_record(),
+                "backbone": self.tunables[modality].options.as_record(),
             }
             for modality, fingerprint in self.fingerprints.items()
         }
@@ -72,10 +72,10 @@ class LiveExperiment(Experiment):
     def remarks(self) -> list[str]:
         """What a user shall know before training: backbones, protocol, posts."""
         lines = []
-        for modality, tower in self.towers.items():
-            total = sum(p.numel() for p in tower.network.parameters())
-            trained = f"{tower.parameters_trained:,} of {total:,} parameters trained"
-            lines.append(f"{modality}: {tower.backbone.identity.name}, {trained}")
+        for modality, tunable in self.tunables.items():
+            total = sum(p.numel() for p in tunable.network.parameters())
+            trained = f"{tunable.parameters_trained:,} of {total:,} parameters trained"
+            lines.append(f"{modality}: {tunable.backbone.identity.name}, {trained}")
         return lines + super().remarks()
 
 
@@ -120,7 +120,7 @@ def prepare_live(
     left_out = tuple(i for i in ids if i in faults)
     ids = [i for i in ids if i not in faults]
     chosen = {m: [items[i] for i in ids] for m, items in contents.items()}
-    towers: dict[Modality, Tower] = {}
+    tunables: dict[Modality, TunableBackbone] = {}
     for modality, (options, backbone) in loaded.items():
         backbone.to(device)
         inputs: TextInputs | ImageInputs
@@ -128,10 +128,10 @@ def prepare_live(
             inputs = TextInputs.read(backbone, chosen[modality])
         else:
             inputs = readers[modality].of(chosen[modality], seed)
-        towers[modality] = Tower(options, backbone, inputs, device, tuning)
-    features = _features(posts, ids, towers, choice, precision, tuning)
-    for tower in towers.values():
-        tower.thaw(wanted, seed)
+        tunables[modality] = TunableBackbone(options, backbone, inputs, device, tuning)
+    features = _features(posts, ids, tunables, choice, precision, tuning)
+    for tunable in tunables.values():
+        tunable.thaw(wanted, seed)
     material, indices = material_of(posts, split, features)
     return LiveExperiment(
         data=data,
@@ -143,7 +143,7 @@ def prepare_live(
         material=material,
         indices=indices,
         left_out=left_out,
-        towers=towers,
+        tunables=tunables,
         digests={m: [item.digest for item in items] for m, items in chosen.items()},
     )
 
@@ -176,12 +176,12 @@ def _contents(
 def _features(
     posts: PostSet,
     ids: Sequence[str],
-    towers: dict[Modality, Tower],
+    tunables: dict[Modality, TunableBackbone],
     choice: LiveChoice,
     precision: Precision,
     tuning: TuningOptions,
 ) -> LiveFeatures:
-    text, image = towers.get(Modality.TEXT), towers.get(Modality.IMAGE)
+    text, image = tunables.get(Modality.TEXT), tunables.get(Modality.IMAGE)
     grid = choice.caches.image_grid
     tokens = image.backbone.tokens if image and isinstance(image.backbone, ImageBackbone) else 1
     sizes = FeatureSizes(
@@ -198,7 +198,7 @@ def _features(
         post_ids=tuple(ids),
         sizes=sizes,
         token_counts=lengths,
-        towers=towers,
+        tunables=tunables,
         precision=precision,
         image_grid=grid,
         at_a_time=at_a_time,

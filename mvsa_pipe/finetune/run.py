@@ -17,27 +17,27 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.features.batch import POOLED
 from mvsa_pipe.features.source import batch_of
-from mvsa_pipe.finetune.checkpoint import Workplace
-from mvsa_pipe.finetune.loop import Tuning
-from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
+from mvsa_pipe.finetune.checkpoint import ResumeFolder
+from mvsa_pipe.finetune.initial_run import Start
+from mvsa_pipe.finetune.loop import TuneState
+from mvsa_pipe.finetune.options import LiveChoice, RunFolderOptions, TuningOptions
 from mvsa_pipe.finetune.prepare import LiveExperiment, prepare_live
 from mvsa_pipe.finetune.processes import Processes
-from mvsa_pipe.finetune.start import Start
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.heads.recorded import fill_head, read_state
+from mvsa_pipe.heads.recorded import fill_head, parse_checkpoint
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs import Run, open_run
-from mvsa_pipe.runs.apply import answer_data_set
 from mvsa_pipe.runs.fit import refuse_early, result_of, scored_parts
+from mvsa_pipe.runs.inference import answer_data_set
 from mvsa_pipe.runs.layout import tuned_file
+from mvsa_pipe.runs.metadata import config_record
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
 from mvsa_pipe.runs.prepare import needs_of
-from mvsa_pipe.runs.records import config_record
-from mvsa_pipe.runs.saving import save_run
+from mvsa_pipe.runs.save_result import save_run
 from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.state import FittedModel, TrainState
@@ -45,7 +45,7 @@ from mvsa_pipe.training.step import make_trainer
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FinetuneSpec:
     """Everything that a fine-tuning was asked for.
 
     Attributes:
@@ -64,10 +64,10 @@ class Wanted:
     choice: LiveChoice
     training: TrainingOptions
     tuning: TuningOptions
-    place: PlaceOptions
+    place: RunFolderOptions
 
 
-def finetune(wanted: Wanted, processes: Processes, progress: Progress) -> Run | None:
+def finetune(wanted: FinetuneSpec, processes: Processes, progress: Progress) -> Run | None:
     """Trains backbones and head together, picks the epoch on validation, scores the test part once.
 
     An interrupted one goes on behind its last whole epoch when the same is asked for again. Of
@@ -100,7 +100,7 @@ def finetune(wanted: Wanted, processes: Processes, progress: Progress) -> Run | 
     for remark in experiment.remarks():
         progress.say(remark)
     head = _built(name, head_options, experiment, wanted.training, start, device)
-    workplace = Workplace.of(wanted.place.runs, _question(wanted, name, experiment, processes))
+    workplace = ResumeFolder.of(wanted.place.runs, _question(wanted, name, experiment, processes))
     with workplace.held(restart=wanted.place.restart, watch=processes.rank == 0):
         processes.wait()  # until the first has cleared what --restart throws away
         tuning = _tuning(head, experiment, wanted, workplace, processes, progress)
@@ -114,7 +114,7 @@ def finetune(wanted: Wanted, processes: Processes, progress: Progress) -> Run | 
     return run
 
 
-def _head_of(wanted: Wanted, start: Start | None) -> tuple[str, Mapping[str, OptionValue]]:
+def _head_of(wanted: FinetuneSpec, start: Start | None) -> tuple[str, Mapping[str, OptionValue]]:
     if start is not None:
         start.require_head(wanted.head, wanted.head_options)
         return start.head, start.head_options
@@ -144,8 +144,8 @@ def _built(
         )
     if start is not None:
         start.require_split(experiment.split, experiment.posts.classes)
-        for modality, tower in experiment.towers.items():
-            start.require_backbone(modality, tower.backbone)
+        for modality, tunable in experiment.tunables.items():
+            start.require_backbone(modality, tunable.backbone)
         start.fill(head, material.features.sizes)
     elif training.centre and head.centres and head.needs & POOLED:
         with torch.no_grad():
@@ -154,7 +154,7 @@ def _built(
 
 
 def _question(
-    wanted: Wanted, name: str, experiment: LiveExperiment, processes: Processes
+    wanted: FinetuneSpec, name: str, experiment: LiveExperiment, processes: Processes
 ) -> dict[str, Any]:
     """Everything that decides the result, by which an interrupted run is found again."""
     return {
@@ -165,7 +165,7 @@ def _question(
         "tuning": asdict(wanted.tuning),
         "image_grid": wanted.choice.caches.image_grid,
         "start": None if wanted.place.start is None else str(wanted.place.start.resolve()),
-        "backbones": {m.value: str(t.backbone.identity) for m, t in experiment.towers.items()},
+        "backbones": {m.value: str(t.backbone.identity) for m, t in experiment.tunables.items()},
         "posts": list(experiment.material.features.post_ids),
         "contents": {m.value: digests for m, digests in experiment.digests.items()},
         "labels": experiment.material.labels.tolist(),
@@ -178,17 +178,17 @@ def _question(
 def _tuning(
     head: FusionHead,
     experiment: LiveExperiment,
-    wanted: Wanted,
-    workplace: Workplace,
+    wanted: FinetuneSpec,
+    workplace: ResumeFolder,
     processes: Processes,
     progress: Progress,
-) -> Tuning:
+) -> TuneState:
     training = wanted.training
     device = resolve_device(training.device)
     train_state = TrainState(head, experiment.material, training)
     groups: list[dict[str, Any]] = [{"params": list(head.parameters())}]
-    for tower in experiment.towers.values():
-        groups += tower.groups()
+    for tunable in experiment.tunables.values():
+        groups += tunable.groups()
     trainer = make_trainer(
         head,
         training,
@@ -199,10 +199,10 @@ def _tuning(
         groups,
     )
     micro_batch = wanted.tuning.micro_batch
-    return Tuning(
+    return TuneState(
         train_state,
         experiment.features,
-        experiment.towers,
+        experiment.tunables,
         trainer,
         workplace,
         processes,
@@ -213,9 +213,9 @@ def _tuning(
 
 def _saved(
     name: str,
-    tuning: Tuning,
+    tuning: TuneState,
     experiment: LiveExperiment,
-    wanted: Wanted,
+    wanted: FinetuneSpec,
     joules: float | None,
     progress: Progress,
 ) -> Run:
@@ -223,7 +223,7 @@ def _saved(
     training, train_state = wanted.training, tuning.train_state
     best = tuning.workplace.best(train_state.best)
     head = tuning.head
-    fill_head(head, read_state((best / head.file).read_bytes(), best), best)
+    fill_head(head, parse_checkpoint((best / head.file).read_bytes(), best), best)
     steps = len(train_state.history) * train_state.steps_an_epoch
     fitted = FittedModel(
         head.eval(), train_state.history, train_state.best, train_state.seconds, steps
@@ -242,7 +242,7 @@ def _saved(
     result = result_of(scored, name, training, fitted, probabilities, began)
     result.record["parameters_trained"] = {
         "head": head.parameter_count,
-        **{m.value: tower.parameters_trained for m, tower in tuning.towers.items()},
+        **{m.value: tunable.parameters_trained for m, tunable in tuning.tunables.items()},
     }
     result.record["resumed_after_epochs"] = tuning.resumed
     result.record["energy_joules"] = joules
@@ -253,14 +253,14 @@ def _saved(
 
 
 def _fingerprints(
-    tuning: Tuning, best: Path, device: str, precision: str
+    tuning: TuneState, best: Path, device: str, precision: str
 ) -> dict[Modality, Fingerprint]:
     """The identity of the tuned backbones' features, from the files that hold the weights."""
     where = resolve_device(device)
     found = {}
-    for modality, tower in tuning.towers.items():
-        options = tower.options
-        if tower.trained:
+    for modality, tunable in tuning.tunables.items():
+        options = tunable.options
+        if tunable.trained:
             options = replace(options, tuned=str(best / tuned_file(modality)))
         arithmetic = resolve_precision(precision, where)
         forward = Forward(load_backbone(options), where, arithmetic, StoredDtype.FLOAT32)
@@ -268,14 +268,14 @@ def _fingerprints(
     return found
 
 
-def _record(wanted: Wanted, tuning: Tuning, experiment: LiveExperiment) -> dict[str, Any]:
+def _record(wanted: FinetuneSpec, tuning: TuneState, experiment: LiveExperiment) -> dict[str, Any]:
     return {
         **asdict(wanted.tuning),
         "trained": [modality.value for modality in tuning.trained],
         "from": None if wanted.place.start is None else str(wanted.place.start.resolve()),
         "processes": tuning.processes.count,
         "on_bad_post": wanted.choice.on_bad_post.value,
-        "backbones": {m.value: t.options.as_record() for m, t in experiment.towers.items()},
+        "backbones": {m.value: t.options.as_record() for m, t in experiment.tunables.items()},
     }
 
 
@@ -284,7 +284,7 @@ def _probabilities(
     head: FusionHead,
     experiment: LiveExperiment,
     part: str,
-    wanted: Wanted,
+    wanted: FinetuneSpec,
     progress: Progress,
 ) -> NDArray[np.float32]:
     """Probabilities of a part, computed as ``mvsa evaluate`` computes them."""

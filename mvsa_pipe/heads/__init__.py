@@ -70,19 +70,19 @@ HEADS: "Registry[type[Model]]" = Registry(
         ),
         _row(
             "low-rank",
-            "lowrank:LowRank",
+            "low_rank:LowRank",
             "products of both vectors, weighted by a tensor of low rank",
             "arXiv 1806.00064",
         ),
         _row(
             "co-attention",
-            "coattention:CoAttention",
+            "co_attention:CoAttention",
             "tokens weighed by how well they fit the other modality's",
             "arXiv 1606.00061",
         ),
         _row(
             "cross-transformer",
-            "crossing:CrossTransformer",
+            "cross_transformer:CrossTransformer",
             "transformer layers in which each modality reads the other",
             "arXiv 1906.00295",
         ),

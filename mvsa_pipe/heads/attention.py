@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mvsa_pipe.backbones.base import mean_over_tokens
-from mvsa_pipe.heads.layers import Dropout
+from mvsa_pipe.heads.blocks import Dropout
 from mvsa_pipe.heads.options import EncoderOptions
 
 

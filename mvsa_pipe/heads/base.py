@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mvsa_pipe.devices import at_least_float32
 from mvsa_pipe.features.batch import POOLED, FeatureBatch, FeatureSizes, Field
-from mvsa_pipe.heads.layers import Dropout
-from mvsa_pipe.heads.mixing import put_in_front
+from mvsa_pipe.heads.blocks import Dropout
+from mvsa_pipe.heads.layer_mixing import put_in_front
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import HeadOptions
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.attention import build_layers
-from mvsa_pipe.heads.layers import Classifier, normalise
+from mvsa_pipe.heads.blocks import Classifier, normalise
 from mvsa_pipe.heads.options import EncoderOptions, count, size
 from mvsa_pipe.heads.tokens import TokenHead
 

@@ -7,15 +7,15 @@ from torch import Tensor
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, join
-from mvsa_pipe.heads.options import AttentionOptions
-from mvsa_pipe.heads.published import (
+from mvsa_pipe.heads.blocks import Classifier, join
+from mvsa_pipe.heads.faithful_blocks import (
     ChannelTokens,
     PublishedAttentionOptions,
     PublishedPair,
     PublishedProjection,
     pair_loss_floor,
 )
+from mvsa_pipe.heads.options import AttentionOptions
 from mvsa_pipe.heads.tokens import TokenHead
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, Dropout, normalise
+from mvsa_pipe.heads.blocks import Classifier, Dropout, normalise
 from mvsa_pipe.heads.options import ProjectionOptions
 
 

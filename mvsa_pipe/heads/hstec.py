@@ -8,15 +8,15 @@ from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, join
-from mvsa_pipe.heads.options import EncoderOptions
-from mvsa_pipe.heads.published import (
+from mvsa_pipe.heads.blocks import Classifier, join
+from mvsa_pipe.heads.faithful_blocks import (
     ChannelTokens,
     PublishedEncoderOptions,
     PublishedPair,
     PublishedProjection,
     pair_loss_floor,
 )
+from mvsa_pipe.heads.options import EncoderOptions
 from mvsa_pipe.heads.tokens import TokenHead
 
 

@@ -22,7 +22,7 @@ from mvsa_pipe.heads.attention import (
     SingleKeyAttention,
 )
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, Dropout, Projection, join
+from mvsa_pipe.heads.blocks import Classifier, Dropout, Projection, join
 from mvsa_pipe.heads.options import AttentionOptions, ProjectionOptions
 
 _POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})

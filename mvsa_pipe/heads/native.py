@@ -5,14 +5,14 @@ from torch import Tensor
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, join, normalise
-from mvsa_pipe.heads.options import ClassifierOptions
-from mvsa_pipe.heads.published import (
+from mvsa_pipe.heads.blocks import Classifier, join, normalise
+from mvsa_pipe.heads.faithful_blocks import (
     PublishedOptions,
     PublishedPair,
     PublishedProjection,
     pair_loss_floor,
 )
+from mvsa_pipe.heads.options import ClassifierOptions
 
 _POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
 

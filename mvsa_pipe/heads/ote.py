@@ -7,9 +7,9 @@ from torch import Tensor
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention, SingleKeyAttention
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, Projection
+from mvsa_pipe.heads.blocks import Classifier, Projection
+from mvsa_pipe.heads.faithful_blocks import PublishedEncoderOptions, PublishedProjection
 from mvsa_pipe.heads.options import EncoderOptions
-from mvsa_pipe.heads.published import PublishedEncoderOptions, PublishedProjection
 
 _POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
 

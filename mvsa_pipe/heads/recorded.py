@@ -16,7 +16,7 @@ from torch import Tensor
 from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.mixing import put_in_front
+from mvsa_pipe.heads.layer_mixing import put_in_front
 from mvsa_pipe.heads.options import parse_options
 
 _MEMBER = re.compile(r"members\.(\d+)\.(.+)")
@@ -46,7 +46,7 @@ def load_recorded(
         ConfigError: An option is unknown or its value cannot be used.
         RunError: The checkpoint is damaged, does not fit, or holds anything but finite numbers.
     """
-    state = read_state(data, where)
+    state = parse_checkpoint(data, where)
     options = parse_options(config["head"], kind.Options, config["head_options"])
     sizes, seeds = FeatureSizes.from_record(config["sizes"]), config.get("seeds")
     with torch.device("meta"):
@@ -62,7 +62,7 @@ def load_recorded(
     return head.eval()
 
 
-def read_state(data: bytes, where: object) -> dict[str, Tensor]:
+def parse_checkpoint(data: bytes, where: object) -> dict[str, Tensor]:
     """The tensors of a checkpoint.
 
     Raises:

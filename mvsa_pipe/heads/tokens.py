@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Projection
+from mvsa_pipe.heads.blocks import Projection
 from mvsa_pipe.heads.options import ProjectionOptions
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layers import Classifier, normalise
+from mvsa_pipe.heads.blocks import Classifier, normalise
 from mvsa_pipe.heads.options import ClassifierOptions
 
 

@@ -179,9 +179,9 @@ class Reference:
     """What a method that reads no post reaches.
 
     Attributes:
-        name: ``majority`` or ``chance``.
+        name: ``majority_reference`` or ``chance``.
         values: Each summary score, a mean over draws for ``chance``.
-        deviations: Standard deviation over draws; 0 for ``majority``.
+        deviations: Standard deviation over draws; 0 for ``majority_reference``.
     """
 
     name: str
@@ -193,7 +193,7 @@ class Reference:
         return asdict(self)
 
 
-def majority(train_labels: Counts, labels: Counts, classes: int) -> Reference:
+def majority_reference(train_labels: Counts, labels: Counts, classes: int) -> Reference:
     """Always answers the most frequent class of the training posts."""
     top = int(np.bincount(train_labels, minlength=classes).argmax())
     values = score_confusion(confusion_matrix(labels, np.full_like(labels, top), classes))

@@ -5,10 +5,10 @@ would spoil a result. A new layout is one file with a reader and one row in ``FO
 """
 
 from mvsa_pipe.posts.formats import FORMATS, LabelRule, Quoting, Reader, ReadOptions, Task
+from mvsa_pipe.posts.make_split import parse_split, random_split
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.reading import read_posts
 from mvsa_pipe.posts.split import Split, protocol_tag
-from mvsa_pipe.posts.splits import parse_split, random_split
 
 __all__ = [
     "FORMATS",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import DataError, name_some
-from mvsa_pipe.images import Decoded, decode_image, decode_image_fast
+from mvsa_pipe.images import DecodedImage, decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts.digests import DigestMemory
+from mvsa_pipe.posts.digest_memo import DigestMemory
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.storage import Storage
 
@@ -50,16 +50,16 @@ class Content:
             raise DataError("A picture was changed during the extraction", where=where)
         return data, where
 
-    def open_image(self, decode: Decode) -> Decoded:
+    def open_image(self, decode: Decode) -> DecodedImage:
         """Decodes the picture.
 
         Raises:
             DataError: As ``read_image``, or it cannot be decoded.
         """
-        return decoded(*self.read_image(), decode)
+        return decode_picture(*self.read_image(), decode)
 
 
-def decoded(data: bytes, where: str, decode: Decode) -> Decoded:
+def decode_picture(data: bytes, where: str, decode: Decode) -> DecodedImage:
     """Decodes a picture in this process, as one of the ways asks.
 
     Raises:

@@ -7,15 +7,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import islice
 
-from mvsa_pipe.posts.formats import Quoting
-from mvsa_pipe.posts.quoting import read_quoted
-from mvsa_pipe.posts.records import (
+from mvsa_pipe.posts.csv_rows import (
     Records,
     column_name,
-    read_records,
+    read_csv_rows,
     width_faults,
 )
-from mvsa_pipe.posts.rows import RowFaults
+from mvsa_pipe.posts.formats import Quoting
+from mvsa_pipe.posts.quoting import read_quoted
+from mvsa_pipe.posts.row_faults import RowFaults
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space"}
 _SEPARATORS = (",", "\t", ";", "|")
@@ -95,9 +95,9 @@ def _header(text: str, separator: str) -> list[str]:
     """Names in the first row that is not blank, whether quoted or not."""
     for line in islice(io.StringIO(text[:_LONGEST_HEADER], newline=""), 100):
         if line.strip():
-            found = read_records(line, separator, Quoting.MINIMAL)
+            found = read_csv_rows(line, separator, Quoting.MINIMAL)
             if found.broken or not found.records:
-                found = read_records(line, separator, Quoting.NONE)
+                found = read_csv_rows(line, separator, Quoting.NONE)
             return [column_name(cell) for cell in found.records[0][2]] if found.records else []
     return []
 
@@ -124,7 +124,7 @@ def _find_separator(text: str, suffix: str, wanted: Collection[str]) -> str:
 
 def _fits_somehow(text: str, separator: str) -> bool:
     return any(
-        not width_faults(read_records(text, separator, quoting))
+        not width_faults(read_csv_rows(text, separator, quoting))
         for quoting in (Quoting.MINIMAL, Quoting.NONE)
     )
 

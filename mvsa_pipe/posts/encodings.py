@@ -46,13 +46,13 @@ _WESTERN_WORD = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_ªº²³¹¼½¾]+")
 _SIGN = re.compile(r"[^\w\x00-\x7f]|[ªº²³¹¼½¾]")
-_SIGNS = "€‚„…‘’“”•–—™¡¢£§©ª«®°²³´·º»½¿\xa0"
+_SIGNS = "€‚„…‘’“”•–—™¡¢£©ª«®°²³´·º»½¿\xa0"
 _WITHIN_WORDS = "’–—·"
 _ENOUGH = 0.9
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedTable:
     """The text of a table.
 
     Attributes:
@@ -68,7 +68,7 @@ class Decoded:
     nuls: int = 0
 
 
-def decode_table(data: bytes, where: str, encoding: str | None = None) -> Decoded:
+def decode_table(data: bytes, where: str, encoding: str | None = None) -> DecodedTable:
     """The text of a table's bytes.
 
     Tried in order: the encoding that is named, that of a byte order mark, UTF-16 or UTF-32
@@ -98,7 +98,7 @@ def decode_table(data: bytes, where: str, encoding: str | None = None) -> Decode
     return _without_nuls(text, "utf-8")
 
 
-def _decoded(data: bytes, where: str, encoding: str, guessed: str = "") -> Decoded:
+def _decoded(data: bytes, where: str, encoding: str, guessed: str = "") -> DecodedTable:
     try:
         text = data.decode(encoding)
     except UnicodeError as error:
@@ -115,12 +115,12 @@ def _decoded(data: bytes, where: str, encoding: str, guessed: str = "") -> Decod
     done = _without_nuls(text.removeprefix("\ufeff"), encoding)
     if not guessed:
         return done
-    return Decoded(done.text, encoding, _finding(done.text, encoding, guessed), done.nuls)
+    return DecodedTable(done.text, encoding, _finding(done.text, encoding, guessed), done.nuls)
 
 
-def _without_nuls(text: str, encoding: str) -> Decoded:
+def _without_nuls(text: str, encoding: str) -> DecodedTable:
     nuls = text.count("\0")
-    return Decoded(text.replace("\0", "") if nuls else text, encoding, nuls=nuls)
+    return DecodedTable(text.replace("\0", "") if nuls else text, encoding, nuls=nuls)
 
 
 def _finding(text: str, encoding: str, guessed: str) -> str:

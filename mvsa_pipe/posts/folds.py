@@ -16,7 +16,7 @@ from mvsa_pipe.errors import SplitError, name_some
 from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, part_named
-from mvsa_pipe.posts.split_records import SUFFIXES, Placed, decoded
+from mvsa_pipe.posts.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, decode_list
 
 PAIR_LIST = "valid_pairlist.txt"
 # What the numbers in its second column mean.
@@ -73,7 +73,12 @@ def _numbered_lists(folder: Path) -> dict[int, Fold]:
     for file in entries_of(folder):
         match = _NUMBERED_LIST.fullmatch(file.name.lower())
         part = None if match is None else part_named(match[1])
-        if match is None or part is None or match[3] not in SUFFIXES or not file.is_file():
+        if (
+            match is None
+            or part is None
+            or match[3] not in SPLIT_LIST_SUFFIXES
+            or not file.is_file()
+        ):
             continue
         own = lists.setdefault(int(match[2]), {})
         if part in own:
@@ -165,13 +170,13 @@ def _check_labels(file: Path, labels: Mapping[str, str], posts: PostSet) -> None
 
 
 def _lines(file: Path) -> list[str]:
-    lines = decoded(file).replace("\r\n", "\n").split("\n")
+    lines = decode_list(file).replace("\r\n", "\n").split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     return lines
 
 
-def line_numbered(file: Path, records: Sequence[Placed], ids: Sequence[str]) -> list[str]:
+def line_numbered(file: Path, records: Sequence[SplitRow], ids: Sequence[str]) -> list[str]:
     """The ids that a list of line numbers (from 0) names.
 
     Raises:

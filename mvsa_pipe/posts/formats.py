@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.options import Options, option
+from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.names import checked_name
-from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.registry import Registry, Row
 
@@ -187,10 +187,10 @@ class Reader(Protocol):
     @property
     def takes(self) -> frozenset[str]: ...  # noqa: D102  # said above
 
-    def recognises(self, place: Place) -> bool:
+    def recognises(self, place: DatasetPath) -> bool:
         """Whether the layout lies at ``place`` itself; a cheap look, no error."""
 
-    def read(self, place: Place, options: ReadOptions) -> PostSet:
+    def read(self, place: DatasetPath, options: ReadOptions) -> PostSet:
         """All posts at ``place``.
 
         Raises:
@@ -215,7 +215,7 @@ FORMATS: Registry[Reader] = Registry(
         ),
         Row(
             "published",
-            "mvsa_pipe.posts.published:READER",
+            "mvsa_pipe.posts.part_tables:READER",
             "train, val and test tables beside each other, or folders of one table each",
         ),
         Row(
@@ -231,12 +231,12 @@ FORMATS: Registry[Reader] = Registry(
         ),
         Row(
             "imagefolder",
-            "mvsa_pipe.posts.table:IMAGEFOLDER",
+            "mvsa_pipe.posts.table_reader:IMAGEFOLDER",
             "a Hugging Face metadata.csv or metadata.jsonl beside its pictures",
         ),
         Row(
             "table",
-            "mvsa_pipe.posts.table:READER",
+            "mvsa_pipe.posts.table_reader:READER",
             "csv, tsv, jsonl or parquet with columns id, text, image, label",
         ),
     ],

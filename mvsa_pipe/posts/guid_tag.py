@@ -1,11 +1,11 @@
 """Lists with the header ``guid,tag`` beside (or above) files named by guid."""
 
+from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import ReadOptions, kebab
 from mvsa_pipe.posts.id_files import IdFiles
 from mvsa_pipe.posts.mvsa import SENTIMENTS
-from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.rows import RowFaults
+from mvsa_pipe.posts.row_faults import RowFaults
 from mvsa_pipe.posts.text import decode_text
 
 _HEADER = ["guid", "tag"]
@@ -19,11 +19,11 @@ class GuidTagReader:
     looks_for = "a .txt or .csv list with the header guid,tag, and data/ID.txt, data/ID.jpg"
     takes: frozenset[str] = frozenset()
 
-    def recognises(self, place: Place) -> bool:
+    def recognises(self, place: DatasetPath) -> bool:
         """Whether a list with that header is here."""
         return any(_is_list(place, name) for name in place.files())
 
-    def read(self, place: Place, options: ReadOptions) -> PostSet:
+    def read(self, place: DatasetPath, options: ReadOptions) -> PostSet:
         """All posts of all lists, list by list; the tag ``null`` leaves a post unlabelled.
 
         Raises:
@@ -52,24 +52,24 @@ class GuidTagReader:
         )
 
 
-def _own_name(place: Place) -> str:
+def _own_name(place: DatasetPath) -> str:
     # A list is called train.txt everywhere; its folder says more.
     return kebab(place.path.resolve().parent.name if place.file is not None else place.stem())
 
 
-def _lines(place: Place, name: str) -> list[str]:
+def _lines(place: DatasetPath, name: str) -> list[str]:
     text, _ = decode_text(place.read(name))
     return text.split("\n")
 
 
-def _is_list(place: Place, name: str) -> bool:
+def _is_list(place: DatasetPath, name: str) -> bool:
     if not name.lower().endswith((".txt", ".csv")):
         return False
     return [cell.strip().lower() for cell in _lines(place, name)[0].split(",")] == _HEADER
 
 
 def _read_list(
-    place: Place, name: str, earlier: dict[str, str | None], faults: RowFaults
+    place: DatasetPath, name: str, earlier: dict[str, str | None], faults: RowFaults
 ) -> dict[str, str | None]:
     tags: dict[str, str | None] = {}
     for number, line in enumerate(_lines(place, name)[1:], start=2):

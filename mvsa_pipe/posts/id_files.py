@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.picture_names import NEAR_NOTE
-from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.storage import TEXT_BYTES
 from mvsa_pipe.posts.text import decode_text
 
@@ -32,7 +32,7 @@ class IdFiles:
         DataError: There is no text and no picture at all.
     """
 
-    def __init__(self, place: Place, ids: Collection[str]) -> None:
+    def __init__(self, place: DatasetPath, ids: Collection[str]) -> None:
         self._place, self._ids = place, ids
         self.notes: Counter[str] = Counter()
         below = place.below()

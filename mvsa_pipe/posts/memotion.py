@@ -11,13 +11,13 @@ from pathlib import PurePosixPath
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.cells import Cell, Kind, plain
+from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import ReadOptions, Task
 from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.picture_names import PictureFinder
-from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.rows import RowFaults
-from mvsa_pipe.posts.tabular import Table, header, read_table
+from mvsa_pipe.posts.row_faults import RowFaults
+from mvsa_pipe.posts.table_rows import Table, header, read_rows
 
 _IMAGE, _OCR, _CORRECTED = "image_name", "text_ocr", "text_corrected"
 _FOLDERS = ("images/", "")
@@ -80,11 +80,11 @@ class MemotionReader:
     looks_for = "labels.csv with image_name and text_corrected columns, and images/"
     takes = frozenset({"task", "separator", "quoting", "encoding"})
 
-    def recognises(self, place: Place) -> bool:
+    def recognises(self, place: DatasetPath) -> bool:
         """Whether a table with Memotion's columns is here."""
         return _list_name(place) is not None
 
-    def read(self, place: Place, options: ReadOptions) -> PostSet:
+    def read(self, place: DatasetPath, options: ReadOptions) -> PostSet:
         """All memes with the labels of one task; the id is the image's name without its suffix.
 
         Raises:
@@ -98,7 +98,7 @@ class MemotionReader:
         notes: Counter[str] = Counter()
         task = TASKS[options.task]
         kinds = dict.fromkeys((_IMAGE, _OCR, _CORRECTED), Kind.TEXT) | {task.column: Kind.LABEL}
-        table = read_table(place, name, kinds, options)
+        table = read_rows(place, name, kinds, options)
         posts = _posts(place, table, task, options.require_labels, notes)
         set_name = options.name or place.marked_name() or "memotion"
         return PostSet(
@@ -112,7 +112,7 @@ class MemotionReader:
         )
 
 
-def _list_name(place: Place) -> str | None:
+def _list_name(place: DatasetPath) -> str | None:
     for name in place.files():
         if name.lower().endswith(".csv") and {_IMAGE, _CORRECTED} <= set(header(place, name)):
             return name
@@ -120,7 +120,7 @@ def _list_name(place: Place) -> str | None:
 
 
 def _posts(
-    place: Place, table: Table, task: TaskLabels, require_labels: bool, notes: Counter[str]
+    place: DatasetPath, table: Table, task: TaskLabels, require_labels: bool, notes: Counter[str]
 ) -> list[Post]:
     table.require(_IMAGE, _OCR, _CORRECTED, *([task.column] if require_labels else []))
     faults = RowFaults(table.where)
@@ -154,7 +154,7 @@ def _text(cells: Mapping[str, Cell], notes: Counter[str]) -> str:
     return corrected or ocr
 
 
-def _named(place: Place, image: str) -> str:
+def _named(place: DatasetPath, image: str) -> str:
     """Where a picture lies, or is to be sought."""
     folder = next((folder for folder in _FOLDERS if place.has(folder + image)), _FOLDERS[0])
     return folder + image if image else ""

@@ -11,11 +11,11 @@ from functools import lru_cache
 from typing import ClassVar
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import LabelRule, ReadOptions
 from mvsa_pipe.posts.id_files import IdFiles
-from mvsa_pipe.posts.place import Place
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.rows import RowFaults
+from mvsa_pipe.posts.row_faults import RowFaults
 from mvsa_pipe.posts.text import decode_text
 
 SENTIMENTS = ("negative", "neutral", "positive")
@@ -44,7 +44,7 @@ def agreed(text_label: str, image_label: str) -> str | None:
     return text_label if text_label == image_label else None
 
 
-def majority(labels: Sequence[str]) -> str | None:
+def majority_label(labels: Sequence[str]) -> str | None:
     """The label that more than half of the annotators gave, ``None`` when there is none."""
     (label, count), *_ = Counter(labels).most_common(1)
     return label if 2 * count > len(labels) else None
@@ -52,14 +52,14 @@ def majority(labels: Sequence[str]) -> str | None:
 
 def majority_pair(annotations: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
     """The majority's text label and image label; ``None`` when either modality has none."""
-    text_label = majority([text for text, _ in annotations])
-    image_label = majority([image for _, image in annotations])
+    text_label = majority_label([text for text, _ in annotations])
+    image_label = majority_label([image for _, image in annotations])
     if text_label is None or image_label is None:
         return None
     return text_label, image_label
 
 
-LIST_NAME = "labelResultAll.txt"
+LABEL_LIST = "labelResultAll.txt"
 
 Annotations = tuple[tuple[str, str], ...]
 
@@ -82,9 +82,9 @@ class MvsaReader:
     def looks_for(self) -> str:
         """What the layout is known by."""
         columns = "one text,image column" if self.n_annotators == 1 else "three text,image columns"
-        return f"{LIST_NAME} with {columns}"
+        return f"{LABEL_LIST} with {columns}"
 
-    def recognises(self, place: Place) -> bool:
+    def recognises(self, place: DatasetPath) -> bool:
         """Whether the list is here and its first row has this many annotators."""
         name = _list_name(place)
         if name is None:
@@ -94,7 +94,7 @@ class MvsaReader:
         width = 1 if first is None else len(first[1]) - 1
         return width == self.n_annotators or (self.n_annotators == 1 and width != 3)
 
-    def read(self, place: Place, options: ReadOptions) -> PostSet:
+    def read(self, place: DatasetPath, options: ReadOptions) -> PostSet:
         """All posts that the label rule keeps, in the list's order.
 
         Raises:
@@ -105,7 +105,7 @@ class MvsaReader:
             raise DataError(
                 "The list of labels is missing",
                 where=place.where(),
-                expected=LIST_NAME,
+                expected=LABEL_LIST,
                 hint="unpack the whole data set, or name another --format",
             )
         annotated = self._annotations(place, name)
@@ -132,7 +132,7 @@ class MvsaReader:
             variant="" if options.labels is LabelRule.CONSOLIDATED else options.labels.value,
         )
 
-    def _annotations(self, place: Place, name: str) -> dict[str, Annotations]:
+    def _annotations(self, place: DatasetPath, name: str) -> dict[str, Annotations]:
         faults = RowFaults(place.where(name))
         annotated: dict[str, Annotations] = {}
         for line, cells in _rows(place, name):
@@ -173,11 +173,11 @@ def _pair(column: str) -> tuple[str, str] | None:
     return (text, image) if text in SENTIMENTS and image in SENTIMENTS else None
 
 
-def _list_name(place: Place) -> str | None:
-    return next((name for name in place.files() if name.lower() == LIST_NAME.lower()), None)
+def _list_name(place: DatasetPath) -> str | None:
+    return next((name for name in place.files() if name.lower() == LABEL_LIST.lower()), None)
 
 
-def _rows(place: Place, name: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(place: DatasetPath, name: str) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and stripped cells of the list, without its header and blank lines."""
     text, _ = decode_text(place.read(name))
     header = True
@@ -200,7 +200,7 @@ def _label(annotations: Annotations, rule: LabelRule) -> tuple[str | None, str]:
     return consolidate(*pair), "opposing"
 
 
-def _refuse_bare(place: Place, posts: list[Post]) -> None:
+def _refuse_bare(place: DatasetPath, posts: list[Post]) -> None:
     if posts and all(post.text is None and post.image is None for post in posts):
         raise DataError(
             "None of the listed posts has a text or a picture",

@@ -5,9 +5,9 @@ from typing import Any
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.cells import Cell, CellError, Kind, RowPicture, match_columns, plain_cell
-from mvsa_pipe.posts.place import Place
-from mvsa_pipe.posts.row_pictures import RowPictures, open_parquet
-from mvsa_pipe.posts.rows import RowFaults
+from mvsa_pipe.posts.dataset_path import DatasetPath
+from mvsa_pipe.posts.parquet_pictures import RowPictures, open_parquet
+from mvsa_pipe.posts.row_faults import RowFaults
 
 # Pictures and texts are packed to a tenth or so. What shrinks further is a bomb, or small.
 MOST_PACKED, SMALL_BYTES = 100, 2**26
@@ -29,7 +29,7 @@ _Row = tuple[int, Mapping[str, Cell]]
 
 
 def read_parquet(
-    place: Place, name: str, kinds: Mapping[str, Kind]
+    place: DatasetPath, name: str, kinds: Mapping[str, Kind]
 ) -> tuple[tuple[str, ...], list[_Row], str | None]:
     """Columns, rows of the asked columns, and the column whose rows hold pictures if one does.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.posts.cells import Cell, RowPicture, plain
-from mvsa_pipe.posts.place import Place
+from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.storage import FolderStorage, Storage
 from mvsa_pipe.posts.zip_storage import ZipStorage
 
@@ -58,7 +58,7 @@ class PictureFinder:
         DataError: ``image_root`` is neither a folder nor a zip archive.
     """
 
-    def __init__(self, place: Place, image_root: Path | None = None) -> None:
+    def __init__(self, place: DatasetPath, image_root: Path | None = None) -> None:
         self.storage: Storage = place.storage if image_root is None else _root(image_root)
         self.notes: Counter[str] = Counter()
         self._prefix = place.prefix if image_root is None else ""
@@ -201,7 +201,7 @@ def _spellings_of(folder: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path.replace("\\", "/").rstrip("/") + "/" for path in made))
 
 
-def _folder_of(place: Place) -> str:
+def _folder_of(place: DatasetPath) -> str:
     if not place.storage.root.is_dir():
         return ""
     return _spellings_of(place.storage.root)[0] + place.prefix.rstrip("/")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts.csv_rows import Records, read_csv_rows, width_faults
 from mvsa_pipe.posts.formats import Quoting
-from mvsa_pipe.posts.records import Records, read_records, width_faults
 
 _AMBIGUOUS = (
     "mend the file, or say how it is written: --quoting minimal if quotes enclose cells, "
@@ -32,11 +32,11 @@ def read_quoted(
         DataError: Neither way fits, or both do and nothing tells which is right.
     """
     if quoting is not Quoting.AUTO:
-        return quoting, read_records(text, separator, quoting, first_line)
-    quoted = read_records(text, separator, Quoting.MINIMAL, first_line)
+        return quoting, read_csv_rows(text, separator, quoting, first_line)
+    quoted = read_csv_rows(text, separator, Quoting.MINIMAL, first_line)
     if '"' not in text:
         return Quoting.MINIMAL, quoted
-    literal = read_records(text, separator, Quoting.NONE, first_line)
+    literal = read_csv_rows(text, separator, Quoting.NONE, first_line)
     faults = width_faults(quoted), width_faults(literal)
     both = where, quoted, literal
     if all(faults):

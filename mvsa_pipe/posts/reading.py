@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError, DataError, name_some
+from mvsa_pipe.posts.dataset_path import DatasetPath, open_path
 from mvsa_pipe.posts.formats import FORMATS, Reader, ReadOptions
-from mvsa_pipe.posts.place import Place, find_place
+from mvsa_pipe.posts.part_tables import READER as PUBLISHED
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.published import READER as PUBLISHED
 
 _DEFAULTS = ReadOptions()
 
@@ -22,7 +22,7 @@ def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
         DataError: Nothing is there, no layout is recognised, or rows cannot be used.
         ConfigError: An option does not go with the format.
     """
-    start = find_place(path)
+    start = open_path(path)
     name, reader, place = _recognise(start, options.format)
     _refuse_foreign_options(name, reader, options)
     posts = reader.read(place, options)
@@ -42,7 +42,7 @@ def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
     return posts
 
 
-def _recognise(start: Place, wanted: str | None) -> tuple[str, Reader, Place]:
+def _recognise(start: DatasetPath, wanted: str | None) -> tuple[str, Reader, DatasetPath]:
     names = FORMATS.names if wanted is None else (wanted,)
     readers = {name: FORMATS.load(name) for name in names}
     if wanted in PUBLISHED.formats:  # it is the format of each part
@@ -61,14 +61,16 @@ def _recognise(start: Place, wanted: str | None) -> tuple[str, Reader, Place]:
     raise _unrecognised(start, readers)
 
 
-def _first(readers: dict[str, Reader], place: Place) -> tuple[str, Reader, Place] | None:
+def _first(
+    readers: dict[str, Reader], place: DatasetPath
+) -> tuple[str, Reader, DatasetPath] | None:
     for name, reader in readers.items():
         if reader.recognises(place):
             return name, reader, place
     return None
 
 
-def _unrecognised(start: Place, readers: dict[str, Reader]) -> DataError:
+def _unrecognised(start: DatasetPath, readers: dict[str, Reader]) -> DataError:
     present = start.files() + [f"{place.stem()}/" for place in start.folders()]
     parent = start.path.resolve().parent
     above = [name for name in ("labelResultAll.txt", "labels.csv") if (parent / name).is_file()]

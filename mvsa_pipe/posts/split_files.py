@@ -9,7 +9,7 @@ from mvsa_pipe.posts.folds import PAIR_LIST, Fold, entries_of, folds_in, line_nu
 from mvsa_pipe.posts.formats import kebab
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split, part_named
-from mvsa_pipe.posts.split_records import SUFFIXES, Placed, read_records
+from mvsa_pipe.posts.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, read_split_rows
 from mvsa_pipe.spreadsheet import from_text_cell
 
 _LAYOUTS = (
@@ -40,7 +40,7 @@ def read_split(path: Path, posts: PostSet, fold: int | None = None) -> Split:
         lists = _lists(path)
         placed = _placed(path, lists, posts)
     elif path.is_file():
-        placed = [(record.id, _part(path, record.part)) for record in read_records(path)]
+        placed = [(record.id, _part(path, record.part)) for record in read_split_rows(path)]
     else:
         raise SplitError("There is no split at this path", where=path, expected=_LAYOUTS)
     return _checked(path, placed, posts, _tag(path))
@@ -97,7 +97,7 @@ def _lists(folder: Path) -> dict[str, Path]:
     for file in entries:
         # train.txt, train_ids.txt, dev-3.json
         part = part_named(re.split(r"[-_. ]", file.name)[0])
-        known = file.suffix.lower() in SUFFIXES and file.name.lower() != PAIR_LIST
+        known = file.suffix.lower() in SPLIT_LIST_SUFFIXES and file.name.lower() != PAIR_LIST
         if part is None or not known:
             continue
         if part in lists:
@@ -132,7 +132,7 @@ def _unnamed_fold(folder: Path, folds: Mapping[int, Fold]) -> SplitError:
 
 def _placed(folder: Path, lists: Mapping[str, Path], posts: PostSet) -> list[tuple[str, str]]:
     """Id and part of every entry of some lists that lie in a folder."""
-    records = {part: read_records(file) for part, file in lists.items()}
+    records = {part: read_split_rows(file) for part, file in lists.items()}
     listed = listed_ids(folder, posts)
     if listed is None:
         _refuse_lines_without_list(folder, lists, records)
@@ -145,7 +145,7 @@ def _placed(folder: Path, lists: Mapping[str, Path], posts: PostSet) -> list[tup
 
 
 def _refuse_lines_without_list(
-    folder: Path, lists: Mapping[str, Path], records: Mapping[str, Sequence[Placed]]
+    folder: Path, lists: Mapping[str, Path], records: Mapping[str, Sequence[SplitRow]]
 ) -> None:
     """Refuses numbered lists that count 0, 1, 2 … through: lines of a list that is not there."""
     numbered = all(re.search(r"[-_]\d+\.txt$", file.name.lower()) for file in lists.values())

@@ -12,17 +12,17 @@ import numpy as np
 
 from mvsa_pipe.durable import storage_errors, write_json
 from mvsa_pipe.errors import ConfigError, DataError, StorageError, name_some
-from mvsa_pipe.posts.ceilings import (
+from mvsa_pipe.posts.dataset_path import MARKER
+from mvsa_pipe.posts.mvsa import LABEL_LIST, NEUTRAL
+from mvsa_pipe.posts.synthetic_art import picture, tweet
+from mvsa_pipe.posts.synthetic_ceilings import (
     JOINT,
     Ceilings,
     Cues,
+    consolidated_label,
     expected_ceilings,
-    label_of,
     scored_ceilings,
 )
-from mvsa_pipe.posts.mvsa import LIST_NAME, NEUTRAL
-from mvsa_pipe.posts.place import MARKER
-from mvsa_pipe.posts.synthetic_art import picture, tweet
 
 TRUTH = "truth.json"
 # Bumped when the same configuration would write other posts.
@@ -151,14 +151,14 @@ def _write(folder: Path, config: SyntheticConfig) -> None:
         cues = Cues(
             NEUTRAL if text_unclear else text_label,
             NEUTRAL if image_unclear else image_label,
-            label_of(text_label, image_label),
+            consolidated_label(text_label, image_label),
         )
         text_path, image_path = _files(folder, str(number))
         text_path.write_text(tweet(cues.text, generator) + "\n", encoding="utf-8")
         image_path.write_bytes(picture(cues.image, config.image_px, generator))
         lines.append(f"{number}\t{text_label},{image_label}")
         truth[str(number)] = asdict(cues)
-    (folder / LIST_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / LABEL_LIST).write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_json(folder / TRUTH, {"config": config.as_record(), "posts": truth})
     write_json(folder / MARKER, {"name": config.name})
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mvsa_pipe.backbones.from_record import backbone_from_record
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.backbones.records import backbone_from_record
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import tuned_file

@@ -12,8 +12,13 @@ from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.devices import Precision, resolve_device
 from mvsa_pipe.errors import CacheError
-from mvsa_pipe.extraction.encode import POSTS_ENCODED_TOGETHER, Contents, Forwards, encode
 from mvsa_pipe.extraction.forward import Forward
+from mvsa_pipe.extraction.in_memory import (
+    POSTS_ENCODED_TOGETHER,
+    ContentsByModality,
+    Forwards,
+    encode,
+)
 from mvsa_pipe.features.load import FeatureOptions
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.layers import LayerMix
@@ -25,7 +30,7 @@ from mvsa_pipe.training.scoring import predict_probabilities
 
 
 @dataclass(frozen=True)
-class Answered:
+class PostProbabilities:
     """Probabilities of a head for some posts.
 
     Attributes:
@@ -41,12 +46,12 @@ class Answered:
 
 def answer_contents(
     head: Model,
-    contents: Contents,
+    contents: ContentsByModality,
     backbones: Forwards,
     options: FeatureOptions,
     progress: Progress,
     texts: Mapping[str, str],
-) -> Answered:
+) -> PostProbabilities:
     """Encodes posts and applies a head to them, so many at a time that memory stays bounded.
 
     Args:
@@ -76,7 +81,7 @@ def answer_contents(
             own = [texts[post_id] for post_id in readable] if head.reads_texts else None
             blocks.append(predict_probabilities(head, features, every, own))
             ids += readable
-    return Answered(tuple(ids), np.concatenate(blocks), faults)
+    return PostProbabilities(tuple(ids), np.concatenate(blocks), faults)
 
 
 def feature_options(run: Run) -> FeatureOptions:

@@ -11,9 +11,9 @@ from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
-from mvsa_pipe.runs.apply import answer_data_set, load_head, only_read
+from mvsa_pipe.runs.inference import answer_data_set, load_head, only_read
 from mvsa_pipe.runs.options import InferenceOptions
-from mvsa_pipe.runs.scored import ALL, UNSEEN, scored_posts
+from mvsa_pipe.runs.scored_posts import ALL, UNSEEN, scored_posts
 
 # Why a post is left out of a score.
 KNOWN = "the run was trained or selected on it"

@@ -16,8 +16,8 @@ from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics.scores import Scores, score
 from mvsa_pipe.progress import OnStep, no_callback
+from mvsa_pipe.runs.metadata import metrics_record
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.runs.records import metrics_record
 from mvsa_pipe.training.fitting import Alone, or_fault, try_fit_heads, why_alone
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.scoring import predict_probabilities

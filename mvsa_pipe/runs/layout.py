@@ -6,7 +6,7 @@ CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.jsonl"
 PREDICTIONS, SPLIT = "predictions.csv", "split.csv"
 # The only file in the folder of a run that a bench could not finish: the reason.
 FAILED = "failed.json"
-SCHEMA = 1
+RUN_SCHEMA = 1
 
 
 def tuned_file(modality: Modality) -> str:

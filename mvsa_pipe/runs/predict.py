@@ -11,13 +11,13 @@ from mvsa_pipe.posts import Post, PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.storage import FolderStorage
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
-from mvsa_pipe.runs.apply import answer_new_posts, load_head, only_read
+from mvsa_pipe.runs.inference import answer_new_posts, load_head, only_read
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.predictions import csv_table, probability_cells, probability_columns
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictResult:
     """Predictions, and what kept some posts from one.
 
     Attributes:
@@ -48,7 +48,7 @@ def single_post(text: str | None, image: Path | None) -> PostSet:
     return PostSet("single-post", (), (post,), FolderStorage(folder))
 
 
-def read_table(path: Path, read: ReadOptions, run: Run) -> PostSet:
+def read_posts_to_predict(path: Path, read: ReadOptions, run: Run) -> PostSet:
     """Posts to predict, with or without labels and ids, with the halves that the run reads.
 
     Raises:
@@ -60,7 +60,7 @@ def read_table(path: Path, read: ReadOptions, run: Run) -> PostSet:
 
 def predict_one(
     run: Run, text: str | None, image: Path | None, options: InferenceOptions, progress: Progress
-) -> Answer:
+) -> PredictResult:
     """Predicts one post; no file is written.
 
     Raises:
@@ -79,7 +79,9 @@ def predict_one(
     return predict(run, single_post(text, image), options, progress)
 
 
-def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progress) -> Answer:
+def predict(
+    run: Run, posts: PostSet, options: InferenceOptions, progress: Progress
+) -> PredictResult:
     """Predicts every post that has what the head reads, and says what the others lack.
 
     No file is written: features are read from caches that contain all of these posts as they are
@@ -96,10 +98,10 @@ def predict(run: Run, posts: PostSet, options: InferenceOptions, progress: Progr
     ids = answered.ids
     truth = [labels[post_id] for post_id in ids]
     rows = predictions_of(ids, [""] * len(ids), truth, answered.probabilities, classes)
-    return Answer(rows, answered.faults, classes)
+    return PredictResult(rows, answered.faults, classes)
 
 
-def write_answer(path: Path, answer: Answer) -> None:
+def write_answer(path: Path, answer: PredictResult) -> None:
     """Writes one row a post: id, prediction, one probability a class, and the error if any.
 
     Raises:

@@ -20,13 +20,13 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
+from mvsa_pipe.posts.make_split import resolved_split
 from mvsa_pipe.posts.split import PARTS
-from mvsa_pipe.posts.splits import resolved_split
 from mvsa_pipe.runs import Member, split_table
-from mvsa_pipe.runs.choosing import chosen_files, refuse_single_layers
+from mvsa_pipe.runs.cache_choice import chosen_files, refuse_single_layers
 from mvsa_pipe.runs.layout import CONTENT_DIGITS
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
-from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Experiment:
     split: Split
     protocol: str
     files: dict[Modality, tuple[FeatureFile, ...]]
-    material: Material
+    material: TrainingData
     indices: dict[str, torch.Tensor]
     left_out: tuple[str, ...]
 
@@ -221,14 +221,14 @@ def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[Pos
 
 def material_of(
     posts: PostSet, split: Split, features: FeatureSource
-) -> tuple[Material, dict[str, torch.Tensor]]:
+) -> tuple[TrainingData, dict[str, torch.Tensor]]:
     """Features with their labels and texts, and the indices of each part's posts among them."""
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts if post.label}
     indices = _indices(split, features.post_ids)
     known = torch.tensor([labels[i] for i in features.post_ids], dtype=torch.int64)
     texts = texts_of(posts, features.post_ids)
     train, val = indices["train"], indices["val"]
-    return Material(features, known, train, val, posts.classes, texts), indices
+    return TrainingData(features, known, train, val, posts.classes, texts), indices
 
 
 def texts_of(posts: PostSet, ids: Iterable[str]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mvsa_pipe.checked import read_json, shaped
 from mvsa_pipe.errors import MvsaError, RunError, name_some
+from mvsa_pipe.json_schema import read_json, validated
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.posts.split import PARTS
@@ -19,12 +19,12 @@ from mvsa_pipe.runs.layout import (
     FAILED,
     METRICS,
     PREDICTIONS,
-    SCHEMA,
+    RUN_SCHEMA,
     SPLIT,
     content_column,
 )
 from mvsa_pipe.runs.predictions import Prediction, probability_columns
-from mvsa_pipe.runs.shapes import FailureShape, MetricsShape, check_config, read_options
+from mvsa_pipe.runs.schema import FailureShape, MetricsShape, check_config, read_options
 from mvsa_pipe.spreadsheet import from_text_cell
 
 _FIT_AGAIN = "mvsa fit with the same options makes the run again"
@@ -187,17 +187,17 @@ def open_run(path: Path) -> Run:
             hint="name one of them" if near else "mvsa fit --head NAME makes one",
         )
     config, metrics = _read_json(path / CONFIG), _read_json(path / METRICS)
-    if config.get("schema") != SCHEMA:
+    if config.get("schema") != RUN_SCHEMA:
         raise RunError(
             "This run was written in another version of the folder's layout",
             where=path,
-            expected=f"schema {SCHEMA}",
+            expected=f"schema {RUN_SCHEMA}",
             found=config.get("schema"),
             hint=_FIT_AGAIN,
         )
     for name, value, check in (
         (CONFIG, config, check_config),
-        (METRICS, metrics, lambda value: shaped(value, MetricsShape)),
+        (METRICS, metrics, lambda value: validated(value, MetricsShape)),
     ):
         try:
             check(value)
@@ -218,7 +218,7 @@ def read_failure(path: Path) -> FailureShape:
         RunError: The record is damaged.
     """
     try:
-        return shaped(_read_json(path / FAILED), FailureShape)
+        return validated(_read_json(path / FAILED), FailureShape)
     except ValueError as error:
         raise RunError(
             f"This run's {FAILED} is not what a bench writes", where=path / FAILED, found=error

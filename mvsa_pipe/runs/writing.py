@@ -22,7 +22,7 @@ from mvsa_pipe.runs.layout import (
     HISTORY,
     METRICS,
     PREDICTIONS,
-    SCHEMA,
+    RUN_SCHEMA,
     SPLIT,
     content_column,
 )
@@ -67,7 +67,7 @@ def write_run(path: Path, contents: RunContents, *, replace: bool = False) -> Ru
     """
     if not replace:
         refuse_taken(path)
-    config = {"schema": SCHEMA, **contents.config}
+    config = {"schema": RUN_SCHEMA, **contents.config}
     lines = "".join(json.dumps(entry) + "\n" for entry in contents.history)
     files = {
         CONFIG: json_bytes(config),

@@ -27,9 +27,9 @@ from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.progress import OnStep, no_callback
-from mvsa_pipe.training.baselines import fit_baseline
+from mvsa_pipe.training.data import TrainingData
+from mvsa_pipe.training.fit_baseline import fit_baseline
 from mvsa_pipe.training.masks import Mask, masks_of
-from mvsa_pipe.training.material import Material
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.stack import Stack
 from mvsa_pipe.training.state import FittedModel, TrainState
@@ -37,7 +37,7 @@ from mvsa_pipe.training.step import Trainer, make_trainer
 
 ResultT = TypeVar("ResultT")
 # A run with what its head is trained on and selected by.
-Planned = tuple[Material, RunSpec]
+Planned = tuple[TrainingData, RunSpec]
 
 _LESS_MEMORY = (
     "lower --batch-size or the head's width; --image-grid and --memory-gib hold fewer features"
@@ -47,7 +47,7 @@ _LESS_MEMORY = (
 def fit_head(
     name: str,
     head_options: Mapping[str, OptionValue],
-    material: Material,
+    material: TrainingData,
     options: TrainingOptions,
     on_step: OnStep = no_callback,
 ) -> FittedModel:
@@ -162,7 +162,7 @@ def _fit_baselines(
     return fitted
 
 
-def _started(material: Material, spec: RunSpec) -> TrainState:
+def _started(material: TrainingData, spec: RunSpec) -> TrainState:
     options = spec.training
     material.require_posts()
     began = time.perf_counter()
@@ -223,7 +223,7 @@ class Alone(StrEnum):
     MASKS = "with dropout as long as a text"
 
 
-def why_alone(head: Model, material: Material, *, compiled: bool = False) -> Alone | None:
+def why_alone(head: Model, material: TrainingData, *, compiled: bool = False) -> Alone | None:
     """Why runs of a head train one by one; ``None`` for those that can share a stack.
 
     The same heads cannot be compiled either: a compiled step is that of a stack, even of one run.
@@ -269,7 +269,7 @@ def stack_shape(train_state: TrainState) -> StackShape | None:
     return StackShape(id(material.features), shapes, masks, precision, device, compiled)
 
 
-def _masks(head: FusionHead, material: Material) -> tuple[Mask, ...] | None:
+def _masks(head: FusionHead, material: TrainingData) -> tuple[Mask, ...] | None:
     """The masks of one step; ``None`` if they depend on how long its texts are."""
     features = material.features
     ends = torch.zeros(2, dtype=torch.int64, device=material.train.device)

@@ -16,7 +16,7 @@ from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import validation_scores
-from mvsa_pipe.training.material import Material, by_length
+from mvsa_pipe.training.data import TrainingData, by_length
 
 # Posts per forward pass without training; results depend on it, so that it is never tuned.
 SCORING_BATCH = 256
@@ -97,7 +97,7 @@ def _in_batches(
     return torch.empty_like(answers).index_copy_(0, order.to(device), answers)
 
 
-def validation_entry(head: FusionHead, material: Material) -> dict[str, float]:
+def validation_entry(head: FusionHead, material: TrainingData) -> dict[str, float]:
     """Loss and scores on the validation posts: an entry of the history."""
     logits = predict_logits(head, material.features, material.val)
     labels = material.labels[material.val].to(logits.device)

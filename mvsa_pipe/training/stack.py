@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.features.batch import FeatureBatch
-from mvsa_pipe.heads.layers import bits_to_mask, draw_bits, drop_below
+from mvsa_pipe.heads.blocks import bits_to_mask, draw_bits, drop_below
 from mvsa_pipe.progress import OnStep
 from mvsa_pipe.training.masks import Mask
-from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flat, shaped
+from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flatten, unflatten
 from mvsa_pipe.training.state import DivergedError, TrainState
 from mvsa_pipe.training.step import learning_rate_factor
 
@@ -202,7 +202,7 @@ class _Lane:
         self.train_state = train_state
         self.layers = train_state.head.dropouts()
         self._parameters = list(train_state.head.parameters())
-        vector = torch.cat([flat(value) for value in self._parameters])
+        vector = torch.cat([flatten(value) for value in self._parameters])
         self.leaf = nn.Parameter(vector)
         self.group: dict[str, Any] = {}
         self._steps = 0
@@ -214,7 +214,7 @@ class _Lane:
         start = 0
         for value in self._parameters:
             piece = row[None, start : start + value.numel()]
-            value.data = shaped(piece, value.shape)[0]
+            value.data = unflatten(piece, value.shape)[0]
             start += value.numel()
 
     def leave(self) -> None:

@@ -104,12 +104,12 @@ class StackedLoss:
         sizes = [shape.numel() for shape in self._shapes.values()]
         pieces = torch.split(weights, sizes, dim=1)
         return {
-            name: shaped(piece, shape)
+            name: unflatten(piece, shape)
             for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
         }
 
 
-def shaped(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S ..."]:
+def unflatten(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S ..."]:
     """One parameter of every run, out of its share of the vectors.
 
     Matrices lie there transposed: the gradient of a stacked linear map comes out that way, and
@@ -120,6 +120,6 @@ def shaped(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S 
     return pieces.view(-1, *shape)
 
 
-def flat(parameter: Tensor) -> Float[Tensor, " w"]:
-    """A parameter as its share of a vector, as ``shaped`` reads it."""
+def flatten(parameter: Tensor) -> Float[Tensor, " w"]:
+    """A parameter as its share of a vector, as ``unflatten`` reads it."""
     return (parameter.t() if parameter.dim() == 2 else parameter).detach().flatten()

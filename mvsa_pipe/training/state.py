@@ -14,7 +14,7 @@ from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import is_better
-from mvsa_pipe.training.material import Material, epoch_batches
+from mvsa_pipe.training.data import TrainingData, epoch_batches
 from mvsa_pipe.training.options import TrainingOptions, parse_class_weights
 from mvsa_pipe.training.scoring import text_lengths, validation_entry
 
@@ -56,7 +56,7 @@ class TrainState:
         fault: The error that ended it without a result, if any.
     """
 
-    def __init__(self, head: FusionHead, material: Material, options: TrainingOptions) -> None:
+    def __init__(self, head: FusionHead, material: TrainingData, options: TrainingOptions) -> None:
         self.head, self.material, self.options = head, material, options
         self.history: list[dict[str, Any]] = []
         self.best = 0
@@ -149,7 +149,7 @@ def require_convergence(
         )
 
 
-def class_weights(material: Material, options: TrainingOptions) -> Float[Tensor, " C"]:
+def class_weights(material: TrainingData, options: TrainingOptions) -> Float[Tensor, " C"]:
     """Weight of a post of each class in the loss.
 
     Raises:

@@ -3,9 +3,9 @@
 import pytest
 from heads_support import VARIANTS
 
-from mvsa_pipe.export.graphs import HeadGraph
+from mvsa_pipe.export.check_inputs import BATCHES, head_batches
 from mvsa_pipe.export.onnx_files import TOLERANCE, write_onnx
-from mvsa_pipe.export.samples import BATCHES, head_batches
+from mvsa_pipe.export.onnx_graphs import HeadGraph
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 

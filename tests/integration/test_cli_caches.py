@@ -13,7 +13,7 @@ from mvsa_pipe.cache import lock
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import batches
 from mvsa_pipe.posts import contents
 
 EXTRACT = ("extract", "--partner", "none", "--data", "data", "--batch-size", "4", "--backbone")
@@ -90,7 +90,7 @@ def test_repairs_that_cannot_be(refused) -> None:
 @pytest.fixture
 def shares(workplace: Path, mvsa, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two of three shares of the posts."""
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 16)
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 16)
     for share in ("1/3", "3/3"):
         result = mvsa(*EXTRACT, "tiny-text", "--shard", share, "--cache", "apart")
         assert result.exit_code == 0, result.stderr

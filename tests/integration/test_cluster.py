@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ray_support import workers_at
 
-from mvsa_pipe.cluster.connection import Cluster, Team, connected
+from mvsa_pipe.cluster.connection import Cluster, WorkerPlan, connected
 from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.contents import UnreadablePostsError
@@ -43,7 +43,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def pool(cluster: Cluster, make: Callable[[], Worker[int, int]], said: list[str]) -> Pool[int, int]:
-    return Pool(cluster, Team(1, 0.5, 0, 1), make, said.append, "{} was squared".format)
+    return Pool(cluster, WorkerPlan(1, 0.5, 0, 1), make, said.append, "{} was squared".format)
 
 
 def test_units_end_with_results_errors_or_losses(cluster):

@@ -19,18 +19,18 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cache import joining
+from mvsa_pipe.cache import row_joining
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was off for the tests
 torch.set_num_threads(1)
-work.MOST_POSTS_A_PART = 8  # so that a stop falls between parts, and in the joining
-joining.JOIN_BYTES = 5000
+batches.MOST_POSTS_A_PART = 8  # so that a stop falls between parts, and in the joining
+row_joining.JOIN_BYTES = 5000
 data, caches = Path(sys.argv[1]), Path(sys.argv[2])
 names, join_gib = sys.argv[3].split("+"), sys.argv[6]
 stop, stops = int(sys.argv[4]), int(sys.argv[5])
@@ -40,7 +40,7 @@ def run(cache):
         cache=caches / cache, precision="float32", batch_size=4, workers=1,
         on_bad_post=BadPostPolicy.SKIP, join_gib=float(join_gib),
     )
-    return extract_all(read_posts(data), [BackboneOptions(n) for n in names], options, Silence())
+    return extract_all(read_posts(data), [BackboneOptions(n) for n in names], options, NoProgress())
 
 run("warm")
 began = time.perf_counter()

@@ -24,21 +24,21 @@ from mvsa_pipe.cache.checking import faults
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 torch.set_num_threads(1)
-work.MOST_POSTS_A_PART = 6
+batches.MOST_POSTS_A_PART = 6
 data, root, damage, join_gib = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 posts = read_posts(data)
 options = ExtractOptions(
     cache=root / "cache", precision="float32", batch_size=2, workers=1, join_gib=float(join_gib)
 )
-path = extract(posts, BackboneOptions("tiny-text"), options, Silence()).file.path
+path = extract(posts, BackboneOptions("tiny-text"), options, NoProgress()).file.path
 file = FeatureFile(path)
 victim = path if join_gib != "0" else sorted(path.with_suffix(".parts").glob("part-*.h5"))[1]
 raw = bytearray(victim.read_bytes())
@@ -74,7 +74,7 @@ def child(stop):
     for name in ("replace", "rename", "link", "unlink", "fsync", "rmdir"):
         counted(os, name)
     try:
-        repair(path, posts, CacheFolder(root / "cache"), "cpu", Silence())
+        repair(path, posts, CacheFolder(root / "cache"), "cpu", NoProgress())
     except BaseException:
         import traceback
         traceback.print_exc()

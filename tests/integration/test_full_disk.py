@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from cli_support import files_below, paragraph
 
+from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import batches
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
 
 EXTRACT = ("extract", "--partner", "none", "--batch-size", "2", "--precision", "float32")
@@ -60,7 +60,7 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny-text", "tiny-image"])
 def test_an_extraction_goes_on_when_there_is_room(mvsa, disk, data, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 16)
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 16)
     (place, resize), words = disk, (*EXTRACT, "--backbone", name, "--data", data)
     assert mvsa(*words, "--cache", tmp_path / "whole").exit_code == 0
     size = FeatureFile(*(tmp_path / "whole").glob("*/*.h5")).header.payload_bytes
@@ -106,14 +106,14 @@ def leave(disk, pages):
 def test_a_full_disk_ends_a_fine_tuning_in_a_paragraph(mvsa, disk, pages):
     """Checkpoints are written by torch and safetensors, which have errors of their own."""
     words = ["finetune", "--head", "text", "--epochs", "1", "--device", "cpu", "--batch-size", "64"]
-    tower = ["--image-learning-rate", "0", "--unfreeze", "last-1", "--name", "one"]
+    tunable = ["--image-learning-rate", "0", "--unfreeze", "last-1", "--name", "one"]
     leave(disk, pages)
     runs = disk[0] / "runs"
-    result = mvsa(*words, *tower, "--runs", runs)
+    result = mvsa(*words, *tunable, "--runs", runs)
     assert "The disk is full" in paragraph(result.exit_code, result.stderr)
     assert not (runs / "one").exists()
     disk[1]("64m")
-    assert mvsa(*words, *tower, "--runs", runs).exit_code == 0
+    assert mvsa(*words, *tunable, "--runs", runs).exit_code == 0
     assert sorted(path.name for path in runs.iterdir()) == ["one"]
 
 

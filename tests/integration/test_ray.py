@@ -16,14 +16,14 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.devices import usable_cores
 from mvsa_pipe.errors import CacheError, ConfigError, MvsaError
-from mvsa_pipe.extraction import spread, work
+from mvsa_pipe.extraction import batches, on_cluster
+from mvsa_pipe.extraction.cluster_worker import ExtractionWorker
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.extraction.spread_worker import ExtractionWorker
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 TEXT, IMAGE = BackboneOptions("tiny-text"), BackboneOptions("tiny-image")
 
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)  # parts are cut here; workers take them
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 8)  # parts are cut here; workers take them
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def on_ray(options: ExtractOptions, **changes: object) -> ExtractOptions:
     return replace(options, **{"cache": there, "ray": "local", "ray_actors": 2, **changes})
 
 
-class Listener(Silence):
+class Listener(NoProgress):
     """Keeps what is said, and kills a worker when so many leases are done."""
 
     def __init__(self, kill_after: int = 0) -> None:
@@ -117,9 +117,9 @@ def entered(part: Path) -> bool:
 @pytest.mark.usefixtures("cluster")
 def test_parts_that_are_sent_make_the_same_cache(folder, options, tmp_path):
     posts, bucket = read_posts(folder), tmp_path / "bucket" / "parts"
-    extract_all(posts, [TEXT], options, Silence())
+    extract_all(posts, [TEXT], options, NoProgress())
     there = on_ray(options, ray_actors=1, ray_parts=bucket.as_uri())
-    (done,) = extract_all(posts, [TEXT], there, Silence())
+    (done,) = extract_all(posts, [TEXT], there, NoProgress())
     assert done.extracted == 100
     assert done.profile["stages"]["model"] > 0
     assert everything(there.cache) == everything(options.cache)
@@ -131,9 +131,9 @@ def test_parts_that_are_sent_make_the_same_cache(folder, options, tmp_path):
 def test_several_layers_make_the_same_cache(folder, options):
     posts, here = read_posts(folder), replace(options, join_gib=0.0)
     layered = replace(TEXT, layers=Layers.ALL)
-    extract_all(posts, [layered], here, Silence())
+    extract_all(posts, [layered], here, NoProgress())
     there = on_ray(here)
-    (done,) = extract_all(posts, [layered], there, Silence())
+    (done,) = extract_all(posts, [layered], there, NoProgress())
     assert (done.extracted, done.file.header.layers) == (100, 2)
     assert everything(there.cache) == everything(here.cache)
     assert not stray(there.cache)
@@ -143,7 +143,7 @@ def test_several_layers_make_the_same_cache(folder, options):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the worker's process in /proc")
 def test_a_killed_worker_costs_nothing(folder, options):
     posts, here = read_posts(folder), replace(options, join_gib=0.0)
-    extract_all(posts, [IMAGE], here, Silence())
+    extract_all(posts, [IMAGE], here, NoProgress())
     there, listener = on_ray(here), Listener(kill_after=3)
     (done,) = extract_all(posts, [IMAGE], there, listener)
     assert listener.killed
@@ -156,10 +156,10 @@ def test_a_killed_worker_costs_nothing(folder, options):
 @pytest.mark.usefixtures("cluster")
 def test_an_interrupted_extraction_goes_on_on_a_cluster(folder, options):
     posts, here = read_posts(folder), replace(options, join_gib=0.0)
-    extract_all(posts, [IMAGE], here, Silence())
+    extract_all(posts, [IMAGE], here, NoProgress())
     there = on_ray(here, ray_actors=1)
 
-    class Stop(Silence):
+    class Stop(NoProgress):
         left = 9  # batches, of two a part
 
         def advance(self, _: int) -> None:
@@ -169,7 +169,7 @@ def test_an_interrupted_extraction_goes_on_on_a_cluster(folder, options):
 
     with pytest.raises(KeyboardInterrupt):
         extract_all(posts, [IMAGE], replace(here, cache=there.cache), Stop())
-    (done,) = extract_all(posts, [IMAGE], there, Silence())
+    (done,) = extract_all(posts, [IMAGE], there, NoProgress())
     assert done.reused >= 7
     assert done.extracted + done.reused == 98
     assert everything(there.cache) == everything(here.cache)
@@ -186,9 +186,9 @@ def test_an_interrupted_extraction_goes_on_on_a_cluster(folder, options):
 def test_what_a_user_can_mend_arrives_as_it_is(folder, options, monkeypatch, other, error, said):
     # As on a machine whose weights are others, or none.
     changed = partial(lambda make, _, *rest: make([other], *rest), ExtractionWorker)
-    monkeypatch.setattr(spread, "ExtractionWorker", changed)
+    monkeypatch.setattr(on_cluster, "ExtractionWorker", changed)
     with pytest.raises(error, match=said):
-        extract_all(read_posts(folder), [TEXT], on_ray(options, ray_actors=1), Silence())
+        extract_all(read_posts(folder), [TEXT], on_ray(options, ray_actors=1), NoProgress())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
@@ -197,13 +197,13 @@ def test_a_cluster_that_is_not_there(folder, options, monkeypatch, address):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     said = rf"^No Ray cluster answers \(--ray {address}\)\. .*refused.*ray start --head\.$"
     with pytest.raises(ConfigError, match=said):
-        extract_all(read_posts(folder), [TEXT], on_ray(options, ray=address), Silence())
+        extract_all(read_posts(folder), [TEXT], on_ray(options, ray=address), NoProgress())
 
 
 def test_without_the_package(folder, options, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r'pip install "mvsa-pipe\[ray\]"'):
-        extract_all(read_posts(folder), [TEXT], on_ray(options), Silence())
+        extract_all(read_posts(folder), [TEXT], on_ray(options), NoProgress())
 
 
 @pytest.mark.parametrize(

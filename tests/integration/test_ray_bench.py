@@ -19,7 +19,7 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -44,7 +44,7 @@ def bench(
     runs: Path | None = None,
 ) -> list[dict[str, object]]:
     where = caches or CacheChoice()
-    done = run_bench(DataChoice(), where, options, training, Silence(), runs)
+    done = run_bench(DataChoice(), where, options, training, NoProgress(), runs)
     assert not done.failed
     timed = {"seconds", "scoring_seconds", "peak_memory_bytes"}
     return [
@@ -57,7 +57,7 @@ def bench(
 @pytest.mark.usefixtures("cluster")
 def test_the_runs_are_the_same(workplace: Path):
     short, where = BackboneOptions("tiny-text", max_tokens=5), ExtractOptions(cache=Path("cache"))
-    extract(read_posts(workplace / "data"), short, where, Silence())
+    extract(read_posts(workplace / "data"), short, where, NoProgress())
     texts = [
         f"tiny-text@{path.stem.split('-')[-2]}" for path in Path("cache").glob("*/tiny-text*.h5")
     ]
@@ -104,7 +104,7 @@ def kill_one_worker(killed: list[int]) -> None:
 def test_what_a_user_can_mend_arrives_as_it_is():
     hopeless = replace(TRAINING, learning_rate=1e30, clip_norm=0.0)
     options = replace(OPTIONS, heads=("native-cat",), ray="local")
-    done = run_bench(DataChoice(), CacheChoice(), options, hopeless, Silence())
+    done = run_bench(DataChoice(), CacheChoice(), options, hopeless, NoProgress())
     assert len(done.failed) == OPTIONS.seeds
     assert all("diverged in epoch 0" in run.reason for run in done.failed)
 

@@ -8,8 +8,8 @@ import h5py
 import pytest
 
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.joining import Place, blocks
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.row_joining import RowLocation, blocks
 from mvsa_pipe.cache.writer import open_writer
 
 GPU = "nvjpeg by torchvision, resized by torch on the device; pillow where it refuses"
@@ -27,7 +27,7 @@ def rewritten(path: Path, option: str) -> Path:
     else:
         fingerprint = replace(fingerprint, precision=fingerprint.precision + "+compiled")
     with open_writer(CacheFolder(Path("cache")), header.dataset, fingerprint) as writer:
-        places = [Place(file, row) for row in range(len(header.ids))]
+        places = [RowLocation(file, row) for row in range(len(header.ids))]
         writer.commit(*blocks(places))
         made = writer.finish(header.ids, {**header.notes, "backbone": record})
     path.unlink()

@@ -10,8 +10,8 @@ from feature_caches import fingerprint, rows, whole
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mvsa_pipe.cache.content import Refusal, parts_folder
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import Refusal, parts_folder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import MvsaError

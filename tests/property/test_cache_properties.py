@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.image import SparseImage
+from mvsa_pipe.cache.hdf5_skeleton import SparseFileBuffer
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.modality import Modality
@@ -71,7 +71,7 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
 def test_the_sparse_image_is_a_file(steps: list[tuple[str, int, object]]) -> None:
-    image = SparseImage()
+    image = SparseFileBuffer()
     with tempfile.TemporaryFile() as plain:
         for what, place, value in steps:
             if what == "write":

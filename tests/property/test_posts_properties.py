@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.posts import Post, PostSet, random_split
-from mvsa_pipe.posts.ceilings import expected_ceilings
 from mvsa_pipe.posts.duplicates import joined
 from mvsa_pipe.posts.mvsa import SENTIMENTS, consolidate
 from mvsa_pipe.posts.storage import FolderStorage
+from mvsa_pipe.posts.synthetic_ceilings import expected_ceilings
 from mvsa_pipe.posts.text import decode_text, normalised
 
 labels = st.sampled_from(SENTIMENTS)

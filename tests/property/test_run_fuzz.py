@@ -14,11 +14,11 @@ from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.export.options import ExportOptions
 from mvsa_pipe.export.write import export_run
 from mvsa_pipe.features.batch import FeatureSizes
-from mvsa_pipe.finetune.start import Start
+from mvsa_pipe.finetune.initial_run import Start
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.backbones import every_backbone
 from mvsa_pipe.runs.evaluate import evaluate
@@ -26,7 +26,7 @@ from mvsa_pipe.runs.fit import run_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice, InferenceOptions
 from mvsa_pipe.runs.predict import predict_one
 from mvsa_pipe.runs.prepare import needs_of, prepare
-from mvsa_pipe.runs.saving import save_run
+from mvsa_pipe.runs.save_result import save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 HEADS = {"native-cat": {}, "boosting": {"terms": 20}, "cmac": {"width": 8, "hidden": 8}}
@@ -50,13 +50,13 @@ def verbs(path: Path, other: Path, place: Path):
     """Calls of the library behind the verbs that open runs."""
     cache = replace(ON_CPU, cache=place / "cache")
     return {
-        "evaluate": lambda: evaluate(open_run(path), cache, Silence()),
-        "predict": lambda: predict_one(open_run(path), "a day", other, cache, Silence()),
+        "evaluate": lambda: evaluate(open_run(path), cache, NoProgress()),
+        "predict": lambda: predict_one(open_run(path), "a day", other, cache, NoProgress()),
         "compare": lambda: compare(
             [open_run(path), open_run(path.parent / "beside")], CompareOptions(resamples=10)
         ).as_record(),
         "export": lambda: export_run(
-            open_run(path), ExportOptions(place / "out", onnx=False), Silence()
+            open_run(path), ExportOptions(place / "out", onnx=False), NoProgress()
         ),
         "extract": lambda: every_backbone(open_run(path)),
         "finetune": lambda: fine_tune_from(path),

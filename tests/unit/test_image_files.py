@@ -13,7 +13,7 @@ from PIL import Image
 
 from mvsa_pipe import image_files
 from mvsa_pipe.images import (
-    FORMATS,
+    IMAGE_FORMATS,
     ImageError,
     ImageFault,
     decode_image,
@@ -210,7 +210,7 @@ def test_a_png_that_lacks_its_palette_is_damaged():
 
 
 def test_an_avif_is_used_where_pillow_can():
-    if "AVIF" not in FORMATS:
+    if "AVIF" not in IMAGE_FORMATS:
         pytest.skip("this Pillow reads no AVIF")
     whole = encoded(noise(), "AVIF", quality=100)
     assert judged(whole) is None
@@ -295,7 +295,7 @@ SEEDS = [
     *(encoded(noise((24, 20)), "JPEG", **options) for options in JPEGS.values()),
     *(encoded(noise((24, 20), mode), "PNG") for mode in ("RGB", "P", "1", "RGBA")),
     *(encoded(noise((24, 20)), kind, exif=b"Exif\0\0II*\0") for kind in ("WEBP", "PNG")),
-    *(encoded(noise((24, 20)), kind) for kind in FORMATS),
+    *(encoded(noise((24, 20)), kind) for kind in IMAGE_FORMATS),
 ]
 
 

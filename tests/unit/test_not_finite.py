@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save, save_file
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.tiny import TinyText
 from mvsa_pipe.backbones.weights import fill
-from mvsa_pipe.cache import parts, reading
+from mvsa_pipe.cache import part_files, reading
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.finite import _BLOCK, all_finite, not_finite
 from mvsa_pipe.cache.folder import CacheFolder
@@ -33,12 +33,12 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.progress import Silence
-from mvsa_pipe.runs.apply import load_head
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.fit import run_head
+from mvsa_pipe.runs.inference import load_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
-from mvsa_pipe.runs.saving import save_run
+from mvsa_pipe.runs.save_result import save_run
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.scoring import predict_probabilities
 
@@ -68,7 +68,7 @@ def cached(root: Path, part: str, odd: float, modality: Modality = Modality.TEXT
     at = values.bounds() if part == "hidden" else values.places()
     getattr(values, part)[at[1]].flat[1] = odd
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "require_finite", lambda *_: None)  # as others write
+        patch.setattr(part_files, "require_finite_rows", lambda *_: None)  # as others write
         patch.setattr(reading, "not_finite", lambda *_: [])
         with open_writer(CacheFolder(root), "set", fingerprint(modality)) as writer:
             writer.commit(values)
@@ -111,16 +111,16 @@ def test_an_extraction_writes_numbers_alone(workplace, monkeypatch, dtype, odd):
     posts = replace(posts, posts=posts.posts[:9])
     backbone = BackboneOptions("tiny-text")
     options = ExtractOptions(cache=Path("new"), dtype=dtype, precision="float32", batch_size=1)
-    done = extract(posts, backbone, replace(options, cache=Path("whole")), Silence()).file
+    done = extract(posts, backbone, replace(options, cache=Path("whole")), NoProgress()).file
     lengths = np.diff(done.header.offsets)
     spoilt.longest = int(lengths.max())
     hit = done.header.ids[int(lengths.argmax())]
     monkeypatch.setattr(TinyText, "encode", spoilt)
     if odd == 1e5 and dtype is StoredDtype.FLOAT32:
-        assert len(extract(posts, backbone, options, Silence()).file.header.ids) == 9
+        assert len(extract(posts, backbone, options, NoProgress()).file.header.ids) == 9
         return
     with pytest.raises(CacheError, match=f"tiny-text are not finite in {dtype}") as caught:
-        extract(posts, backbone, options, Silence())
+        extract(posts, backbone, options, NoProgress())
     assert caught.value.found == f"1 posts: {hit}"
     assert ("--dtype float32" in str(caught.value)) == (dtype is StoredDtype.FLOAT16)
     assert not list(Path("new").rglob("*.h5"))

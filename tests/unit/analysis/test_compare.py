@@ -8,7 +8,7 @@ from run_records import config_of
 
 from mvsa_pipe.analysis.compare import compare
 from mvsa_pipe.analysis.options import CompareOptions
-from mvsa_pipe.analysis.words import sentences
+from mvsa_pipe.analysis.sentences import sentences
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.metrics.scores import score
 from mvsa_pipe.modality import Modality

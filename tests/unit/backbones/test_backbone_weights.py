@@ -8,7 +8,7 @@ import torch
 from backbone_support import Bomb
 from safetensors.torch import save_file
 
-from mvsa_pipe.backbones.weights import read_state
+from mvsa_pipe.backbones.weights import read_weights
 from mvsa_pipe.errors import BackboneError
 
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.ones(2)}
@@ -21,7 +21,7 @@ def test_state_files(tmp_path: Path, wrap: object) -> None:
     torch.save(wrap({f"module.{k}": v for k, v in STATE.items()}), tmp_path / "s.pth")
     save_file(STATE, tmp_path / "s.safetensors")
     for name in ("s.pth", "s.safetensors"):
-        state = read_state(tmp_path / name)
+        state = read_weights(tmp_path / name)
         assert state.keys() == STATE.keys()
         assert all(torch.equal(state[k], STATE[k]) for k in STATE)
 
@@ -31,7 +31,7 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, legacy: bool) -> None:
     proof, path = tmp_path / "ran", tmp_path / "bomb.pth"
     torch.save({"a": Bomb(proof), **STATE}, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(BackboneError, match="cannot be read safely") as caught:
-        read_state(path)
+        read_weights(path)
     assert "safetensors.torch.save_file" in str(caught.value)
     assert not proof.exists()
 
@@ -41,15 +41,15 @@ def test_what_holds_no_tensors(tmp_path: Path) -> None:
     torch.save({"lr": 0.1}, tmp_path / "numbers.pth")
     for name in ("list.pth", "numbers.pth"):
         with pytest.raises(BackboneError, match="holds no state dict"):
-            read_state(tmp_path / name)
+            read_weights(tmp_path / name)
     with pytest.raises(BackboneError, match="no weights file"):
-        read_state(tmp_path)
+        read_weights(tmp_path)
     (tmp_path / "text.pth").write_text("these are no weights")
     (tmp_path / "text.safetensors").write_text("these are no weights")
     (tmp_path / "empty.pth").touch()
     for name in ("text.pth", "text.safetensors", "empty.pth"):
         with pytest.raises(BackboneError, match="cannot be read safely"):
-            read_state(tmp_path / name)
+            read_weights(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["s.pth", "s.safetensors", "legacy.pth"])
@@ -68,6 +68,6 @@ def test_damaged_files_never_end_in_another_error(tmp_path: Path, name: str) -> 
             damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
         try:
-            read_state(path)
+            read_weights(path)
         except BackboneError:
             continue

@@ -12,7 +12,7 @@ from mvsa_pipe.bench.run import run_bench, save_bench
 from mvsa_pipe.bench.summary import average_runs
 from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.heads import HEADS, is_faithful
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.ensemble import run_ensemble
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
@@ -23,7 +23,7 @@ DATA = DataChoice()
 
 
 def bench(options, data=DATA, training=TRAINING):
-    return run_bench(data, CacheChoice(), options, training, Silence())
+    return run_bench(data, CacheChoice(), options, training, NoProgress())
 
 
 @pytest.mark.usefixtures("workplace")

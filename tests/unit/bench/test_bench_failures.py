@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from mvsa_pipe.baselines.logistic import Logistic
 from mvsa_pipe.bench import run as bench_run
-from mvsa_pipe.bench import tasks
+from mvsa_pipe.bench import trials
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench
 from mvsa_pipe.cli.app import app
 from mvsa_pipe.devices import MemoryShortageError
 from mvsa_pipe.errors import CacheError, DataError, RunError
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
@@ -30,19 +30,19 @@ VARIED = BenchOptions(heads=("text", "logistic"), seeds=2, vary=(f"learning-rate
 def asked(monkeypatch):
     """Names every run that is tried from here on, on one core."""
     seen = []
-    honest = tasks.try_run_heads
+    honest = trials.try_run_heads
 
     def watched(planned, *words):
         seen.extend((s.head, s.training.learning_rate, s.training.seed) for _, s in planned)
         return honest(planned, *words)
 
-    monkeypatch.setattr(tasks, "try_run_heads", watched)
+    monkeypatch.setattr(trials, "try_run_heads", watched)
     monkeypatch.setattr(bench_run, "usable_cores", lambda: 1)
     return seen
 
 
 def bench(options=VARIED, data=None):
-    progress, runs = Silence(), Path("runs-here")
+    progress, runs = NoProgress(), Path("runs-here")
     return run_bench(data or DataChoice(), CacheChoice(), options, TRAINING, progress, runs)
 
 
@@ -110,13 +110,13 @@ def test_a_shortage_of_memory_is_tried_again(asked, monkeypatch):
 
 @pytest.mark.usefixtures("workplace", "asked")
 def test_seeds_that_remain_are_summed_up(monkeypatch):
-    honest = tasks.try_run_heads
+    honest = trials.try_run_heads
 
     def partly(planned, *words):
         results = honest(planned, *words)
         return [MemoryShortageError("no room"), *results[1:]]
 
-    monkeypatch.setattr(tasks, "try_run_heads", partly)
+    monkeypatch.setattr(trials, "try_run_heads", partly)
     (row,) = bench(BenchOptions(heads=("text",), seeds=3)).rows
     assert (row.seeds, row.failed) == (2, 1)
 
@@ -126,7 +126,7 @@ def test_what_concerns_all_runs_ends_the_bench(monkeypatch):
     def damaged(*_):
         raise CacheError("Cached features were changed on disk")
 
-    monkeypatch.setattr(tasks, "try_run_heads", damaged)
+    monkeypatch.setattr(trials, "try_run_heads", damaged)
     with pytest.raises(CacheError):
         bench()
     assert not list(Path("runs-here").rglob("*.json"))

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.bench import run, tasks
+from mvsa_pipe.bench import run, trials
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench, save_bench
 from mvsa_pipe.errors import RunError
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.fit import run_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
-from mvsa_pipe.runs.saving import save_run
+from mvsa_pipe.runs.save_result import save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 TRAINING = TrainingOptions(epochs=2, device="cpu")
@@ -27,13 +27,13 @@ HEADS = ("native-cat", "text")
 def trained(monkeypatch):
     """Names every run that is trained from here on, on one core, so that their order is known."""
     runs = []
-    honest = tasks.try_run_heads
+    honest = trials.try_run_heads
 
     def run_heads(planned, *words):
         runs.extend((spec.head, spec.training.seed) for _, spec in planned)
         return honest(planned, *words)
 
-    monkeypatch.setattr(tasks, "try_run_heads", run_heads)
+    monkeypatch.setattr(trials, "try_run_heads", run_heads)
     monkeypatch.setattr(run, "usable_cores", lambda: 1)
     return runs
 
@@ -41,7 +41,7 @@ def trained(monkeypatch):
 def bench(data=None, training=TRAINING, **changes):
     options = BenchOptions(heads=HEADS, seeds=2, **changes)
     runs = Path("runs-here")
-    return run_bench(data or DataChoice(), CacheChoice(), options, training, Silence(), runs)
+    return run_bench(data or DataChoice(), CacheChoice(), options, training, NoProgress(), runs)
 
 
 @pytest.mark.usefixtures("workplace")
@@ -70,10 +70,10 @@ def test_a_run_of_another_bench_is_shown_as_what_is_varied_here(trained):
 @pytest.mark.usefixtures("workplace")
 def test_a_stopped_bench_resumes(trained, monkeypatch):
     whole = run_bench(
-        DataChoice(), CacheChoice(), BenchOptions(heads=HEADS, seeds=2), TRAINING, Silence()
+        DataChoice(), CacheChoice(), BenchOptions(heads=HEADS, seeds=2), TRAINING, NoProgress()
     )
     trained.clear()
-    counting = tasks.try_run_heads
+    counting = trials.try_run_heads
 
     def stopped(*words):
         if len(trained) == 2:
@@ -81,7 +81,7 @@ def test_a_stopped_bench_resumes(trained, monkeypatch):
         return counting(*words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "try_run_heads", stopped)
+        patch.setattr(trials, "try_run_heads", stopped)
         with pytest.raises(KeyboardInterrupt):
             bench()
     assert len(list(Path("runs-here").glob("*/config.json"))) == 2

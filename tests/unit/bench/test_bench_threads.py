@@ -10,10 +10,10 @@ import torch
 from mvsa_pipe.bench import run
 from mvsa_pipe.bench.options import BenchOptions
 from mvsa_pipe.bench.run import run_bench
-from mvsa_pipe.bench.tasks import MOST_TOGETHER, Trial, cut
 from mvsa_pipe.bench.threads import do_side_by_side
+from mvsa_pipe.bench.trials import MOST_TOGETHER, Trial, group_trials
 from mvsa_pipe.errors import ConfigError, MvsaError
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
@@ -26,14 +26,18 @@ def trial(head: str, seed: int = 0) -> Trial:
 
 def test_heads_that_read_tokens_come_first_and_alone_on_a_cpu():
     trials = [trial("text", 0), trial("cmac", 0), trial("text", 1), trial("cmac", 1)]
-    assert [len(task) for task in cut(trials, on_cpu=True)] == [1, 1, 2]
-    assert cut(trials, on_cpu=True)[0][0].spec.head == "cmac"
-    assert [len(task) for task in cut(trials, on_cpu=False)] == [2, 2]
+    assert [len(task) for task in group_trials(trials, on_cpu=True)] == [1, 1, 2]
+    assert group_trials(trials, on_cpu=True)[0][0].spec.head == "cmac"
+    assert [len(task) for task in group_trials(trials, on_cpu=False)] == [2, 2]
 
 
 def test_stacks_have_a_limit():
     many = [trial("text", seed) for seed in range(2 * MOST_TOGETHER + 1)]
-    assert [len(task) for task in cut(many, on_cpu=True)] == [MOST_TOGETHER, MOST_TOGETHER, 1]
+    assert [len(task) for task in group_trials(many, on_cpu=True)] == [
+        MOST_TOGETHER,
+        MOST_TOGETHER,
+        1,
+    ]
 
 
 def test_every_task_computes_on_one_thread():
@@ -99,7 +103,7 @@ def test_runs_side_by_side_are_the_runs_one_after_the_other(monkeypatch):
     benches = []
     for cores in (1, 3):
         monkeypatch.setattr(run, "usable_cores", lambda count=cores: count)
-        benches.append(run_bench(DataChoice(), CacheChoice(), options, TRAINING, Silence()))
+        benches.append(run_bench(DataChoice(), CacheChoice(), options, TRAINING, NoProgress()))
     for one, other in zip(*map(metrics_of, benches), strict=True):
         assert one == other
 
@@ -107,7 +111,7 @@ def test_runs_side_by_side_are_the_runs_one_after_the_other(monkeypatch):
 @pytest.mark.usefixtures("workplace")
 def test_settings_are_rows_of_their_own():
     options = BenchOptions(heads=("text", "basic"), seeds=2, vary=("learning-rate=1e-3,1e-4",))
-    done = run_bench(DataChoice(), CacheChoice(), options, TRAINING, Silence())
+    done = run_bench(DataChoice(), CacheChoice(), options, TRAINING, NoProgress())
     assert [(row.head, row.setting) for row in done.rows] == [
         ("text", "learning_rate=1e-3"),
         ("text", "learning_rate=1e-4"),
@@ -123,13 +127,13 @@ def test_settings_are_rows_of_their_own():
 def test_a_setting_that_a_head_does_not_know_is_refused_at_once():
     options = BenchOptions(heads=("text", "basic"), vary=("width=8,16",))
     with pytest.raises(ConfigError, match=r"text.*width"):
-        run_bench(DataChoice(), CacheChoice(), options, TRAINING, Silence())
+        run_bench(DataChoice(), CacheChoice(), options, TRAINING, NoProgress())
 
 
 @pytest.mark.usefixtures("workplace")
 def test_a_bench_says_where_its_time_went():
     done = run_bench(
-        DataChoice(), CacheChoice(), BenchOptions(heads=("text",), seeds=1), TRAINING, Silence()
+        DataChoice(), CacheChoice(), BenchOptions(heads=("text",), seeds=1), TRAINING, NoProgress()
     )
     spent = done.as_record()["seconds"]
     assert set(spent) == {"loading", "training", "scoring", "wall"}

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
-from mvsa_pipe.cache.layout import Rows
 from mvsa_pipe.modality import Modality
 
 TEXT = Fingerprint(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from feature_caches import fingerprint, rows, write_cache
 
+from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality

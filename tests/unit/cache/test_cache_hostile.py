@@ -13,8 +13,8 @@ import pytest
 import xxhash
 from feature_caches import fingerprint, rows, whole, write_cache
 
+from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from feature_caches import expected, features, fingerprint, rows, write_cache
 
-from mvsa_pipe.cache import filling
+from mvsa_pipe.cache import file_writing
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
@@ -123,7 +123,7 @@ def test_file_systems_that_cannot_reserve(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "not supported")
 
-    monkeypatch.setattr(filling.os, "posix_fallocate", refuse)
+    monkeypatch.setattr(file_writing.os, "posix_fallocate", refuse)
     assert features(write_cache(tmp_path, IDS)) == expected(rows(IDS))
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cache_support import IMAGE, TEXT, rows_of, values_of
 
+from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError, StorageError

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from feature_caches import expected, features, fingerprint, rows, write_cache
 
-from mvsa_pipe.cache import joining
+from mvsa_pipe.cache import row_joining
+from mvsa_pipe.cache.content import Refusal, parts_folder
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import Refusal, parts_folder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError
@@ -83,7 +83,7 @@ def test_posts_that_left_the_data_set_stay(tmp_path: Path) -> None:
 def test_joining_in_small_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: Modality
 ) -> None:
-    monkeypatch.setattr(joining, "JOIN_BYTES", 40)
+    monkeypatch.setattr(row_joining, "JOIN_BYTES", 40)
     ids = [str(n) for n in range(30)]
     with open_writer(CacheFolder(tmp_path), "set", fingerprint(modality)) as writer:
         for start in range(0, 30, 7):

@@ -15,7 +15,7 @@ from mvsa_pipe.cli import bench, data, evaluate, extract, fit, predict, quicksta
 from mvsa_pipe.cli.app import app
 from mvsa_pipe.cli.expand import Verb, _build, attribute_docs, completion, expand
 from mvsa_pipe.cli.verbs import VERBS, load_verb
-from mvsa_pipe.extraction.choice import ExtractChoice
+from mvsa_pipe.extraction.backbone_choice import ExtractChoice
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.options import Option, Options, option

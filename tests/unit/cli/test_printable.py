@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvsa_pipe.cli.printable import json_printable, one_line, printable
-from mvsa_pipe.cli.streams import Outlet, Sanitised, fitting
+from mvsa_pipe.cli.streams import Sanitised, TolerantStream, fitting
 
 ANY = st.text(st.characters(exclude_categories=()))  # lone surrogates, too
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -65,7 +65,7 @@ def test_our_own_signs_have_plain_forms():
 
 def test_streams_are_sanitised_but_for_rich():
     stream = io.StringIO()
-    guarded = Sanitised(Outlet(stream))
+    guarded = Sanitised(TolerantStream(stream))
     guarded.write("\x1b[31m\r")
     guarded.rich_proxied_file.write("\x1b[0m")
     assert stream.getvalue() == "\\x1b[31m\\r\x1b[0m"
@@ -77,13 +77,13 @@ class Broken(io.StringIO):
 
 
 def test_a_stream_that_fails_is_left_alone():
-    outlet = Outlet(Broken())
+    outlet = TolerantStream(Broken())
     assert outlet.write("abc") == 3
     assert outlet.fault.errno == 28
     outlet.flush()
     closed = io.StringIO()
     closed.close()
-    outlet = Outlet(closed)
+    outlet = TolerantStream(closed)
     outlet.write("abc")
     assert outlet.fault is not None
 
@@ -92,7 +92,7 @@ def test_what_a_broken_pipe_holds_back_is_dropped():
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w", encoding="utf-8")
-    outlet = Outlet(stream)
+    outlet = TolerantStream(stream)
     outlet.write("abc")
     outlet.flush()
     assert isinstance(outlet.fault, BrokenPipeError)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mvsa_pipe.extraction import clock as room
+from mvsa_pipe.extraction import clock as disk_space
 from mvsa_pipe.extraction.clock import Clock, Phase, Stage
 
 
@@ -23,7 +23,7 @@ class Hand:
 @pytest.fixture
 def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
     hand = Hand()
-    monkeypatch.setattr(room, "time", SimpleNamespace(perf_counter=hand.perf_counter))
+    monkeypatch.setattr(disk_space, "time", SimpleNamespace(perf_counter=hand.perf_counter))
     return hand
 
 

@@ -17,14 +17,14 @@ from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.extraction import flow, work
+from mvsa_pipe.extraction import batches, pipeline
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 TEXT, IMAGE = BackboneOptions("tiny-text"), BackboneOptions("tiny-image")
 
@@ -56,8 +56,8 @@ def all_rows(file):
 def test_a_part_on_the_disk_is_not_held_while_the_next_is_computed(
     posts, options, backbone, monkeypatch
 ):
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)
-    whole, held = flow.flow, []
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 8)
+    whole, held = pipeline.run_pipeline, []
 
     def watched(*args):
         before = None
@@ -74,14 +74,14 @@ def test_a_part_on_the_disk_is_not_held_while_the_next_is_computed(
             yield part
             del part
 
-    monkeypatch.setattr(flow, "flow", watched)
-    assert extract(posts, backbone, options, Silence()).extracted == len(posts)
+    monkeypatch.setattr(pipeline, "run_pipeline", watched)
+    assert extract(posts, backbone, options, NoProgress()).extracted == len(posts)
     assert len(held) > 1
     assert not any(held)
 
 
 def test_texts_equal_a_loop_over_single_posts(posts, options):
-    file = extract(posts, TEXT, options, Silence()).file
+    file = extract(posts, TEXT, options, NoProgress()).file
     backbone = load_backbone(TEXT)
     assert file.header.ids == tuple(post.id for post in posts.posts)
     for row, post in enumerate(posts.posts):
@@ -95,7 +95,7 @@ def test_texts_equal_a_loop_over_single_posts(posts, options):
 
 
 def test_images_equal_a_loop_over_single_posts(posts, options):
-    file = extract(posts, IMAGE, options, Silence()).file
+    file = extract(posts, IMAGE, options, NoProgress()).file
     backbone = load_backbone(IMAGE)
     for row, post in enumerate(posts.posts):
         picture = decode_image(posts.storage.read(post.image), post.image)
@@ -113,7 +113,7 @@ def test_fast_decoding_gives_the_very_features(tmp_path, options):
     picture.save(other, "PNG")
     picture.resize((300, 90)).save(wide, "JPEG")
     exact, fast = (
-        extract(posts, replace(IMAGE, decode=decode), options, Silence()).file
+        extract(posts, replace(IMAGE, decode=decode), options, NoProgress()).file
         for decode in (Decode.EXACT, Decode.FAST)
     )
     assert exact.path != fast.path
@@ -124,19 +124,19 @@ def test_fast_decoding_gives_the_very_features(tmp_path, options):
 
 
 def test_added_posts_extract_only_themselves(posts, options):
-    first = extract(replace(posts, posts=posts.posts[:25]), TEXT, options, Silence())
-    second = extract(posts, TEXT, options, Silence())
-    third = extract(posts, TEXT, options, Silence())
+    first = extract(replace(posts, posts=posts.posts[:25]), TEXT, options, NoProgress())
+    second = extract(posts, TEXT, options, NoProgress())
+    third = extract(posts, TEXT, options, NoProgress())
     assert (first.extracted, second.extracted, third.extracted) == (25, 15, 0)
     assert second.reused == 25
     assert second.file.header.ids == tuple(post.id for post in posts.posts)
 
 
 def test_edited_posts_are_extracted_again(posts, options):
-    extract(posts, TEXT, options, Silence())
+    extract(posts, TEXT, options, NoProgress())
     edited = replace(posts.posts[3], text="something else entirely")
     changed = replace(posts, posts=(*posts.posts[:3], edited, *posts.posts[4:]))
-    assert extract(changed, TEXT, options, Silence()).extracted == 1
+    assert extract(changed, TEXT, options, NoProgress()).extracted == 1
 
 
 @pytest.mark.parametrize(
@@ -145,22 +145,22 @@ def test_edited_posts_are_extracted_again(posts, options):
     ids=["dtype", "precision"],
 )
 def test_other_settings_make_another_cache(posts, options, change):
-    one = extract(posts, TEXT, options, Silence())
-    other = extract(posts, TEXT, replace(options, **change), Silence())
+    one = extract(posts, TEXT, options, NoProgress())
+    other = extract(posts, TEXT, replace(options, **change), NoProgress())
     assert one.file.path != other.file.path
     assert other.extracted == len(posts)
 
 
 def test_other_backbone_options_make_another_cache(posts, options):
-    one = extract(posts, TEXT, options, Silence())
+    one = extract(posts, TEXT, options, NoProgress())
     for changed in (replace(TEXT, max_tokens=5), replace(TEXT, pooling=Pooling.CLS)):
-        other = extract(posts, changed, options, Silence())
+        other = extract(posts, changed, options, NoProgress())
         assert one.file.path != other.file.path
         assert other.extracted == len(posts)
 
 
 def test_cut_texts_are_counted(posts, options):
-    notes = extract(posts, replace(TEXT, max_tokens=5), options, Silence()).file.header.notes
+    notes = extract(posts, replace(TEXT, max_tokens=5), options, NoProgress()).file.header.notes
     assert notes["texts_cut"] == len(posts)
     assert notes["tokens_cut"] > len(posts)
 
@@ -179,10 +179,10 @@ def broken_posts(folder, tmp_path):
 
 def test_unreadable_images_are_all_named_and_the_rest_is_kept(broken_posts, options):
     with pytest.raises(UnreadablePostsError) as refusal:
-        extract(broken_posts, IMAGE, options, Silence())
+        extract(broken_posts, IMAGE, options, NoProgress())
     assert set(refusal.value.faults) == {"3", "7", "9"}
     skipping = replace(options, on_bad_post=BadPostPolicy.SKIP)
-    done = extract(broken_posts, IMAGE, skipping, Silence())
+    done = extract(broken_posts, IMAGE, skipping, NoProgress())
     assert set(done.skipped) == {"3", "7", "9"}
     assert done.extracted == 0
     assert not {"3", "7", "9"} & set(done.file.header.ids)
@@ -191,7 +191,9 @@ def test_unreadable_images_are_all_named_and_the_rest_is_kept(broken_posts, opti
 
 def test_the_deviation_from_float32_is_measured(posts, options):
     lossy = replace(options, precision="bfloat16", dtype=StoredDtype.FLOAT16)
-    deviation = extract(posts, TEXT, lossy, Silence()).file.header.notes["deviation_from_float32"]
+    deviation = extract(posts, TEXT, lossy, NoProgress()).file.header.notes[
+        "deviation_from_float32"
+    ]
     assert 0 < deviation["largest"] < 0.1
     assert 0.999 < deviation["least_cosine"] < 1.0
 
@@ -200,11 +202,11 @@ def test_a_gpu_that_is_not_there_is_an_error(posts, options):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ConfigError, match="cuda"):
-        extract(posts, TEXT, replace(options, device="cuda"), Silence())
+        extract(posts, TEXT, replace(options, device="cuda"), NoProgress())
 
 
 def test_nothing_to_do_loads_no_torch(folder, posts, options):
-    extract(posts, TEXT, options, Silence())
+    extract(posts, TEXT, options, NoProgress())
     script = f"""
 import sys
 from pathlib import Path
@@ -213,12 +215,13 @@ from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 options = ExtractOptions(
     cache=Path({str(options.cache)!r}), precision="float32", dtype=StoredDtype.FLOAT32,
     batch_size=8,
 )
-done = extract(read_posts(Path({str(folder)!r})), BackboneOptions("tiny-text"), options, Silence())
+posts = read_posts(Path({str(folder)!r}))
+done = extract(posts, BackboneOptions("tiny-text"), options, NoProgress())
 print(done.extracted, done.reused, "torch" in sys.modules)
 """
     done = subprocess.run(

@@ -14,16 +14,16 @@ from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError, DataError
-from mvsa_pipe.extraction import forward, job, session, work
+from mvsa_pipe.extraction import batches, forward, job, loaded_backbone
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.job import Extraction
+from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 IMAGE = BackboneOptions("tiny-image")
 
@@ -54,7 +54,7 @@ def picture(folder: Path, number: int) -> Path:
 
 def run(folder: Path | PostSet, options: ExtractOptions) -> Extraction:
     posts = folder if isinstance(folder, PostSet) else read_posts(folder)
-    return extract(posts, IMAGE, options, Silence())
+    return extract(posts, IMAGE, options, NoProgress())
 
 
 def values(done: Extraction) -> dict[str, tuple[bytes, bytes]]:
@@ -68,10 +68,10 @@ def values(done: Extraction) -> dict[str, tuple[bytes, bytes]]:
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on, loading a backbone fails the test."""
 
-    def load(*_: object) -> Session:
+    def load(*_: object) -> LoadedBackbone:
         raise AssertionError("the backbone was loaded")
 
-    monkeypatch.setattr(session.Session, "load", load)
+    monkeypatch.setattr(loaded_backbone.LoadedBackbone, "load", load)
 
 
 def test_known_bad_pictures_are_not_decoded_again(
@@ -168,7 +168,7 @@ def test_a_picture_that_changes_meanwhile_is_not_cached_under_its_old_digest(
 def test_a_memory_that_is_wrong_is_set_right_and_said(
     folder: Path, options: ExtractOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = Session.load(IMAGE, options).resolution
+    known = LoadedBackbone.load(IMAGE, options).resolution
     wrong = replace(known, fingerprint=replace(known.fingerprint, precision="bfloat16"))
     with monkeypatch.context() as patch:
         patch.setattr(job, "recall", lambda *_: wrong)
@@ -186,7 +186,7 @@ def test_interrupted_among_bad_pictures_it_ends_as_if_nothing_had_happened(
     folder: Path, options: ExtractOptions, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """The known bad ones must not shift the batches of those that follow."""
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 8)
     for number in (2, 3, 11, 20):
         picture(folder, number).write_bytes(b"no picture")
     whole = run(folder, replace(options, cache=options.cache / "whole"))

@@ -10,21 +10,21 @@ import pytest
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.errors import StorageError
-from mvsa_pipe.extraction import room
+from mvsa_pipe.extraction import disk_space
+from mvsa_pipe.extraction.damaged_identity import recorded_backbone
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.origin import recorded_backbone
 from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 ALL = BackboneOptions("tiny-text", layers=Layers.ALL)
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
 
-class Lines(Silence):
+class Lines(NoProgress):
     def __init__(self):
         self.said = []
 
@@ -45,7 +45,7 @@ def options(tmp_path):
 
 
 def test_layers_are_kept_beside_the_last_and_say_their_bytes_first(posts, options):
-    last = extract(posts, replace(ALL, layers=Layers.LAST), options, Silence()).file
+    last = extract(posts, replace(ALL, layers=Layers.LAST), options, NoProgress()).file
     lines = Lines()
     done = extract(posts, ALL, options, lines)
     assert done.extracted == 30  # a cache of the last layer serves none that asks for more
@@ -65,29 +65,29 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     posts, options, monkeypatch, short
 ):
     """Parts and the joined cache lie side by side."""
-    size = extract(posts, ALL, options, Silence()).file.header.payload_bytes
+    size = extract(posts, ALL, options, NoProgress()).file.header.payload_bytes
     shutil.rmtree(options.cache)
     free = Usage(0, 0, 2 * size - short)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: free)
     if not short:
-        assert extract(posts, ALL, options, Silence()).extracted == 30
+        assert extract(posts, ALL, options, NoProgress()).extracted == 30
         return
     with pytest.raises(StorageError, match=r"no room for these layers.*free.*Found"):
-        extract(posts, ALL, options, Silence())
+        extract(posts, ALL, options, NoProgress())
     assert not list(options.cache.rglob("*.h5"))
     assert not list(options.cache.rglob("*.jsonl"))
     in_parts = replace(options, join_gib=0.0)  # nothing is joined: once is enough
-    assert extract(posts, ALL, in_parts, Silence()).extracted == 30
+    assert extract(posts, ALL, in_parts, NoProgress()).extracted == 30
 
 
 def test_damaged_layers_are_extracted_again(posts, options):
-    file = extract(posts, ALL, options, Silence()).file
+    file = extract(posts, ALL, options, NoProgress()).file
     assert recorded_backbone(file) == ALL
     whole = bytearray(file.path.read_bytes())
     damaged = bytearray(whole)
     damaged[file.place_of("hidden") + 5] ^= 1
     file.path.write_bytes(damaged)
-    hit = repair(file.path, posts, CacheFolder(options.cache), "cpu", Silence())
+    hit = repair(file.path, posts, CacheFolder(options.cache), "cpu", NoProgress())
     assert hit == [file.header.ids[0]]
     mended = CacheFolder(options.cache).fitting(posts.name, ALL.modality)[0]
     assert mended.damaged_posts() == []

@@ -15,13 +15,13 @@ from torchvision import models
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.extract import extract, extract_all
+from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.extraction.session import Session
 from mvsa_pipe.posts import PostSet, contents
 from mvsa_pipe.posts.contents import UnreadablePostsError
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 TINY, TEXT = BackboneOptions("tiny-image"), BackboneOptions("tiny-text")
 
@@ -55,7 +55,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return honest(data, where, *more, **named)
 
     monkeypatch.setattr(contents, "decode_image", decode)
-    monkeypatch.setattr(Session, "deviation", lambda *_: None)
+    monkeypatch.setattr(LoadedBackbone, "deviation", lambda *_: None)
     return count
 
 
@@ -63,7 +63,7 @@ def apart(
     posts: PostSet, backbones: list[BackboneOptions], options: ExtractOptions
 ) -> list[FeatureFile]:
     options = replace(options, cache=options.cache / "apart")
-    return [extract(posts, backbone, options, Silence()).file for backbone in backbones]
+    return [extract(posts, backbone, options, NoProgress()).file for backbone in backbones]
 
 
 def test_it_gives_what_separate_passes_give_and_decodes_once(
@@ -71,7 +71,7 @@ def test_it_gives_what_separate_passes_give_and_decodes_once(
 ) -> None:
     wanted = apart(posts, [TINY, squeezenet], options)
     decoded.clear()
-    done = extract_all(posts, [squeezenet, TINY], options, Silence())
+    done = extract_all(posts, [squeezenet, TINY], options, NoProgress())
     assert decoded == {post.id: 1 for post in posts.posts}
     assert [d.extracted for d in done] == [12, 12]
     for found, file in zip(done, wanted[::-1], strict=True):  # in the order asked for
@@ -90,9 +90,9 @@ def test_one_that_is_cached_in_part(
 ) -> None:
     wanted = apart(posts, [TINY, squeezenet], options)
     some = replace(posts, posts=posts.posts[3 : 3 + held])
-    before = features(extract(some, TINY, options, Silence()).file)
+    before = features(extract(some, TINY, options, NoProgress()).file)
     decoded.clear()
-    tiny, other = extract_all(posts, [TINY, squeezenet], options, Silence())
+    tiny, other = extract_all(posts, [TINY, squeezenet], options, NoProgress())
     assert decoded == {post.id: 1 for post in posts.posts}
     assert (tiny.extracted, tiny.reused, other.extracted) == (12 - held, held, 12)
     found = features(tiny.file)
@@ -110,9 +110,9 @@ def test_bad_pictures_reach_every_backbone_and_text_goes_alone(
 ) -> None:
     (tmp_path / "posts" / "data" / f"{posts.posts[6].id}.jpg").write_bytes(b"no picture")
     with pytest.raises(UnreadablePostsError, match="1 posts"):
-        extract_all(posts, [TINY, TEXT, squeezenet], options, Silence())
+        extract_all(posts, [TINY, TEXT, squeezenet], options, NoProgress())
     skipping = replace(options, on_bad_post=BadPostPolicy.SKIP)
-    done = extract_all(posts, [TINY, TEXT, squeezenet], skipping, Silence())
+    done = extract_all(posts, [TINY, TEXT, squeezenet], skipping, NoProgress())
     assert [d.extracted for d in done] == [0, 0, 0]  # what is readable was kept the first time
     assert [len(d.file.header.ids) for d in done] == [11, 12, 11]
     bad = {posts.posts[6].id}
@@ -125,7 +125,7 @@ def test_stopped_between_the_commits_of_two_backbones(
     squeezenet: BackboneOptions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 4)
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 4)
     wanted = apart(posts, [TINY, squeezenet], options)
     from mvsa_pipe.cache.writer import CacheWriter
 
@@ -140,8 +140,8 @@ def test_stopped_between_the_commits_of_two_backbones(
     with monkeypatch.context() as patch:
         patch.setattr(CacheWriter, "commit", commit)
         with pytest.raises(KeyboardInterrupt):
-            extract_all(posts, [TINY, squeezenet], options, Silence())
-    done = extract_all(posts, [TINY, squeezenet], options, Silence())
+            extract_all(posts, [TINY, squeezenet], options, NoProgress())
+    done = extract_all(posts, [TINY, squeezenet], options, NoProgress())
     assert [d.reused for d in done] == [8, 4]
     for found, file in zip(done, wanted, strict=True):
         assert features(found.file) == features(file)

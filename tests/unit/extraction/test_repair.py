@@ -11,19 +11,19 @@ from feature_caches import features
 
 from mvsa_pipe.backbones import tiny
 from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 BACKBONES = ("tiny-text", "tiny-image")
 
@@ -35,7 +35,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_synthetic(root / "data", SyntheticConfig(posts=36, image_px=32))
     (root / "data" / "data" / "5.jpg").write_bytes(b"no picture")
     for name in BACKBONES:
-        extract(read_posts(root / "data"), BackboneOptions(name), _options(root), Silence())
+        extract(read_posts(root / "data"), BackboneOptions(name), _options(root), NoProgress())
     return root
 
 
@@ -71,7 +71,7 @@ def flip(path: Path, name: str, *numbers: int) -> list[str]:
 
 def mend(root: Path, path: Path, posts: PostSet | None = None) -> list[str]:
     posts = posts or read_posts(root / "data")
-    return repair(path, posts, CacheFolder(root / "cache"), "auto", Silence())
+    return repair(path, posts, CacheFolder(root / "cache"), "auto", NoProgress())
 
 
 @pytest.fixture
@@ -138,16 +138,18 @@ def test_every_post_damaged(root: Path, committed: list[str]) -> None:
 def test_a_cache_that_refers_to_parts(
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 8)
     options = _options(root, cache=root / "parted", join_gib=0.0, batch_size=1)
-    path = extract(read_posts(root / "data"), BackboneOptions(name), options, Silence()).file.path
+    path = extract(
+        read_posts(root / "data"), BackboneOptions(name), options, NoProgress()
+    ).file.path
     before = FeatureFile(path)
     part = parts_folder(path) / before.header.segments[1].name
     wanted = features(before)
     hit = flip(part, "hidden", 2)
     assert before.damaged_posts() == hit
     mended = repair(
-        path, read_posts(root / "data"), CacheFolder(root / "parted"), "auto", Silence()
+        path, read_posts(root / "data"), CacheFolder(root / "parted"), "auto", NoProgress()
     )
     assert mended == hit
     after = FeatureFile(path)

@@ -11,18 +11,18 @@ from feature_caches import features
 from mvsa_pipe.backbones import tiny
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.checking import faults
+from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.layout import parts_folder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError
-from mvsa_pipe.extraction import work
+from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 NAMES = ("tiny-text", "tiny-image")
 
@@ -41,11 +41,11 @@ def backbone(request):
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 8)
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 8)
     return ExtractOptions(cache=tmp_path / "cache", precision="float32", batch_size=1, workers=1)
 
 
-class Said(Silence):
+class Said(NoProgress):
     def __init__(self):
         self.lines = []
 
@@ -54,12 +54,12 @@ class Said(Silence):
 
 
 def run(posts, backbone, options, **changes):
-    return extract(posts, backbone, replace(options, **changes), Silence()).file
+    return extract(posts, backbone, replace(options, **changes), NoProgress()).file
 
 
 def mend(path, posts, said=None):
     root = path.parents[1]
-    return repair(path, posts, CacheFolder(root), "auto", said or Silence())
+    return repair(path, posts, CacheFolder(root), "auto", said or NoProgress())
 
 
 def agree(file, wanted):

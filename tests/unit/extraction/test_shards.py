@@ -12,18 +12,18 @@ from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.merging import merge
+from mvsa_pipe.cache.merge import merge
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.extraction import job, work
+from mvsa_pipe.extraction import batches, job
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 
 BACKBONES = [BackboneOptions("tiny-text", max_tokens=8), BackboneOptions("tiny-image")]
 LAYERED = [
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractOptions:
-    monkeypatch.setattr(work, "MOST_POSTS_A_PART", 4)  # ten parts
+    monkeypatch.setattr(batches, "MOST_POSTS_A_PART", 4)  # ten parts
     monkeypatch.setattr(job, "now", lambda: "2026-01-01T00:00:00+00:00")
     return ExtractOptions(
         cache=tmp_path / "cache", precision="float32", batch_size=2, workers=1,
@@ -52,7 +52,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractOptions:
 def run(
     posts: PostSet, backbone: BackboneOptions, options: ExtractOptions, **changes: Any
 ) -> Extraction:
-    return extract(posts, backbone, replace(options, **changes), Silence())
+    return extract(posts, backbone, replace(options, **changes), NoProgress())
 
 
 @pytest.mark.parametrize("backbone", [*BACKBONES, *LAYERED], ids=lambda b: f"{b.name}-{b.layers}")

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from mvsa_pipe.finetune.options import LiveChoice, PlaceOptions, TuningOptions
+from mvsa_pipe.finetune.options import LiveChoice, RunFolderOptions, TuningOptions
 from mvsa_pipe.finetune.processes import Processes
-from mvsa_pipe.finetune.run import Wanted, finetune
-from mvsa_pipe.progress import Progress, Silence
+from mvsa_pipe.finetune.run import FinetuneSpec, finetune
+from mvsa_pipe.progress import NoProgress, Progress
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.fit import run_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
-from mvsa_pipe.runs.saving import save_run
+from mvsa_pipe.runs.save_result import save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 TRAINING = TrainingOptions(epochs=2, batch_size=16, device="cpu")
@@ -38,7 +38,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cache=root / "cache", device="cpu", precision="float32", dtype=StoredDtype.FLOAT32
     )
     backbones = [BackboneOptions(name) for name in ("tiny-text", "tiny-image")]
-    extract_all(read_posts(root / "data"), backbones, how, Silence())
+    extract_all(read_posts(root / "data"), backbones, how, NoProgress())
     return root
 
 
@@ -72,10 +72,10 @@ def tune(small: Path, data: DataChoice, tmp_path: Path) -> Callable[..., Run]:
         processes: Processes = Processes(),  # noqa: B008  # frozen
         **how: Any,
     ) -> Run:
-        place = replace(PlaceOptions(runs=tmp_path / "runs"), **how.pop("place", {}))
+        place = replace(RunFolderOptions(runs=tmp_path / "runs"), **how.pop("place", {}))
         choice = how.pop("choice", LiveChoice(CacheChoice(small / "cache")))
-        wanted = Wanted(head, {}, how.pop("data", data), choice, training, tuning, place)
-        done = finetune(wanted, processes, progress or Silence())
+        wanted = FinetuneSpec(head, {}, how.pop("data", data), choice, training, tuning, place)
+        done = finetune(wanted, processes, progress or NoProgress())
         assert done is not None
         return done
 

@@ -76,7 +76,7 @@ def test_real_backbones_on_real_posts_too(fit, tune, tmp_path):
     from mvsa_pipe.extraction.extract import extract_all
     from mvsa_pipe.extraction.options import ExtractOptions
     from mvsa_pipe.posts import read_posts
-    from mvsa_pipe.progress import Silence
+    from mvsa_pipe.progress import NoProgress
 
     posts = read_posts(POSTS)
     kept = posts.posts[:24]
@@ -93,7 +93,7 @@ def test_real_backbones_on_real_posts_too(fit, tune, tmp_path):
         BackboneOptions(f"hf-text:{MINILM}"),
         BackboneOptions("torchvision:squeezenet1_0", str(SQUEEZENET)),
     ]
-    extract_all(read_posts(table), backbones, how, Silence())
+    extract_all(read_posts(table), backbones, how, NoProgress())
     where = DataChoice(path=table, split="random-6:2:2")
     tuned = tune("cmac", data=where, choice=LiveChoice(CacheChoice(cache)))
     assert_alike(tuned, fit("cmac", data=where, cache=cache))

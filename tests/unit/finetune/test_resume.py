@@ -6,9 +6,9 @@ import pytest
 from finetune_support import files_of
 
 from mvsa_pipe.errors import RunError
-from mvsa_pipe.finetune.checkpoint import Workplace
+from mvsa_pipe.finetune.checkpoint import ResumeFolder
 from mvsa_pipe.finetune.options import TuningOptions
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.training.options import TrainingOptions
 
 TRAINING = TrainingOptions(epochs=3, batch_size=8, device="cpu")
@@ -16,7 +16,7 @@ TRAINING = TrainingOptions(epochs=3, batch_size=8, device="cpu")
 TUNING = TuningOptions(unfreeze="last-1", text_learning_rate=1e-3, augment=True)
 
 
-class Power(Silence):
+class Power(NoProgress):
     """Fails behind some epoch."""
 
     def __init__(self, epochs):
@@ -63,11 +63,11 @@ def test_other_options_begin_another_run(tune, whole):
 
 
 def test_two_at_the_same_run_are_told_apart(tmp_path):
-    workplace = Workplace.of(tmp_path, {"seed": 0})
+    workplace = ResumeFolder.of(tmp_path, {"seed": 0})
     with (
         workplace.held(restart=False),
         pytest.raises(RunError, match="Another process"),
-        Workplace.of(tmp_path, {"seed": 0}).held(restart=False),
+        ResumeFolder.of(tmp_path, {"seed": 0}).held(restart=False),
     ):
         pass
     assert not workplace.path.exists()

@@ -12,27 +12,27 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
-from mvsa_pipe.finetune.layers import layers_of, used_parameters
+from mvsa_pipe.finetune.layer_depths import layers_of, used_parameters
 from mvsa_pipe.finetune.lora import adapt, merged_state
 from mvsa_pipe.finetune.options import TuningOptions
-from mvsa_pipe.finetune.tower import Tower
+from mvsa_pipe.finetune.tunable_backbone import TunableBackbone
 
 BOTH = {Field.TEXT_HIDDEN, Field.TEXT_POOLED}
 
 
-def text_tower(**options) -> Tower:
+def text_tower(**options) -> TunableBackbone:
     backbone = load_backbone(BackboneOptions("tiny-text"))
     rows = [backbone.cut(row) for row in backbone.tokenize(["one two", "three four five"])]
     inputs = TextInputs(rows, backbone.pad_id)
-    tower = Tower(
+    tunable = TunableBackbone(
         BackboneOptions("tiny-text"),
         backbone,
         inputs,
         torch.device("cpu"),
         TuningOptions(**options),
     )
-    tower.thaw(BOTH, seed=0)
-    return tower
+    tunable.thaw(BOTH, seed=0)
+    return tunable
 
 
 def image_layers():
@@ -50,22 +50,22 @@ def test_what_nobody_reads_is_not_trained():
 
 
 def test_the_last_layers_of_a_transformer_and_their_pace():
-    tower = text_tower(unfreeze="last-1")
-    assert tower.trained
-    assert all(name.startswith("encoder.layer.1.") for name in tower.trained)
-    tower = text_tower(layer_decay=0.5)
-    paces = {name.split(".")[0]: pace for name, pace in tower.trained.items()}
+    tunable = text_tower(unfreeze="last-1")
+    assert tunable.trained
+    assert all(name.startswith("encoder.layer.1.") for name in tunable.trained)
+    tunable = text_tower(layer_decay=0.5)
+    paces = {name.split(".")[0]: pace for name, pace in tunable.trained.items()}
     assert paces["embeddings"] == 0.25
-    assert {tower.trained[n] for n in tower.trained if "layer.1." in n} == {1.0}
-    assert [group["lr"] for group in tower.groups()] == [3e-5 * p for p in (0.25, 0.5, 1.0)]
+    assert {tunable.trained[n] for n in tunable.trained if "layer.1." in n} == {1.0}
+    assert [group["lr"] for group in tunable.groups()] == [3e-5 * p for p in (0.25, 0.5, 1.0)]
 
 
 @pytest.mark.parametrize("options", [{"unfreeze": "none"}, {"text_learning_rate": 0.0}])
 def test_a_frozen_backbone_stays_in_eval_mode(options):
-    tower = text_tower(**options)
-    first = tower.encode(tower.read([0, 1]))
+    tunable = text_tower(**options)
+    first = tunable.encode(tunable.read([0, 1]))
     assert not first.pooled.requires_grad
-    assert torch.equal(first.pooled, tower.encode(tower.read([0, 1])).pooled)
+    assert torch.equal(first.pooled, tunable.encode(tunable.read([0, 1])).pooled)
 
 
 def test_batch_norms_keep_their_statistics_unless_told():
@@ -73,21 +73,23 @@ def test_batch_norms_keep_their_statistics_unless_told():
     grey = torch.randint(0, 255, (4, 64, 64, 3), dtype=torch.uint8)
     for update in (False, True):
         tuning = TuningOptions(update_batch_norm=update)
-        tower = Tower(BackboneOptions("tiny-image"), backbone, None, torch.device("cpu"), tuning)
-        tower.trained = {"conv1.weight": 1.0}
+        tunable = TunableBackbone(
+            BackboneOptions("tiny-image"), backbone, None, torch.device("cpu"), tuning
+        )
+        tunable.trained = {"conv1.weight": 1.0}
         before = backbone.module.bn1.running_mean.clone()
-        tower.encode([grey])
+        tunable.encode([grey])
         assert torch.equal(before, backbone.module.bn1.running_mean) is not update
 
 
 def test_layers_computed_twice_give_the_same_gradients():
     gradients = []
     for checkpointing in (False, True):
-        tower = text_tower(checkpointing=checkpointing, backbone_dropout=0.1)
+        tunable = text_tower(checkpointing=checkpointing, backbone_dropout=0.1)
         torch.manual_seed(0)
-        tower.encode(tower.read([0, 1])).pooled.square().sum().backward()
+        tunable.encode(tunable.read([0, 1])).pooled.square().sum().backward()
         gradients.append(
-            {n: p.grad for n, p in tower.network.named_parameters() if n in tower.trained}
+            {n: p.grad for n, p in tunable.network.named_parameters() if n in tunable.trained}
         )
     once, twice = gradients
     assert once.keys() == twice.keys()
@@ -98,18 +100,18 @@ def test_layers_computed_twice_give_the_same_gradients():
 def test_adapters_start_as_nothing_and_merge_into_the_weights():
     pytest.importorskip("peft")
     plain = text_tower(unfreeze="none")
-    tower = text_tower(lora=True, lora_rank=2, backbone_dropout=0.0)
-    assert tower.trained
-    assert all(".lora_" in name for name in tower.trained)
-    inputs = tower.read([0, 1])
+    tunable = text_tower(lora=True, lora_rank=2, backbone_dropout=0.0)
+    assert tunable.trained
+    assert all(".lora_" in name for name in tunable.trained)
+    inputs = tunable.read([0, 1])
     with torch.no_grad():
-        assert torch.equal(tower.encode(inputs).pooled, plain.encode(inputs).pooled)
-        for name, parameter in tower.network.named_parameters():
-            if name in tower.trained:
+        assert torch.equal(tunable.encode(inputs).pooled, plain.encode(inputs).pooled)
+        for name, parameter in tunable.network.named_parameters():
+            if name in tunable.trained:
                 parameter.add_(0.05)
-        adapted = tower.encode(inputs).pooled
+        adapted = tunable.encode(inputs).pooled
         assert not torch.allclose(adapted, plain.encode(inputs).pooled, atol=1e-2)
-        plain.network.load_state_dict(merged_state(tower.network), strict=True)
+        plain.network.load_state_dict(merged_state(tunable.network), strict=True)
         torch.testing.assert_close(plain.encode(inputs).pooled, adapted, atol=1e-5, rtol=1e-5)
 
 
@@ -123,21 +125,23 @@ def test_adapters_of_a_vision_transformer(tmp_path: Path):
     noise = torch.randint(0, 255, (2, 28, 28, 3), dtype=torch.uint8)
     backbone, plain = load_backbone(options), load_backbone(options)
     tuning = TuningOptions(lora=True, lora_rank=2, unfreeze="last-1")
-    tower = Tower(options, backbone, ImageInputs(backbone, [], 0), torch.device("cpu"), tuning)
-    tower.read = lambda _posts, **_: [noise]  # a picture, whatever post is asked for
-    tower.thaw({Field.IMAGE_HIDDEN, Field.IMAGE_POOLED}, seed=0)
-    maps = {name.partition(".lora_")[0] for name in tower.trained}
+    tunable = TunableBackbone(
+        options, backbone, ImageInputs(backbone, [], 0), torch.device("cpu"), tuning
+    )
+    tunable.read = lambda _posts, **_: [noise]  # a picture, whatever post is asked for
+    tunable.thaw({Field.IMAGE_HIDDEN, Field.IMAGE_POOLED}, seed=0)
+    maps = {name.partition(".lora_")[0] for name in tunable.trained}
     assert len(maps) == 2  # queries and values, whatever transformers calls them
     assert all(name.startswith("encoder.layer.1.") for name in maps)
-    tower.encode([noise]).hidden.square().sum().backward()
-    named = dict(tower.network.named_parameters())
-    assert {name for name, p in named.items() if p.grad is not None} == set(tower.trained)
+    tunable.encode([noise]).hidden.square().sum().backward()
+    named = dict(tunable.network.named_parameters())
+    assert {name for name, p in named.items() if p.grad is not None} == set(tunable.trained)
     with torch.no_grad():
-        for name in tower.trained:
+        for name in tunable.trained:
             named[name].add_(0.05)
-        adapted = tower.encode([noise])
+        adapted = tunable.encode([noise])
         assert not torch.allclose(plain.encode(noise)[0], adapted.hidden, atol=1e-2)
-        plain.module.load_state_dict(tower.state(), strict=True)
+        plain.module.load_state_dict(tunable.state(), strict=True)
         torch.testing.assert_close(plain.encode(noise)[0], adapted.hidden, atol=1e-5, rtol=1e-5)
 
 

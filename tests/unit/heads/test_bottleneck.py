@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.heads.blocks import normalise
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.heads.layers import normalise
 
 SMALL = {"width": 6, "n_attn": 2, "feedforward": 8, "bottlenecks": 2}
 

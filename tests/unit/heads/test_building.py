@@ -10,9 +10,9 @@ from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.features.batch import ENCODED, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.faithful_blocks import PublishedEncoderOptions
 from mvsa_pipe.heads.latent import Level, LevelOptions
 from mvsa_pipe.heads.options import AttentionOptions, HeadOptions, parse_options
-from mvsa_pipe.heads.published import PublishedEncoderOptions
 
 SIZES = FeatureSizes(text_width=6, image_width=5, image_tokens=4, classes=3)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mvsa_pipe.heads.blocks import normalise
 from mvsa_pipe.heads.building import build_head
-from mvsa_pipe.heads.layers import normalise
 
 
 @pytest.fixture

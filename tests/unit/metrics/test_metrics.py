@@ -12,7 +12,7 @@ from mvsa_pipe.metrics.scores import (
     Score,
     chance,
     confusion_matrix,
-    majority,
+    majority_reference,
     mean_interval,
     score,
     score_confusion,
@@ -106,7 +106,7 @@ def test_intervals_are_drawn_from_their_own_seed():
 
 def test_majority_answers_the_commonest_training_class():
     train, labels = np.array([2, 2, 0]), np.array([0, 0, 0, 2])
-    row = majority(train, labels, 3)
+    row = majority_reference(train, labels, 3)
     expected = reference_scores(labels, np.full(4, 2))
     assert row.values == pytest.approx({name.value: value for name, value in expected.items()})
     assert not any(row.deviations.values())

@@ -8,7 +8,7 @@ from mvsa_pipe.posts.mvsa import (
     SENTIMENTS,
     agreed,
     consolidate,
-    majority,
+    majority_label,
     majority_pair,
 )
 
@@ -38,7 +38,7 @@ def test_all_nine_pairs_are_covered_and_the_rule_is_symmetric():
     [([P, P, P], P), ([P, N, P], P), ([O, N, N], N), ([P, N, O], None), ([P], P), ([P, N], None)],
 )
 def test_majority(labels, label):
-    assert majority(labels) == label
+    assert majority_label(labels) == label
 
 
 def test_the_majority_is_taken_per_modality_and_not_per_pair():

@@ -9,7 +9,6 @@ from PIL import Image
 
 from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.posts import random_split, read_posts
-from mvsa_pipe.posts.ceilings import JOINT, Ceilings, Cues, outcomes, scored_ceilings
 from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.duplicates import duplicate_groups
 from mvsa_pipe.posts.mvsa import NEUTRAL, consolidate
@@ -19,6 +18,7 @@ from mvsa_pipe.posts.synthetic import (
     realised_ceilings,
     write_synthetic,
 )
+from mvsa_pipe.posts.synthetic_ceilings import JOINT, Ceilings, Cues, outcomes, scored_ceilings
 
 SMALL = SyntheticConfig(posts=300, image_px=32)
 

@@ -8,7 +8,7 @@ from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.runs.fit import run_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
-from mvsa_pipe.runs.saving import save_run
+from mvsa_pipe.runs.save_result import save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 RANDOM, NEWEST = DataChoice(), CacheChoice()

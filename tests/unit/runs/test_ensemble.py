@@ -16,7 +16,7 @@ from mvsa_pipe.runs.ensemble import refuse_copies, run_ensemble
 from mvsa_pipe.runs.fit import run_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
-from mvsa_pipe.runs.saving import save_run
+from mvsa_pipe.runs.save_result import save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 TRAINING = TrainingOptions(epochs=2, device="cpu", seed=4)

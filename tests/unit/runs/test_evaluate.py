@@ -13,7 +13,7 @@ from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.posts import ReadOptions
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.evaluate import evaluate
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
@@ -22,7 +22,7 @@ OPTIONS = InferenceOptions(device="cpu")
 SKIP = replace(OPTIONS, on_bad_post=BadPostPolicy.SKIP)
 
 
-class Lines(Silence):
+class Lines(NoProgress):
     """Keeps what was started."""
 
     def __init__(self):
@@ -33,7 +33,7 @@ class Lines(Silence):
 
 
 def score(run, options=OPTIONS, progress=None, read=None):
-    return evaluate(run, options, progress or Silence(), read)
+    return evaluate(run, options, progress or NoProgress(), read)
 
 
 def recorded(run, part):
@@ -266,7 +266,7 @@ def test_what_training_skipped_is_left_out_again(make_run):
     tested = next(member.post_id for member in whole.members() if member.split == "test")
     (Path("data/data") / f"{tested}.jpg").write_bytes(b"no picture")
     how = ExtractOptions(cache=Path("cache"), on_bad_post=BadPostPolicy.SKIP)
-    extract(read_posts(Path("data")), BackboneOptions("tiny-image"), how, Silence())
+    extract(read_posts(Path("data")), BackboneOptions("tiny-image"), how, NoProgress())
     run = make_run()
     assert run.metrics["left_out"] == [tested]
     assert found(run) == recorded(run, "test")

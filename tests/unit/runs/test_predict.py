@@ -13,21 +13,23 @@ from mvsa_pipe.errors import CacheError, ConfigError, DataError, StorageError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.posts import ReadOptions, read_posts
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.options import InferenceOptions
-from mvsa_pipe.runs.predict import predict, predict_one, read_table, write_answer
+from mvsa_pipe.runs.predict import predict, predict_one, read_posts_to_predict, write_answer
 
 OPTIONS = InferenceOptions(device="cpu")
 PICTURE = Path("data/data/1.jpg")
 
 
 def ask(run, table, options=OPTIONS):
-    return predict(run, read_table(Path(table), ReadOptions(), run), options, Silence())
+    return predict(
+        run, read_posts_to_predict(Path(table), ReadOptions(), run), options, NoProgress()
+    )
 
 
 def one(run, text, image):
-    return predict_one(run, text, image, OPTIONS, Silence())
+    return predict_one(run, text, image, OPTIONS, NoProgress())
 
 
 def write_table(rows, name="new.csv"):
@@ -42,7 +44,7 @@ def cached():
 
 def test_the_runs_own_posts_are_predicted_as_they_were(make_run):
     run = make_run()
-    answer = predict(run, read_posts(Path("data")), OPTIONS, Silence())
+    answer = predict(run, read_posts(Path("data")), OPTIONS, NoProgress())
     assert answer.faults == {}
     by_id = {row.post_id: row.prediction for row in answer.predictions}
     with (run.path / "predictions.csv").open(newline="") as file:
@@ -56,7 +58,7 @@ def test_one_post_is_what_it_is_in_the_table(make_run):
     before = cached()
     alone = one(run, text, PICTURE)
     assert cached() == before
-    together = predict(run, read_posts(Path("data")), OPTIONS, Silence())
+    together = predict(run, read_posts(Path("data")), OPTIONS, NoProgress())
     same = next(row for row in together.predictions if row.post_id == "1")
     # alone it stands in another batch, whose sums round otherwise
     assert alone.predictions[0].probabilities == pytest.approx(same.probabilities, abs=0.02)
@@ -72,9 +74,9 @@ def test_no_file_is_written_outside_the_output(make_run, tmp_path, monkeypatch):
     write_table([["a", "fine", PICTURE], ["b", "no picture", ""]])
     before = sorted(tmp_path.rglob("*"))
     for options in (OPTIONS, replace(OPTIONS, cache=Path("nowhere"))):
-        predict_one(run, "a day", PICTURE, options, Silence())
+        predict_one(run, "a day", PICTURE, options, NoProgress())
         assert ask(run, "new.csv", options).predictions
-        predict(run, read_posts(Path("data")), options, Silence())
+        predict(run, read_posts(Path("data")), options, NoProgress())
     assert sorted(tmp_path.rglob("*")) == before
     write_answer(tmp_path / "out.csv", ask(run, "new.csv"))
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "out.csv"])
@@ -85,8 +87,8 @@ def test_features_in_memory_answer_as_cached_ones_do(make_run, head):
     """The cache was filled by these posts alone, so that its batches are the same."""
     run = make_run(head)
     posts = read_posts(Path("data"))
-    from_cache = predict(run, posts, OPTIONS, Silence())
-    in_memory = predict(run, posts, replace(OPTIONS, cache=Path("nowhere")), Silence())
+    from_cache = predict(run, posts, OPTIONS, NoProgress())
+    in_memory = predict(run, posts, replace(OPTIONS, cache=Path("nowhere")), NoProgress())
     assert in_memory == from_cache
 
 
@@ -95,8 +97,8 @@ def test_a_cache_that_lacks_some_of_the_posts_is_not_read(make_run):
     posts = read_posts(Path("data"))
     text = replace(posts.posts[0], text="other words")
     changed = replace(posts, posts=(text, *posts.posts[1:]))
-    fresh = predict(run, changed, replace(OPTIONS, cache=Path("nowhere")), Silence())
-    assert predict(run, changed, OPTIONS, Silence()) == fresh
+    fresh = predict(run, changed, replace(OPTIONS, cache=Path("nowhere")), NoProgress())
+    assert predict(run, changed, OPTIONS, NoProgress()) == fresh
 
 
 def test_pictures_that_an_extraction_refused_are_answered_from_its_cache(make_run, monkeypatch):
@@ -104,9 +106,9 @@ def test_pictures_that_an_extraction_refused_are_answered_from_its_cache(make_ru
     Path("data/data/5.jpg").write_text("no picture")
     posts = read_posts(Path("data"))
     skipping = ExtractOptions(on_bad_post=BadPostPolicy.SKIP)
-    extract(posts, BackboneOptions("tiny-image"), skipping, Silence())
-    monkeypatch.setattr("mvsa_pipe.runs.apply.load_forwards", None)  # no backbone is loaded
-    answer = predict(run, posts, OPTIONS, Silence())
+    extract(posts, BackboneOptions("tiny-image"), skipping, NoProgress())
+    monkeypatch.setattr("mvsa_pipe.runs.inference.load_forwards", None)  # no backbone is loaded
+    answer = predict(run, posts, OPTIONS, NoProgress())
     assert answer.faults == {"5": "A file is no picture"}
     assert len(answer.predictions) == len(posts) - 1
 
@@ -114,7 +116,7 @@ def test_pictures_that_an_extraction_refused_are_answered_from_its_cache(make_ru
 def test_no_posts_give_no_predictions(make_run):
     run = make_run()
     posts = replace(read_posts(Path("data")), posts=())
-    answer = predict(run, posts, OPTIONS, Silence())
+    answer = predict(run, posts, OPTIONS, NoProgress())
     assert (answer.predictions, answer.faults) == ([], {})
 
 
@@ -193,10 +195,10 @@ def test_a_table_needs_no_column_that_the_head_does_not_read(make_run):
     Path("bare.csv").write_text("text\nfine\nbad day\n")
     run = make_run("text")
     assert [row.post_id for row in ask(run, "bare.csv").predictions] == ["1", "2"]
-    posts = read_table(Path("bare.csv"), ReadOptions(), run)
+    posts = read_posts_to_predict(Path("bare.csv"), ReadOptions(), run)
     assert any("number of their row" in note for note in posts.notes)
     with pytest.raises(DataError, match="number"):
-        read_table(Path("bare.csv"), ReadOptions(id_column="number"), run)
+        read_posts_to_predict(Path("bare.csv"), ReadOptions(id_column="number"), run)
     Path("linked.csv").write_text("id,text,image\na,fine,http://x.org/1.jpg\n")
     assert len(ask(run, "linked.csv").predictions) == 1
 

@@ -15,7 +15,7 @@ from mvsa_pipe.features.batch import Field
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.progress import Silence
+from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
 
@@ -139,7 +139,7 @@ def test_new_posts_ask_for_their_extraction(workplace):
 def test_what_extraction_skipped_is_left_out_and_counted(workplace):
     (workplace / "data" / "data" / "7.jpg").write_bytes(b"no picture")
     options = ExtractOptions(cache=Path("cache"), on_bad_post=BadPostPolicy.SKIP)
-    extract(read_posts(Path("data")), BackboneOptions("tiny-image"), options, Silence())
+    extract(read_posts(Path("data")), BackboneOptions("tiny-image"), options, NoProgress())
     made = prepare(DATA, CACHES, BOTH)
     assert made.left_out == ("7",)
     assert "7" not in made.material.features.post_ids
@@ -176,7 +176,7 @@ def test_posts_without_a_label_have_no_part(workplace):
 def prepare_tagged(split):
     posts = read_posts(Path("data"))
     for name in ("tiny-text", "tiny-image"):
-        extract(posts, BackboneOptions(name), ExtractOptions(cache=Path("cache")), Silence())
+        extract(posts, BackboneOptions(name), ExtractOptions(cache=Path("cache")), NoProgress())
     return prepare(replace(DATA, split=split), CACHES, BOTH)
 
 
@@ -184,7 +184,7 @@ def prepare_tagged(split):
 def second_text(posts):
     """The file of another text cache of the same backbone, whose texts are cut."""
     backbone = BackboneOptions("tiny-text", max_tokens=5)
-    done = extract(posts, backbone, ExtractOptions(cache=Path("cache")), Silence())
+    done = extract(posts, backbone, ExtractOptions(cache=Path("cache")), NoProgress())
     return done.file
 
 
@@ -231,7 +231,7 @@ def test_posts_changed_since_one_of_the_extractions_are_refused(workplace, secon
     (workplace / "data" / "data" / "7.txt").write_text("something else entirely")
     backbone = BackboneOptions("tiny-text", max_tokens=5)
     posts = read_posts(Path("data"))
-    extract(posts, backbone, ExtractOptions(cache=Path("cache")), Silence())
+    extract(posts, backbone, ExtractOptions(cache=Path("cache")), NoProgress())
     names = f"{named(second_text)}+tiny-text@{other.stem.split('-')[-2]}"
     with pytest.raises(CacheError, match=rf"{other.name}.*text of 1 post is not.*: 7\."):
         prepare(DATA, replace(CACHES, text=names), BOTH)
@@ -241,7 +241,7 @@ def test_posts_changed_since_one_of_the_extractions_are_refused(workplace, secon
 def layered_text(posts):
     """The file of a cache of both layers of the text backbone, newer than that of the last."""
     backbone = BackboneOptions("tiny-text", layers=Layers.ALL)
-    return extract(posts, backbone, ExtractOptions(cache=Path("cache")), Silence()).file
+    return extract(posts, backbone, ExtractOptions(cache=Path("cache")), NoProgress()).file
 
 
 TOKENS = needs_of(["cmac"])

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from mvsa_pipe.errors import ConfigError, RunError
-from mvsa_pipe.metrics.scores import majority
+from mvsa_pipe.metrics.scores import majority_reference
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.fit import refuse_early, run_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, prepare
-from mvsa_pipe.runs.saving import default_run_name, save_run
+from mvsa_pipe.runs.save_result import default_run_name, save_run
 from mvsa_pipe.training.options import TrainingOptions
 
 TRAINING = TrainingOptions(epochs=2, device="cpu")
@@ -53,7 +53,7 @@ def test_reference_rows_come_from_training_labels(experiment):
     result = run_head(experiment, "native-cat", {}, TRAINING)
     train, test = (experiment.material.labels[experiment.indices[p]] for p in ("train", "test"))
     row = result.record["references"]["test"][0]
-    assert row["values"] == majority(train.numpy(), test.numpy(), 3).values
+    assert row["values"] == majority_reference(train.numpy(), test.numpy(), 3).values
 
 
 def test_the_record_says_everything(experiment):
@@ -102,7 +102,7 @@ def test_runs_without_a_name_never_clash(experiment, monkeypatch):
     wanted = default_run_name(experiment, "native-cat", (0,))
     assert [path.name for path in paths] == [wanted, f"{wanted}-2"]
     names = iter([wanted, "other"])
-    monkeypatch.setattr("mvsa_pipe.runs.saving.free_name", lambda *_: next(names))
+    monkeypatch.setattr("mvsa_pipe.runs.save_result.free_name", lambda *_: next(names))
     assert save_run(experiment, result, TRAINING, Path("runs")).path.name == "other"
 
 

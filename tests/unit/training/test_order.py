@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvsa_pipe.training.material import WINDOW_BATCHES, by_length, epoch_batches
+from mvsa_pipe.training.data import WINDOW_BATCHES, by_length, epoch_batches
 
 
 def seeded(seed=0):

@@ -8,7 +8,7 @@ from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.training.material import Material
+from mvsa_pipe.training.data import TrainingData
 from mvsa_pipe.training.options import TrainingOptions
 
 CLASSES = ("negative", "neutral", "positive")
@@ -30,7 +30,7 @@ def small(name: str) -> dict[str, int]:
     return {option: value for option, value in SMALL.items() if option in known}
 
 
-def make_material(signal: float = 1.0) -> Material:
+def make_material(signal: float = 1.0) -> TrainingData:
     """60 training posts, 30 for validation, and 10 that belong to neither, as a test part would."""
     generator = torch.Generator().manual_seed(7)
     total = N + 10
@@ -51,8 +51,8 @@ def make_material(signal: float = 1.0) -> Material:
         image_hidden=noise(total, TOKENS, WIDTH) + shift[:, None],
         image_pooled=noise(total, WIDTH) + shift,
     )
-    return Material(features, labels, torch.arange(60), torch.arange(60, N), CLASSES)
+    return TrainingData(features, labels, torch.arange(60), torch.arange(60, N), CLASSES)
 
 
-def with_features(material: Material, **changed: torch.Tensor) -> Material:
+def with_features(material: TrainingData, **changed: torch.Tensor) -> TrainingData:
     return replace(material, features=replace(material.features, **changed))

@@ -1,0 +1,71 @@
+"""The pairs of backbones that a bench compares: the same posts for all of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.runs.cache_choice import chosen_files
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.prepare import needs_of, read_and_split
+
+
+def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:
+    """Every text backbone with every image backbone that is named, in the order typed.
+
+    Raises:
+        ConfigError: Several are named for a half of the posts that no head reads.
+    """
+    read = {need.modality for need in needs_of(heads)}
+    for modality in Modality:
+        names = caches.alternatives(modality)
+        if len(names) > 1 and modality not in read:
+            raise ConfigError(
+                f"--{modality} names several backbones, and no head of this bench reads any",
+                expected=f"a head that reads the {modality}",
+                found=f"--{modality} {','.join(map(str, names))}",
+            )
+    return caches.pairs()
+
+
+def skipped_by_any(
+    data: DataChoice, pairs: Sequence[CacheChoice], heads: Iterable[str]
+) -> frozenset[str]:
+    """Posts that the extraction of some pair skipped: they are left out for all.
+
+    Every pair is then trained and tested on the same posts, and paired tests compare them.
+
+    Raises:
+        DataError: The posts cannot be read.
+        SplitError: The split does not fit them.
+        CacheError: A cache is missing or damaged, or lacks posts.
+        ConfigError: Two pairs are the same.
+    """
+    if len(pairs) == 1:
+        return frozenset()
+    posts, split = read_and_split(data)
+    chosen = [chosen_files(pair, data, posts, split, needs_of(heads)) for pair in pairs]
+    _refuse_copies([pair.files for pair in chosen])
+    return frozenset().union(*(pair.skipped for pair in chosen))
+
+
+def _refuse_copies(chosen: Sequence[Mapping[Modality, Sequence[FeatureFile]]]) -> None:
+    paths = [tuple(f.path for of_it in files.values() for f in of_it) for files in chosen]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise ConfigError(
+            "Two of the pairs of backbones read the same cache under two names",
+            expected="different ones; NAME@DIGITS tells two of one backbone apart",
+            found=" with ".join(path.name for path in twice[0]),
+            hint="mvsa cache list",
+        )
+
+
+def pair_label(pair: CacheChoice, caches: CacheChoice) -> str:
+    """What tells a pair from the others, as it was typed; empty where it is the only one."""
+    typed = [
+        pair.alternatives(modality)[0]
+        for modality in Modality
+        if len(caches.alternatives(modality)) > 1
+    ]
+    return " + ".join(map(str, typed))

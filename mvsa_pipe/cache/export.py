@@ -1,0 +1,147 @@
+"""Writes a cache's features in formats of other tools: npy, safetensors, parquet."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib.format import write_array_header_1_0
+from numpy.typing import NDArray
+
+from mvsa_pipe.cache.content import Header, Rows
+from mvsa_pipe.cache.export_format import ExportFormat
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.row_joining import RowLocation, blocks
+from mvsa_pipe.durable import leftovers, replacing, storage_errors
+from mvsa_pipe.errors import StorageError
+
+
+def export(file: FeatureFile, target: Path, form: ExportFormat) -> None:
+    """Writes the checked features of every post, whole or not at all.
+
+    Args:
+        file: The cache.
+        target: The file, or for ``npy`` the folder; it must not exist.
+        form: The format.
+
+    Raises:
+        CacheError: The cache is damaged.
+        StorageError: The target exists, or writing fails.
+    """
+    with storage_errors(target):
+        there = target.exists()
+    if there:
+        raise StorageError(
+            "Something lies where the export shall go", where=target, hint="name another --to PATH"
+        )
+    writers: dict[ExportFormat, Callable[[FeatureFile, Path], None]] = {
+        ExportFormat.NPY: _npy,
+        ExportFormat.SAFETENSORS: _safetensors,
+        ExportFormat.PARQUET: _parquet,
+    }
+    try:
+        with replacing(target) as temporary:
+            writers[form](file, temporary)
+    except BaseException:
+        for left in leftovers(target):
+            shutil.rmtree(left, ignore_errors=True)
+        raise
+
+
+def _blocks(file: FeatureFile) -> Iterator[Rows]:
+    return blocks([RowLocation(file, row) for row in range(len(file.header.ids))])
+
+
+def _about(header: Header) -> dict[str, str]:
+    return {
+        "dataset": header.dataset,
+        "fingerprint": header.fingerprint.to_json(),
+        "hidden_shape": json.dumps(header.hidden_shape),
+    }
+
+
+def _npy(file: FeatureFile, target: Path) -> None:
+    header = file.header
+    target.mkdir()
+    with (target / "pooled.npy").open("wb") as pooled, (target / "hidden.npy").open("wb") as hidden:
+        for out, shape in ((pooled, _pooled_shape(header)), (hidden, header.hidden_shape)):
+            about = {"descr": _dtype(header).str, "fortran_order": False, "shape": shape}
+            write_array_header_1_0(out, about)
+        _fill(file, pooled, hidden)
+    if header.offsets is not None:
+        np.save(target / "offsets.npy", header.offsets)
+    (target / "ids.json").write_text(json.dumps(header.ids, ensure_ascii=False), "utf-8")
+    (target / "about.json").write_text(json.dumps(_about(header), indent=2), "utf-8")
+
+
+def _safetensors(file: FeatureFile, target: Path) -> None:
+    """Written without the library, which needs all features in memory and hides a full disk."""
+    header = file.header
+    kind, size = ("F16", 2) if _dtype(header).itemsize == 2 else ("F32", 4)
+    tensors = {
+        "pooled": (kind, _pooled_shape(header), size),
+        "hidden": (kind, header.hidden_shape, size),
+    }
+    if header.offsets is not None:  # first, as its numbers are the widest
+        tensors = {"offsets": ("I64", header.offsets.shape, 8), **tensors}
+    about = _about(header) | {"ids": json.dumps(header.ids, ensure_ascii=False)}
+    fields: dict[str, Any] = {"__metadata__": about}
+    end, starts = 0, {}
+    for name, (kind, shape, size) in tensors.items():
+        starts[name], end = end, end + math.prod(shape) * size
+        fields[name] = {"dtype": kind, "shape": shape, "data_offsets": [starts[name], end]}
+    head = json.dumps(fields).encode()
+    head += b" " * (-len(head) % 8)
+    with target.open("wb") as pooled:
+        pooled.write(len(head).to_bytes(8, "little") + head)
+        if header.offsets is not None:
+            pooled.write(header.offsets.astype("<i8").tobytes())
+        pooled.flush()
+        with target.open("r+b") as hidden:
+            hidden.seek(8 + len(head) + starts["hidden"])
+            _fill(file, pooled, hidden)
+
+
+def _fill(file: FeatureFile, pooled: BinaryIO, hidden: BinaryIO) -> None:
+    """Writes all features to two open files; a memory map would crash on a full disk."""
+    for block in _blocks(file):
+        pooled.write(np.ascontiguousarray(block.pooled).data)
+        hidden.write(np.ascontiguousarray(block.hidden).data)
+
+
+def _pooled_shape(header: Header) -> tuple[int, int]:
+    return (len(header.ids), header.width)
+
+
+def _dtype(header: Header) -> np.dtype[Any]:
+    return np.dtype(header.fingerprint.dtype.value)
+
+
+def _parquet(file: FeatureFile, target: Path) -> None:
+    header = file.header
+    number = pa.float16() if header.fingerprint.dtype.value == "float16" else pa.float32()
+    vector = pa.list_(number, header.width)
+    schema = pa.schema(
+        [("id", pa.string()), ("pooled", vector), ("hidden", pa.list_(vector))],
+        metadata=_about(header),
+    )
+    with pq.ParquetWriter(target, schema) as writer:
+        for block in _blocks(file):
+            bounds = block.bounds() * (header.tokens or 1) * header.layers
+            columns = [
+                pa.array(block.ids, pa.string()),
+                _vectors(block.pooled, vector),
+                pa.ListArray.from_arrays(
+                    pa.array(bounds, pa.int32()), _vectors(block.hidden, vector)
+                ),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def _vectors(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)

@@ -1,0 +1,137 @@
+"""Chooses the backbones of an extraction and their weights; imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mvsa_pipe.backbones import parse_backbone
+from mvsa_pipe.backbones.options import (
+    FEWEST_TOKENS,
+    MOST_TOKENS,
+    BackboneOptions,
+    Decode,
+    Pooling,
+)
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.matching import CacheContent
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.errors import CacheError, ConfigError
+from mvsa_pipe.layers import Layers
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.options import Options, option
+from mvsa_pipe.posts.contents import content_digests
+from mvsa_pipe.posts.post import PostSet
+
+# The backbone that is added when only the other modality was named and this one is not cached.
+PARTNERS: Mapping[Modality, str] = {Modality.TEXT: "bert", Modality.IMAGE: "dinov2"}
+
+# Families whose argument is the location of the weights.
+_SELF_LOCATED = ("hf-text", "hf-image", "tiny-text", "tiny-image")
+
+
+def current_caches(
+    posts: PostSet, modality: Modality, cache: Path, wanted: str | None = None
+) -> list[FeatureFile]:
+    """Caches with current features of any of the posts; those with all of them first.
+
+    Args:
+        posts: The posts.
+        modality: Text or image.
+        cache: The folder of all caches.
+        wanted: A backbone, see ``CacheFolder.fitting``.
+    """
+    try:
+        fitting = CacheFolder(cache).fitting(posts.name, modality, wanted)
+    except CacheError:
+        return []
+    digests = content_digests(posts, modality, cache).digests
+    sharing = [file for file in fitting if CacheContent.in_file(file).shared(digests)]
+    return sorted(sharing, key=lambda file: not CacheContent.in_file(file).covers(digests))
+
+
+@dataclass(frozen=True)
+class ExtractChoice(Options):
+    """The backbones of an extraction, their weights and preprocessing.
+
+    Attributes:
+        backbones: A backbone, see mvsa backbones; repeatable.
+        weights: Local weights, as NAME=PATH or PATH. A safetensors or .pth file, a Hugging Face
+            folder, or the name of torchvision weights; a bare PATH is accepted when exactly one of
+            the backbones can use it; repeatable.
+        partner: Backbone of the other modality: NAME, auto or none. It is added when that modality
+            is neither named nor cached; auto takes bert or dinov2.
+        pooling: How hidden states of a text become one vector. The backbone's own unless named.
+        max_tokens: Most tokens per text. Longer texts are cut; special tokens count.
+        decode: How pictures become pixels. exact is the published preprocessing to the bit; fast
+            gives the same pixels in half the time by other libraries.
+        layers: Layers whose states are kept.
+    """
+
+    backbones: tuple[str, ...] = option((), "--backbone")
+    weights: tuple[str, ...] = ()
+    partner: str = "auto"
+    pooling: Pooling | None = option(None, rare=True)
+    max_tokens: int = option(BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS)
+    decode: Decode = option(BackboneOptions.decode, rare=True)
+    layers: Layers = BackboneOptions.layers
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.backbones:
+            parse_backbone(name)
+        if self.partner not in ("auto", "none"):
+            parse_backbone(self.partner)
+
+    def partner_for(self, posts: PostSet, cache: Path) -> str | None:
+        """The backbone of the other modality that must be extracted too, if any.
+
+        Raises:
+            ConfigError: The named partner has a modality that a named backbone has.
+        """
+        named = {parse_backbone(name)[0] for name in self.backbones}
+        missing = set(Modality) - named
+        if self.partner == "none" or len(missing) != 1:
+            return None
+        modality = missing.pop()
+        if self.partner != "auto":
+            if parse_backbone(self.partner)[0] is not modality:
+                raise ConfigError(
+                    f"--partner {self.partner} reads what a named backbone reads already",
+                    expected=f"a backbone of {modality}, auto or none",
+                )
+            return self.partner
+        return None if current_caches(posts, modality, cache) else PARTNERS[modality]
+
+    def options_for(self, names: tuple[str, ...]) -> list[BackboneOptions]:
+        """Options of each backbone, with its weights.
+
+        Raises:
+            ConfigError: Weights belong to no named backbone, or to more than one.
+        """
+        weights = dict(self._assigned(text, names) for text in self.weights)
+        return [
+            BackboneOptions(
+                name,
+                weights.get(name),
+                self.pooling if parse_backbone(name)[0] is Modality.TEXT else None,
+                self.max_tokens,
+                self.decode if parse_backbone(name)[0] is Modality.IMAGE else Decode.EXACT,
+                self.layers,
+            )
+            for name in dict.fromkeys(names)
+        ]
+
+    @staticmethod
+    def _assigned(text: str, names: tuple[str, ...]) -> tuple[str, str]:
+        for name in names:
+            if text.startswith(f"{name}="):
+                return name, text.removeprefix(f"{name}=")
+        takers = [name for name in names if parse_backbone(name)[1] not in _SELF_LOCATED]
+        family = text.partition("=")[0]
+        if len(takers) == 1 and ("=" not in text or Path(text).exists()):
+            return takers[0], text
+        raise ConfigError(
+            f"--weights {text} belongs to none of the backbones in particular",
+            expected="NAME=PATH with NAME one of " + ", ".join(names),
+            found=f"NAME {family!r}" if "=" in text else "a path alone",
+        )

@@ -1,0 +1,68 @@
+"""Checks the disk for the space that several layers need, before anything is written."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.errors import StorageError
+from mvsa_pipe.extraction.job import BackboneJob, PassContext
+from mvsa_pipe.layers import Layers
+
+
+def require_disk_space(jobs: Sequence[BackboneJob], context: PassContext) -> None:
+    """Reports the size of the requested layers and checks the free space.
+
+    Parts and the joined cache exist side by side for a moment.
+
+    Raises:
+        StorageError: The disk has too little free space.
+    """
+    layered = [job for job in jobs if job.backbone.layers is not Layers.LAST]
+    if not layered:
+        return
+    new = [_bytes_of(job, context) for job in layered]
+    for job, size in zip(layered, new, strict=True):
+        session = job.load()
+        count = session.forward.backbone.layers
+        context.progress.say(
+            f"{job.resolution.fingerprint.backbone}: {count} layers of {len(job.missing):,} posts "
+            f"will take {_shown(size)}"
+        )
+    joined = [size + job.writer.payload_bytes for job, size in zip(layered, new, strict=True)]
+    limit = context.options.join_below_bytes
+    needed = sum(new) + max((size for size in joined if size <= limit), default=0)
+    with storage_errors(context.options.cache):
+        free = shutil.disk_usage(_existing(context.options.cache)).free
+    if needed > free:
+        raise StorageError(
+            "The disk has no room for these layers",
+            where=context.options.cache,
+            expected=f"{_shown(needed)} free, parts and the cache joined of them side by side",
+            found=_shown(free),
+            hint="--layers last4 takes less than all; --join-gib 0 leaves parts as they are",
+        )
+
+
+def _bytes_of(job: BackboneJob, context: PassContext) -> int:
+    """Bytes of the missing features of this share."""
+    session = job.load()
+    forward = session.forward
+    items = [item for item in context.contents if item.id in job.missing]
+    lengths = session.tokens_of(items)
+    if lengths:
+        tokens = sum(min(length, job.backbone.max_tokens) for length in lengths)
+    else:
+        tokens = len(items) * int(getattr(forward.backbone, "tokens", 0))
+    return (tokens * forward.token_bytes + len(items) * forward.vector_bytes) // (
+        context.options.share[1]
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or its nearest parent that exists."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

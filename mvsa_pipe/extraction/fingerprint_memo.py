@@ -1,0 +1,136 @@
+"""Which fingerprint an extraction has, without loading the backbone when nothing changed.
+
+Loading torch and a backbone takes seconds only to learn its digest. What was learned is kept beside
+the caches, and holds while the files it was read from, the packages, the machine and the options
+are the same.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mvsa_pipe import backbones
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.durable import write_memo
+from mvsa_pipe.errors import StorageError
+from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.posts.digest_memo import SETTLED_SECONDS
+from mvsa_pipe.provenance import package_versions
+
+
+@dataclass(frozen=True)
+class ResolvedFingerprint:
+    """What an extraction's options come to on this machine.
+
+    Attributes:
+        fingerprint: The cache's identity.
+        device: The device that will compute.
+    """
+
+    fingerprint: Fingerprint
+    device: str
+
+
+def recall(backbone: BackboneOptions, options: ExtractOptions) -> ResolvedFingerprint | None:
+    """What was resolved before for the same options, if nothing it rests on has changed."""
+    try:
+        known = json.loads(_memo(backbone, options).read_text(encoding="utf-8"))
+        if known["question"] != _question(backbone, options):
+            return None
+        if any(_stamp(Path(path)) != stamp for path, stamp in known["witnesses"].items()):
+            return None
+        return ResolvedFingerprint(Fingerprint.from_json(known["fingerprint"]), known["device"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # whatever is wrong with the memo, the backbone itself can still be asked
+
+
+def memos(cache: Path) -> Iterator[tuple[Fingerprint, object]]:
+    """What was resolved for a folder of caches: fingerprints, and records of their backbones."""
+    for path in sorted((cache / ".resolved").glob("*.json")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            known = json.loads(path.read_text(encoding="utf-8"))
+            yield Fingerprint.from_json(known["fingerprint"]), known["question"]["backbone"]
+
+
+def remember(
+    backbone: BackboneOptions,
+    options: ExtractOptions,
+    resolution: ResolvedFingerprint,
+    witnesses: Iterable[Path],
+    loaded_since: float,
+) -> None:
+    """Keeps what the options of a loaded backbone came to, for the next time.
+
+    Args:
+        backbone: The backbone.
+        options: How its features are made.
+        resolution: What these came to.
+        witnesses: The files that its identity was read from.
+        loaded_since: When loading began (seconds since 1970): files that changed after it may not
+            be those that were loaded.
+    """
+    # A memo only saves time; the extraction itself will say what the disk refuses.
+    with suppress(OSError, StorageError):
+        stamps = {str(path): _stamp(path) for path in witnesses}
+        latest = max((max(stamp[1:3]) / 1e9 for stamp in stamps.values()), default=0.0)
+        if latest + SETTLED_SECONDS < loaded_since:
+            known = {
+                "question": _question(backbone, options),
+                "fingerprint": resolution.fingerprint.to_json(),
+                "device": resolution.device,
+                "witnesses": stamps,
+            }
+            write_memo(_memo(backbone, options), known)
+        else:
+            _memo(backbone, options).unlink(missing_ok=True)
+
+
+def _memo(backbone: BackboneOptions, options: ExtractOptions) -> Path:
+    line = json.dumps(_question(backbone, options), sort_keys=True)
+    return options.cache / ".resolved" / f"{hashlib.sha256(line.encode()).hexdigest()[:16]}.json"
+
+
+def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, Any]:
+    """Everything that decides the answer, apart from the witnesses' content."""
+    gpus = sorted(p.name for p in Path("/dev").glob("nvidia*")) if Path("/dev").is_dir() else []
+    return {
+        "backbone": backbone.located().as_record(),
+        "device": options.device,
+        "precision": options.precision,
+        "dtype": options.dtype.value,
+        "versions": package_versions(),
+        "code": _code_digest(),
+        "machine": [platform.node(), platform.machine(), _cpu_digest(), *gpus],
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "hubs": [os.environ.get(name, "") for name in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME")],
+    }
+
+
+def _code_digest() -> str:
+    """Digest of the room of backbones: code under development changes without its version."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(backbones.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cpu_digest() -> str:
+    """Digest of what the CPU can do, which decides the arithmetic; machines can share a name."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor()
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    facts = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return hashlib.sha256("".join(sorted(facts)).encode()).hexdigest()[:16]
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

@@ -1,0 +1,117 @@
+"""Which backbones are tuned: those that cached features came from, or named ones."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from mvsa_pipe.backbones import load_backbone, parse_backbone
+from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.errors import BackboneError, CacheError, ConfigError, MvsaError, UnknownNameError
+from mvsa_pipe.extraction.backbone_choice import ExtractChoice, current_caches
+from mvsa_pipe.extraction.damaged_identity import recorded_backbone
+from mvsa_pipe.finetune.options import LiveChoice
+from mvsa_pipe.layers import Layers
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import PostSet
+
+Loaded = tuple[BackboneOptions, TextBackbone | ImageBackbone]
+
+
+def load_chosen(choice: LiveChoice, posts: PostSet, modality: Modality) -> Loaded:
+    """The backbone of one half of the posts.
+
+    The one that the newest fitting cache was made by, so that tuned and cached features are
+    compared like with like; without such a cache, the one that is named.
+
+    Raises:
+        CacheError: There is no cache, and none is named.
+        BackboneError: Its weights cannot be had, or are others than the cache was made with.
+    """
+    named = named_backbone(choice, modality)
+    own = _weights_of(named, choice.weights)
+    if named is None or not own:
+        found = current_caches(posts, modality, choice.caches.folder, named)
+        if found:
+            return _of_cache(found[0])
+        if named is None or not _is_backbone(named, modality):
+            raise _nothing_cached(choice, posts, modality, named)
+    extraction = ExtractChoice(
+        (named,), own, "none", choice.pooling, choice.max_tokens, choice.decode
+    )
+    (options,) = extraction.options_for((named,))
+    return options.located(), load_backbone(options)
+
+
+def _nothing_cached(
+    choice: LiveChoice, posts: PostSet, modality: Modality, named: str | None
+) -> CacheError:
+    """Says what is cached, or that it is of other posts."""
+    try:
+        others = CacheFolder(choice.caches.folder).fitting(posts.name, modality, named)
+    except CacheError as error:
+        return error
+    return CacheError(
+        f"The {modality} features that are cached are of other posts of this name",
+        where=others[0].path,
+        expected=f"posts of {posts.storage.root}",
+        hint=f"name the backbone: --{modality} NAME",
+    )
+
+
+def named_backbone(choice: LiveChoice, modality: Modality) -> str | None:
+    """What ``--text`` or ``--image`` names.
+
+    Raises:
+        ConfigError: Several backbones.
+    """
+    names = choice.caches.names_of(modality)
+    if len(names) > 1:
+        raise ConfigError(
+            f"--{modality} names several backbones, and one a modality can be tuned",
+            expected="one name; of a cache with a + in its own, @ and its digits alone",
+            found=" + ".join(map(str, names)),
+        )
+    return names[0]
+
+
+def _weights_of(named: str | None, weights: Iterable[str]) -> tuple[str, ...]:
+    """What ``--weights`` says of one backbone; a path without a name is for whom can take it."""
+    if named is None:
+        return ()
+    return tuple(
+        text for text in weights if text.startswith(f"{named}=") or ("=" not in text and text)
+    )
+
+
+def _is_backbone(name: str, modality: Modality) -> bool:
+    try:
+        return parse_backbone(name)[0] is modality
+    except MvsaError:
+        return False
+
+
+def _of_cache(file: FeatureFile) -> Loaded:
+    fingerprint = file.header.fingerprint
+    try:
+        options = replace(recorded_backbone(file), layers=Layers.LAST)
+        backbone = load_backbone(options)
+    except (CacheError, BackboneError, UnknownNameError) as error:
+        raise BackboneError(
+            f"The features of backbone {fingerprint.backbone!r} are cached, but the backbone "
+            "itself is not at hand, and fine-tuning trains the backbone",
+            where=file.path,
+            found=error.what if error.where is None else f"{error.what} ({error.where})",
+            hint=f"name it with its weights: --{fingerprint.modality} NAME --weights NAME=PATH",
+        ) from error
+    if backbone.identity.weights != fingerprint.weights:
+        raise BackboneError(
+            f"Backbone {fingerprint.backbone!r} has other weights now than its features were "
+            "cached with, so that tuned and cached features could not be compared",
+            where=file.path,
+            expected=f"weights {fingerprint.weights}",
+            found=backbone.identity.weights,
+            hint="mvsa extract with these weights first, or bring the old ones back",
+        )
+    return options, backbone

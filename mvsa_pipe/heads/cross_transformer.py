@@ -1,0 +1,91 @@
+"""Transformer layers in which each modality reads the other, one direction at a time."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mvsa_pipe.backbones.base import mean_over_tokens
+from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
+from mvsa_pipe.heads.attention import PreNormLayer, build_layers
+from mvsa_pipe.heads.blocks import Classifier, join
+from mvsa_pipe.heads.options import EncoderOptions, count
+from mvsa_pipe.heads.tokens import TokenHead
+
+
+@dataclass(frozen=True)
+class CrossTransformerOptions(EncoderOptions):
+    """Options of ``cross-transformer``.
+
+    Attributes:
+        layers: Number of cross-modal layers in each direction; one layer of self-attention
+            follows them.
+    """
+
+    layers: int = count(1)
+
+
+class CrossTransformer(TokenHead):
+    """Updates the tokens of each modality by attention to the other, layer by layer.
+
+    With ``X`` the projected tokens, ``f`` the projected vectors and ``Layer`` as in
+    ``PreNormLayer``, for the text: ``Z_0 = X_T``, ``Z_i = Layer_i(q=Z_i-1, k=X_I)``,
+    ``S = Layer(q=Z_D, k=Z_D)``, ``u_T = f_T + mean_T(S)``; for the image likewise with text and
+    image exchanged. ``classifier([u_T; u_I])``, both normalised.
+
+    Source:
+        Tsai et al. 2019, "Multimodal Transformer for Unaligned Multimodal Language Sequences",
+        arXiv 1906.00295, section 3 (MulT), with the residuals of its public code, which bypass
+        the norms.
+
+    Differs from source:
+        Two modalities, so one direction into each. One layer a step instead of four to six.
+        Backbones have mixed neighbouring tokens and encoded their positions: no convolution and no
+        position embedding. The mean over real tokens replaces the last token; pooled vectors
+        enter as residuals. Padding is masked; features are normalised.
+    """
+
+    Options = CrossTransformerOptions
+    steady = False
+
+    def __init__(self, sizes: FeatureSizes, options: CrossTransformerOptions) -> None:
+        super().__init__(sizes, options)
+        self.text_asks = Direction(options)
+        self.image_asks = Direction(options)
+        self.classifier = Classifier(
+            2 * options.width, options.hidden, sizes.classes, options.dropout
+        )
+
+    def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
+        """Logits from both modalities, each informed by the other."""
+        p = self.project(batch)
+        text = self.text_asks(p.text_tokens, p.image_tokens, asking_mask=p.text_mask)
+        image = self.image_asks(p.image_tokens, p.text_tokens, asked_mask=p.text_mask)
+        logits: Tensor = self.classifier(join(p.text + text, p.image + image))
+        return logits
+
+
+class Direction(nn.Module):
+    """One modality asking the other in every layer, then itself once.
+
+    Args:
+        options: The options of the head.
+    """
+
+    def __init__(self, options: CrossTransformerOptions) -> None:
+        super().__init__()
+        self.across = build_layers(options.layers, options)
+        self.inside = PreNormLayer(options)
+
+    def forward(
+        self,
+        asking: Float[Tensor, "B X D"],
+        asked: Float[Tensor, "B Y D"],
+        *,
+        asking_mask: Bool[Tensor, "B X"] | None = None,
+        asked_mask: Bool[Tensor, "B Y"] | None = None,
+    ) -> Float[Tensor, "B D"]:
+        """The mean of the asking modality's real tokens after all layers."""
+        for layer in self.across:
+            asking = layer(asking, asked, asked_mask)
+        return mean_over_tokens(self.inside(asking, asking, asking_mask), asking_mask)

@@ -1,0 +1,93 @@
+"""Records of delimited text, read one way: with quotes that enclose cells, or with none."""
+
+import csv
+import io
+from dataclasses import dataclass
+from itertools import islice
+
+from mvsa_pipe.posts.formats import Quoting
+
+MOST_COLUMNS = 10_000
+# The csv module's own limit is 128 kB a cell, less than a picture in base64 that nobody asked for.
+_LONGEST_CELL = 2**22
+
+
+@dataclass(frozen=True)
+class Records:
+    """All records of a text, read one way.
+
+    Attributes:
+        records: First line, last line, and cells of each record that is not blank.
+        blank: How many records were blank.
+        broken: Where the reading ended early, and why.
+    """
+
+    records: list[tuple[int, int, list[str]]]
+    blank: int
+    broken: tuple[int, str] | None
+
+
+def read_csv_rows(text: str, separator: str, quoting: Quoting, first_line: int = 1) -> Records:
+    """All records up to the first that is broken; lines are counted from ``first_line``."""
+    csv.field_size_limit(_LONGEST_CELL)
+    # Strict, so that a quote never closed is an error and does not swallow the rows after it.
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_NONE if quoting is Quoting.NONE else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
+    records: list[tuple[int, int, list[str]]] = []
+    blank, end, broken = 0, first_line - 1, None
+    try:
+        for cells in reader:
+            start, end = end + 1, reader.line_num + first_line - 1
+            if len(cells) > MOST_COLUMNS:
+                broken = start, f"more than {MOST_COLUMNS:,} cells"
+                break
+            # Most rows begin with an id, so that the others are rarely looked at.
+            if cells and (cells[0].strip() or "".join(cells).strip()):
+                records.append((start, end, cells))
+            else:
+                blank += 1
+    except csv.Error as error:
+        broken = end + 1, f"{error}; the rows from here on are unread"
+    return Records(records, blank, broken)
+
+
+def column_name(cell: str) -> str:
+    """A header's cell without blanks and stray byte order marks."""
+    return cell.strip().strip("\ufeff").strip()
+
+
+def width_faults(reading: Records, exact: bool = False) -> list[tuple[int, str]]:
+    """Lines of rows whose width is not the header's, and where the reading ended early.
+
+    Unless ``exact``, rows may have more or fewer empty cells at their end, below no name.
+    """
+    if not reading.records:
+        return [reading.broken] if reading.broken else []
+    width, named, extra = _widths(reading)
+    faults = [
+        (line, f"{len(cells)} cells, where the header has {width}")
+        for line, _, cells in reading.records
+        if len(cells) != width and (exact or not _fits(cells, width, named, extra))
+    ]
+    return faults + ([reading.broken] if reading.broken else [])
+
+
+def _widths(reading: Records) -> tuple[int, int, int]:
+    """Cells of the header, those up to its last name, and the width that rows may all share."""
+    header = [column_name(cell) for cell in reading.records[0][2]]
+    named = max((at for at, name in enumerate(header, start=1) if name), default=0)
+    widths = {len(cells) for _, _, cells in islice(reading.records, 1, None)}
+    # One row that is too long may be a text with a separator in it; all of them are not.
+    all_longer = len(widths) == 1 and len(reading.records) > 2
+    return len(header), named, max(widths) if all_longer else len(header)
+
+
+def _fits(cells: list[str], width: int, named: int, extra: int) -> bool:
+    """Whether a row that is not as wide as the header lacks or adds nothing but empty cells."""
+    if len(cells) < width:
+        return len(cells) >= named and not any(cell.strip() for cell in cells[named:])
+    return len(cells) == extra and not any(cell.strip() for cell in cells[width:])

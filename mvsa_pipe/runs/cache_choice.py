@@ -1,0 +1,132 @@
+"""Which caches an experiment reads: the newest that contain the posts of its split."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.matching import CacheContent, best_of, first_complete, unreadable
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.errors import CacheError, ConfigError, name_some
+from mvsa_pipe.features.batch import Field
+from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import PostSet, Split
+from mvsa_pipe.posts.contents import ContentDigests, content_digests
+from mvsa_pipe.runs.options import CacheChoice, DataChoice
+
+
+@dataclass(frozen=True)
+class ChosenCaches:
+    """The caches that an experiment reads.
+
+    Attributes:
+        files: Those of each modality, in the order in which they are joined.
+        skipped: Posts of the split that an extraction could not read.
+    """
+
+    files: dict[Modality, tuple[FeatureFile, ...]]
+    skipped: set[str]
+
+
+def chosen_files(
+    caches: CacheChoice, data: DataChoice, posts: PostSet, split: Split, needs: Iterable[Field]
+) -> ChosenCaches:
+    """The newest caches of each modality with declared features that hold the split's posts.
+
+    Args:
+        caches: Which backbones' caches.
+        data: Where the posts came from, for messages.
+        posts: The posts.
+        split: Which of them are read.
+        needs: The declared features.
+
+    Raises:
+        CacheError: There is no such cache, it is damaged, or all that there are lack posts or
+            hold other contents of them.
+        ConfigError: The same cache is named twice.
+    """
+    folder, modalities = CacheFolder(caches.folder), {need.modality for need in needs}
+    found = ChosenCaches({}, set())
+    for modality in Modality:
+        if modality in modalities:
+            wanted = content_digests(posts, modality, caches.folder).among(split.parts)
+            files = _chosen(folder, data, posts.name, modality, caches, wanted)
+            found.files[modality] = files
+            found.skipped.update(*(CacheContent.in_file(file).unserved(wanted) for file in files))
+    return found
+
+
+def _chosen(
+    folder: CacheFolder,
+    data: DataChoice,
+    dataset: str,
+    modality: Modality,
+    caches: CacheChoice,
+    wanted: ContentDigests,
+) -> tuple[FeatureFile, ...]:
+    names = caches.names_of(modality)
+    several = caches.layer_mix is not LayerMix.LAST
+    files = []
+    for name in names:
+        fitting = folder.fitting(dataset, modality, name, several_layers=several)
+        file = first_complete(fitting, wanted)
+        if file is None:  # unless what they lack cannot be read, as another extraction found
+            file = first_complete(fitting, wanted, unreadable(folder.readable(dataset)[0], wanted))
+        if file is None:
+            raise _none_serves(fitting, wanted, data)
+        files.append(file)
+    if len({file.path for file in files}) < len(files):
+        raise ConfigError(
+            f"--{modality} names the same cache twice",
+            expected="different ones; NAME@DIGITS tells two of one backbone apart",
+            found=" + ".join(f"{n}: {f.path.name}" for n, f in zip(names, files, strict=True)),
+            hint="mvsa cache list",
+        )
+    return tuple(files)
+
+
+def _none_serves(
+    fitting: Sequence[FeatureFile], wanted: ContentDigests, data: DataChoice
+) -> CacheError:
+    file, gap = best_of(fitting, wanted)
+    fingerprint = file.header.fingerprint
+    found = []
+    if gap.lacking:
+        found.append(f"it lacks {count_of(gap.lacking, 'post')}: {name_some(gap.lacking)}")
+    if gap.stale:
+        found.append(
+            f"the {fingerprint.modality} of {count_of(gap.stale, 'post')} is not what was "
+            f"extracted: {name_some(gap.stale)}"
+        )
+    others = len(fitting) - 1
+    more = f"; {others:,} other caches of this name lack more" if others else ""
+    return CacheError(
+        f"The {fingerprint.modality} features of these posts are not cached, or not all of them",
+        where=file.path,
+        expected=f"all {len(wanted):,} posts of the split, as they are now",
+        found=f"{'; '.join(found)}{more}",
+        hint=f"mvsa extract --data {data.path} --backbone {fingerprint.backbone} extracts what "
+        "is missing",
+    )
+
+
+def count_of(some: Sequence[object], what: str) -> str:
+    """``1 post``, ``4,000 posts``."""
+    return f"{len(some):,} {what}{'' if len(some) == 1 else 's'}"
+
+
+def refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: LayerMix) -> None:
+    """Refuses a mixing of layers where every cache holds its last layer alone.
+
+    Raises:
+        ConfigError: It is so.
+    """
+    every = [file for of_it in files.values() for file in of_it]
+    if mix is LayerMix.LAST or any(file.header.layers > 1 for file in every):
+        return
+    raise ConfigError(
+        f"--layer-mix {mix} needs a cache of several layers",
+        expected="one that was extracted with --layers last4 or --layers all",
+        found=name_some(f"{file.path.name} with its last layer alone" for file in every),
+        hint="mvsa extract --layers last4 --backbone NAME",
+    )

@@ -1,0 +1,88 @@
+"""What a run's files say of it: its configuration, its scores, and what they are held against."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from mvsa_pipe.devices import describe_device, resolve_device
+from mvsa_pipe.heads.model import Model
+from mvsa_pipe.metrics.scores import Scores, chance, majority_reference
+from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
+from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.state import FittedModel
+
+
+def references(experiment: Experiment, part: str) -> list[dict[str, Any]]:
+    """The majority and the chance row of one part."""
+    train, labels = experiment.labels_of("train"), experiment.labels_of(part)
+    classes = len(experiment.posts.classes)
+    return [row(train, labels, classes).as_record() for row in (majority_reference, chance)]
+
+
+def metrics_record(
+    experiment: Experiment,
+    head: str,
+    training: TrainingOptions,
+    fitted: FittedModel,
+    scores: Mapping[str, Scores],
+) -> dict[str, Any]:
+    """Everything that ``metrics.json`` says of a run but what scoring took."""
+    device = resolve_device(training.device)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return {
+        "protocol": experiment.protocol,
+        "head": head,
+        "batch_independent": fitted.head.batch_independent,
+        "seed": training.seed,
+        "backbones": experiment.backbones,
+        "image_grid": experiment.caches.image_grid,
+        "layer_mix": experiment.caches.layer_mix.value,
+        "posts": experiment.sizes,
+        "left_out": list(experiment.left_out),
+        "selected_by": f"val_{training.select.value}",
+        "selected": fitted.history[fitted.best],
+        "parameters": fitted.head.parameter_count,
+        "steps": fitted.steps,
+        "seconds": round(fitted.seconds, 4),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_gpu_bytes": peak,
+        "device": describe_device(device),
+        "scores": {part: values.as_record() for part, values in scores.items()},
+        "references": {part: references(experiment, part) for part in scores},
+    }
+
+
+def config_record(
+    experiment: Experiment,
+    name: str,
+    head: Model,
+    training: TrainingOptions,
+    seeds: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Everything that ``config.json`` says of a run of a head, or of an ensemble of ``seeds``."""
+    return {
+        "head": name,
+        "head_options": asdict(head.options),
+        "sizes": asdict(experiment.material.features.sizes),
+        "training": asdict(training),
+        # of an ensemble: one a member, whose weights stand under members.<k> in the checkpoint
+        **({"seeds": list(seeds)} if seeds else {}),
+        "protocol": experiment.protocol,
+        "data": {
+            "path": str(experiment.data.path.resolve()),
+            "read": experiment.data.read.as_record(),
+            "split": experiment.data.split,
+            "split_seed": experiment.data.split_seed,
+            "name": experiment.posts.name,
+            "digest": experiment.posts.digest,
+            "classes": list(experiment.posts.classes),
+        },
+        "image_grid": experiment.caches.image_grid,
+        "layer_mix": experiment.caches.layer_mix.value,
+        "caches": experiment.feature_records(),
+        "versions": package_versions(),
+        "written": now(),
+    }

@@ -1,0 +1,195 @@
+"""What the files of a run folder must hold for any reader of them: types, ranges, fixed words.
+
+One declaration for all verbs, held against a folder as it is opened. Entries that no reader uses
+are not declared, so that older and newer runs can be read.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.json_schema import Count, Schema, Seconds, Seed, Share, parse_json, validated
+from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts.formats import ReadOptions
+
+Half = Literal["text", "image"]
+Text = Annotated[str, Meta(min_length=1)]
+
+# No backbone is as wide, no picture has as many tokens, no task as many classes.
+_Width = Annotated[int, Meta(ge=1, le=1_000_000)]
+_Classes = Annotated[int, Meta(ge=1, le=100_000)]
+_Layers = Annotated[
+    tuple[tuple[Annotated[int, Meta(ge=1, le=1_000)], _Width], ...], Meta(max_length=64)
+]
+
+
+class SizesShape(Schema, forbid_unknown_fields=True):
+    """Of ``FeatureSizes``; a head would not know what another size is."""
+
+    text_width: _Width
+    image_width: _Width
+    image_tokens: _Width
+    classes: _Classes
+    text_layers: _Layers = ()
+    image_layers: _Layers = ()
+
+
+class CacheShape(Schema):
+    """Where the features of one modality came from."""
+
+    fingerprint: str
+    backbone: Any = None  # judged where a backbone is loaded from it
+    path: str | None = None
+
+
+class TrainingShape(Schema):
+    """How the head was trained, as far as it is needed to build it."""
+
+    seed: Seed
+
+
+class DataShape(Schema):
+    """The posts and their split."""
+
+    path: str
+    read: dict[str, Any]
+    split: str
+    split_seed: int
+    name: Text
+    classes: Annotated[list[str], Meta(min_length=1, max_length=100_000)]
+    digest: str | None = None  # older runs do not say
+
+
+class FinetuneShape(Schema):
+    """How a fine-tuned run was trained."""
+
+    trained: tuple[Half, ...] = ()
+
+
+class ConfigShape(Schema):
+    """Of ``config.json``."""
+
+    head: Text
+    head_options: dict[str, bool | int | float | str]
+    sizes: SizesShape
+    training: TrainingShape
+    protocol: str
+    data: DataShape
+    image_grid: Annotated[int, Meta(ge=0, le=1_000_000)]
+    caches: dict[Half, CacheShape | Annotated[list[CacheShape], Meta(min_length=1)]]
+    layer_mix: LayerMix = LayerMix.LAST  # runs of 0.1 do not say
+    seeds: Annotated[list[Seed], Meta(min_length=1, max_length=10_000)] | UnsetType = UNSET
+    spec_digest: str = ""  # runs of a bench have one
+    finetune: FinetuneShape | UnsetType = UNSET
+
+
+class EveryScore(Schema):
+    """One share a summary score."""
+
+    accuracy: Share
+    precision_macro: Share
+    recall_macro: Share
+    f1_macro: Share
+    precision_weighted: Share
+    recall_weighted: Share
+    f1_weighted: Share
+
+
+class EveryInterval(Schema):
+    """One interval a summary score."""
+
+    accuracy: tuple[Share, Share]
+    precision_macro: tuple[Share, Share]
+    recall_macro: tuple[Share, Share]
+    f1_macro: tuple[Share, Share]
+    precision_weighted: tuple[Share, Share]
+    recall_weighted: tuple[Share, Share]
+    f1_weighted: tuple[Share, Share]
+
+
+class ScoresShape(Schema):
+    """Of ``Scores``, as far as it is shown."""
+
+    posts: Count
+    values: EveryScore
+    intervals: EveryInterval
+
+
+class ReferenceShape(Schema):
+    """Of ``Reference``."""
+
+    name: str
+    values: EveryScore
+    deviations: EveryScore
+
+
+class MetricsShape(Schema):
+    """Of ``metrics.json``."""
+
+    protocol: str
+    posts: dict[str, Count] = msgspec.field(default_factory=dict)
+    selected_by: str = ""
+    scores: dict[str, ScoresShape] = msgspec.field(default_factory=dict)
+    references: dict[str, tuple[ReferenceShape, ...]] = msgspec.field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    batch_independent: bool = True
+    parameters: Count | None = None
+    parameters_trained: Count | dict[str, Count] | None = None
+    seconds: Seconds | None = None
+    peak_memory_bytes: Count | None = None
+    peak_gpu_bytes: Count | None = None
+    energy_joules: Seconds | None = None
+    device: str = "unknown"
+
+
+class FailureShape(Schema):
+    """Of ``failed.json``.
+
+    Attributes:
+        spec_digest: Digest of everything that decides the run.
+        reason: Why it has no result, as one paragraph.
+        lasting: Whether the same run would fail again.
+    """
+
+    spec_digest: str
+    reason: str
+    lasting: bool
+
+
+def check_config(config: object) -> None:
+    """Holds a run's configuration against what its readers use.
+
+    Raises:
+        ValueError: Something is missing, of another type, out of range, or at odds with the rest.
+    """
+    shape = validated(config, ConfigShape)
+    if len(set(shape.data.classes)) < len(shape.data.classes):
+        raise ValueError("two classes of one name - at `$.data.classes`")
+    if len(shape.data.classes) != shape.sizes.classes:
+        raise ValueError("another number of classes - at `$.sizes.classes`")
+    read_options(shape.data.read)
+    for half, records in shape.caches.items():
+        for record in records if isinstance(records, list) else [records]:
+            _check_fingerprint(record.fingerprint, Modality(half))
+
+
+def _check_fingerprint(line: str, modality: Modality) -> None:
+    found = validated(parse_json(line), Fingerprint)
+    if found.modality is not modality:
+        raise ValueError(f"the fingerprint of a cache of {found.modality} - at `$.caches`")
+
+
+def read_options(record: dict[str, Any]) -> ReadOptions:
+    """How a run's posts were read.
+
+    Raises:
+        ValueError: It names an option that there is not, or a value of another type.
+        ConfigError: A value cannot be used.
+    """
+    unknown = sorted(record.keys() - ReadOptions.__dataclass_fields__.keys())
+    if unknown:
+        raise ValueError(f"unknown option {unknown[0]!r} - at `$.data.read`")
+    return validated(record, ReadOptions)

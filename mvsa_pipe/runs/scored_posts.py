@@ -1,0 +1,192 @@
+"""Which posts a run is scored on: its own, or others that it has not seen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mvsa_pipe.errors import RunError, SplitError, name_some
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import PostSet
+from mvsa_pipe.posts.contents import content_digests
+from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, VAL
+from mvsa_pipe.runs import Member, Run
+from mvsa_pipe.runs.layout import CONTENT_DIGITS
+from mvsa_pipe.runs.options import InferenceOptions
+
+ALL, UNSEEN = "all", "unseen"
+
+# Digest of each half that a run reads, by post id.
+DigestsByPost = Mapping[str, Mapping[Modality, str]]
+
+
+@dataclass(frozen=True)
+class ScoredPosts:
+    """What is scored.
+
+    Attributes:
+        ids: The posts, in order.
+        part: The part's name; ``unseen`` for other posts without those that the run knows.
+        protocol: The protocol tag.
+        known: Posts that the run was trained or selected on.
+    """
+
+    ids: list[str]
+    part: str
+    protocol: str
+    known: tuple[str, ...] = ()
+
+
+def scored_posts(run: Run, posts: PostSet, options: InferenceOptions) -> ScoredPosts:
+    """The run's own part where the posts are those of the run, else all that it has not seen.
+
+    Posts are the run's own where ids, labels and contents are what the run recorded. Runs of 0.1
+    recorded no contents; the data set's name must be the same instead.
+
+    Raises:
+        SplitError: The part has no posts; or it was asked for, or no other posts were named, and
+            these are not what the run recorded.
+        RunError: Labels are not among the run's classes, or a record is missing or damaged.
+    """
+    left_out = set(run.metrics.get("left_out", ()))
+    members = [member for member in run.members() if member.post_id not in left_out]
+    part = options.part
+    if part not in (None, ALL, *PARTS):
+        raise SplitError(
+            f"--split {part} names no part", expected=f"{', '.join(PARTS)} or all", where=run.path
+        )
+    contents = _contents(run, posts, options) if any(m.contents for m in members) else {}
+    if part != ALL:
+        own = part or (TEST if any(member.split == TEST for member in members) else VAL)
+        chosen = _members_in(run, members, own)
+        changes = _changes(run, chosen, posts, contents)
+        if not changes:
+            return ScoredPosts([m.post_id for m in chosen], own, run.config["protocol"])
+        if options.data is None or part is not None:
+            raise _not_own(own, chosen, changes, posts, options)
+    return _others(run, members, posts, contents, everything=part == ALL)
+
+
+def _contents(run: Run, posts: PostSet, options: InferenceOptions) -> DigestsByPost:
+    """Digests of the halves that the run reads, of every post as it is now."""
+    found: dict[str, dict[Modality, str]] = {post.id: {} for post in posts.posts}
+    for name in run.config["caches"]:
+        modality = Modality(name)
+        for post_id, digest in content_digests(posts, modality, options.cache).digests.items():
+            found[post_id][modality] = digest[:CONTENT_DIGITS]
+    return found
+
+
+def _members_in(run: Run, members: Sequence[Member], part: str) -> list[Member]:
+    chosen = [member for member in members if member.split == part]
+    if not chosen:
+        raise SplitError(
+            f"The run's split has no posts in its part {part!r}",
+            where=run.path,
+            found=f"parts {', '.join(sorted({member.split for member in members}))}",
+        )
+    return chosen
+
+
+def _changes(
+    run: Run, chosen: Sequence[Member], posts: PostSet, contents: DigestsByPost
+) -> dict[str, list[str]]:
+    """Members that are not as they were, by what is wrong with them."""
+    labels = {post.id: post.label for post in posts.posts}
+    changes: dict[str, list[str]] = {}
+    for member in chosen:
+        now = contents.get(member.post_id, {})
+        differing = [m for m, was in member.contents.items() if now.get(m, was) != was]
+        fault = ""
+        if labels.get(member.post_id) is None:
+            fault = "are missing"
+        elif labels[member.post_id] != member.label:
+            fault = "have another label now"
+        elif differing:
+            fault = f"have another {' and '.join(differing)} now"
+        if fault:
+            changes.setdefault(fault, []).append(member.post_id)
+    if not contents and posts.name != run.config["data"]["name"]:
+        changes["are of a data set with another name"] = [m.post_id for m in chosen]
+    return changes
+
+
+def _not_own(
+    part: str,
+    chosen: Sequence[Member],
+    changes: Mapping[str, Sequence[str]],
+    posts: PostSet,
+    options: InferenceOptions,
+) -> SplitError:
+    found = "; ".join(
+        f"{len(ids):,} of its {len(chosen):,} posts {fault}: {name_some(ids)}"
+        for fault, ids in changes.items()
+    )
+    hint = "name the posts that the run was made from with --data"
+    if options.data is not None:
+        hint = "leave --split out to score those that the run has not seen"
+    return SplitError(
+        f"These posts are not those of the run's part {part!r}",
+        where=posts.storage.root,
+        expected="posts with the ids, labels and contents that the run recorded",
+        found=found,
+        hint=f"{hint}, or score all that are here with --split all",
+    )
+
+
+def _others(
+    run: Run,
+    members: Sequence[Member],
+    posts: PostSet,
+    contents: DigestsByPost,
+    *,
+    everything: bool,
+) -> ScoredPosts:
+    """All labelled posts, unless told otherwise without those that the run knows."""
+    labels = {post.id: post.label for post in posts.posts if post.label is not None}
+    known = _known(run, members, labels, posts.name, contents)
+    ids = [i for i in labels if everything or i not in known]
+    if not ids:
+        raise SplitError(
+            "The run was trained or selected on every one of these posts",
+            where=posts.storage.root,
+            found=f"{len(known):,} posts",
+            hint="--split all scores them all the same",
+        )
+    _require_known_classes(run, posts, {i: labels[i] for i in ids})
+    part = ALL if everything or not known else UNSEEN
+    return ScoredPosts(
+        ids, part, f"{posts.protocol}/{part}", tuple(i for i in labels if i in known)
+    )
+
+
+def _known(
+    run: Run,
+    members: Sequence[Member],
+    labels: Mapping[str, str],
+    name: str,
+    contents: DigestsByPost,
+) -> set[str]:
+    """Posts that the run was trained or selected on, by their contents where it recorded them."""
+    used = [member for member in members if member.split in (TRAIN, VAL)]
+    if contents:
+        halves = [Modality(half) for half in run.config["caches"]]
+        seen = {tuple(member.contents.get(half) for half in halves) for member in used}
+        now = {i: tuple(contents[i].get(half) for half in halves) for i in labels}
+        return {i for i, content in now.items() if None not in content and content in seen}
+    if name != run.config["data"]["name"]:
+        return set()
+    rows = {(member.post_id, member.label) for member in used}
+    return {i for i, label in labels.items() if (i, label) in rows}
+
+
+def _require_known_classes(run: Run, posts: PostSet, labels: Mapping[str, str]) -> None:
+    classes = run.config["data"]["classes"]
+    strange = sorted(set(labels.values()) - set(classes))
+    if strange:
+        some = [i for i, label in labels.items() if label in strange]
+        raise RunError(
+            f"{len(some):,} of these posts have labels that the run does not know",
+            where=posts.storage.root,
+            expected=f"classes of the run: {', '.join(classes)}",
+            found=name_some(strange),
+            hint="spell the labels as the run does, or leave those posts out",
+        )

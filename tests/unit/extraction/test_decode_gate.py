@@ -1,0 +1,92 @@
+"""Decoding and the model take turns on a CPU, and need not where the model is on a GPU."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.cache.fingerprint import StoredDtype
+from mvsa_pipe.devices import Precision
+from mvsa_pipe.extraction import image_batches
+from mvsa_pipe.extraction.clock import Clock, DecodeGate
+from mvsa_pipe.extraction.forward import Forward
+from mvsa_pipe.extraction.image_batches import ImageWork
+from mvsa_pipe.extraction.pipeline import launch_ahead
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.contents import Content, contents_of
+from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+
+
+def read(turns):
+    """An event that is set when it was a reader's turn."""
+    passed = threading.Event()
+
+    def wait():
+        turns.await_readers()
+        passed.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return passed
+
+
+def test_readers_wait_for_the_model():
+    turns = DecodeGate(shared=True)
+    with turns.model():
+        passed = read(turns)
+        assert not passed.wait(0.1)
+    assert passed.wait(10)
+
+
+def test_a_model_that_fails_gives_its_turn_back():
+    turns = DecodeGate(shared=True)
+    with pytest.raises(ValueError, match="broken"), turns.model():
+        raise ValueError("broken")
+    assert read(turns).wait(10)
+
+
+def test_on_a_gpu_nobody_waits():
+    turns = DecodeGate(shared=False)
+    with turns.model():
+        assert read(turns).wait(10)
+
+
+def test_no_picture_is_begun_while_the_model_computes(tmp_path, monkeypatch):
+    """But for those that readers were at when its turn began: one each. Files are read then."""
+    write_synthetic(tmp_path, SyntheticConfig(posts=60, image_px=32))
+    contents, _ = contents_of(read_posts(tmp_path), Modality.IMAGE)
+    backbone = load_backbone(BackboneOptions("tiny-image"))
+    forward = Forward(backbone, torch.device("cpu"), Precision.FLOAT32, StoredDtype.FLOAT16)
+    work = ImageWork([forward], 10, Clock())
+    begun, during, fetched, ahead = [], [], [], []
+    decoded, encode, read_image = image_batches.decode_picture, backbone.encode, Content.read_image
+
+    def watched(item):
+        fetched.append(item.id)
+        return read_image(item)
+
+    def counted(*args):
+        begun.append(args)
+        return decoded(*args)
+
+    def slow(pixels):
+        before = len(begun)
+        time.sleep(0.2)  # in which a core decodes more than a hundred of these pictures
+        ahead.append(len(fetched) - len(begun))
+        during.append(len(begun) - before)
+        return encode(pixels)
+
+    monkeypatch.setattr(Content, "read_image", watched)
+    monkeypatch.setattr(image_batches, "decode_picture", counted)
+    monkeypatch.setattr(backbone, "encode", slow)
+    batches = [b for part in work.parts(contents, [{i.id for i in contents}]) for b in part]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(launch_ahead(work, pool, iter(batches), ahead=4))
+    assert sum(result.posts for result in results) == len(begun) == 60
+    assert len(during) == 6
+    assert max(during) <= 2
+    assert max(ahead) >= 8  # a batch is read meanwhile

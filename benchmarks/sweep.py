@@ -14,8 +14,8 @@ import torch
 from record import seconds_of, write_record
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import run_bench
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.devices import usable_cores
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import ExtractOptions

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.cli.console import interval, line, out, percent, progress, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import SHOWN, add_numbers, add_references, score_table
@@ -14,7 +14,7 @@ from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from mvsa_pipe.bench.summary import Bench, HeadSummary
+    from mvsa_pipe.benches.summary import Bench, HeadSummary
 
 # In narrower terminals the interval is printed below the score.
 _WIDE_COLUMNS = 130
@@ -34,7 +34,7 @@ def bench(
     A run that fails, for example by a learning rate that is too high, is recorded with its reason;
     the others continue, and the exit code is 1.
     """
-    from mvsa_pipe.bench.run import run_bench, save_bench
+    from mvsa_pipe.benches.run import run_bench, save_bench
     from mvsa_pipe.runs import require_writable
 
     require_writable(runs)

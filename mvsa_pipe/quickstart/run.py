@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import run_bench
-from mvsa_pipe.bench.summary import Bench
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.run import run_bench
+from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions

@@ -12,9 +12,9 @@ import pytest
 from ray_support import workers_at
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.outcomes import FinishedRun
-from mvsa_pipe.bench.run import run_bench
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.outcomes import FinishedRun
+from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions

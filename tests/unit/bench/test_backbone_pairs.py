@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.bench import trials
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import run_bench
+from mvsa_pipe.benches import trials
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.extract import extract

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import run_bench, save_bench
-from mvsa_pipe.bench.summary import average_runs
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.run import run_bench, save_bench
+from mvsa_pipe.benches.summary import average_runs
 from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.heads import HEADS, is_faithful
 from mvsa_pipe.progress import NoProgress

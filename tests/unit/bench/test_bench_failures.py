@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mvsa_pipe.baselines.logistic import Logistic
-from mvsa_pipe.bench import run as bench_run
-from mvsa_pipe.bench import trials
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import run_bench
+from mvsa_pipe.benches import run as bench_run
+from mvsa_pipe.benches import trials
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.cli.app import app
 from mvsa_pipe.devices import MemoryShortageError
 from mvsa_pipe.errors import CacheError, DataError, RunError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.bench import run, trials
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import run_bench, save_bench
+from mvsa_pipe.benches import run, trials
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.run import run_bench, save_bench
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run

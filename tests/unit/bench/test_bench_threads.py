@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mvsa_pipe.bench import run
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.run import run_bench
-from mvsa_pipe.bench.threads import do_side_by_side
-from mvsa_pipe.bench.trials import MOST_TOGETHER, Trial, group_trials
+from mvsa_pipe.benches import run
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.run import run_bench
+from mvsa_pipe.benches.threads import do_side_by_side
+from mvsa_pipe.benches.trials import MOST_TOGETHER, Trial, group_trials
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import CacheChoice, DataChoice

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mvsa_pipe.bench.variations import settings_of
+from mvsa_pipe.benches.variations import settings_of
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.training.options import TrainingOptions
 

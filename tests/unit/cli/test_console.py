@@ -130,7 +130,7 @@ SPENT = {"loading": 1.0, "wall": 1234.5, "training": 2000.0, "scoring": 10.0}
 
 
 def summary(head, **changed):
-    from mvsa_pipe.bench.summary import HeadSummary
+    from mvsa_pipe.benches.summary import HeadSummary
 
     shown = dict.fromkeys(tables.SHOWN, 0.7654)
     fields = {
@@ -151,7 +151,7 @@ def summary(head, **changed):
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("width", [100, 140])
 def test_the_table_of_a_bench_fits(printed, width, seeds):
-    from mvsa_pipe.bench.summary import Bench
+    from mvsa_pipe.benches.summary import Bench
 
     rows = [
         summary("dual-attention", seeds=seeds),

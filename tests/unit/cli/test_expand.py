@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
-from mvsa_pipe.bench.options import BenchOptions
+from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.cli import bench, data, evaluate, extract, fit, predict, quickstart
 from mvsa_pipe.cli.app import app
 from mvsa_pipe.cli.expand import Verb, _build, attribute_docs, completion, expand

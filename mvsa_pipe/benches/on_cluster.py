@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mvsa_pipe.bench.threads import Results, TrialGroup
-from mvsa_pipe.bench.trials import LoadedBench
+from mvsa_pipe.benches.threads import Results, TrialGroup
+from mvsa_pipe.benches.trials import LoadedBench
 from mvsa_pipe.cluster.connection import connected
 from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
 from mvsa_pipe.devices import cpu_threads

@@ -6,15 +6,15 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from mvsa_pipe.bench.backbone_pairs import chosen_pairs, pair_label, skipped_by_any
-from mvsa_pipe.bench.on_cluster import LoadSpec, do_on_cluster
-from mvsa_pipe.bench.options import BenchOptions
-from mvsa_pipe.bench.outcomes import FailedRun, Outcome, RunFolders
-from mvsa_pipe.bench.summary import Bench, BenchContext, summarise
-from mvsa_pipe.bench.threads import Results, TrialGroup, do_side_by_side
-from mvsa_pipe.bench.trial_digest import experiment_digest, spec_digest
-from mvsa_pipe.bench.trials import LoadedBench, Trial, group_trials
-from mvsa_pipe.bench.variations import Setting, settings_of
+from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, skipped_by_any
+from mvsa_pipe.benches.on_cluster import LoadSpec, do_on_cluster
+from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.outcomes import FailedRun, Outcome, RunFolders
+from mvsa_pipe.benches.summary import Bench, BenchContext, summarise
+from mvsa_pipe.benches.threads import Results, TrialGroup, do_side_by_side
+from mvsa_pipe.benches.trial_digest import experiment_digest, spec_digest
+from mvsa_pipe.benches.trials import LoadedBench, Trial, group_trials
+from mvsa_pipe.benches.variations import Setting, settings_of
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
 from mvsa_pipe.errors import ConfigError, MvsaError

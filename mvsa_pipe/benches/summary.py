@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mvsa_pipe.bench.outcomes import FailedRun, FinishedRun, Outcome
+from mvsa_pipe.benches.outcomes import FailedRun, FinishedRun, Outcome
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.metrics.scores import mean_interval, score
 from mvsa_pipe.provenance import now, package_versions

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import torch
 
-from mvsa_pipe.bench.trials import Trial
+from mvsa_pipe.benches.trials import Trial
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.progress import OnStep, no_callback

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from mvsa_pipe.bench.trials import Trial
+from mvsa_pipe.benches.trials import Trial
 from mvsa_pipe.cluster.pool import LostWorkersError
 from mvsa_pipe.devices import MemoryShortageError
 from mvsa_pipe.durable import inside, json_bytes, whole_folder

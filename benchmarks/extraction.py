@@ -11,7 +11,6 @@ import shutil
 import statistics
 import sys
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.forward import padded, weights_cast_once
 from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.images import decode_image
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.contents import Content, contents_of
@@ -57,8 +57,9 @@ def main() -> None:
                     row = " ".join(filter(None, (name, precision, decode)))
                     results[row] = _measure(
                         posts,
-                        replace(backbone, decode=decode or Decode.EXACT),
+                        backbone,
                         precision,
+                        decode or Decode.EXACT,
                         Path(folder) / "cache",
                     )
     write_record("extraction", {"repeats": REPEATS, "bare_batches": BARE_BATCHES}, results)
@@ -70,9 +71,9 @@ def _decoders(backbone: BackboneOptions) -> tuple[Decode | None, ...]:
 
 
 def _measure(
-    posts: PostSet, backbone: BackboneOptions, precision: str, cache: Path
+    posts: PostSet, backbone: BackboneOptions, precision: str, decode: Decode, cache: Path
 ) -> dict[str, object]:
-    options = ExtractOptions(cache=cache, precision=precision)
+    options = ExtractOptions(cache=cache, precision=precision, decode=decode)
     session = LoadedBackbone.load(backbone, options)
     items, _ = contents_of(posts, backbone.modality)
     loops = [partial(_bare, session, ready_batches(session, items, n)) for n in BARE_BATCHES]
@@ -115,7 +116,7 @@ def ready_batches(session: LoadedBackbone, items: list[Content], size: int) -> l
     """Batches as tensors in memory; texts sorted by length and batched by tokens."""
     backbone = session.forward.backbone
     if isinstance(backbone, ImageBackbone):
-        pixels = [backbone.prepare(item.open_image(Decode.EXACT)) for item in items]
+        pixels = [backbone.prepare(decode_image(*item.read_image())) for item in items]
         stacks = [np.stack(pixels[i : i + size]) for i in range(0, len(pixels), size)]
         return [(torch.from_numpy(stack),) for stack in stacks]
     assert isinstance(backbone, TextBackbone)

@@ -1,6 +1,7 @@
 """Runs every benchmark, one after the other."""
 
 import decode
+import decode_pixels
 import epoch
 import extraction
 import idle
@@ -16,6 +17,7 @@ import text_batches
 
 BENCHMARKS = (
     decode,
+    decode_pixels,
     storage,
     text_batches,
     one_pass,

@@ -5,11 +5,9 @@ import struct
 import zlib
 from enum import StrEnum
 from io import BytesIO
-from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from mvsa_pipe.errors import DataError
@@ -21,9 +19,6 @@ from mvsa_pipe.image_files import (
     pixels_only,
     with_more_data,
 )
-
-# A picture as one of the decoders gives it: upright, RGB.
-DecodedImage: TypeAlias = Image.Image | UInt8[np.ndarray, "H W 3"]
 
 # Pillow's own default limit: a quarter of a gigabyte at three bytes a pixel.
 MAX_PIXELS = 89_478_485
@@ -77,14 +72,6 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-def size_of(picture: DecodedImage) -> tuple[int, int]:
-    """Width and height."""
-    if isinstance(picture, Image.Image):
-        return picture.size
-    height, width, _ = picture.shape
-    return width, height
 
 
 class ImageFault(StrEnum):
@@ -162,10 +149,11 @@ def decode_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Image
     return picture if upright is None else picture.transpose(upright)
 
 
-def decode_image_fast(data: bytes, where: str) -> NDArray[np.uint8]:
-    """Decodes plain JPEGs by simplejpeg, everything else as ``decode_image`` does: ``[H, W, 3]``.
+def decode_image_fast(data: bytes, where: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes plain JPEGs by simplejpeg, everything else as ``decode_image`` does.
 
-    Both build on libjpeg-turbo and give the same pixels; this one leaves out Pillow's own copy.
+    Both build on libjpeg-turbo and give the same pixels where their versions of it agree, which
+    ``backbones.decoding`` tests before it uses this one; it leaves out Pillow's own copy.
 
     Raises:
         ImageError: As ``decode_image``.

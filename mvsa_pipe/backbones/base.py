@@ -9,12 +9,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
-from mvsa_pipe.backbones.options import BackboneOptions, Decode
-from mvsa_pipe.images import DecodedImage
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.modality import Modality
 
 
@@ -130,11 +130,6 @@ class ImageBackbone(Backbone):
     modality = Modality.IMAGE
     tokens: int
 
-    @property
-    def decode(self) -> Decode:
-        """How pictures must be decoded for ``prepare``."""
-        return Decode.EXACT
-
     @abstractmethod
     def __init__(self, options: BackboneOptions) -> None:
         """Loads the network.
@@ -145,8 +140,12 @@ class ImageBackbone(Backbone):
         """
 
     @abstractmethod
-    def prepare(self, picture: DecodedImage) -> NDArray[np.generic]:
+    def prepare(self, picture: Image.Image) -> NDArray[np.generic]:
         """The pixels of one RGB picture, resized and cropped; thread-safe."""
+
+    def prepare_array(self, picture: UInt8[np.ndarray, "H W 3"]) -> NDArray[np.generic]:
+        """The same pixels of a picture that fast decoding returned; thread-safe."""
+        return self.prepare(Image.fromarray(picture))
 
     @abstractmethod
     def encode(self, pixels: Tensor) -> Encoded:

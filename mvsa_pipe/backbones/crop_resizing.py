@@ -1,22 +1,23 @@
-"""Pillow's resizing of the part of a picture that a crop keeps, compiled by numba (an extra).
+"""Pillow's resizing of the part of a picture that a crop keeps, compiled by numba.
 
 Pillow resizes whole pictures, one multiplication at a time. This computes the same fixed-point
 arithmetic, with the same rounding after columns and after rows, but only for the pixels of the
-crop, and vectorised: columns are resized for 64 rows at a time.
+crop, and vectorised: columns are resized for 64 rows at a time. Importing this module compiles it,
+or loads what was compiled before.
 """
 
 import math
-import pickle
-from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, ParamSpec, TypeAlias, cast, no_type_check
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, no_type_check
 
 import numba
+import numba.extending
 import numpy as np
 from jaxtyping import Int32, UInt8
 from numpy.typing import NDArray
 
-P = ParamSpec("P")
+from mvsa_pipe.backbones.machine_code import kept
 
 _Bytes: TypeAlias = NDArray[np.uint8]
 _Eights: TypeAlias = NDArray[np.uint64]
@@ -27,10 +28,6 @@ _Numbers: TypeAlias = NDArray[np.int32]
 _SEEN = numba.types.Array(numba.uint8, 2, "A", readonly=True)
 _MADE = numba.uint8[:, ::1]
 _LIST, _TABLE = numba.int32[::1], numba.int32[:, ::1]
-
-# Why compiled code cannot be cached: no writable folder, no space, or a damaged file. Every process
-# then compiles it again.
-_NOT_KEPT = (RuntimeError, OSError, EOFError, pickle.UnpicklingError)
 
 # Weights are multiples of 2⁻²², so that weighted sums of pixels fit into 32 bits, as in Pillow.
 _BITS = 22
@@ -88,9 +85,9 @@ def resized_crop(
     top, bottom = int(rows.first[0]), rows.end
     source = picture.reshape(height, width * 3)[top:bottom, left * 3 : right * 3]
     narrow = np.empty((_rounded_up(bottom - top, _LANES), _rounded_up(crop_px * 3, 8)), np.uint8)
-    _resize_columns(source, columns.first - left, columns.counts, columns.weights, narrow)
+    _columns(source, columns.first - left, columns.counts, columns.weights, narrow)
     square = np.empty((crop_px, crop_px * 3), np.uint8)
-    _resize_rows(narrow, rows.first - top, rows.counts, rows.weights, square)
+    _rows(narrow, rows.first - top, rows.counts, rows.weights, square)
     return square.reshape(crop_px, crop_px, 3)
 
 
@@ -135,25 +132,7 @@ def _rounded_up(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def _compiled(*takes: object) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Compiles a function by numba, without the GIL, and caches the machine code.
-
-    Args:
-        takes: numba's types of the arguments; empty compiles at the first call.
-    """
-    types = [takes] if takes else None
-
-    def machine(function: Callable[P, None]) -> Callable[P, None]:
-        try:
-            made = numba.njit(types, nogil=True, cache=True)(function)
-        except _NOT_KEPT:
-            made = numba.njit(types, nogil=True)(function)
-        return cast("Callable[P, None]", made)
-
-    return machine
-
-
-@_compiled()
+@numba.extending.register_jitable
 @no_type_check  # numba wants the function itself
 def _transpose(rows: _Eights, columns: _Eights) -> None:
     """Transposes bytes in 8 × 8 blocks; each number contains eight bytes, the first lowest."""
@@ -178,7 +157,6 @@ def _transpose(rows: _Eights, columns: _Eights) -> None:
                 columns[across * 8 + i, down] = x[i]
 
 
-@_compiled(_SEEN, _LIST, _LIST, _TABLE, _MADE)
 @no_type_check  # numba wants the function itself
 def _resize_columns(
     source: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, narrow: _Bytes
@@ -206,7 +184,6 @@ def _resize_columns(
         _transpose(short.view(np.uint64), narrow[top : top + _LANES].view(np.uint64))
 
 
-@_compiled(_MADE, _LIST, _LIST, _TABLE, _MADE)
 @no_type_check  # numba wants the function itself
 def _resize_rows(
     narrow: _Bytes, first: _Numbers, counts: _Numbers, weights: _Numbers, square: _Bytes
@@ -222,3 +199,17 @@ def _resize_rows(
                 sums[x] += np.int32(pixels[x]) * weight
         for x in range(width):
             square[y, x] = min(max(sums[x] >> _BITS, 0), 255)
+
+
+def _compile(cache: bool) -> tuple[Any, Any]:
+    """Both functions as machine code that runs without the GIL."""
+    columns = [(_SEEN, _LIST, _LIST, _TABLE, _MADE)]
+    rows = [(_MADE, _LIST, _LIST, _TABLE, _MADE)]
+    return (
+        numba.njit(columns, nogil=True, cache=cache)(_resize_columns),
+        numba.njit(rows, nogil=True, cache=cache)(_resize_rows),
+    )
+
+
+# While the module is imported, as threads that import it then wait for the one that compiles.
+_columns, _rows = kept(_compile, Path(__file__))

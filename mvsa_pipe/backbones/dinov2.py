@@ -1,6 +1,5 @@
 """dinov2: the self-supervised vision transformer of arXiv 2503.07943."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -42,7 +41,7 @@ class DinoV2(RuledImageBackbone):
         BackboneError: The weights cannot be loaded, or belong to another architecture.
     """
 
-    _published_rule = ImagePreprocessing(256, 224, Interpolation.BICUBIC, CropRounding.FLOOR)
+    rule = ImagePreprocessing(256, 224, Interpolation.BICUBIC, CropRounding.FLOOR)
 
     def __init__(self, options: BackboneOptions) -> None:
         size = options.argument or "base"
@@ -52,7 +51,6 @@ class DinoV2(RuledImageBackbone):
             )
         source = locate_weights(options, f"facebook/dinov2-{size}")
         config = self._config(source, options, size)
-        self.rule = replace(self._published_rule, decode=options.decode)
         self.module = hugging_face_model(source, options.name, config)
         self.freeze()
         self._options = options

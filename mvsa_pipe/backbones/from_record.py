@@ -1,13 +1,18 @@
 """Reads the options of a backbone from the records in caches, runs and exports."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.backbones.options import DECODER, BackboneOptions, Pooling
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.layers import Layers
 
 # How records name pictures that were decoded on a GPU, which this version cannot do.
 _DECODED_ON_GPU = "gpu"
+# What they name as decoder where ``--decode fast`` had a fingerprint of its own.
+_SAME_PIXELS = "simplejpeg, and only the crop resized, as Pillow does, by numba"
+
+Preprocessing = dict[str, str | int | float]
 
 
 def backbone_from_record(fields: object, where: object) -> BackboneOptions:
@@ -29,7 +34,7 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
         raise CacheError(
             "There is no usable record of which backbone made these features",
             where=where,
-            expected="name, weights, pooling, max_tokens and decode of a backbone",
+            expected="name, weights, pooling and max_tokens of a backbone",
             found="none" if fields is None else f"{type(error).__name__}: {error}",
             hint="mvsa extract with the backbone's name makes features that say so",
         ) from error
@@ -41,10 +46,17 @@ def _backbone(fields: Any) -> BackboneOptions:  # noqa: ANN401  # any JSON value
         weights=fields["weights"],
         pooling=Pooling(fields["pooling"]) if fields["pooling"] else None,
         max_tokens=fields["max_tokens"],
-        decode=Decode(fields["decode"]),
         layers=Layers(fields.get("layers", Layers.LAST)),
         tuned=fields.get("tuned"),
     )
+
+
+def renewed_preprocessing(fields: Mapping[str, str | int | float]) -> Preprocessing:
+    """The fields of a preprocessing, with one value for equal pixels of either decoder."""
+    own = dict(fields)
+    if own.get("decoder") == _SAME_PIXELS:
+        own["decoder"] = DECODER
+    return own
 
 
 def not_makeable(option: str, where: object, command: str = "mvsa extract") -> CacheError:

@@ -25,11 +25,10 @@ from mvsa_pipe.backbones.base import (
     weights_digest,
 )
 from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments, layers_in
-from mvsa_pipe.backbones.options import BackboneOptions, Decode, Pooling
+from mvsa_pipe.backbones.options import DECODER, BackboneOptions, Pooling
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
-from mvsa_pipe.images import DecodedImage
 from mvsa_pipe.layers import Layers
 
 
@@ -172,16 +171,9 @@ class HuggingFaceImage(ImageBackbone):
 
     Raises:
         BackboneError: It cannot be loaded, or returns no hidden states.
-        ConfigError: ``decode`` is not exact; its own processor prepares pictures.
     """
 
     def __init__(self, options: BackboneOptions) -> None:
-        if options.decode is not Decode.EXACT:
-            raise ConfigError(
-                f"Backbone {options.name!r} prepares pictures by a processor of its own",
-                expected="--decode exact",
-                found=options.decode.value,
-            )
         source = locate_weights(options, options.argument)
         config = hugging_face_config(source.model, options.name)
         self.module = hugging_face_model(
@@ -203,7 +195,7 @@ class HuggingFaceImage(ImageBackbone):
             name=describe(options),
             modality=self.modality,
             weights=weights_digest(self.module),
-            preprocessing={"processor": rule, "decoder": Decode.EXACT.decoder},
+            preprocessing={"processor": rule, "decoder": DECODER},
             layers=options.layers.value,
             pooling="own",
             witnesses=source.witnesses,
@@ -231,7 +223,7 @@ class HuggingFaceImage(ImageBackbone):
         self.module.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
         self._processor.save_pretrained(folder)
 
-    def prepare(self, picture: DecodedImage) -> NDArray[np.float32]:
+    def prepare(self, picture: Image.Image) -> NDArray[np.float32]:
         """Output of the model's own processor, ``[3, H, W]``."""
         with self._lock:  # processors may not be thread-safe
             output = self._processor(images=picture, return_tensors="np")

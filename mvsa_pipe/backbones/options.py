@@ -1,9 +1,7 @@
 """Options of a backbone; torch-free, so that help screens stay fast."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 
 from mvsa_pipe.backbones import FROM_FOLDERS, WITHOUT_LAYERS, parse_backbone
@@ -11,9 +9,6 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.options import Options, option
-
-# What the extra ``fast`` installs.
-_FAST_NEEDS = ("numba",)
 
 # Ends the names of backbones whose weights were fine-tuned.
 TUNED_MARK = "~tuned"
@@ -28,30 +23,20 @@ class Pooling(StrEnum):
 
 
 class Decode(StrEnum):
-    """How pictures become pixels.
+    """How pictures become pixels, which are the same in each way (see ``backbones.decoding``).
 
-    ``exact`` gives the published preprocessing to the bit. ``fast`` decodes JPEG by simplejpeg and
-    resizes only what the crop keeps, by the same arithmetic.
+    ``exact`` decodes and resizes by Pillow. ``fast`` decodes JPEG by simplejpeg and resizes only
+    what the crop keeps, by the same arithmetic. ``auto`` is fast for many pictures, if a self-test
+    gives the same pixels on this machine, and else exact.
     """
 
+    AUTO = "auto"
     EXACT = "exact"
     FAST = "fast"
 
-    @property
-    def decoder(self) -> str:
-        """The value of a fingerprint's preprocessing field."""
-        return _DECODERS[self]
 
-    @classmethod
-    def of_decoder(cls, decoder: object) -> "Decode":
-        """The member with a fingerprint's value; ``exact`` for a value of no member."""
-        return next((decode for decode in cls if decode.decoder == decoder), cls.EXACT)
-
-
-_DECODERS: Mapping[Decode, str] = {
-    Decode.EXACT: "pillow",
-    Decode.FAST: "simplejpeg, and only the crop resized, as Pillow does, by numba",
-}
+# A fingerprint's field for the pixels of every ``Decode``: those that Pillow gives.
+DECODER = "pillow"
 
 
 # Two special tokens and a word; a table of positions is allocated for the most.
@@ -68,7 +53,6 @@ class BackboneOptions(Options):
             torchvision's weights; ``None`` takes the backbone's published ones.
         pooling: For text; ``None`` takes the backbone's own (``cls`` for bert, else ``mean``).
         max_tokens: Texts are cut at this many tokens, special ones included.
-        decode: How pictures become pixels.
         layers: The layers whose hidden states are kept.
         tuned: A safetensors file of all weights after fine-tuning, loaded over the others.
 
@@ -80,7 +64,6 @@ class BackboneOptions(Options):
     weights: str | None = None
     pooling: Pooling | None = None
     max_tokens: int = option(128, least=FEWEST_TOKENS, most=MOST_TOKENS)
-    decode: Decode = Decode.EXACT
     layers: Layers = Layers.LAST
     tuned: str | None = None
 
@@ -89,13 +72,6 @@ class BackboneOptions(Options):
         parse_backbone(self.name)
         if self.layers is not Layers.LAST and self.family in WITHOUT_LAYERS:
             raise without_layers(self)
-        needed = _FAST_NEEDS if self.decode is Decode.FAST else ()
-        lacking = [name for name in needed if find_spec(name) is None]
-        if lacking:
-            raise ConfigError(
-                f"--decode fast needs the package {' and '.join(lacking)}",
-                hint='pip install "mvsa-pipe[fast]"',
-            )
 
     @property
     def modality(self) -> Modality:

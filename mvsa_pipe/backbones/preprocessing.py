@@ -1,6 +1,6 @@
 """The published image preprocessing of convolutional and transformer classifiers, by Pillow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mvsa_pipe.backbones.options import Decode
-from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.images import DecodedImage, size_of
+from mvsa_pipe.backbones.options import DECODER
 
 # Up to this ratio of the sides, all versions of Pillow resize columns first; from 13.0 on, rows are
 # first for taller pictures.
@@ -44,11 +41,7 @@ class CropRounding(StrEnum):
 
 @dataclass(frozen=True)
 class ImagePreprocessing:
-    """Shortest edge to ``resize_px``, centre crop of ``crop_px``, scale to [0, 1], normalise.
-
-    Raises:
-        ConfigError: ``decode`` is fast, and the packages for it cannot be loaded.
-    """
+    """Shortest edge to ``resize_px``, centre crop of ``crop_px``, scale to [0, 1], normalise."""
 
     resize_px: int
     crop_px: int
@@ -56,29 +49,36 @@ class ImagePreprocessing:
     crop_rounding: CropRounding
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    decode: Decode = Decode.EXACT
 
-    def __post_init__(self) -> None:
-        if self.decode is Decode.FAST:
-            _fast_resizing()
-
-    def pixels(self, picture: DecodedImage) -> NDArray[np.uint8]:
-        """The resized and cropped picture, ``[crop_px, crop_px, 3]``.
-
-        Pillow resizes the whole picture; fast decoding computes the same for the crop alone.
-        """
-        width, height = size_of(picture)
-        size = self._resized((width, height))
-        left, top = self._margin(size[0]), self._margin(size[1])
-        ordered = max(width, height) <= _COLUMNS_FIRST * min(width, height)
-        if self.decode is Decode.FAST and self.crop_px <= min(size) and ordered:
-            whole = np.ascontiguousarray(picture)
-            return _fast_resizing()(whole, size, (left, top), self.crop_px, self.interpolation)
-        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-        if size != image.size:
-            image = image.resize(size, Image.Resampling[self.interpolation.value.upper()])
+    def pixels(self, picture: Image.Image) -> UInt8[np.ndarray, "crop crop 3"]:
+        """The resized and cropped picture; Pillow resizes the whole picture."""
+        size, (left, top) = self._placed(picture.size)
+        if size != picture.size:
+            picture = picture.resize(size, Image.Resampling[self.interpolation.value.upper()])
         box = (left, top, left + self.crop_px, top + self.crop_px)
-        return np.asarray(image.crop(box))
+        return np.asarray(picture.crop(box))
+
+    def pixels_of_array(
+        self, picture: UInt8[np.ndarray, "H W 3"]
+    ) -> UInt8[np.ndarray, "crop crop 3"]:
+        """The same of an array: only what the crop keeps is resized, by compiled code.
+
+        Pillow computes what its versions resize in different orders, and what the crop exceeds.
+        """
+        height, width, _ = picture.shape
+        size, corner = self._placed((width, height))
+        ordered = max(width, height) <= _COLUMNS_FIRST * min(width, height)
+        if self.crop_px > min(size) or not ordered:
+            return self.pixels(Image.fromarray(picture))
+        from mvsa_pipe.backbones.crop_resizing import resized_crop  # numba comes with it
+
+        whole = np.ascontiguousarray(picture)
+        return resized_crop(whole, size, corner, self.crop_px, self.interpolation)
+
+    def _placed(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Width and height of the whole resized picture, and the crop's upper left corner."""
+        resized = self._resized(size)
+        return resized, (self._margin(resized[0]), self._margin(resized[1]))
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height of a picture whose shortest edge is ``resize_px``."""
@@ -97,16 +97,15 @@ class ImagePreprocessing:
         return ((pixels.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
 
     def as_fields(self) -> dict[str, str | int | float]:
-        """Readable fields for a fingerprint; the decoder is part of the rule."""
+        """Readable fields for a fingerprint."""
         fields = asdict(self)
-        del fields["decode"]
         fields["mean"] = " ".join(map(str, self.mean))
         fields["std"] = " ".join(map(str, self.std))
-        return {"decoder": self.decode.decoder, **{k: _plain(v) for k, v in fields.items()}}
+        return {"decoder": DECODER, **{k: _plain(v) for k, v in fields.items()}}
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], decode: Decode) -> "ImagePreprocessing":
-        """Reads the fields of ``as_fields``; ``decode`` is given by the user.
+    def from_fields(cls, fields: Mapping[str, Any]) -> "ImagePreprocessing":
+        """Reads the fields of ``as_fields``.
 
         Raises:
             ValueError: A field has a value that cannot be used.
@@ -119,26 +118,7 @@ class ImagePreprocessing:
             crop_rounding=CropRounding(fields["crop_rounding"]),
             mean=_three(fields["mean"]),
             std=_three(fields["std"]),
-            decode=decode,
         )
-
-
-def _fast_resizing() -> Callable[..., NDArray[np.uint8]]:
-    """``crop_resizing.resized_crop``, whose numba is an extra.
-
-    Raises:
-        ConfigError: numba cannot be loaded, for example with a numpy newer than it supports.
-    """
-    try:
-        from mvsa_pipe.backbones.crop_resizing import resized_crop
-    except (ImportError, OSError) as error:
-        raise ConfigError(
-            "--decode fast needs the package numba, which cannot be loaded here",
-            found=error,
-            hint="use --decode exact, which gives the same pixels, or mend it: "
-            'pip install -U "mvsa-pipe[fast]"',
-        ) from error
-    return resized_crop
 
 
 def _three(text: str) -> tuple[float, float, float]:

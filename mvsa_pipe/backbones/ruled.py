@@ -1,28 +1,28 @@
 """Image backbones whose preprocessing is one published rule."""
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import UInt8
+from PIL import Image
 
 from mvsa_pipe.backbones.base import ImageBackbone
-from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.backbones.preprocessing import ImagePreprocessing
-from mvsa_pipe.images import DecodedImage
 
 
 class RuledImageBackbone(ImageBackbone):
     """An image backbone that prepares pictures by a rule.
 
     Attributes:
-        rule: Shortest edge, crop, interpolation, mean and deviation; and how pictures are decoded.
+        rule: Shortest edge, crop, interpolation, mean and deviation.
     """
 
     rule: ImagePreprocessing
 
-    @property
-    def decode(self) -> Decode:
-        """How pictures must be decoded for ``prepare``."""
-        return self.rule.decode
-
-    def prepare(self, picture: DecodedImage) -> NDArray[np.uint8]:
-        """The resized and cropped picture, ``[crop_px, crop_px, 3]``."""
+    def prepare(self, picture: Image.Image) -> UInt8[np.ndarray, "crop crop 3"]:
+        """The resized and cropped picture."""
         return self.rule.pixels(picture)
+
+    def prepare_array(
+        self, picture: UInt8[np.ndarray, "H W 3"]
+    ) -> UInt8[np.ndarray, "crop crop 3"]:
+        """The same, resizing only what the crop keeps."""
+        return self.rule.pixels_of_array(picture)

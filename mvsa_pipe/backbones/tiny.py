@@ -7,7 +7,6 @@ tests. The name marks them in every record.
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -106,12 +105,11 @@ class TinyImage(RuledImageBackbone):
     """
 
     takes_weights = False
-    _published_rule = ImagePreprocessing(72, 64, Interpolation.BILINEAR, CropRounding.ROUND)
+    rule = ImagePreprocessing(72, 64, Interpolation.BILINEAR, CropRounding.ROUND)
 
     def __init__(self, options: BackboneOptions) -> None:
         _refuse_weights(options)
         self.width, self.tokens = 512, 4
-        self.rule = replace(self._published_rule, decode=options.decode)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             self.module = ResNet(BasicBlock, [1, 1, 1, 1])

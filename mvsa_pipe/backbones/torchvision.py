@@ -58,7 +58,7 @@ class TorchvisionImage(RuledImageBackbone):
         model_name = self._model_name(options)
         named = _named_weights(model_name, options)
         path = Path(options.weights or "")
-        self.rule = (_rule_beside(path, options) if named is None else None) or _published_rule(
+        self.rule = (_rule_beside(path) if named is None else None) or _published_rule(
             named or _first_weights(model_name), options
         )
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
@@ -116,13 +116,13 @@ def _named_weights(model_name: str, options: BackboneOptions) -> models.WeightsE
     )
 
 
-def _rule_beside(path: Path, options: BackboneOptions) -> ImagePreprocessing | None:
+def _rule_beside(path: Path) -> ImagePreprocessing | None:
     """The preprocessing beside a file of weights, if there is one."""
     file = path.parent / _RULE_FILE
     if not file.is_file():
         return None
     try:
-        rule = ImagePreprocessing.from_fields(json.loads(file.read_text("utf-8")), options.decode)
+        rule = ImagePreprocessing.from_fields(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackboneError(
             "The preprocessing beside these weights cannot be read", where=file, found=error
@@ -152,7 +152,6 @@ def _published_rule(weights: models.WeightsEnum, options: BackboneOptions) -> Im
         crop_rounding=CropRounding.ROUND,
         mean=tuple(preset.mean),
         std=tuple(preset.std),
-        decode=options.decode,
     )
 
 

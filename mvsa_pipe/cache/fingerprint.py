@@ -3,11 +3,10 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from mvsa_pipe.backbones.from_record import not_makeable
-from mvsa_pipe.backbones.options import Decode
+from mvsa_pipe.backbones.from_record import not_makeable, renewed_preprocessing
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.modality import Modality
 
@@ -16,8 +15,12 @@ CACHE_SCHEMA = 2
 # A backbone's name may be a path of any length; file systems allow 255 bytes.
 _MOST_READABLE = 150
 
-# Options of earlier versions that were removed. Such caches can be read; no posts can be added.
-_NO_LONGER_DECODED_BY = "nvjpeg "
+# Decoders of earlier versions, by how they begin, and what chose them. Such caches can be read; no
+# posts can be added.
+_FORMER_DECODERS = {
+    "nvjpeg ": "--decode gpu",
+    "simplejpeg": "--decode fast of an earlier version",
+}
 # Suffix of the precision of compiled backbones: other kernels give other last digits.
 _COMPILED_MARK = "+compiled"
 
@@ -128,10 +131,17 @@ class Fingerprint:
 
     @property
     def retired(self) -> str:
-        """The removed option that made these features; empty if there is none."""
-        if str(self.preprocessing.get("decoder", "")).startswith(_NO_LONGER_DECODED_BY):
-            return "--decode gpu"
+        """The option that made these features and is gone; empty if there is none."""
+        decoder = str(self.preprocessing.get("decoder", ""))
+        for start, option in _FORMER_DECODERS.items():
+            if decoder.startswith(start):
+                return option
         return "--compile" if self.precision.endswith(_COMPILED_MARK) else ""
+
+    @property
+    def renewed(self) -> "Fingerprint":
+        """The fingerprint that the same features have in this version."""
+        return replace(self, preprocessing=renewed_preprocessing(self.preprocessing))
 
     def require_makeable(self, where: object) -> None:
         """Refuses features that this version cannot extract.
@@ -148,17 +158,10 @@ class Fingerprint:
         words = ["mvsa extract", "--backbone", self.backbone]
         if self.layers != "last":
             words += ["--layers", self.layers]
-        if self.decode is not Decode.EXACT:
-            words += ["--decode", self.decode]
         if self.modality is Modality.TEXT:
             words += ["--pooling", self.pooling]
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]
         return " ".join([*words, "--precision", self.arithmetic, "--dtype", self.dtype])
-
-    @property
-    def decode(self) -> Decode:
-        """How pictures became pixels."""
-        return Decode.of_decoder(self.preprocessing.get("decoder"))
 
     @property
     def arithmetic(self) -> str:

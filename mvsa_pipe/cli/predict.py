@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cli.console import line, out, percent, progress, remark, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_numbers, titled
@@ -32,6 +33,10 @@ def predict(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or mps.")
     ] = InferenceOptions.device,
+    decode: Annotated[
+        Decode,
+        typer.Option("--decode", help="How pictures become pixels, as of extract.", hidden=True),
+    ] = InferenceOptions.decode,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
@@ -51,7 +56,7 @@ def predict(
     from mvsa_pipe.runs.predict import predict_one, read_posts_to_predict, write_answer
 
     opened = open_run(run)
-    options = InferenceOptions(cache=cache, device=device)
+    options = InferenceOptions(cache=cache, device=device, decode=decode)
     with progress() as screen:
         if data is None:
             answer = predict_one(opened, text, image, options, screen)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
-from mvsa_pipe.backbones.from_record import backbone_from_record
+from mvsa_pipe.backbones.from_record import backbone_from_record, renewed_preprocessing
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.tuned import replace_weights
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
@@ -57,7 +57,6 @@ class RunBackbone:
             "name": options.name,
             "pooling": identity.pooling if options.modality is Modality.TEXT else None,
             "max_tokens": options.max_tokens,
-            "decode": options.decode.value,
             "precision": self.precision.value,
             "dtype": self.dtype.value,
             "weights": identity.weights,
@@ -138,12 +137,13 @@ def read_backbone(folder: Path, modality: Modality, record: Mapping[str, Any]) -
     precision, dtype = Precision(record["precision"]), StoredDtype(record["dtype"])
     part = RunBackbone(backbone, options, precision, dtype)
     now = part.as_record()
-    changed = [key for key in record if now[key] != record[key]]
+    record = {**record, "preprocessing": renewed_preprocessing(record["preprocessing"])}
+    changed = [key for key in now if now[key] != record.get(key)]
     if changed:
         raise RunError(
             f"The {modality} backbone of this exported folder is not the one that was written",
             where=file.parent,
-            expected="; ".join(f"{key} {record[key]}" for key in changed),
+            expected="; ".join(f"{key} {record.get(key)}" for key in changed),
             found="; ".join(f"{key} {now[key]}" for key in changed),
             hint="mvsa export writes it again",
         )

@@ -9,7 +9,6 @@ from mvsa_pipe.backbones.options import (
     FEWEST_TOKENS,
     MOST_TOKENS,
     BackboneOptions,
-    Decode,
     Pooling,
 )
 from mvsa_pipe.cache.folder import CacheFolder
@@ -62,8 +61,6 @@ class ExtractChoice(Options):
             is neither named nor cached; auto takes bert or dinov2.
         pooling: How hidden states of a text become one vector. The backbone's own unless named.
         max_tokens: Most tokens per text. Longer texts are cut; special tokens count.
-        decode: How pictures become pixels. exact is the published preprocessing to the bit; fast
-            gives the same pixels in half the time by other libraries.
         layers: Layers whose states are kept.
     """
 
@@ -72,7 +69,6 @@ class ExtractChoice(Options):
     partner: str = "auto"
     pooling: Pooling | None = option(None, rare=True)
     max_tokens: int = option(BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS)
-    decode: Decode = option(BackboneOptions.decode, rare=True)
     layers: Layers = BackboneOptions.layers
 
     def __post_init__(self) -> None:
@@ -115,7 +111,6 @@ class ExtractChoice(Options):
                 weights.get(name),
                 self.pooling if parse_backbone(name)[0] is Modality.TEXT else None,
                 self.max_tokens,
-                self.decode if parse_backbone(name)[0] is Modality.IMAGE else Decode.EXACT,
                 self.layers,
             )
             for name in dict.fromkeys(names)

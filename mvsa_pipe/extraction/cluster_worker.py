@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mvsa_pipe.backbones.decoding import FEWEST_FAST, Decoding, choose_decoding
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.content import Refusal, Rows
 from mvsa_pipe.cache.fingerprint import Fingerprint
@@ -25,6 +26,7 @@ from mvsa_pipe.extraction.clock import Clock, Stage
 from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone, make_work
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.pipeline import run_pipeline
+from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.storage import Storage
 from mvsa_pipe.provenance import package_versions
 
@@ -87,7 +89,7 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
 
     Raises:
         CacheError: It would compute other features than the process that started the extraction.
-        MvsaError: A backbone cannot be loaded.
+        MvsaError: A backbone cannot be loaded, or pictures cannot be decoded fast as asked.
     """
 
     backbones: Sequence[BackboneOptions]
@@ -108,8 +110,9 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
         others = [
             f"{name} {own[name]} (here {here[name]})" for name in own if own[name] != here[name]
         ]
-        if others:
-            self.remarks = [f"{platform.node()} has other packages: {', '.join(others)}"]
+        packages = [f"has other packages: {', '.join(others)}"] if others else []
+        self._decoding, found = self._choose_decoding()
+        self.remarks = [f"{platform.node()} {remark}" for remark in packages + found]
 
     def _require_same_features(self) -> None:
         for wanted, session in zip(self.fingerprints, self._sessions, strict=True):
@@ -124,13 +127,22 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
                     hint="give all machines the same weights, and name --precision",
                 )
 
+    def _choose_decoding(self) -> tuple[Decoding[Any] | None, list[str]]:
+        """Tests fast decoding on this machine; the process that started all counted the posts."""
+        if self.backbones[0].modality is Modality.TEXT:
+            return None, []
+        images = [session.forward.backbone for session in self._sessions]
+        found: list[str] = []
+        chosen = choose_decoding(self.options.decode, images, FEWEST_FAST, found.append)
+        return chosen, [f"says: {remark}" for remark in found]
+
     def do(self, unit: PartUnit, attempt: int) -> PartDone:
         """Computes a part and writes one file a backbone."""
         clock = Clock()
         cores = max(1, usable_cores() // self.sharing)
         with self._computing:
             forwards = [session.forward for session in self._sessions]
-            work = make_work(forwards, clock, self.options.batch_size)
+            work = make_work(forwards, clock, self.options.batch_size, self._decoding)
             part = with_storage(unit.batches, self.storage)
             (result,) = run_pipeline(work, [part], self.options.workers, lambda _: None, cores)
         with clock.stage(Stage.DISK):

@@ -84,7 +84,6 @@ def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
         "weights": None,
         "pooling": wanted.pooling if wanted.pooling in set(Pooling) else None,
         "max_tokens": wanted.preprocessing.get("max_tokens", BackboneOptions.max_tokens),
-        "decode": wanted.decode,
         "layers": wanted.layers,
     }
     for changes in ({}, {"pooling": None}):

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mvsa_pipe.backbones.options import BackboneOptions, Decode
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.extraction.clock import Clock, Phase
 from mvsa_pipe.extraction.disk_space import require_disk_space
@@ -91,16 +91,12 @@ def extract_all(
 
 
 def _fed_together(backbones: Iterable[BackboneOptions]) -> Iterator[list[BackboneOptions]]:
-    """Each text backbone alone, as each has its own tokens; all image backbones in one pass.
-
-    Those that a run joins may have had pictures decoded in different ways: a pass for each.
-    """
+    """Each text backbone alone, as each has its own tokens; all image backbones in one pass."""
     chosen = list({backbone.name: backbone for backbone in backbones}.values())
     yield from ([b] for b in chosen if b.modality is Modality.TEXT)
-    for decode in Decode:
-        images = [b for b in chosen if b.modality is Modality.IMAGE and b.decode is decode]
-        if images:
-            yield images
+    images = [b for b in chosen if b.modality is Modality.IMAGE]
+    if images:
+        yield images
 
 
 def _compute(jobs: Sequence[BackboneJob], context: PassContext) -> None:
@@ -108,16 +104,23 @@ def _compute(jobs: Sequence[BackboneJob], context: PassContext) -> None:
     if not jobs:
         return
     sessions = [job.load() for job in jobs]
-    from mvsa_pipe.extraction.loaded_backbone import make_work  # torch comes with it
+    from mvsa_pipe.backbones.decoding import choose_decoding  # torch comes with both
+    from mvsa_pipe.extraction.loaded_backbone import make_work
 
     require_disk_space(jobs, context)
     options, clock, progress = context.options, context.clock, context.progress
     names = " + ".join(job.resolution.fingerprint.backbone for job in jobs)
     precision = sessions[0].forward.precision.value
     progress.say(f"{names} on {jobs[0].resolution.device}, {precision}")
-    count = len(set().union(*(job.missing for job in jobs)))
-    progress.start(f"extract {names}", count // options.share[1])
-    work = make_work([session.forward for session in sessions], clock, options.batch_size)
+    count = len(set().union(*(job.missing for job in jobs))) // options.share[1]
+    forwards, decoding = [session.forward for session in sessions], None
+    if jobs[0].backbone.modality is Modality.IMAGE and not options.ray:
+        images = [forward.backbone for forward in forwards]
+        with clock.phase(Phase.LOAD):
+            decoding = choose_decoding(options.decode, images, count, progress.say)
+        progress.say(f"{decoding.name} decoding")
+    progress.start(f"extract {names}", count)
+    work = make_work(forwards, clock, options.batch_size, decoding)
     began, written = time.perf_counter(), 0
     with clock.phase(Phase.COMPUTE):
         for size in (_spread if options.ray else _computed)(work, jobs, context):

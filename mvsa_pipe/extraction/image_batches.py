@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.backbones.base import Encoded, ImageBackbone
+from mvsa_pipe.backbones.decoding import Decoding
 from mvsa_pipe.cache.content import PART_BYTES, Refusal
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.batches import Batch, BatchResult, BatchWork, Computed, Parts
 from mvsa_pipe.extraction.clock import Clock, DecodeGate, Stage
 from mvsa_pipe.extraction.forward import Forward, pinned
-from mvsa_pipe.posts.contents import Content, decode_picture
+from mvsa_pipe.posts.contents import Content
 
 # Bytes of pictures that a reader reads before it decodes them, so that it reads a slow disk while
 # the model computes.
@@ -81,15 +83,21 @@ class ImageWork(BatchWork):
     """Image backbones that share decoded pictures.
 
     Args:
-        forwards: The backbones; all have the same ``decode``.
+        forwards: The backbones.
         batch_size: Pictures a batch.
         clock: Measures the time.
+        decoding: How pictures are decoded.
     """
 
     def __init__(
-        self, forwards: Sequence[Forward[ImageBackbone]], batch_size: int, clock: Clock
+        self,
+        forwards: Sequence[Forward[ImageBackbone]],
+        batch_size: int,
+        clock: Clock,
+        decoding: Decoding[Any],
     ) -> None:
         self.clock = clock
+        self._decoding = decoding
         self._forwards = forwards
         # Backbones with equal preprocessing share its output.
         self._rules = [str(sorted(f.backbone.identity.preprocessing.items())) for f in forwards]
@@ -152,12 +160,12 @@ class ImageWork(BatchWork):
             return
         (data, where), picture.waiting = picture.waiting, None
         with self.clock.stage(Stage.DECODE):
-            image = decode_picture(data, where, self._forwards[0].backbone.decode)
+            image = self._decoding.open(data, where)
         with self.clock.stage(Stage.TRANSFORM):
             for number in picture.takers:
                 rule, backbone = self._rules[number], self._forwards[number].backbone
                 if rule not in picture.made:
-                    picture.made[rule] = backbone.prepare(image)
+                    picture.made[rule] = self._decoding.prepare(backbone, image)
 
     def launch(self, ready: Ready) -> tuple[Ready, list[Encoded | None]]:
         """Starts every backbone on its pictures."""

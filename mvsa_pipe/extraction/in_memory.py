@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mvsa_pipe.backbones.decoding import choose_decoding
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.finite import require_finite_rows
@@ -62,6 +63,7 @@ def encode(
     classes: int,
     options: FeatureOptions | None = None,
     progress: Progress | None = None,
+    decode: Decode = Decode.AUTO,
 ) -> EncodedPosts:
     """Computes the declared features of some posts.
 
@@ -72,10 +74,12 @@ def encode(
         classes: How many classes heads distinguish.
         options: What becomes of image tokens and layers.
         progress: Notified of posts.
+        decode: How pictures become pixels.
 
     Raises:
         BackboneError: A post does not fit into the device's memory.
         CacheError: Features are NaN or infinite; names the posts.
+        ConfigError: Pictures cannot be decoded as asked.
     """
     wanted, options = frozenset(needs), options or FeatureOptions()
     faults: dict[str, str] = {}
@@ -84,7 +88,7 @@ def encode(
         own = frozenset(need for need in wanted if need.modality is modality)
         kept[modality] = [_Kept(forward, own, options) for forward in forwards]
         for together in _fed_together(kept[modality]):
-            faults |= _encode(contents[modality], together, progress or NoProgress())
+            faults |= _encode(contents[modality], together, progress or NoProgress(), decode)
     some = next(iter(contents.values()), ())
     ids = tuple(item.id for item in some if item.id not in faults)
     sources = {m: tuple(one.features(ids, classes) for one in of_it) for m, of_it in kept.items()}
@@ -105,20 +109,24 @@ def encode(
 
 
 def _fed_together(kept: Sequence["_Kept"]) -> list[list["_Kept"]]:
-    """Text backbones one by one; image backbones that decode alike in one pass."""
+    """Text backbones one by one; all image backbones in one pass."""
     texts = [one for one in kept if one.forward.backbone.modality is Modality.TEXT]
     images = [one for one in kept if one.forward.backbone.modality is Modality.IMAGE]
-    groups = [[one for one in images if one.forward.backbone.decode is how] for how in Decode]
-    return [*([one] for one in texts), *filter(None, groups)]
+    return [*([one] for one in texts), *([images] if images else [])]
 
 
 def _encode(
-    items: Sequence[Content], kept: Sequence["_Kept"], progress: Progress
+    items: Sequence[Content], kept: Sequence["_Kept"], progress: Progress, decode: Decode
 ) -> dict[str, str]:
     """Feeds backbones together and keeps what is needed; returns what is wrong with posts."""
-    names = [one.forward.backbone.identity.name for one in kept]
+    forwards = [one.forward for one in kept]
+    names = [forward.backbone.identity.name for forward in forwards]
+    decoding = None
+    if forwards[0].backbone.modality is Modality.IMAGE:
+        images = [forward.backbone for forward in forwards]
+        decoding = choose_decoding(decode, images, len(items), progress.say)
     progress.start(f"encode {' + '.join(names)}", len(items))
-    work = make_work([one.forward for one in kept], Clock())
+    work = make_work(forwards, Clock(), decoding=decoding)
     ids = {item.id for item in items}
     faults: dict[str, str] = {}
     for done in run_pipeline(work, work.parts(items, [ids] * len(kept)), 0, progress.advance):

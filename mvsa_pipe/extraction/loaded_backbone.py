@@ -9,6 +9,7 @@ import numpy as np
 
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.base import TextBackbone
+from mvsa_pipe.backbones.decoding import Decoding, ExactDecoding
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.fingerprint import StoredDtype
@@ -97,19 +98,25 @@ class LoadedBackbone:
         return [len(ids) for ids in backbone.tokenize([item.text for item in items])]
 
 
-def make_work(forwards: Sequence[Forward[Any]], clock: Clock, batch_size: int = 0) -> BatchWork:
+def make_work(
+    forwards: Sequence[Forward[Any]],
+    clock: Clock,
+    batch_size: int = 0,
+    decoding: Decoding[Any] | None = None,
+) -> BatchWork:
     """Backbones of one modality as work: several of images, or one of texts.
 
     Args:
         forwards: The backbones.
         clock: Counts where the time goes.
         batch_size: As of ``ExtractOptions``.
+        decoding: How pictures are decoded; by default exactly.
     """
     size = batch_size or (_CPU_BATCH if forwards[0].device.type == "cpu" else _GPU_BATCH)
     if isinstance(forwards[0].backbone, TextBackbone):
         (text,) = forwards
         return TextWork(text, size, clock)
-    return ImageWork(forwards, size, clock)
+    return ImageWork(forwards, size, clock, decoding or ExactDecoding())
 
 
 def _flat(values: Any) -> Any:  # noqa: ANN401

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvsa_pipe.backbones.decoding import settled
 from mvsa_pipe.cache.content import Refusal, parts_folder
 from mvsa_pipe.cache.manifest import Manifest, part_name
 from mvsa_pipe.cache.reading import FeatureFile
@@ -52,6 +53,7 @@ def compute_on_cluster(
         MvsaError: A worker raised it, or workers were lost again and again.
     """
     options = context.options
+    pictures = len(set().union(*(job.missing for job in jobs))) // options.share[1]
     with connected(options.ray) as cluster:
         files = _PartFiles(jobs, options.ray_parts)
         team = cluster.team(options.device, options.ray_actors)
@@ -60,7 +62,7 @@ def compute_on_cluster(
             [job.backbone.located() for job in jobs],
             [job.resolution.fingerprint for job in jobs],
             package_versions(),
-            options,
+            replace(options, decode=settled(options.decode, pictures)),
             context.posts.name,
             context.posts.storage,
             team.sharing,

@@ -37,9 +37,7 @@ def load_chosen(choice: LiveChoice, posts: PostSet, modality: Modality) -> Loade
             return _of_cache(found[0])
         if named is None or not _is_backbone(named, modality):
             raise _nothing_cached(choice, posts, modality, named)
-    extraction = ExtractChoice(
-        (named,), own, "none", choice.pooling, choice.max_tokens, choice.decode
-    )
+    extraction = ExtractChoice((named,), own, "none", choice.pooling, choice.max_tokens)
     (options,) = extraction.options_for((named,))
     return options.located(), load_backbone(options)
 

@@ -97,7 +97,7 @@ class Start:
         """
         backbone_options(self.run, modality)  # refuses joined ones
         record = self.run.config["caches"][modality.value]["fingerprint"]
-        known, own = Fingerprint.from_json(record), backbone.identity
+        known, own = Fingerprint.from_json(record).renewed, backbone.identity
         pairs = {
             "weights": (known.weights, own.weights),
             "preprocessing": (known.preprocessing, own.preprocessing),

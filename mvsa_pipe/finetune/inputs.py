@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+from mvsa_pipe.backbones.decoding import Decoding, ExactDecoding
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.finetune.augment import augmented
 from mvsa_pipe.images import decode_image
@@ -45,11 +47,13 @@ class ImageInputs:
         backbone: Prepares pictures.
         contents: Opens them.
         seed: Decides how they are augmented.
+        decoding: How they are decoded without augmentation.
     """
 
     backbone: ImageBackbone
     contents: Sequence[Content]
     seed: int
+    decoding: Decoding[Any] = field(default_factory=ExactDecoding)
     _kept: dict[str, NDArray[np.generic]] = field(default_factory=dict)
 
     def pixels(self, index: int) -> NDArray[np.generic]:
@@ -62,20 +66,20 @@ class ImageInputs:
         kept = self._kept.get(item.id)
         if kept is not None:
             return kept
-        pixels = self.backbone.prepare(item.open_image(self.backbone.decode))
+        pixels = self.decoding.prepare(self.backbone, self.decoding.open(*item.read_image()))
         if (len(self._kept) + 1) * pixels.nbytes <= KEPT_BYTES:
             self._kept[item.id] = pixels
         return pixels
 
     def augmented(self, index: int, epoch: int) -> NDArray[np.generic]:
         """One picture as an epoch of training sees it; the draws depend on post and epoch alone."""
-        image = decode_image(*self.contents[index].read_image())  # the same pixels, for Pillow
+        image = decode_image(*self.contents[index].read_image())
         draws = np.random.default_rng([self.seed, epoch, index])
         return self.backbone.prepare(augmented(image, draws))
 
     def of(self, contents: Sequence[Content], seed: int) -> "ImageInputs":
         """Some of the pictures in another order; what is held of them is shared."""
-        return ImageInputs(self.backbone, contents, seed, self._kept)
+        return ImageInputs(self.backbone, contents, seed, self.decoding, self._kept)
 
     def faults(self, pool: Executor) -> dict[str, str]:
         """What is wrong with the pictures that cannot be read, by post id; the others are kept."""

@@ -48,7 +48,7 @@ class LiveChoice(Options):
         pooling: How hidden states of a text become one vector. For a named text backbone; the
             backbone's own unless named.
         max_tokens: Most tokens per text. For a named text backbone.
-        decode: How pictures become pixels. For a named image backbone.
+        decode: How pictures become pixels. As of mvsa extract; augmented ones are decoded exactly.
         on_bad_post: End at an unreadable post, or skip it.
 
     Raises:
@@ -64,7 +64,7 @@ class LiveChoice(Options):
     max_tokens: int = option(
         BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS, rare=True
     )
-    decode: Decode = option(BackboneOptions.decode, rare=True)
+    decode: Decode = option(Decode.AUTO, rare=True)
     on_bad_post: BadPostPolicy = option(
         BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post", rare=True
     )

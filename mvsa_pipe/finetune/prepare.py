@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
+from mvsa_pipe.backbones.decoding import choose_decoding
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.devices import Precision, usable_cores
 from mvsa_pipe.extraction.options import BadPostPolicy
@@ -23,6 +24,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, protocol_tag
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.posts.make_split import resolved_split
+from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs.options import DataChoice
 from mvsa_pipe.runs.prepare import Experiment, material_of, read_and_split
 
@@ -88,6 +90,7 @@ def prepare_live(
     device: torch.device,
     precision: Precision,
     seed: int,
+    progress: Progress,
 ) -> LiveExperiment:
     """Reads and splits the posts, loads the backbones, and marks what of them is trained.
 
@@ -100,13 +103,14 @@ def prepare_live(
         device: Where backbones compute.
         precision: Their arithmetic.
         seed: Decides adapters and augmentation.
+        progress: Receives messages.
 
     Raises:
         DataError: The posts cannot be read, or some of them cannot and none may be left out.
         SplitError: The split does not fit them.
         CacheError: No backbone is named, and no cache names one.
         BackboneError: Weights cannot be had.
-        ConfigError: A backbone cannot be trained as asked.
+        ConfigError: A backbone cannot be trained as asked, or pictures cannot be decoded fast.
     """
     wanted = set(needs)
     posts, split = read_and_split(data)
@@ -114,7 +118,7 @@ def prepare_live(
     modalities = [m for m in Modality if m in {need.modality for need in wanted}]
     loaded = {m: _loaded(m, choice, posts, start) for m in modalities}
     ids = [post.id for post in posts.posts if post.id in split.parts]
-    contents, readers, faults = _contents(posts, choice, loaded, set(ids))
+    contents, readers, faults = _contents(posts, choice, loaded, set(ids), progress)
     if faults and (choice.on_bad_post is BadPostPolicy.ERROR or len(faults) == len(ids)):
         raise UnreadablePostsError(faults, posts.storage.root)
     left_out = tuple(i for i in ids if i in faults)
@@ -155,7 +159,11 @@ def _loaded(modality: Modality, choice: LiveChoice, posts: PostSet, start: Start
 
 
 def _contents(
-    posts: PostSet, choice: LiveChoice, loaded: dict[Modality, Loaded], wanted: set[str]
+    posts: PostSet,
+    choice: LiveChoice,
+    loaded: dict[Modality, Loaded],
+    wanted: set[str],
+    progress: Progress,
 ) -> tuple[dict[Modality, dict[str, Content]], dict[Modality, ImageInputs], dict[str, str]]:
     """What each backbone reads, who read its pictures, and what is wrong with unreadable posts."""
     contents: dict[Modality, dict[str, Content]] = {}
@@ -165,7 +173,9 @@ def _contents(
         items, found = contents_of(posts, modality, choice.caches.folder)
         contents[modality] = {item.id: item for item in items if item.id in wanted}
         if isinstance(backbone, ImageBackbone):
-            reader = ImageInputs(backbone, list(contents[modality].values()), seed=0)
+            pictures = list(contents[modality].values())
+            decoding = choose_decoding(choice.decode, [backbone], len(pictures), progress.say)
+            reader = ImageInputs(backbone, pictures, 0, decoding)
             with ThreadPoolExecutor(usable_cores()) as pool:
                 found |= reader.faults(pool)
             readers[modality] = reader

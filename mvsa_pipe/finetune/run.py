@@ -95,7 +95,7 @@ def finetune(wanted: FinetuneSpec, processes: Processes, progress: Progress) -> 
     precision = training_precision(wanted.training, device)
     experiment = prepare_live(
         wanted.data, wanted.choice, wanted.tuning, needs_of([name]), start, device, precision,
-        wanted.training.seed,
+        wanted.training.seed, progress,
     )  # fmt: skip
     for remark in experiment.remarks():
         progress.say(remark)
@@ -289,5 +289,5 @@ def _probabilities(
 ) -> NDArray[np.float32]:
     """Probabilities of a part, computed as ``mvsa evaluate`` computes them."""
     ids = [experiment.material.features.post_ids[i] for i in experiment.indices[part].tolist()]
-    options = InferenceOptions(device=wanted.training.device)
+    options = InferenceOptions(device=wanted.training.device, decode=wanted.choice.decode)
     return answer_data_set(run, head, experiment.posts, ids, options, progress).probabilities

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import DataError, name_some
-from mvsa_pipe.images import DecodedImage, decode_image, decode_image_fast
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.digest_memo import DigestMemory
 from mvsa_pipe.posts.post import Post, PostSet
@@ -49,23 +47,6 @@ class Content:
         if _digest(data) != self.digest:
             raise DataError("A picture was changed during the extraction", where=where)
         return data, where
-
-    def open_image(self, decode: Decode) -> DecodedImage:
-        """Decodes the picture.
-
-        Raises:
-            DataError: As ``read_image``, or it cannot be decoded.
-        """
-        return decode_picture(*self.read_image(), decode)
-
-
-def decode_picture(data: bytes, where: str, decode: Decode) -> DecodedImage:
-    """Decodes a picture in this process, as one of the ways asks.
-
-    Raises:
-        DataError: It cannot be decoded.
-    """
-    return (decode_image_fast if decode is Decode.FAST else decode_image)(data, where)
 
 
 @dataclass(frozen=True)

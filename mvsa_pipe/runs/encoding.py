@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.devices import Precision, resolve_device
 from mvsa_pipe.errors import CacheError
@@ -51,6 +52,7 @@ def answer_contents(
     options: FeatureOptions,
     progress: Progress,
     texts: Mapping[str, str],
+    decode: Decode = Decode.AUTO,
 ) -> PostProbabilities:
     """Encodes posts and applies a head to them, so many at a time that memory stays bounded.
 
@@ -61,6 +63,7 @@ def answer_contents(
         options: What becomes of image tokens and layers.
         progress: Notified of posts.
         texts: The texts of all posts by id, for models that read them.
+        decode: How pictures become pixels.
 
     Raises:
         MvsaError: As ``encode`` and ``predict_probabilities``.
@@ -72,7 +75,7 @@ def answer_contents(
     for start in range(0, count, POSTS_ENCODED_TOGETHER):
         stop = start + POSTS_ENCODED_TOGETHER
         some = {modality: items[start:stop] for modality, items in contents.items()}
-        encoded = encode(some, backbones, head.needs, classes, options, progress)
+        encoded = encode(some, backbones, head.needs, classes, options, progress, decode)
         faults |= encoded.faults
         readable = encoded.features.post_ids
         if readable:
@@ -103,7 +106,7 @@ def load_forwards(run: Run, device: str, progress: Progress) -> Forwards:
     forwards: dict[Modality, list[Forward[Any]]] = {}
     for modality in map(Modality, run.config["caches"]):
         for record in records_of(run, modality):
-            made_by = Fingerprint.from_json(record["fingerprint"])
+            made_by = Fingerprint.from_json(record["fingerprint"]).renewed
             made_by.require_makeable(record.get("path") or run.path)
             progress.say(f"loading {made_by.backbone}")
             forwards.setdefault(modality, []).append(load_forward(run, modality, record, where))
@@ -120,7 +123,7 @@ def load_forward(
         BackboneError: Its weights cannot be had.
         CacheError: They are no longer those that the run was trained on.
     """
-    made_by = Fingerprint.from_json(record["fingerprint"])
+    made_by = Fingerprint.from_json(record["fingerprint"]).renewed
     backbone = load_backbone(options_of(run, modality, record))
     forward = Forward(backbone, device, Precision(made_by.arithmetic), made_by.dtype)
     rows = made_by.differences(forward.fingerprint)

@@ -161,7 +161,8 @@ def _encoded(
 ) -> PostProbabilities:
     backbones = load_forwards(run, options.device, progress)
     texts = {post.id: post.text or "" for post in posts.posts}
-    return answer_contents(head, contents, backbones, feature_options(run), progress, texts)
+    how = feature_options(run)
+    return answer_contents(head, contents, backbones, how, progress, texts, options.decode)
 
 
 def _from_files(
@@ -227,6 +228,7 @@ def _file_for(
     found = _file_with(fingerprint, posts.name, contents, options.cache)
     if found is not None and (skips or not faults | found[1]):
         return found[0], faults | found[1]
+    fingerprint = fingerprint.renewed
     paths = CacheFolder(options.cache).of_fingerprint(posts.name, fingerprint)
     fingerprint.require_makeable(paths[0] if paths else options.cache)
     extraction = extract(
@@ -237,6 +239,7 @@ def _file_for(
             device=options.device,
             precision=fingerprint.arithmetic,
             dtype=fingerprint.dtype,
+            decode=options.decode,
             on_bad_post=options.on_bad_post,
         ),
         progress,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.layers import LayerMix
@@ -157,6 +158,7 @@ class InferenceOptions(Options):
         cache: The folder of all caches.
         device: auto, cpu, cuda or mps.
         on_bad_post: End at an unreadable post, or skip it.
+        decode: How pictures become pixels. As of mvsa extract.
     """
 
     data: Path | None = None
@@ -164,3 +166,4 @@ class InferenceOptions(Options):
     cache: Path = Path("cache")
     device: str = "auto"
     on_bad_post: BadPostPolicy = option(BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post")
+    decode: Decode = option(Decode.AUTO, rare=True)

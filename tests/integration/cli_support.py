@@ -4,7 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.cache.row_joining import RowLocation, blocks
+from mvsa_pipe.cache.writer import open_writer
 
 
 def files_below(root: Path) -> dict[str, bytes]:
@@ -32,3 +38,20 @@ def spawn(*arguments: str, **how: object) -> subprocess.Popen[str]:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=alone, **how)  # type: ignore[call-overload,no-any-return]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def remade(path: Path, decode: str, decoder: str = "pillow", *, compiled: bool = False) -> Path:
+    """The features of a cache in one that says it was made by an option of an earlier version."""
+    file = FeatureFile(path)
+    header, fingerprint = file.header, file.header.fingerprint
+    own = replace(
+        fingerprint,
+        preprocessing={**fingerprint.preprocessing, "decoder": decoder},
+        precision=fingerprint.precision + "+compiled" * compiled,
+    )
+    record = {**header.notes["backbone"], "decode": decode}
+    with open_writer(CacheFolder(Path("cache")), header.dataset, own) as writer:
+        writer.commit(*blocks([RowLocation(file, row) for row in range(len(header.ids))]))
+        made = writer.finish(header.ids, {**header.notes, "backbone": record})
+    path.unlink()
+    return made.path

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mvsa_pipe.backbones import decoding
 from mvsa_pipe.cache import lock
 from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction import batches
-from mvsa_pipe.posts import contents
 
 EXTRACT = ("extract", "--partner", "none", "--data", "data", "--batch-size", "4", "--backbone")
 EXPORTED = {"npy": "pooled.npy", "safetensors": "", "parquet": ""}
@@ -235,7 +235,7 @@ def test_a_profile_that_cannot_be_written(mvsa) -> None:
 @pytest.mark.usefixtures("workplace")
 def test_posts_are_tried_again_when_asked(mvsa, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that failed once, whatever the reason, and reads the same bytes now."""
-    honest = contents.decode_image
+    honest = decoding.decode_image
     words = (*EXTRACT, "tiny-image", "--cache", "new", "--on-bad-image", "skip", "--json")
 
     def failing(data, where, *more, **named):
@@ -244,7 +244,7 @@ def test_posts_are_tried_again_when_asked(mvsa, monkeypatch: pytest.MonkeyPatch)
         return honest(data, where, *more, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(contents, "decode_image", failing)
+        patch.setattr(decoding, "decode_image", failing)
         first = json.loads(mvsa(*words).stdout)[0]
     assert (first["extracted"], first["skipped"]) == (99, {"9": "A fault of the moment"})
     (again,) = json.loads(mvsa(*words).stdout)

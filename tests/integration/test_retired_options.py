@@ -1,37 +1,20 @@
 """Caches made by options that no longer exist: they are read, and nothing is added to them."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import pytest
-
-from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.row_joining import RowLocation, blocks
-from mvsa_pipe.cache.writer import open_writer
+from cli_support import remade
 
 GPU = "nvjpeg by torchvision, resized by torch on the device; pillow where it refuses"
 
 
 def rewritten(path: Path, option: str) -> Path:
     """The same features, in a cache that says it was made by an option of an earlier version."""
-    file = FeatureFile(path)
-    header, fingerprint = file.header, file.header.fingerprint
-    record = dict(header.notes["backbone"])
     if option == "--decode gpu":
-        rule = {**fingerprint.preprocessing, "decoder": GPU}
-        fingerprint = replace(fingerprint, preprocessing=rule)
-        record["decode"] = "gpu"
-    else:
-        fingerprint = replace(fingerprint, precision=fingerprint.precision + "+compiled")
-    with open_writer(CacheFolder(Path("cache")), header.dataset, fingerprint) as writer:
-        places = [RowLocation(file, row) for row in range(len(header.ids))]
-        writer.commit(*blocks(places))
-        made = writer.finish(header.ids, {**header.notes, "backbone": record})
-    path.unlink()
-    return made.path
+        return remade(path, "gpu", decoder=GPU)
+    return remade(path, "exact", compiled=True)
 
 
 @pytest.fixture(params=["--decode gpu", "--compile"])

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from feature_caches import fingerprint, rows, write_cache
 
-from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
@@ -83,9 +82,19 @@ def test_the_command_that_mends() -> None:
     assert image.command == ("mvsa extract --backbone small --precision float32 --dtype float16")
 
 
-def test_the_command_names_how_pictures_were_decoded() -> None:
-    image = fingerprint(Modality.IMAGE, preprocessing={"decoder": Decode.FAST.decoder})
-    assert " --decode fast " in image.command
+FAST = "simplejpeg, and only the crop resized, as Pillow does, by numba"
+
+
+@pytest.mark.parametrize(
+    ("decoder", "renewed"),
+    [("pillow", "pillow"), (FAST, "pillow"), ("simplejpeg, otherwise", "simplejpeg, otherwise")],
+)
+def test_equal_pixels_have_one_fingerprint_in_this_version(decoder: str, renewed: str) -> None:
+    image = fingerprint(Modality.IMAGE, preprocessing={"decoder": decoder, "crop_px": 224})
+    wanted = {"decoder": renewed, "crop_px": 224}
+    assert image.renewed == replace(image, preprocessing=wanted)
+    assert bool(image.retired) is (decoder != "pillow")
+    assert "--decode" not in image.command
 
 
 def test_caches_of_two_settings_lie_side_by_side(tmp_path: Path) -> None:

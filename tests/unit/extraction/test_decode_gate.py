@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones import decoding, load_backbone
+from mvsa_pipe.backbones.decoding import ExactDecoding
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.devices import Precision
-from mvsa_pipe.extraction import image_batches
 from mvsa_pipe.extraction.clock import Clock, DecodeGate
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.image_batches import ImageWork
@@ -61,9 +61,9 @@ def test_no_picture_is_begun_while_the_model_computes(tmp_path, monkeypatch):
     contents, _ = contents_of(read_posts(tmp_path), Modality.IMAGE)
     backbone = load_backbone(BackboneOptions("tiny-image"))
     forward = Forward(backbone, torch.device("cpu"), Precision.FLOAT32, StoredDtype.FLOAT16)
-    work = ImageWork([forward], 10, Clock())
+    work = ImageWork([forward], 10, Clock(), ExactDecoding())
     begun, during, fetched, ahead = [], [], [], []
-    decoded, encode, read_image = image_batches.decode_picture, backbone.encode, Content.read_image
+    decode, encode, read_image = decoding.decode_image, backbone.encode, Content.read_image
 
     def watched(item):
         fetched.append(item.id)
@@ -71,7 +71,7 @@ def test_no_picture_is_begun_while_the_model_computes(tmp_path, monkeypatch):
 
     def counted(*args):
         begun.append(args)
-        return decoded(*args)
+        return decode(*args)
 
     def slow(pixels):
         before = len(begun)
@@ -81,7 +81,7 @@ def test_no_picture_is_begun_while_the_model_computes(tmp_path, monkeypatch):
         return encode(pixels)
 
     monkeypatch.setattr(Content, "read_image", watched)
-    monkeypatch.setattr(image_batches, "decode_picture", counted)
+    monkeypatch.setattr(decoding, "decode_image", counted)
     monkeypatch.setattr(backbone, "encode", slow)
     batches = [b for part in work.parts(contents, [{i.id for i in contents}]) for b in part]
     with ThreadPoolExecutor(2) as pool:

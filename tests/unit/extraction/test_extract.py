@@ -112,11 +112,18 @@ def test_fast_decoding_gives_the_very_features(tmp_path, options):
     picture = Image.open(wide)
     picture.save(other, "PNG")
     picture.resize((300, 90)).save(wide, "JPEG")
-    exact, fast = (
-        extract(posts, replace(IMAGE, decode=decode), options, NoProgress()).file
-        for decode in (Decode.EXACT, Decode.FAST)
+    exact, fast, auto = (
+        extract(
+            posts, IMAGE, replace(options, decode=decode, cache=tmp_path / decode), NoProgress()
+        )
+        for decode in (Decode.EXACT, Decode.FAST, Decode.AUTO)
     )
-    assert exact.path != fast.path
+    assert exact.file.path.name == fast.file.path.name == auto.file.path.name
+    assert exact.file.header.fingerprint == fast.file.header.fingerprint
+    fast_here = replace(options, decode=Decode.FAST, cache=tmp_path / "exact")
+    again = extract(posts, IMAGE, fast_here, NoProgress())
+    assert (again.extracted, again.file.path) == (0, exact.file.path)
+    exact, fast = exact.file, fast.file
     rows = all_rows(exact)
     assert len(rows) == 12
     np.testing.assert_array_equal(exact.hidden(rows)[0], fast.hidden(rows)[0])

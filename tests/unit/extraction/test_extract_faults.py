@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvsa_pipe.backbones.options import BackboneOptions, Decode
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import CacheWriter
@@ -160,9 +160,9 @@ def test_a_picture_that_changes_meanwhile_is_not_cached_under_its_old_digest(
     contents, _ = contents_of(read_posts(folder), Modality.IMAGE)
     shutil.copy(picture(folder, 2), picture(folder, 1))
     by_id = {item.id: item for item in contents}
-    by_id["2"].open_image(Decode.EXACT)
+    by_id["2"].read_image()
     with pytest.raises(DataError, match="changed during the extraction"):
-        by_id["1"].open_image(Decode.EXACT)
+        by_id["1"].read_image()
 
 
 def test_a_memory_that_is_wrong_is_set_right_and_said(

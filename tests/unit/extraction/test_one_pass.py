@@ -13,13 +13,14 @@ from feature_caches import features
 from safetensors.torch import save_file
 from torchvision import models
 
+from mvsa_pipe.backbones import decoding
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.extract import extract, extract_all
 from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.posts import PostSet, contents
+from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.progress import NoProgress
 
@@ -48,13 +49,13 @@ def options(tmp_path: Path) -> ExtractOptions:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each picture is decoded from here on; the measurement of what is lost aside."""
     count: Counter[str] = Counter()
-    honest = contents.decode_image
+    honest = decoding.decode_image
 
     def decode(data: bytes, where: object, *more: Any, **named: Any) -> Any:
         count[Path(str(where)).stem] += 1
         return honest(data, where, *more, **named)
 
-    monkeypatch.setattr(contents, "decode_image", decode)
+    monkeypatch.setattr(decoding, "decode_image", decode)
     monkeypatch.setattr(LoadedBackbone, "deviation", lambda *_: None)
     return count
 

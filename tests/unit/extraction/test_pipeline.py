@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.decoding import ExactDecoding
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.fingerprint import StoredDtype
@@ -44,7 +45,7 @@ def made(request: pytest.FixtureRequest, folder: Path) -> tuple[BatchWork, list]
     work: BatchWork = (
         TextWork(forward, 1, Clock())
         if request.param == "tiny-text"
-        else ImageWork([forward], 4, Clock())
+        else ImageWork([forward], 4, Clock(), ExactDecoding())
     )
     return work, list(work.parts(contents, [{item.id for item in contents}]))
 

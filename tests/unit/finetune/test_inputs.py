@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mvsa_pipe.backbones import load_backbone
-from mvsa_pipe.backbones.options import BackboneOptions, Decode
+from mvsa_pipe.backbones.decoding import ExactDecoding, FastDecoding
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.finetune.inputs import ImageInputs
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
@@ -19,13 +20,12 @@ def contents(tmp_path_factory):
     return contents_of(read_posts(folder), Modality.IMAGE)[0]
 
 
-def inputs(contents, decode):
-    backbone = load_backbone(BackboneOptions("tiny-image", decode=decode))
-    return ImageInputs(backbone, contents, seed=5)
+def inputs(contents, decoding):
+    return ImageInputs(load_backbone(BackboneOptions("tiny-image")), contents, 5, decoding)
 
 
 def test_fast_decoding_gives_the_same_pictures_augmented_or_not(contents):
-    exact, fast = (inputs(contents, decode) for decode in (Decode.EXACT, Decode.FAST))
+    exact, fast = (inputs(contents, how) for how in (ExactDecoding(), FastDecoding()))
     for post in range(5):
         np.testing.assert_array_equal(exact.pixels(post), fast.pixels(post))
         seen = exact.augmented(post, 1)

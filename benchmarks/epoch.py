@@ -25,7 +25,7 @@ from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.features.load import load
 from mvsa_pipe.features.resident import RaggedText
 from mvsa_pipe.features.source import FeatureSource, batch_of
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content, contents_of
 from mvsa_pipe.progress import NoProgress

@@ -19,12 +19,13 @@ from record import write_record
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.training import fitting
 from mvsa_pipe.training.data import TrainingData
-from mvsa_pipe.training.fitting import fit_head, fit_heads, why_alone
+from mvsa_pipe.training.fitting import fit_head, fit_heads
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.scoring import predict_logits
+from mvsa_pipe.training.stacking import why_alone
 
 POSTS, TEXT, IMAGE, PLACES = 60, 96, 80, 10
 SEEDS, RATES = (0, 1), (5e-4, 2e-3)
@@ -34,13 +35,11 @@ OPTIONS = TrainingOptions(epochs=3, batch_size=16, patience=0, device="cpu")
 
 def main() -> None:
     """Measures a head at a time."""
-    material = features.draw(POSTS, text=TEXT, image=IMAGE, places=PLACES)
+    data = features.draw(POSTS, text=TEXT, image=IMAGE, places=PLACES)
     held, fitting.HIDDEN = fitting.HIDDEN, frozenset()  # lets token heads stack on a CPU
     try:
         with cpu_threads(1):
-            results = {
-                str(kind).removeprefix("torch."): _measured(kind, material) for kind in DTYPES
-            }
+            results = {str(kind).removeprefix("torch."): _measured(kind, data) for kind in DTYPES}
     finally:
         fitting.HIDDEN = held
     configuration = {
@@ -57,10 +56,10 @@ def main() -> None:
     write_record("independence", configuration, results)
 
 
-def _measured(kind: torch.dtype, material: TrainingData) -> dict[str, Any]:
+def _measured(kind: torch.dtype, data: TrainingData) -> dict[str, Any]:
     torch.set_default_dtype(kind)  # that of every weight that is made
     try:
-        return {row.name: _measure(row.name, material) for row in HEADS if _has(row.name, kind)}
+        return {row.name: _measure(row.name, data) for row in HEADS if _has(row.name, kind)}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -70,17 +69,17 @@ def _has(name: str, kind: torch.dtype) -> bool:
     return kind is torch.float32 or issubclass(HEADS.load(name), FusionHead)
 
 
-def _measure(name: str, material: TrainingData) -> dict[str, Any]:
+def _measure(name: str, data: TrainingData) -> dict[str, Any]:
     plans = [
-        (material, RunSpec(name, replace(OPTIONS, seed=seed, learning_rate=rate)))
+        (data, RunSpec(name, replace(OPTIONS, seed=seed, learning_rate=rate)))
         for seed, rate in product(SEEDS, RATES)
     ]
-    reason = why_alone(build_head(name, material.features.sizes, 0), material)
+    reason = why_alone(build_head(name, data.features.sizes, 0), data)
     together = fit_heads(plans, threads=1)
-    alone = [fit_head(name, {}, material, spec.training) for _, spec in plans]
+    alone = [fit_head(name, {}, data, spec.training) for _, spec in plans]
     posts = torch.arange(POSTS)
     pairs = [
-        tuple(predict_logits(run.head, material.features, posts) for run in both)
+        tuple(predict_logits(run.head, data.features, posts) for run in both)
         for both in zip(together, alone, strict=True)
     ]
     return {

@@ -33,8 +33,8 @@ def main() -> None:
         if is_faithful(row) or not issubclass(kind, FusionHead):
             continue
         reads_tokens = bool(kind.needs & HIDDEN)
-        material, seeds = (tokens, TOKEN_SEEDS) if reads_tokens else (pooled, SEEDS)
-        results[row.name] = {"reads_tokens": reads_tokens, **_measure(row.name, material, seeds)}
+        data, seeds = (tokens, TOKEN_SEEDS) if reads_tokens else (pooled, SEEDS)
+        results[row.name] = {"reads_tokens": reads_tokens, **_measure(row.name, data, seeds)}
     configuration = {
         "repeats": REPEATS,
         "pooled heads": {"posts": POSTS, "seeds": SEEDS},
@@ -45,8 +45,8 @@ def main() -> None:
     write_record("stacking", configuration, results)
 
 
-def _measure(name: str, material: TrainingData, seeds: int) -> dict[str, object]:
-    plans = [(material, RunSpec(name, replace(OPTIONS, seed=seed))) for seed in range(seeds)]
+def _measure(name: str, data: TrainingData, seeds: int) -> dict[str, object]:
+    plans = [(data, RunSpec(name, replace(OPTIONS, seed=seed))) for seed in range(seeds)]
 
     def alone() -> None:
         for plan in plans:

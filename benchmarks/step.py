@@ -23,7 +23,7 @@ from mvsa_pipe.devices import Precision, cpu_threads
 from mvsa_pipe.features.batch import FeatureBatch, Field
 from mvsa_pipe.features.resident import ResidentFeatures
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.training.data import TrainingData
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.step import make_trainer
@@ -72,9 +72,9 @@ def main() -> None:
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder, cpu_threads(1):
         for name, posts in POSTS.items():
-            material = features.draw(posts)
-            path = _written(material, Path(folder) / f"{posts}.h5")
-            results[name] = _measure(name, material, path)
+            data = features.draw(posts)
+            path = _written(data, Path(folder) / f"{posts}.h5")
+            results[name] = _measure(name, data, path)
     configuration = {
         "batch": BATCH,
         "repeats": REPEATS,
@@ -85,20 +85,20 @@ def main() -> None:
     write_record("step", configuration, results)
 
 
-def _measure(name: str, material: TrainingData, path: Path) -> dict[str, object]:
-    batches = torch.randperm(len(material.labels)).split(BATCH)
+def _measure(name: str, data: TrainingData, path: Path) -> dict[str, object]:
+    batches = torch.randperm(len(data.labels)).split(BATCH)
     ways = {
-        "ours": partial(ours, material, batches, *_stepper(name, material, clip=1.0)),
-        "ours_unclipped": partial(ours, material, batches, *_stepper(name, material, clip=0.0)),
-        "minimal": partial(minimal, material, batches, *_plain(name, material)),
-        "loader": partial(loader, path, material, *_stepper(name, material, clip=1.0)),
+        "ours": partial(ours, data, batches, *_stepper(name, data, clip=1.0)),
+        "ours_unclipped": partial(ours, data, batches, *_stepper(name, data, clip=0.0)),
+        "minimal": partial(minimal, data, batches, *_plain(name, data)),
+        "loader": partial(loader, path, data, *_stepper(name, data, clip=1.0)),
     }
     for way in ways.values():
         way()  # warm
     rounds = [{key: cpu_seconds_of(way) for key, way in ways.items()} for _ in range(REPEATS)]
     seconds = {key: summary([row[key] for row in rounds]) for key in ways}
     return {
-        "parameters": sum(p.numel() for p in _plain(name, material)[0].parameters()),
+        "parameters": sum(p.numel() for p in _plain(name, data)[0].parameters()),
         "epoch_seconds": seconds,
         "over_minimal": summary([row["ours_unclipped"] / row["minimal"] for row in rounds]),
         "over_minimal_with_clipping": summary([row["ours"] / row["minimal"] for row in rounds]),
@@ -106,39 +106,39 @@ def _measure(name: str, material: TrainingData, path: Path) -> dict[str, object]
     }
 
 
-def _plain(name: str, material: TrainingData) -> tuple[FusionHead, torch.optim.Optimizer]:
-    head = build_head(name, material.features.sizes, 0).train()
+def _plain(name: str, data: TrainingData) -> tuple[FusionHead, torch.optim.Optimizer]:
+    head = build_head(name, data.features.sizes, 0).train()
     return head, torch.optim.AdamW(head.parameters(), lr=5e-4, fused=True)
 
 
 def _stepper(
-    name: str, material: TrainingData, clip: float
+    name: str, data: TrainingData, clip: float
 ) -> tuple[FusionHead, Callable[[FeatureBatch, Tensor], Tensor]]:
-    head = build_head(name, material.features.sizes, 0).train()
+    head = build_head(name, data.features.sizes, 0).train()
     options = TrainingOptions(clip_norm=clip)
     trainer = make_trainer(head, options, torch.ones(3), 10_000, Precision.FLOAT32, CPU)
     return head, trainer.step
 
 
 def ours(
-    material: TrainingData,
+    data: TrainingData,
     batches: tuple[Tensor, ...],
     head: FusionHead,
     step: Callable[[FeatureBatch, Tensor], Tensor],
 ) -> None:
     """An epoch of this project."""
-    for posts, batch in zip(batches, material.features.batches(batches, head.needs), strict=True):
-        step(batch, material.labels[posts])
+    for posts, batch in zip(batches, data.features.batches(batches, head.needs), strict=True):
+        step(batch, data.labels[posts])
 
 
 def minimal(
-    material: TrainingData,
+    data: TrainingData,
     batches: tuple[Tensor, ...],
     head: FusionHead,
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """An epoch as written by hand: select, forward, loss, backward, step."""
-    held = material.features
+    held = data.features
     assert isinstance(held, ResidentFeatures)
     ragged = held.text_hidden
     assert ragged is not None
@@ -150,7 +150,7 @@ def minimal(
                 values[need.value], values["text_mask"] = ragged.padded(posts, longest)
             else:
                 values[need.value] = getattr(held, need.value).index_select(0, posts)
-        loss = F.cross_entropy(head(FeatureBatch(**values)), material.labels[posts])
+        loss = F.cross_entropy(head(FeatureBatch(**values)), data.labels[posts])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -158,18 +158,18 @@ def minimal(
 
 def loader(
     path: Path,
-    material: TrainingData,
+    data: TrainingData,
     head: FusionHead,
     step: Callable[[FeatureBatch, Tensor], Tensor],
 ) -> None:
     """An epoch of the same step, fed post by post from HDF5."""
-    posts = PostsInHdf5(path, head.needs, material.labels)
+    posts = PostsInHdf5(path, head.needs, data.labels)
     for batch, labels in DataLoader(posts, BATCH, shuffle=True, collate_fn=collate):
         step(batch, labels)
 
 
-def _written(material: TrainingData, path: Path) -> Path:
-    held = material.features
+def _written(data: TrainingData, path: Path) -> Path:
+    held = data.features
     assert isinstance(held, ResidentFeatures)
     assert held.text_hidden is not None
     with h5py.File(path, "w") as file:

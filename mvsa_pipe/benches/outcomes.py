@@ -197,7 +197,7 @@ def _found(run: Run, trial: Trial, experiment: Experiment) -> FinishedRun:
     """
     _require_same(run.config.get("spec_digest", ""), trial)
     validated(run.metrics, _MetricsShape)
-    ids, classes = experiment.material.features.post_ids, experiment.posts.classes
+    ids, classes = experiment.training_data.features.post_ids, experiment.posts.classes
     answers, scores = _answers(run.predictions(), run.config["data"]["classes"]), {}
     for part in scored_parts(experiment):
         labels, own = experiment.labels_of(part), answers.get(part)

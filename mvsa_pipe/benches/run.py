@@ -25,8 +25,8 @@ from mvsa_pipe.runs.fit import reason_alone, refuse_early
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.save_result import default_run_name
-from mvsa_pipe.training.fitting import Alone
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
+from mvsa_pipe.training.stacking import Alone
 
 # Hexadecimal digits of a run's digest in the name of its folder.
 _NAMED_DIGITS = 12

@@ -29,7 +29,7 @@ def experiment_digest(experiment: Experiment) -> str:
         },
         "image_grid": experiment.caches.image_grid,
         "layer_mix": experiment.caches.layer_mix.value,
-        "device": str(experiment.material.labels.device),
+        "device": str(experiment.training_data.labels.device),
         "versions": package_versions(),
     }
     return _digest(deciding)
@@ -37,7 +37,7 @@ def experiment_digest(experiment: Experiment) -> str:
 
 def _features_digest(file: FeatureFile, experiment: Experiment) -> str:
     """Digest of the features that are read; a cache that has grown by other posts keeps it."""
-    rows = [file.rows[post_id] for post_id in experiment.material.features.post_ids]
+    rows = [file.rows[post_id] for post_id in experiment.training_data.features.post_ids]
     features = hashlib.sha256(np.ascontiguousarray(file.checksums[rows]).tobytes()).hexdigest()
     return f"{file.header.fingerprint.digest}-{features}"
 

@@ -92,7 +92,7 @@ class LoadedBench:
 
     def place(self, device: torch.device) -> None:
         """Moves the features to a device that has room for them, once for all tasks."""
-        self.first = self.first.placed(device)
+        self.first = self.first.to(device)
 
     def experiment(self, split_seed: int | None) -> Experiment:
         """The same posts and features under the split of a seed."""

@@ -12,7 +12,7 @@ from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.recorded import fill_head, parse_checkpoint
+from mvsa_pipe.heads.build import fill_head, parse_checkpoint
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Split

@@ -79,7 +79,7 @@ class TuneState:
         train_state = self.train_state
         while train_state.should_continue:
             epoch, began = len(train_state.history), time.perf_counter()
-            self.progress.start(f"epoch {epoch}", len(train_state.material.train))
+            self.progress.start(f"epoch {epoch}", len(train_state.data.train))
             with memory_errors(self.trainer.device, _LESS_MEMORY):
                 loss = self._epoch(epoch)
                 train_state.close_epoch(loss, time.perf_counter() - began)
@@ -96,7 +96,7 @@ class TuneState:
         self.head.train()
         for tunable in self.tunables.values():
             tunable.epoch = epoch
-        material, device = self.train_state.material, self.trainer.device
+        training_data, device = self.train_state.data, self.trainer.device
         whole = self.train_state.next_batches()
         parts = [self._parts(posts) for posts in whole]
         total = torch.zeros((), device=device)
@@ -108,20 +108,20 @@ class TuneState:
             features = self.features.batches(flat, self.head.needs)
             for posts, batch in zip(whole, parts, strict=True):
                 for part, share in batch:
-                    labels = material.labels[part].to(device)
+                    labels = training_data.labels[part].to(device)
                     loss = self.trainer.accumulate(next(features).to(device), labels, share)
                     total += loss * share * len(posts)
                 self.processes.add_up_gradients(self.trainer.parameters())
                 self.trainer.move()
                 self.progress.advance(len(posts))
-        return float(self.processes.added_up(total)) / len(material.train)
+        return float(self.processes.added_up(total)) / len(training_data.train)
 
     def _parts(self, posts: Int[Tensor, " b"]) -> list[tuple[Int[Tensor, " p"], float]]:
         """This process's share of a batch, cut to what is computed at a time.
 
         Each part comes with how much it counts in the batch: its posts' class weights over all.
         """
-        weights = self.trainer.class_weights.cpu()[self.train_state.material.labels[posts].cpu()]
+        weights = self.trainer.class_weights.cpu()[self.train_state.data.labels[posts].cpu()]
         own = torch.arange(len(posts))[self.processes.rank :: self.processes.count]
         cut = torch.split(own, self.micro_batch or len(posts)) if len(own) else ()
         if len(cut) == 1 and len(own) == len(posts):

@@ -26,7 +26,7 @@ from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.posts.make_split import resolved_split
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs.options import DataChoice
-from mvsa_pipe.runs.prepare import Experiment, material_of, read_and_split
+from mvsa_pipe.runs.prepare import Experiment, read_and_split, training_data_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LiveExperiment(Experiment):
     @property
     def features(self) -> LiveFeatures:
         """What the backbones say of posts."""
-        return cast("LiveFeatures", self.material.features)
+        return cast("LiveFeatures", self.training_data.features)
 
     @property
     def backbones(self) -> dict[str, str]:
@@ -56,7 +56,7 @@ class LiveExperiment(Experiment):
 
     def contents(self) -> dict[Modality, dict[str, str]]:
         """Digest of what is read of each half of every post, by its id."""
-        ids = self.material.features.post_ids
+        ids = self.training_data.features.post_ids
         return {m: dict(zip(ids, digests, strict=True)) for m, digests in self.digests.items()}
 
     def feature_records(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def prepare_live(
     features = _features(posts, ids, tunables, choice, precision, tuning)
     for tunable in tunables.values():
         tunable.thaw(wanted, seed)
-    material, indices = material_of(posts, split, features)
+    training_data, indices = training_data_of(posts, split, features)
     return LiveExperiment(
         data=data,
         caches=choice.caches,
@@ -144,7 +144,7 @@ def prepare_live(
         split=split,
         protocol=protocol_tag(posts, split),
         files={},
-        material=material,
+        training_data=training_data,
         indices=indices,
         left_out=left_out,
         tunables=tunables,

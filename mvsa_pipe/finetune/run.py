@@ -24,9 +24,8 @@ from mvsa_pipe.finetune.options import LiveChoice, RunFolderOptions, TuningOptio
 from mvsa_pipe.finetune.prepare import LiveExperiment, prepare_live
 from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head, fill_head, parse_checkpoint
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.heads.recorded import fill_head, parse_checkpoint
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
@@ -38,10 +37,9 @@ from mvsa_pipe.runs.metadata import config_record
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
 from mvsa_pipe.runs.prepare import needs_of
 from mvsa_pipe.runs.save_result import save_run
-from mvsa_pipe.training.fitting import training_precision
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.training.state import FittedModel, TrainState
-from mvsa_pipe.training.step import make_trainer
+from mvsa_pipe.training.step import make_trainer, training_precision
 
 
 @dataclass(frozen=True)
@@ -134,9 +132,9 @@ def _built(
     device: torch.device,
 ) -> FusionHead:
     """The head as ``mvsa fit`` would build it, or as it was fitted."""
-    material = experiment.material
-    material.require_posts()
-    head = build_head(name, material.features.sizes, training.seed, options, device)
+    training_data = experiment.training_data
+    training_data.require_posts()
+    head = build_head(name, training_data.features.sizes, training.seed, options, device)
     if not isinstance(head, FusionHead):
         raise ConfigError(
             f"Head {name!r} is fitted at once, so that no gradient reaches a backbone",
@@ -146,10 +144,11 @@ def _built(
         start.require_split(experiment.split, experiment.posts.classes)
         for modality, tunable in experiment.tunables.items():
             start.require_backbone(modality, tunable.backbone)
-        start.fill(head, material.features.sizes)
+        start.fill(head, training_data.features.sizes)
     elif training.centre and head.centres and head.needs & POOLED:
         with torch.no_grad():
-            head.centre(batch_of(material.features, material.train, head.needs & POOLED).to(device))
+            pooled = batch_of(training_data.features, training_data.train, head.needs & POOLED)
+            head.centre(pooled.to(device))
     return head
 
 
@@ -166,9 +165,9 @@ def _question(
         "image_grid": wanted.choice.caches.image_grid,
         "start": None if wanted.place.start is None else str(wanted.place.start.resolve()),
         "backbones": {m.value: str(t.backbone.identity) for m, t in experiment.tunables.items()},
-        "posts": list(experiment.material.features.post_ids),
+        "posts": list(experiment.training_data.features.post_ids),
         "contents": {m.value: digests for m, digests in experiment.digests.items()},
-        "labels": experiment.material.labels.tolist(),
+        "labels": experiment.training_data.labels.tolist(),
         "parts": {part: index.tolist() for part, index in experiment.indices.items()},
         "processes": processes.count,
         "versions": package_versions(),
@@ -185,7 +184,7 @@ def _tuning(
 ) -> TuneState:
     training = wanted.training
     device = resolve_device(training.device)
-    train_state = TrainState(head, experiment.material, training)
+    train_state = TrainState(head, experiment.training_data, training)
     groups: list[dict[str, Any]] = [{"params": list(head.parameters())}]
     for tunable in experiment.tunables.values():
         groups += tunable.groups()
@@ -288,6 +287,7 @@ def _probabilities(
     progress: Progress,
 ) -> NDArray[np.float32]:
     """Probabilities of a part, computed as ``mvsa evaluate`` computes them."""
-    ids = [experiment.material.features.post_ids[i] for i in experiment.indices[part].tolist()]
+    post_ids = experiment.training_data.features.post_ids
+    ids = [post_ids[i] for i in experiment.indices[part].tolist()]
     options = InferenceOptions(device=wanted.training.device, decode=wanted.choice.decode)
     return answer_data_set(run, head, experiment.posts, ids, options, progress).probabilities

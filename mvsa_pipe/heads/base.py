@@ -93,7 +93,7 @@ class FusionHead(nn.Module, Model):
             ConfigError: An option is unknown or its value cannot be used.
             RunError: The checkpoint is damaged, does not fit, or is not finite.
         """
-        from mvsa_pipe.heads.recorded import load_recorded  # builds heads
+        from mvsa_pipe.heads.build import load_recorded  # builds heads
 
         return load_recorded(cls, config, data, where, device)
 

@@ -65,9 +65,9 @@ def run_ensemble(
     Raises:
         MvsaError: As ``fit_head``.
     """
-    experiment = experiment.placed(resolve_device(training.device))
+    experiment = experiment.to(resolve_device(training.device))
     specs = [RunSpec(head, replace(training, seed=seed), head_options) for seed in seeds]
-    fitted = fit_heads([(experiment.material, spec) for spec in specs])
+    fitted = fit_heads([(experiment.training_data, spec) for spec in specs])
     result = score_fitted(experiment, specs[0], _joined(seeds, fitted))
     members = [
         {

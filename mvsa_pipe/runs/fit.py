@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from mvsa_pipe.devices import counted_joules, resolve_device, spent_joules
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.metrics.scores import Scores, score
 from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs.metadata import metrics_record
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.training.fitting import Alone, or_fault, try_fit_heads, why_alone
+from mvsa_pipe.training.fitting import or_fault, try_fit_heads
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.scoring import predict_probabilities
+from mvsa_pipe.training.stacking import Alone, why_alone
 from mvsa_pipe.training.state import FittedModel
 
 # A run with what its head is trained and scored on.
@@ -106,10 +107,10 @@ def try_run_heads(
         StorageError: As ``try_fit_heads``.
     """
     device = resolve_device(planned[0][1].training.device)
-    placed = [(experiment.placed(device), spec) for experiment, spec in planned]
+    placed = [(experiment.to(device), spec) for experiment, spec in planned]
     joules_before = counted_joules(device)
     runs = try_fit_heads(
-        [(experiment.material, spec) for experiment, spec in placed], on_step, threads
+        [(experiment.training_data, spec) for experiment, spec in placed], on_step, threads
     )
     joules = spent_joules(joules_before, counted_joules(device))
     results = [
@@ -126,13 +127,13 @@ def try_run_heads(
 
 def score_fitted(experiment: Experiment, spec: RunSpec, fitted: FittedModel) -> FitResult:
     """Scores a trained head on validation and, once, on test."""
-    material, began = experiment.material, time.perf_counter()
+    training_data, began = experiment.training_data, time.perf_counter()
     probabilities = {
         part: predict_probabilities(
             fitted.head,
-            material.features,
-            experiment.indices[part].to(material.train.device),
-            material.texts,
+            training_data.features,
+            experiment.indices[part].to(training_data.train.device),
+            training_data.texts,
         )
         for part in scored_parts(experiment)
     }
@@ -185,6 +186,6 @@ def reason_alone(
 ) -> Alone | None:
     """Why runs of a head train one by one, and uncompiled; ``None`` for those that need not."""
     device = resolve_device(training.device)
-    sizes = experiment.material.features.sizes
+    sizes = experiment.training_data.features.sizes
     built = build_head(head, sizes, training.seed, head_options, device)
-    return why_alone(built, experiment.material, compiled=training.compiled)
+    return why_alone(built, experiment.training_data, compiled=training.compiled)

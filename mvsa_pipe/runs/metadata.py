@@ -66,7 +66,7 @@ def config_record(
     return {
         "head": name,
         "head_options": asdict(head.options),
-        "sizes": asdict(experiment.material.features.sizes),
+        "sizes": asdict(experiment.training_data.features.sizes),
         "training": asdict(training),
         # of an ensemble: one a member, whose weights stand under members.<k> in the checkpoint
         **({"seeds": list(seeds)} if seeds else {}),

@@ -40,7 +40,7 @@ class Experiment:
         split: Their split.
         protocol: The protocol tag.
         files: The caches of each modality, in the order in which they are joined.
-        material: What heads are trained on.
+        training_data: What heads are trained on.
         indices: Indices of the posts of each part.
         left_out: Labelled posts of the split without features, as their extraction skipped them.
     """
@@ -51,7 +51,7 @@ class Experiment:
     split: Split
     protocol: str
     files: dict[Modality, tuple[FeatureFile, ...]]
-    material: TrainingData
+    training_data: TrainingData
     indices: dict[str, torch.Tensor]
     left_out: tuple[str, ...]
 
@@ -84,11 +84,11 @@ class Experiment:
 
     def labels_of(self, part: str) -> NDArray[np.int64]:
         """True class of every post of a part."""
-        return self.material.labels.cpu()[self.indices[part]].numpy()
+        return self.training_data.labels.cpu()[self.indices[part]].numpy()
 
-    def placed(self, device: torch.device) -> "Experiment":
-        """The same experiment with its material on a device, if the device has room for it."""
-        return replace(self, material=self.material.placed(device))
+    def to(self, device: torch.device) -> "Experiment":
+        """The same experiment with its training_data on a device, if the device has room for it."""
+        return replace(self, training_data=self.training_data.to(device))
 
     def read_by(self, head: str) -> "Experiment":
         """The same experiment with those caches alone that a head reads."""
@@ -102,14 +102,14 @@ class Experiment:
             SplitError: The split does not fit the posts.
         """
         split = parse_split(self.data.split, self.posts, seed=seed)
-        indices = _indices(split, self.material.features.post_ids)
-        device = self.material.labels.device
+        indices = _indices(split, self.training_data.features.post_ids)
+        device = self.training_data.labels.device
         train, val = indices["train"].to(device), indices["val"].to(device)
         return replace(
             self,
             split=split,
             protocol=protocol_tag(self.posts, split),
-            material=replace(self.material, train=train, val=val),
+            training_data=replace(self.training_data, train=train, val=val),
             indices=indices,
         )
 
@@ -125,7 +125,7 @@ class Experiment:
         lines.append(f"{self.protocol}: {sizes}")
         if self.posts.published is not None and self.data.split.startswith("random"):
             lines.append("the split that the data set comes with is not used: --split published")
-        if isinstance(self.material.features, StreamedFeatures):
+        if isinstance(self.training_data.features, StreamedFeatures):
             lines.append("token states are streamed from the disk: memory has no room for them")
         lines += self._layer_remarks()
         if self.left_out:
@@ -183,7 +183,7 @@ def prepare(
     limit = caches.memory_gib * 2**30 or free_memory_bytes() / 2
     options = FeatureOptions(caches.image_grid, caches.layer_mix)
     features = load(files, ids, wanted, len(posts.classes), options, limit)
-    material, indices = material_of(posts, split, features)
+    training_data, indices = training_data_of(posts, split, features)
     return Experiment(
         data=data,
         caches=caches,
@@ -191,7 +191,7 @@ def prepare(
         split=split,
         protocol=protocol_tag(posts, split),
         files=files,
-        material=material,
+        training_data=training_data,
         indices=indices,
         left_out=left_out,
     )
@@ -219,7 +219,7 @@ def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[Pos
     return posts, split
 
 
-def material_of(
+def training_data_of(
     posts: PostSet, split: Split, features: FeatureSource
 ) -> tuple[TrainingData, dict[str, torch.Tensor]]:
     """Features with their labels and texts, and the indices of each part's posts among them."""

@@ -86,7 +86,9 @@ def _predictions(experiment: Experiment, result: FitResult) -> list[Prediction]:
     rows = []
     classes = experiment.posts.classes
     for part, probabilities in result.probabilities.items():
-        ids = [experiment.material.features.post_ids[i] for i in experiment.indices[part].tolist()]
+        ids = [
+            experiment.training_data.features.post_ids[i] for i in experiment.indices[part].tolist()
+        ]
         labels = [classes[c] for c in result.labels[part].tolist()]
         rows += predictions_of(ids, [part] * len(ids), labels, probabilities, classes)
     return rows

@@ -25,13 +25,13 @@ def epoch_batches(
 
     With lengths, posts of like length share a batch, so that little of it is padding: shuffled
     posts are sorted by length within windows of ``WINDOW_BATCHES`` batches, and the batches are
-    shuffled again. Every post stands in exactly one batch, and only one batch is not full.
+    shuffled again. Each post is in exactly one batch, and at most one batch is not full.
 
     Args:
         posts: Indices of the posts.
-        batch_size: Posts a batch.
+        batch_size: Posts per batch.
         generator: On the CPU, so that the order is the same on every device.
-        lengths: Text tokens of every post that an index may name; ``None`` leaves lengths alone.
+        lengths: Text tokens of every indexed post; ``None`` ignores lengths.
     """
     shuffled = posts[torch.randperm(len(posts), generator=generator).to(posts.device)]
     if lengths is None:
@@ -45,7 +45,7 @@ def epoch_batches(
 
 
 def by_length(posts: Int[Tensor, " n"], lengths: Int[Tensor, " N"]) -> Int[Tensor, " n"]:
-    """The same posts, short texts first; of equal length in the order given."""
+    """The posts sorted by text length, shortest first; stable for equal lengths."""
     return posts[lengths[posts].argsort(stable=True)]
 
 
@@ -70,10 +70,10 @@ class TrainingData:
     texts: tuple[str, ...] | None = None
 
     def require_posts(self) -> None:
-        """Refuses material without training or validation posts.
+        """Raises if there are no training or no validation posts.
 
         Raises:
-            SplitError: There is nothing to train on or to select by.
+            SplitError: There are no training or no validation posts.
         """
         if not len(self.train) or not len(self.val):
             raise SplitError(
@@ -82,10 +82,10 @@ class TrainingData:
                 hint="--split random-8:1:1, or a split with both parts",
             )
 
-    def placed(self, device: torch.device) -> "TrainingData":
-        """The same material on a device, or unchanged if the device has no room for it.
+    def to(self, device: torch.device) -> "TrainingData":
+        """The same data on a device, or unchanged if it does not fit there.
 
-        Batches of features that stay behind are copied to the device one by one.
+        Features that do not fit are copied to the device batch by batch.
         """
         here = self.labels.device.type == device.type
         if here or not fits_on(device, self.features.bytes_held):

@@ -1,4 +1,4 @@
-"""Fits baselines on the same material as heads, with every strength, and keeps the best."""
+"""Fits baselines on the same data as heads, once per strength, and keeps the best."""
 
 import time
 
@@ -15,27 +15,27 @@ from mvsa_pipe.training.state import FittedModel, class_weights, require_converg
 
 
 def fit_baseline(
-    baseline: Baseline, material: TrainingData, options: TrainingOptions, on_step: OnStep
+    baseline: Baseline, data: TrainingData, options: TrainingOptions, on_step: OnStep
 ) -> FittedModel:
-    """Fits a baseline with every strength, and keeps the best on validation.
+    """Fits a baseline once per strength, and keeps the best on validation.
 
     Args:
         baseline: The baseline before its fit.
-        material: What it is fitted to and selected by.
+        data: Training and validation posts.
         options: The class weights, and the score that picks the strength.
         on_step: Called before every strength.
 
     Raises:
-        SplitError: There is nothing to fit it to or to select it by.
-        DivergedError: A loss is no finite number.
-        DataError: As ``Baseline.fit``.
+        SplitError: There are no training or no validation posts.
+        DivergedError: A loss is not finite.
+        DataError: From ``Baseline.fit``.
     """
-    material.require_posts()
+    data.require_posts()
     began = time.perf_counter()
     weights = None
     if options.class_weights != "none":
-        weights = class_weights(material, options).double().numpy()
-    train, val = (_part(baseline, material, posts) for posts in (material.train, material.val))
+        weights = class_weights(data, options).double().numpy()
+    train, val = (_part(baseline, data, posts) for posts in (data.train, data.val))
     selection = select(baseline, train, val, weights, options.select, on_step)
     for entry in selection.history:
         require_convergence(entry, f"at strength {entry['strength']:g}", baseline, options)
@@ -43,9 +43,9 @@ def fit_baseline(
     return FittedModel(selection.baseline, selection.history, selection.best, seconds)
 
 
-def _part(baseline: Baseline, material: TrainingData, posts: Int[Tensor, " n"]) -> LabelledRows:
+def _part(baseline: Baseline, data: TrainingData, posts: Int[Tensor, " n"]) -> LabelledRows:
     texts = None
-    if baseline.reads_texts and material.texts is not None:
-        texts = [material.texts[place] for place in posts.tolist()]
-    batch = batch_of(material.features, posts, baseline.needs)
-    return LabelledRows(baseline.frame(batch, texts), material.labels[posts].cpu().numpy())
+    if baseline.reads_texts and data.texts is not None:
+        texts = [data.texts[place] for place in posts.tolist()]
+    batch = batch_of(data.features, posts, baseline.needs)
+    return LabelledRows(baseline.frame(batch, texts), data.labels[posts].cpu().numpy())

@@ -11,7 +11,7 @@ from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.metrics.scores import Score
 from mvsa_pipe.options import MOST_BATCH, MOST_EPOCHS, MOST_SEED, Options, option
 
-# Single precision holds such weights, and their sums and products with losses.
+# Such weights, their sums and their products with losses are finite in single precision.
 _WEIGHTS = (1e-6, 1e6)
 
 
@@ -37,19 +37,19 @@ class TrainingOptions(Options):
         select: The validation score that picks the epoch.
         class_weights: none, balanced or explicit. ``balanced`` is the inverse class frequency
             in the training posts. Explicit weights are written as negative=2,neutral=1 and so on;
-            a pair whose label contains a comma stands in double quotes, and a JSON object names
+            a pair whose label contains a comma must be in double quotes, and a JSON object names
             any label.
-        centre: Subtract the training posts' mean from pooled features. Never done for faithful
-            variants.
+        centre: Subtract the training posts' mean from pooled features. Faithful variants ignore
+            it.
         group_by_length: Batch posts of similar text length, for heads that read tokens. This saves
             most of the padding; off for faithful variants whose padding matters.
         clip_norm: Gradients are scaled down to this norm; 0 leaves them unchanged.
-        precision: auto, float32 or bfloat16. ``auto`` takes bfloat16 on GPUs that multiply it
-            natively, else float32.
+        precision: auto, float32 or bfloat16. ``auto`` is bfloat16 on GPUs with native support,
+            else float32.
         device: auto, cpu, cuda or mps.
         compiled: Compile the training step by torch.compile. On a GPU it becomes CUDA graphs;
-            takes about a minute per head, and changes last digits. Heads that can only be trained
-            one by one are not compiled.
+            takes about a minute per head and changes the last digits of results. Heads that can
+            only be trained one by one are not compiled.
         seed: Random seed. It determines weights, dropout masks and the order of batches.
 
     Raises:
@@ -82,9 +82,9 @@ class RunSpec:
 
     Attributes:
         head: The head's name.
-        training: How it is trained; the seed decides weights, dropout and order of batches.
+        training: Options of training, with the seed.
         head_options: Options of the head that differ from their defaults.
-        split_seed: Seed of its own random split; ``None`` takes the split of the data.
+        split_seed: Seed of its own random split; ``None`` uses the split of the data.
     """
 
     head: str
@@ -98,8 +98,8 @@ def parse_class_weights(text: str, classes: Sequence[str], counts: Sequence[int]
 
     Args:
         text: ``none``, ``balanced``, ``name=weight`` pairs joined by commas, or a JSON object. A
-            pair is split at its last ``=``; one whose name holds a comma stands in double quotes,
-            as in CSV.
+            pair is split at its last ``=``; one whose name contains a comma must be in double
+            quotes, as in CSV.
         classes: Names of the classes.
         counts: Training posts of each class.
 

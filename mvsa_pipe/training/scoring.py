@@ -18,15 +18,15 @@ from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import validation_scores
 from mvsa_pipe.training.data import TrainingData, by_length
 
-# Posts per forward pass without training; results depend on it, so that it is never tuned.
+# Posts per forward pass without training. Results depend on it, so it is a constant.
 SCORING_BATCH = 256
 
 
 def text_lengths(model: Model, features: FeatureSource) -> Int[Tensor, " N"] | None:
-    """Text tokens of every post, for heads whose batches may be formed by length.
+    """Text tokens of every post, for heads whose batches may be grouped by length.
 
-    ``None`` for heads that read no tokens, and for those whose predictions depend on padding: they
-    are batched as they were published.
+    ``None`` for heads that read no tokens, and for faithful heads whose predictions depend on
+    padding: their batches follow the published method.
     """
     reads_tokens = Field.TEXT_HIDDEN in model.needs
     return features.token_counts if reads_tokens and model.batch_independent else None
@@ -56,26 +56,25 @@ def predict_probabilities(
         texts: The texts of all posts of the features, for models that read them.
 
     Raises:
-        RunError: A probability is NaN or infinite, which ``argmax`` would turn into a class; names
+        RunError: A probability is NaN or infinite; ``argmax`` would still return a class. Names
             the posts.
     """
 
-    def ask(batch: FeatureBatch, places: Int[Tensor, " B"]) -> Float[Tensor, "B C"]:
+    def probabilities(batch: FeatureBatch, indices: Int[Tensor, " B"]) -> Float[Tensor, "B C"]:
         read = model.reads_texts and texts is not None
-        own = [texts[place] for place in places.tolist()] if read and texts else None
+        own = [texts[index] for index in indices.tolist()] if read and texts else None
         return model.predict_proba(batch, own)
 
-    shares = _in_batches(model, features, posts, ask).cpu()
+    shares = _in_batches(model, features, posts, probabilities).cpu()
     finite = shares.isfinite().all(dim=1)
     if not finite.all():
         hit = [features.post_ids[i] for i in posts.cpu()[~finite].tolist()]
         raise RunError(
-            f"The head has no finite answer for {len(hit):,} posts: their logits are NaN or "
-            "infinite",
+            f"Logits of {len(hit):,} posts are not finite",
             where=type(model).__name__,
             found=f"posts {name_some(hit)}",
-            hint="mvsa cache verify checks the features; train again with a lower "
-            "--learning-rate for smaller weights",
+            hint="mvsa cache verify checks the features; a lower --learning-rate in a new "
+            "training keeps weights small",
         )
     return shares.numpy()
 
@@ -84,23 +83,23 @@ def _in_batches(
     model: Model,
     features: FeatureSource,
     posts: Int[Tensor, " n"],
-    ask: Callable[[FeatureBatch, Int[Tensor, " B"]], Float[Tensor, "B C"]],
+    apply: Callable[[FeatureBatch, Int[Tensor, " B"]], Float[Tensor, "B C"]],
 ) -> Float[Tensor, "n C"]:
-    """Applies a model to batches of fixed size, formed by length if it reads tokens."""
+    """Applies a model to batches of fixed size, grouped by length if it reads tokens."""
     device, lengths = model.device, text_lengths(model, features)
     order = torch.arange(len(posts), device=posts.device)
     if lengths is not None:
         order = by_length(order, lengths[posts])
     batches = torch.split(posts[order], SCORING_BATCH)
     taken = zip(features.batches(batches, model.needs), batches, strict=True)
-    answers = torch.cat([ask(batch.to(device), places) for batch, places in taken])
-    return torch.empty_like(answers).index_copy_(0, order.to(device), answers)
+    outputs = torch.cat([apply(batch.to(device), indices) for batch, indices in taken])
+    return torch.empty_like(outputs).index_copy_(0, order.to(device), outputs)
 
 
-def validation_entry(head: FusionHead, material: TrainingData) -> dict[str, float]:
+def validation_entry(head: FusionHead, data: TrainingData) -> dict[str, float]:
     """Loss and scores on the validation posts: an entry of the history."""
-    logits = predict_logits(head, material.features, material.val)
-    labels = material.labels[material.val].to(logits.device)
+    logits = predict_logits(head, data.features, data.val)
+    labels = data.labels[data.val].to(logits.device)
     loss = float(F.cross_entropy(logits, labels))
     predicted = logits.argmax(dim=1).cpu().numpy()
-    return validation_scores(loss, labels.cpu().numpy(), predicted, len(material.classes))
+    return validation_scores(loss, labels.cpu().numpy(), predicted, len(data.classes))

@@ -23,8 +23,8 @@ from mvsa_pipe.devices import Precision
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.blocks import bits_to_mask, draw_bits, drop_below
 from mvsa_pipe.progress import OnStep
-from mvsa_pipe.training.masks import Mask
 from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flatten, unflatten
+from mvsa_pipe.training.stacking import Mask
 from mvsa_pipe.training.state import DivergedError, TrainState
 from mvsa_pipe.training.step import learning_rate_factor
 
@@ -36,11 +36,11 @@ class Stack:
     """Runs whose parameters are updated together; finished runs are removed.
 
     Args:
-        train_states: The runs; their heads have the same shape and draw the same masks, and their
-            features are one object.
+        train_states: The runs; their heads have the same shape and draw the same masks, and they
+            share one features object.
         masks: The result of ``masks_of`` for their heads.
         precision: Arithmetic of the matrix products.
-        device: Where the heads live.
+        device: The heads' device.
         compiled: Whether their losses and gradients are computed by compiled kernels.
     """
 
@@ -79,7 +79,7 @@ class Stack:
         """
         began = time.perf_counter()
         self._template.train()
-        lanes, features = self._lanes, self._lanes[0].train_state.material.features
+        lanes, features = self._lanes, self._lanes[0].train_state.data.features
         steps = _side_by_side([lane.train_state.next_batches() for lane in lanes])
         batches = features.batches([posts.flatten() for posts, _ in steps], self._template.needs)
         counts = torch.tensor([counts for _, counts in steps]).to(self._device)
@@ -91,8 +91,8 @@ class Stack:
         share = (time.perf_counter() - began) / len(lanes)
         for lane, total in zip(lanes, totals.tolist(), strict=True):
             try:
-                lane.train_state.close_epoch(total / len(lane.train_state.material.train), share)
-            except DivergedError as error:  # the others continue as if it had not been there
+                lane.train_state.close_epoch(total / len(lane.train_state.data.train), share)
+            except DivergedError as error:  # does not affect the other runs
                 lane.train_state.fault = error
         self._lanes = [lane for lane in lanes if lane.train_state.should_continue]
         for lane in lanes:
@@ -139,12 +139,12 @@ class Stack:
         """Takes one step of every run; returns each one's loss before the step.
 
         Args:
-            batch: Features of the posts, those of one run after those of the other.
-            posts: The posts, filled up to the largest batch.
-            real: Which of them a run was meant to have.
-            counts: How many those are.
+            batch: Features of the posts, run after run.
+            posts: The posts, padded to the largest batch.
+            real: Which of them are not padding.
+            counts: Posts of each run that are not padding.
         """
-        labels = self._lanes[0].train_state.material.labels[posts].to(self._device)
+        labels = self._lanes[0].train_state.data.labels[posts].to(self._device)
         counted = self._class_weights.gather(1, labels) * real
         features = {
             f.name: value.unflatten(0, posts.shape)
@@ -218,7 +218,7 @@ class _Lane:
             start += value.numel()
 
     def leave(self) -> None:
-        """Gives the head parameters of its own, in torch's own order, outside the stack."""
+        """Copies the head's parameters out of the stack, in torch's memory order."""
         for value in self._parameters:
             value.data = value.data.clone(memory_format=torch.contiguous_format)
 
@@ -238,9 +238,9 @@ class _Lane:
 def _side_by_side(
     every: Sequence[Sequence[Int[Tensor, " _"]]],
 ) -> list[tuple[Int[Tensor, "S B"], list[int]]]:
-    """The batches of some runs, step by step, each as one table and the posts of each run in it.
+    """The batches of some runs, step by step: a padded table, and the number of posts per run.
 
-    Batches are filled up with post 0; a run that has no more has none in the steps that are left.
+    Padding is post 0; a run without further batches has no posts in the remaining steps.
     """
     none = every[0][0][:0]
     return [

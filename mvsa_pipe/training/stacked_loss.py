@@ -25,9 +25,9 @@ class StackedLoss:
     """The loss of each run's batch under its own parameters.
 
     Args:
-        template: A head of the runs' shape, in training mode; its own parameters are never read.
+        template: A head of the runs' shape, in training mode; its parameters are not read.
         precision: Arithmetic of the matrix products.
-        device: Where the parameters live.
+        device: The parameters' device.
     """
 
     def __init__(self, template: FusionHead, precision: Precision, device: torch.device) -> None:
@@ -36,7 +36,7 @@ class StackedLoss:
         self._shapes = {name: value.shape for name, value in template.named_parameters()}
 
     def compiled(self) -> "LossOfRuns":
-        """The same, by ``torch.compile``; on a GPU as CUDA graphs.
+        """This loss compiled by ``torch.compile``; on a GPU with CUDA graphs.
 
         If it cannot be compiled, its first call raises ``MvsaError``.
         """
@@ -67,10 +67,10 @@ class StackedLoss:
             weights: The parameters of every run.
             buffers: Their buffers by name, each ``[S, ...]``.
             features: The features that the head reads by name, each ``[S, B, ...]``.
-            masks: The dropout masks in the order in which the head asks for them, each
+            masks: The dropout masks in the order in which the head applies them, each
                 ``[S, B, ...]``.
             labels: The posts' classes.
-            counted: How much each post counts; a run without any costs 0.
+            counted: Weight of each post; the loss of a run without posts is 0.
         """
         with arithmetic(self._precision, self._device):
             logits = vmap(self._forward)(self._named(weights), buffers, features, masks)
@@ -100,7 +100,7 @@ class StackedLoss:
         return logits
 
     def _named(self, weights: Float[Tensor, "S W"]) -> dict[str, Tensor]:
-        """The parameters by name, each ``[S, *shape]``, as views of the whole."""
+        """The parameters by name, each ``[S, *shape]``, as views of ``weights``."""
         sizes = [shape.numel() for shape in self._shapes.values()]
         pieces = torch.split(weights, sizes, dim=1)
         return {
@@ -110,10 +110,10 @@ class StackedLoss:
 
 
 def unflatten(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S ..."]:
-    """One parameter of every run, out of its share of the vectors.
+    """One parameter of every run, as a view of its slice of the vectors.
 
-    Matrices lie there transposed: the gradient of a stacked linear map comes out that way, and
-    turning it around in memory took longer than computing it.
+    Matrices are stored transposed: the gradient of a stacked linear map has that layout, and
+    transposing it in memory took longer than computing it.
     """
     if len(shape) == 2:
         return pieces.view(-1, shape[1], shape[0]).transpose(1, 2)
@@ -121,5 +121,5 @@ def unflatten(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, 
 
 
 def flatten(parameter: Tensor) -> Float[Tensor, " w"]:
-    """A parameter as its share of a vector, as ``unflatten`` reads it."""
+    """A parameter as a vector in the layout that ``unflatten`` reads."""
     return (parameter.t() if parameter.dim() == 2 else parameter).detach().flatten()

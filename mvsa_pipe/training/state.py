@@ -1,4 +1,4 @@
-"""State of one training run: its order of batches, its history, its best epoch so far."""
+"""State of one training run: order of batches, history, best epoch so far."""
 
 import math
 import time
@@ -27,7 +27,7 @@ class FittedModel:
         head: The head, in eval mode, or the baseline.
         history: One entry per epoch, or per strength of a baseline, in order.
         best: Index of the selected entry.
-        seconds: Wall time of training and validation; of runs trained together, its share.
+        seconds: Wall time of training and validation; for runs trained together, its share.
         steps: Training steps taken.
     """
 
@@ -42,34 +42,34 @@ class TrainState:
     """State of one training run, trained alone or in a stack.
 
     Args:
-        head: The head, on its device, in place.
-        material: Training and validation posts.
+        head: The head, on its device; it is trained in place.
+        data: Training and validation posts.
         options: Options of training.
 
     Attributes:
         head: As given.
-        material: As given.
+        data: As given.
         options: As given.
         history: One entry per epoch.
         best: Index of the best entry so far.
         seconds: Wall time so far.
-        fault: The error that ended it without a result, if any.
+        fault: The error that ended the run without a result, if any.
     """
 
-    def __init__(self, head: FusionHead, material: TrainingData, options: TrainingOptions) -> None:
-        self.head, self.material, self.options = head, material, options
+    def __init__(self, head: FusionHead, data: TrainingData, options: TrainingOptions) -> None:
+        self.head, self.data, self.options = head, data, options
         self.history: list[dict[str, Any]] = []
         self.best = 0
         self.seconds = 0.0
         self.fault: MvsaError | None = None
         self._best_state = head.state_dict()
         self._order = torch.Generator().manual_seed(options.seed)
-        self._lengths = text_lengths(head, material.features) if options.group_by_length else None
+        self._lengths = text_lengths(head, data.features) if options.group_by_length else None
 
     @property
     def steps_an_epoch(self) -> int:
         """Number of batches in an epoch."""
-        return -(-len(self.material.train) // self.options.batch_size)
+        return -(-len(self.data.train) // self.options.batch_size)
 
     @property
     def should_continue(self) -> bool:
@@ -82,27 +82,25 @@ class TrainState:
 
     def class_weights(self) -> Float[Tensor, " C"]:
         """Weight of a post of each class, on the head's device."""
-        return class_weights(self.material, self.options).to(next(self.head.parameters()).device)
+        return class_weights(self.data, self.options).to(next(self.head.parameters()).device)
 
     def next_batches(self) -> list[Int[Tensor, " _"]]:
         """The batches of the next epoch; every call draws new ones."""
-        return epoch_batches(
-            self.material.train, self.options.batch_size, self._order, self._lengths
-        )
+        return epoch_batches(self.data.train, self.options.batch_size, self._order, self._lengths)
 
     def close_epoch(self, train_loss: float, seconds: float) -> None:
-        """Scores the epoch that was just trained on validation, and keeps the best.
+        """Scores the trained epoch on validation, and keeps its weights if they are the best.
 
         Args:
             train_loss: Mean loss over the training posts.
             seconds: Wall time of the training.
 
         Raises:
-            DivergedError: A loss is no finite number.
+            DivergedError: A loss is not finite.
         """
         epoch, began = len(self.history), time.perf_counter()
         entry = {"epoch": epoch, "train_loss": train_loss}
-        entry |= validation_entry(self.head, self.material)
+        entry |= validation_entry(self.head, self.data)
         self.history.append(entry)
         require_convergence(entry, f"in epoch {epoch}", self.head, self.options)
         if epoch == 0 or is_better(entry, self.history[self.best], self.options.select):
@@ -120,17 +118,17 @@ class TrainState:
 
 
 class DivergedError(MvsaError):
-    """Training ended in useless weights, which other settings may avoid."""
+    """Training diverged; other settings may avoid it."""
 
 
 def require_convergence(
     entry: Mapping[str, Any], when: str, head: Model, options: TrainingOptions
 ) -> None:
-    """Refuses a loss that is no finite number.
+    """Raises if a loss is not finite.
 
     Args:
-        entry: What the history tells of an epoch, or of a strength.
-        when: Which one, for the message.
+        entry: History entry of an epoch or strength.
+        when: The epoch or strength, for the message.
         head: The head.
         options: Options of training.
 
@@ -145,16 +143,16 @@ def require_convergence(
             found=", ".join(f"{name} {loss}" for name, loss in losses.items()),
             hint="lower --learning-rate, or set --clip-norm"
             if "train_loss" in losses
-            else "its features may be too large: mvsa cache info tells their backbones",
+            else "its features may be too large; mvsa cache info shows their backbones",
         )
 
 
-def class_weights(material: TrainingData, options: TrainingOptions) -> Float[Tensor, " C"]:
+def class_weights(data: TrainingData, options: TrainingOptions) -> Float[Tensor, " C"]:
     """Weight of a post of each class in the loss.
 
     Raises:
-        ConfigError: The option names other classes.
+        ConfigError: The option does not name exactly these classes.
     """
-    counts = torch.bincount(material.labels[material.train], minlength=len(material.classes))
-    weights = parse_class_weights(options.class_weights, material.classes, counts.tolist())
+    counts = torch.bincount(data.labels[data.train], minlength=len(data.classes))
+    weights = parse_class_weights(options.class_weights, data.classes, counts.tolist())
     return torch.tensor(weights, dtype=torch.get_default_dtype())

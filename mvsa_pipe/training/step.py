@@ -1,4 +1,4 @@
-"""One training step, the same whether features come from a cache or from live backbones."""
+"""One training step, the same for cached features and for backbones that are trained too."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
+from mvsa_pipe.devices import Precision, arithmetic, at_least_float32, resolve_precision
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training.options import Schedule, TrainingOptions
@@ -22,13 +22,13 @@ class Trainer:
     """A head with everything that a training step needs.
 
     Attributes:
-        head: The head, in place.
-        optimizer: AdamW over its parameters, and over those of backbones that are trained with it.
-        schedule: Multiplies the learning rate, step by step.
+        head: The head; it is trained in place.
+        optimizer: AdamW over its parameters, and over those of backbones trained with it.
+        schedule: Learning rate of every step.
         class_weights: Weight of a post of each class ``[C]``.
-        clip_norm: Norm that gradients are scaled down to; 0 leaves them unchanged.
+        clip_norm: Largest norm of the gradients; 0 does not clip.
         precision: Arithmetic of the matrix products.
-        device: Where the head lives.
+        device: The head's device.
     """
 
     head: FusionHead
@@ -43,7 +43,7 @@ class Trainer:
         """Takes one step; returns the batch's loss before the step, on the device.
 
         The loss is cross-entropy on the logits, averaged over posts by their class weights.
-        Gradients flow into live backbones through the features that they computed.
+        Gradients also flow into backbones that computed the features.
         """
         loss = self.accumulate(batch, labels)
         self.move()
@@ -66,7 +66,7 @@ class Trainer:
         return loss.detach()
 
     def move(self) -> None:
-        """Updates all trained parameters by the accumulated gradients, and clears these."""
+        """Updates all trained parameters by the accumulated gradients, and clears them."""
         if self.clip_norm:
             scale_down(self.parameters(), self.clip_norm)
         self.optimizer.step()
@@ -81,11 +81,11 @@ class Trainer:
 class Rates:
     """Sets the learning rate of every parameter group, step by step.
 
-    The rates are those of torch's ``LambdaLR``, whose bookkeeping took longer than setting them.
+    The rates equal those of torch's ``LambdaLR``, whose overhead was larger than the update.
 
     Args:
-        optimizer: Its groups have their peak rates.
-        factor: The share of the peaks at a step.
+        optimizer: An optimiser whose groups have their peak rates.
+        factor: Share of the peak rate at a step.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> None:
@@ -105,7 +105,7 @@ class Rates:
             group["lr"] = peak * factor
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint, under the names of torch's schedulers."""
+        """State for a checkpoint, with the keys of torch's schedulers."""
         return {"last_epoch": self._steps, "base_lrs": list(self._peaks)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Rates:
 def scale_down(parameters: Iterable[nn.Parameter], norm: float) -> None:
     """Scales gradients down to a norm over all of them; smaller ones are unchanged.
 
-    Equal to the bit to ``clip_grad_norm_``, which on a CPU calls torch twice per parameter.
+    Bit-equal to ``clip_grad_norm_``, which on a CPU calls torch twice per parameter.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
@@ -125,7 +125,7 @@ def scale_down(parameters: Iterable[nn.Parameter], norm: float) -> None:
     norms = torch._foreach_norm(gradients)  # noqa: SLF001  # public except for its name
     total = torch.linalg.vector_norm(torch.stack(norms))
     factor = (norm / (total + 1e-6)).clamp(max=1.0)
-    # a factor of 1 changes nothing; on a GPU, reading the factor would wait for pending work
+    # a factor of 1 changes nothing; on a GPU, reading the factor would synchronise
     if factor.device.type != "cpu" or float(factor) != 1.0:
         torch._foreach_mul_(gradients, factor)
 
@@ -145,10 +145,10 @@ def make_trainer(
         head: The head, on ``device``.
         options: Learning rate, decay, schedule and clipping.
         class_weights: Weight of a post of each class.
-        steps: Steps of the whole training, which the schedule spans.
+        steps: Steps of the whole training, for the schedule.
         precision: Arithmetic of the matrix products.
-        device: Where the head lives.
-        groups: AdamW's parameter groups where more is trained than the head, or at several rates.
+        device: The head's device.
+        groups: AdamW's parameter groups, if not only the head is trained or rates differ.
     """
     optimizer = torch.optim.AdamW(
         head.parameters() if groups is None else [dict(group) for group in groups],
@@ -170,3 +170,10 @@ def learning_rate_factor(step: int, options: TrainingOptions, steps: int) -> flo
         return 1.0
     done = (step - warmup) / max(1, steps - warmup)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+
+def training_precision(options: TrainingOptions, device: torch.device) -> Precision:
+    """Arithmetic of training; ``auto`` is mixed precision on a GPU only, where it is faster."""
+    if options.precision == "auto" and device.type != "cuda":
+        return Precision.FLOAT32
+    return resolve_precision(options.precision, device)

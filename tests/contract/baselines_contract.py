@@ -8,7 +8,7 @@ from torch import Tensor
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 BASELINES = [name for name in HEADS.names if issubclass(HEADS.load(name), Baseline)]
 

@@ -15,7 +15,7 @@ from mvsa_pipe.features.batch import HIDDEN, FeatureBatch, FeatureSizes
 from mvsa_pipe.features.joined import join_batches
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 # published figures are kept by default; these make a head small enough to train in a test
 SMALL = {"width": 16, "hidden": 24, "n_attn": 2, "feedforward": 24}

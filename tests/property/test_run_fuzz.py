@@ -16,7 +16,7 @@ from mvsa_pipe.export.write import export_run
 from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.finetune.initial_run import Start
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run

@@ -30,7 +30,7 @@ from mvsa_pipe.features.load import load
 from mvsa_pipe.features.resident import ResidentFeatures
 from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import NoProgress
@@ -183,7 +183,7 @@ def test_logits_that_are_no_numbers_are_no_predictions(odd):
     features = ResidentFeatures(tuple("abcde"), SIZES, text_pooled=vectors)
     assert predict_probabilities(head, features, torch.tensor([4, 1])).shape == (2, 3)
     vectors[1, 0] = odd
-    with pytest.raises(RunError, match=r"no finite answer for 1 posts.*posts b\."):
+    with pytest.raises(RunError, match=r"Logits of 1 posts are not finite.*posts b\."):
         predict_probabilities(head, features, torch.tensor([4, 1]))
 
 
@@ -208,7 +208,7 @@ def test_baselines_have_no_answer_for_features_that_are_no_numbers(name, odd):
     fitted = next(baseline.fit(baseline.frame(batch), labels))
     assert predict_probabilities(fitted, features, torch.tensor([4, 1])).shape == (2, 3)
     vectors[1, 0] = odd
-    with pytest.raises(RunError, match=r"no finite answer for 1 posts.*posts b\."):
+    with pytest.raises(RunError, match=r"Logits of 1 posts are not finite.*posts b\."):
         predict_probabilities(fitted, features, torch.tensor([4, 1]))
     spoilt = batch_of(features, torch.arange(12), baseline.needs)
     with pytest.raises(DataError, match="too large for a solver"):

@@ -7,7 +7,7 @@ import torch
 
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 TEXT_WIDTH, IMAGE_WIDTH = 7, 4
 

@@ -182,12 +182,12 @@ def test_texts_without_words_are_refused(name):
 def test_nothing_is_learned_from_texts_that_are_not_trained_on(name):
     """Other texts of validation and test posts leave what every strength learns as it was."""
     experiment = prepare(DataChoice(), CacheChoice(), needs_of([name]))
-    material, trained = experiment.material, set(experiment.indices["train"].tolist())
+    training_data, trained = experiment.training_data, set(experiment.indices["train"].tolist())
     texts = tuple(
         text if place in trained else f"leak{place} leak leak"
-        for place, text in enumerate(material.texts)
+        for place, text in enumerate(training_data.texts)
     )
-    leaky = replace(experiment, material=replace(material, texts=texts))
+    leaky = replace(experiment, training_data=replace(training_data, texts=texts))
     options = {"terms": 5000}
     one, other = (run_head(made, name, options, TRAINING).fitted for made in (experiment, leaky))
     assert [e["strength"] for e in one.history] == [e["strength"] for e in other.history]
@@ -201,7 +201,7 @@ def test_every_split_has_a_vocabulary_of_its_own():
     known = []
     for experiment in (first, first.split_again(5)):
         result = run_head(experiment, "logistic", {"terms": 5000}, TRAINING)
-        texts = [experiment.material.texts[n] for n in experiment.indices["train"].tolist()]
+        texts = [experiment.training_data.texts[n] for n in experiment.indices["train"].tolist()]
         own = TfidfVectorizer(ngram_range=(1, 2), max_features=5000).fit(texts)
         known.append(names_of(result.fitted.head))
         assert known[-1] == own.get_feature_names_out().tolist()

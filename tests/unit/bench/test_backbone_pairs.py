@@ -132,8 +132,8 @@ def test_heads_that_train_alone_are_named_with_the_reason():
     bench(CacheChoice(), replace(OPTIONS, heads=heads), screen)
     (line,) = [line for line in screen.lines if "one by one" in line]
     assert line == (
-        "trained one by one: heads set by a solver (logistic, svm); heads that read tokens, of "
-        "which each fills a core of a CPU (dual-attention); heads whose predictions depend on "
+        "trained one by one: heads set by a solver (logistic, svm); heads that read tokens, "
+        "each of which uses a whole CPU core (dual-attention); heads whose predictions depend on "
         "their batch (cmac-faithful)"
     )
     silent = Listening()

@@ -12,7 +12,7 @@ from mvsa_pipe.features import load as loading
 from mvsa_pipe.features.batch import ENCODED, FeatureSizes, Field
 from mvsa_pipe.features.load import FeatureOptions, load
 from mvsa_pipe.features.source import batch_of
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 

@@ -40,7 +40,7 @@ def same(one, other):
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize("changes", [{}, {"image_grid": 2}, {"text": "tiny-text"}])
 def test_batches_are_the_same(changes):
-    resident, streamed = (made.material.features for made in both(**changes))
+    resident, streamed = (made.training_data.features for made in both(**changes))
     assert not isinstance(resident, StreamedFeatures)
     assert isinstance(streamed, StreamedFeatures)
     assert streamed.sizes == resident.sizes
@@ -54,7 +54,7 @@ def test_batches_are_the_same(changes):
 
 @pytest.mark.usefixtures("workplace")
 def test_a_post_that_stands_twice_in_a_batch_is_there_twice():
-    resident, streamed = (made.material.features for made in both())
+    resident, streamed = (made.training_data.features for made in both())
     posts = torch.tensor([5, 2, 5, 9])
     same(batch_of(resident, posts, set(Field)), batch_of(streamed, posts, {*Field}))
 
@@ -78,7 +78,7 @@ def test_it_is_said():
 def test_memory_keeps_to_its_limit():
     limit = 2**20
     choice = CacheChoice(memory_gib=limit / 2**30)
-    features = prepare(DataChoice(), choice, needs_of(["dual-attention"])).material.features
+    features = prepare(DataChoice(), choice, needs_of(["dual-attention"])).training_data.features
     assert isinstance(features, StreamedFeatures)
     whole = sum(
         batch.text_hidden.nbytes + batch.image_hidden.nbytes

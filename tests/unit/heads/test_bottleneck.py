@@ -8,7 +8,7 @@ from torch import nn
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads.blocks import normalise
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 SMALL = {"width": 6, "n_attn": 2, "feedforward": 8, "bottlenecks": 2}
 

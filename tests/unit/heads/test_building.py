@@ -9,7 +9,7 @@ import torch
 from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.features.batch import ENCODED, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.heads.faithful_blocks import PublishedEncoderOptions
 from mvsa_pipe.heads.latent import Level, LevelOptions
 from mvsa_pipe.heads.options import AttentionOptions, HeadOptions, parse_options

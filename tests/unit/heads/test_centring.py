@@ -6,7 +6,7 @@ import torch
 from mvsa_pipe.features.batch import POOLED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 SIZES = FeatureSizes(text_width=6, image_width=5, image_tokens=3, classes=3)
 

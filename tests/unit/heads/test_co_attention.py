@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mvsa_pipe.heads.blocks import join
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 
 @pytest.fixture

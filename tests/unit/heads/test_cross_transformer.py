@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from mvsa_pipe.heads.attention import PreNormLayer
 from mvsa_pipe.heads.blocks import join
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 OPTIONS = {"width": 6, "n_attn": 2, "feedforward": 8}
 

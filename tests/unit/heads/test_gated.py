@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mvsa_pipe.heads.blocks import normalise
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 
 
 @pytest.fixture

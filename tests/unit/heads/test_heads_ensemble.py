@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.heads.ensemble import Ensemble
 
 SEEDS = (3, 4, 5)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.heads.layer_mixing import Mixing, ScalarMix
 
 PLAIN = FeatureSizes(text_width=6, image_width=5, image_tokens=4, classes=3)

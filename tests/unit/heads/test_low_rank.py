@@ -5,7 +5,7 @@ import torch
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads.blocks import normalise
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.heads.low_rank import LowRankFusion
 
 WIDTH = 3

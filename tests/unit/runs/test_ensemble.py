@@ -63,9 +63,9 @@ def test_the_run_says_what_it_is_made_of(experiment):
 
 
 def test_test_labels_move_the_test_score_alone(experiment):
-    labels = experiment.material.labels.clone()
+    labels = experiment.training_data.labels.clone()
     labels[experiment.indices["test"]] = (labels[experiment.indices["test"]] + 1) % 3
-    turned = replace(experiment, material=replace(experiment.material, labels=labels))
+    turned = replace(experiment, training_data=replace(experiment.training_data, labels=labels))
     one, other = (run_ensemble(e, "native-cat", {}, TRAINING, SEEDS) for e in (experiment, turned))
     states = [run.fitted.head.state_dict() for run in (one, other)]
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])

@@ -35,14 +35,14 @@ def test_heads_say_what_they_need():
 
 def test_every_post_meets_its_own_label_and_part(posts):
     made = prepare(DATA, CACHES, BOTH)
-    names = made.material.features.post_ids
+    names = made.training_data.features.post_ids
     assert set(names) == {post.id for post in posts.posts}
     labels = {post.id: posts.classes.index(post.label) for post in posts.posts}
-    assert made.material.labels.tolist() == [labels[name] for name in names]
+    assert made.training_data.labels.tolist() == [labels[name] for name in names]
     for part, index in made.indices.items():
         assert [names[i] for i in index.tolist()] == list(made.split.ids(part))
     assert made.sizes == made.split.sizes()
-    assert made.material.train is made.indices["train"]
+    assert made.training_data.train is made.indices["train"]
     assert made.backbones == {"text": "tiny-text", "image": "tiny-image"}
     assert made.left_out == ()
     assert made.data.split == "random-8:1:1"  # what auto stood for
@@ -121,9 +121,11 @@ def test_relabelling_needs_no_extraction(workplace):
     lines[1] = lines[1].split("\t")[0] + "\tneutral,neutral"
     path.write_text("\n".join(lines) + "\n")
     after = prepare(DATA, CACHES, BOTH)
-    at = after.material.features.post_ids.index(lines[1].split("\t")[0])
-    assert after.posts.classes[int(after.material.labels[at])] == "neutral"
-    assert torch.equal(before.material.features.text_pooled, after.material.features.text_pooled)
+    at = after.training_data.features.post_ids.index(lines[1].split("\t")[0])
+    assert after.posts.classes[int(after.training_data.labels[at])] == "neutral"
+    assert torch.equal(
+        before.training_data.features.text_pooled, after.training_data.features.text_pooled
+    )
 
 
 def test_new_posts_ask_for_their_extraction(workplace):
@@ -142,7 +144,7 @@ def test_what_extraction_skipped_is_left_out_and_counted(workplace):
     extract(read_posts(Path("data")), BackboneOptions("tiny-image"), options, NoProgress())
     made = prepare(DATA, CACHES, BOTH)
     assert made.left_out == ("7",)
-    assert "7" not in made.material.features.post_ids
+    assert "7" not in made.training_data.features.post_ids
     assert sum(made.sizes.values()) == len(made.posts) - 1
 
 
@@ -199,8 +201,8 @@ def test_several_caches_a_modality_are_joined_as_they_are_named(second_text):
         made = prepare(DATA, replace(CACHES, text="+".join(pair)), BOTH)
         assert [named(file) for file in made.files[Modality.TEXT]] == list(pair)
         assert made.backbones == {"text": "tiny-text+tiny-text", "image": "tiny-image"}
-        assert made.material.features.sizes.text_width == 2 * 384
-        assert made.material.features.sizes.image_width == 512
+        assert made.training_data.features.sizes.text_width == 2 * 384
+        assert made.training_data.features.sizes.image_width == 512
         assert any(other.name in line and second_text.path.name in line for line in made.remarks())
 
 
@@ -252,12 +254,12 @@ def test_the_last_layer_comes_from_a_cache_of_it_alone_if_there_is_one(layered_t
     (file,) = made.files[Modality.TEXT]
     assert file.header.fingerprint.layers == "last"
     assert not any("layer" in line for line in made.remarks())
-    states = made.material.features.text_hidden.states
+    states = made.training_data.features.text_hidden.states
     file.path.unlink()
     again = prepare(DATA, CACHES, TOKENS)
     assert again.files[Modality.TEXT][0].path.name == layered_text.path.name
     assert "tiny-text: the last of its 2 cached layers is read" in again.remarks()
-    assert torch.equal(again.material.features.text_hidden.states, states)
+    assert torch.equal(again.training_data.features.text_hidden.states, states)
 
 
 @pytest.mark.parametrize("mix", [LayerMix.MEAN, LayerMix.LEARNED])
@@ -268,8 +270,8 @@ def test_layers_are_mixed_where_they_are_cached_and_said(layered_text, mix):
     assert f"tiny-text: 2 layers, mixed by {mix}" in remarks
     assert any(line.startswith("tiny-image: its last layer alone is cached") for line in remarks)
     learned = mix is LayerMix.LEARNED
-    assert made.material.features.sizes.text_layers == (((2, 384),) if learned else ())
-    assert made.material.features.sizes.image_layers == ()
+    assert made.training_data.features.sizes.text_layers == (((2, 384),) if learned else ())
+    assert made.training_data.features.sizes.image_layers == ()
 
 
 @pytest.mark.usefixtures("workplace")

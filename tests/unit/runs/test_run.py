@@ -38,9 +38,9 @@ def test_scores_are_of_the_predictions(experiment):
 
 def test_test_labels_change_the_test_score_alone(experiment):
     """The whole training is blind to the test part, the score is not."""
-    labels = experiment.material.labels.clone()
+    labels = experiment.training_data.labels.clone()
     labels[experiment.indices["test"]] = (labels[experiment.indices["test"]] + 1) % 3
-    turned = replace(experiment, material=replace(experiment.material, labels=labels))
+    turned = replace(experiment, training_data=replace(experiment.training_data, labels=labels))
     one, other = (run_head(e, "native-cat", {}, TRAINING) for e in (experiment, turned))
     assert one.fitted.history == other.fitted.history
     states = [run.fitted.head.state_dict() for run in (one, other)]
@@ -51,7 +51,9 @@ def test_test_labels_change_the_test_score_alone(experiment):
 
 def test_reference_rows_come_from_training_labels(experiment):
     result = run_head(experiment, "native-cat", {}, TRAINING)
-    train, test = (experiment.material.labels[experiment.indices[p]] for p in ("train", "test"))
+    train, test = (
+        experiment.training_data.labels[experiment.indices[p]] for p in ("train", "test")
+    )
     row = result.record["references"]["test"][0]
     assert row["values"] == majority_reference(train.numpy(), test.numpy(), 3).values
 

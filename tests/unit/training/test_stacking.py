@@ -12,7 +12,7 @@ from training_support import (
     TOKENS,
     UNSTEADY,
     WIDTH,
-    make_material,
+    make_data,
     small,
     with_features,
 )
@@ -20,55 +20,54 @@ from training_support import (
 from mvsa_pipe.features.batch import HIDDEN, FeatureSizes
 from mvsa_pipe.features.joined import JoinedFeatures
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.training import fitting
-from mvsa_pipe.training.fitting import Alone, fit_head, fit_heads, stack_shape, why_alone
+from mvsa_pipe.training import fitting, stacking
+from mvsa_pipe.training.fitting import fit_head, fit_heads
 from mvsa_pipe.training.options import RunSpec
 from mvsa_pipe.training.scoring import predict_logits
+from mvsa_pipe.training.stacking import Alone, stack_shape, why_alone
 from mvsa_pipe.training.state import TrainState
 
 
-def planned(name, material, options, head_options=None):
-    """A small head with its material."""
-    return material, RunSpec(name, options, small(name) | (head_options or {}))
+def planned(name, data, options, head_options=None):
+    """A small head with its data."""
+    return data, RunSpec(name, options, small(name) | (head_options or {}))
 
 
-def alone_as(material, spec):
+def alone_as(data, spec):
     """The same run, trained alone."""
-    return fit_head(spec.head, spec.head_options, material, spec.training)
+    return fit_head(spec.head, spec.head_options, data, spec.training)
 
 
-def plans_of(name, material, **changes):
+def plans_of(name, data, **changes):
     """Three runs that differ in seed, learning rate, dropout and class weights."""
     options = replace(OPTIONS, epochs=5, patience=0, learning_rate=5e-3, **changes)
     known = HEADS.load(name).Options.__dataclass_fields__
     dropout = {"dropout": 0.2} if "dropout" in known else {}
     return [
-        planned(name, material, options),
-        planned(name, material, replace(options, seed=1, learning_rate=1e-2), dropout),
-        planned(name, material, replace(options, seed=2, class_weights="balanced")),
+        planned(name, data, options),
+        planned(name, data, replace(options, seed=1, learning_rate=1e-2), dropout),
+        planned(name, data, replace(options, seed=2, class_weights="balanced")),
     ]
 
 
 @pytest.fixture
 def stacked_everywhere(monkeypatch):
     """Lets heads that read tokens be stacked on a CPU too, as they are on a GPU."""
-    monkeypatch.setattr(fitting, "HIDDEN", frozenset())
+    monkeypatch.setattr(stacking, "HIDDEN", frozenset())
 
 
 @pytest.mark.usefixtures("stacked_everywhere")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_in_a_stack_is_the_run_alone(name):
-    material = make_material()
-    plans = plans_of(name, material)
+    data = make_data()
+    plans = plans_of(name, data)
     together = fit_heads(plans)
     for plan, stacked in zip(plans, together, strict=True):
         alone = alone_as(*plan)
-        posts = torch.cat([material.train, material.val])
-        one, other = (
-            predict_logits(run.head, material.features, posts) for run in (alone, stacked)
-        )
+        posts = torch.cat([data.train, data.val])
+        one, other = (predict_logits(run.head, data.features, posts) for run in (alone, stacked))
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
         assert torch.equal(one.argmax(1), other.argmax(1))
         assert stacked.best == alone.best
@@ -79,7 +78,7 @@ def test_a_run_in_a_stack_is_the_run_alone(name):
 @pytest.mark.parametrize("name", ["native-cat", "dual-attention", "cmac", "co-attention"])
 def test_runs_over_joined_backbones_are_stacked_alike(name):
     """Two backbones a modality, of which each has tokens and widths of its own."""
-    first = make_material()
+    first = make_data()
     second = with_features(
         first,
         **{
@@ -97,45 +96,45 @@ def test_runs_over_joined_backbones_are_stacked_alike(name):
     joined = JoinedFeatures(sources)
     sizes = joined.sizes
     assert sizes == FeatureSizes(WIDTH + 5, WIDTH + 5, 2 * TOKENS, len(CLASSES))
-    material = replace(first, features=joined)
-    plans = plans_of(name, material)
+    data = replace(first, features=joined)
+    plans = plans_of(name, data)
     head = build_head(name, sizes, 0, small(name))
-    assert stack_shape(TrainState(head, material, OPTIONS)) is not None
+    assert stack_shape(TrainState(head, data, OPTIONS)) is not None
     for plan, stacked in zip(plans, fit_heads(plans), strict=True):
         alone = alone_as(*plan)
-        one, other = (predict_logits(run.head, joined, material.val) for run in (alone, stacked))
+        one, other = (predict_logits(run.head, joined, data.val) for run in (alone, stacked))
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
         assert stacked.best == alone.best
 
 
 @pytest.mark.usefixtures("stacked_everywhere")
 def test_all_heads_are_stacked_but_those_that_padding_or_rounding_would_change():
-    material = make_material()
+    data = make_data()
     keys = {
         name: stack_shape(
-            TrainState(build_head(name, material.features.sizes, 0, small(name)), material, OPTIONS)
+            TrainState(build_head(name, data.features.sizes, 0, small(name)), data, OPTIONS)
         )
         for name in NAMES
     }
     assert {name for name, key in keys.items() if key is None} == ALONE
     for name in UNSTEADY:
-        head = build_head(name, material.features.sizes, 0, small(name))
-        assert why_alone(head, material, compiled=True) is Alone.ROUNDING
+        head = build_head(name, data.features.sizes, 0, small(name))
+        assert why_alone(head, data, compiled=True) is Alone.ROUNDING
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_on_a_cpu_pooled_heads_alone_are_stacked(name):
-    material = make_material()
-    head = build_head(name, material.features.sizes, 0, small(name))
-    key = stack_shape(TrainState(head, material, OPTIONS))
+    data = make_data()
+    head = build_head(name, data.features.sizes, 0, small(name))
+    key = stack_shape(TrainState(head, data, OPTIONS))
     assert (key is None) == bool(head.needs & HIDDEN)
 
 
 def test_runs_end_one_by_one_and_stay_what_they_would_be_alone():
     """Patience ends them at different epochs; the rest of the stack goes on untouched."""
-    material = make_material()
+    data = make_data()
     options = replace(OPTIONS, epochs=30, patience=2, learning_rate=3e-2)
-    plans = [planned("basic", material, replace(options, seed=seed)) for seed in range(5)]
+    plans = [planned("basic", data, replace(options, seed=seed)) for seed in range(5)]
     together = fit_heads(plans)
     lengths = [len(run.history) for run in together]
     assert len(set(lengths)) > 1
@@ -148,25 +147,21 @@ def test_runs_end_one_by_one_and_stay_what_they_would_be_alone():
 
 def test_runs_on_splits_of_their_own_share_a_stack():
     """Other posts, fewer of them, and so fewer steps an epoch."""
-    material = make_material()
-    fewer = replace(material, train=torch.arange(3, 48), val=torch.arange(50, 80))
+    data = make_data()
+    fewer = replace(data, train=torch.arange(3, 48), val=torch.arange(50, 80))
     plans = [
         planned("gated", part, replace(OPTIONS, seed=seed))
-        for seed, part in enumerate([material, fewer])
+        for seed, part in enumerate([data, fewer])
     ]
     for plan, stacked in zip(plans, fit_heads(plans), strict=True):
         alone = alone_as(*plan)
-        logits = [
-            predict_logits(run.head, material.features, plan[0].val) for run in (alone, stacked)
-        ]
+        logits = [predict_logits(run.head, data.features, plan[0].val) for run in (alone, stacked)]
         torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
 
 def test_no_clipping_is_no_clipping():
-    material = make_material()
-    plans = [
-        planned("native-cat", material, replace(OPTIONS, clip_norm=norm)) for norm in (0.0, 0.05)
-    ]
+    data = make_data()
+    plans = [planned("native-cat", data, replace(OPTIONS, clip_norm=norm)) for norm in (0.0, 0.05)]
     runs = fit_heads(plans)
     for plan, stacked in zip(plans, runs, strict=True):
         alone = alone_as(*plan)
@@ -177,15 +172,15 @@ def test_no_clipping_is_no_clipping():
 
 
 def test_heads_of_several_shapes_are_several_stacks():
-    material = make_material()
-    plans = [planned("text", material, OPTIONS, {"hidden": hidden}) for hidden in (8, 12, 8)]
+    data = make_data()
+    plans = [planned("text", data, OPTIONS, {"hidden": hidden}) for hidden in (8, 12, 8)]
     runs = fit_heads(plans)
     assert [run.head.options.hidden for run in runs] == [8, 12, 8]
     assert all(len(run.history) == OPTIONS.epochs for run in runs)
 
 
 def test_whoever_waits_can_end_the_training():
-    material = make_material()
+    data = make_data()
 
     class EnoughError(Exception):
         pass
@@ -194,20 +189,20 @@ def test_whoever_waits_can_end_the_training():
         raise EnoughError
 
     for name in ("text", "dual-attention"):
-        plans = [planned(name, material, replace(OPTIONS, seed=s)) for s in range(2)]
+        plans = [planned(name, data, replace(OPTIONS, seed=s)) for s in range(2)]
         with pytest.raises(EnoughError):
             fit_heads(plans, on_step)
 
 
 def test_a_baseline_that_no_seed_decides_is_fitted_once(monkeypatch):
-    material = make_material()
+    data = make_data()
     made = []
     honest = fitting.fit_baseline
     monkeypatch.setattr(fitting, "fit_baseline", lambda *w: made.append(w) or honest(*w))
-    other = replace(material, train=torch.arange(10, 60))
-    plans = [(material, RunSpec("logistic", replace(OPTIONS, seed=seed))) for seed in range(3)]
+    other = replace(data, train=torch.arange(10, 60))
+    plans = [(data, RunSpec("logistic", replace(OPTIONS, seed=seed))) for seed in range(3)]
     plans.append((other, RunSpec("logistic", OPTIONS)))
-    plans.append((material, RunSpec("logistic", replace(OPTIONS, class_weights="balanced"))))
+    plans.append((data, RunSpec("logistic", replace(OPTIONS, class_weights="balanced"))))
     runs = fit_heads(plans)
     assert len(made) == 3
     assert runs[0] is runs[1] is runs[2]

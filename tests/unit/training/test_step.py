@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from training_support import CLASSES, OPTIONS, make_material
+from training_support import CLASSES, OPTIONS, make_data
 
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.features.source import batch_of
-from mvsa_pipe.heads.building import build_head
+from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.training.step import Rates, learning_rate_factor, make_trainer, scale_down
 
 CPU = torch.device("cpu")
@@ -21,35 +21,35 @@ def trainer_of(head, groups=None):
 
 
 @pytest.fixture
-def material():
-    return make_material()
+def data():
+    return make_data()
 
 
 @pytest.fixture
-def head(material):
-    return build_head("native-cat", material.features.sizes, 0, {"dropout": 0.0})
+def head(data):
+    return build_head("native-cat", data.features.sizes, 0, {"dropout": 0.0})
 
 
-def taken(material, head, posts):
-    return batch_of(material.features, posts, head.needs), material.labels[posts]
+def taken(data, head, posts):
+    return batch_of(data.features, posts, head.needs), data.labels[posts]
 
 
-def test_a_batch_in_parts_moves_the_head_as_the_whole_does(material, head):
+def test_a_batch_in_parts_moves_the_head_as_the_whole_does(data, head):
     """Parts count by the class weights of their posts, as the loss of the whole is averaged."""
-    posts, whole, parted = material.train[:16], copy.deepcopy(head), copy.deepcopy(head)
-    loss = trainer_of(whole).step(*taken(material, whole, posts))
+    posts, whole, parted = data.train[:16], copy.deepcopy(head), copy.deepcopy(head)
+    loss = trainer_of(whole).step(*taken(data, whole, posts))
     trainer, total = trainer_of(parted), 0.0
-    weights = WEIGHTS[material.labels[posts]]
+    weights = WEIGHTS[data.labels[posts]]
     for part, counts in ((posts[:11], weights[:11]), (posts[11:], weights[11:])):
         share = float(counts.sum() / weights.sum())
-        total += share * trainer.accumulate(*taken(material, parted, part), share)
+        total += share * trainer.accumulate(*taken(data, parted, part), share)
     trainer.move()
     torch.testing.assert_close(total, loss)
     for own, other in zip(whole.parameters(), parted.parameters(), strict=True):
         torch.testing.assert_close(own, other, atol=1e-6, rtol=1e-5)
 
 
-def test_every_group_moves_at_its_own_rate(material, head):
+def test_every_group_moves_at_its_own_rate(data, head):
     """Adam's first step moves every entry by its rate, whatever the gradient."""
     first, *rest = [p for p in head.parameters() if p.requires_grad]
     trainer = trainer_of(
@@ -61,7 +61,7 @@ def test_every_group_moves_at_its_own_rate(material, head):
     )
     before = [first.detach().clone(), rest[-1].detach().clone()]
     factor = trainer.optimizer.param_groups[0]["lr"] / 1e-2
-    trainer.step(*taken(material, head, material.train))
+    trainer.step(*taken(data, head, data.train))
     pairs = zip((first, rest[-1]), before, strict=True)
     moved = [float((now - then).detach().abs().max()) for now, then in pairs]
     assert moved[0] == pytest.approx(1e-2 * factor, rel=1e-2)
@@ -107,12 +107,12 @@ def test_rates_are_those_of_torch_and_go_on_from_a_checkpoint():
         schedule.step()
 
 
-def test_gradients_are_scaled_down_over_all_groups_together(material, head):
+def test_gradients_are_scaled_down_over_all_groups_together(data, head):
     parameters = [p for p in head.parameters() if p.requires_grad]
     trainer = trainer_of(head, [{"params": [p]} for p in parameters])
     assert trainer.parameters() == parameters
     trainer.clip_norm = 1e-3
-    trainer.accumulate(*taken(material, head, material.train))
+    trainer.accumulate(*taken(data, head, data.train))
     seen: list[float] = []
     trainer.optimizer.register_step_pre_hook(
         lambda *_: seen.append(

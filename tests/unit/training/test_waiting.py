@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from training_support import ALONE, NAMES, OPTIONS, make_material, small
+from training_support import ALONE, NAMES, OPTIONS, make_data, small
 
-from mvsa_pipe.training import fitting
+from mvsa_pipe.training import stacking
 from mvsa_pipe.training.fitting import fit_heads
 from mvsa_pipe.training.options import RunSpec
 from mvsa_pipe.training.step import scale_down
@@ -46,12 +46,12 @@ class Waits(TorchDispatchMode):
     [(name, runs) for name in NAMES for runs in (1, 3) if runs == 1 or name not in ALONE],
 )
 def test_no_step_waits_for_the_device(name, runs, monkeypatch):
-    monkeypatch.setattr(fitting, "HIDDEN", frozenset())
-    material = make_material()
+    monkeypatch.setattr(stacking, "HIDDEN", frozenset())
+    data = make_data()
     # on a CPU alone, clipping the gradients of a run of its own asks for their norm
     options = replace(OPTIONS, epochs=1, clip_norm=0.0 if runs == 1 else 1.0)
     plans = [
-        (material, RunSpec(name, replace(options, seed=seed), small(name))) for seed in range(runs)
+        (data, RunSpec(name, replace(options, seed=seed), small(name))) for seed in range(runs)
     ]
     with Waits() as waits:
         fit_heads(plans, waits.on_step)

@@ -30,7 +30,7 @@ def small(name: str) -> dict[str, int]:
     return {option: value for option, value in SMALL.items() if option in known}
 
 
-def make_material(signal: float = 1.0) -> TrainingData:
+def make_data(signal: float = 1.0) -> TrainingData:
     """60 training posts, 30 for validation, and 10 that belong to neither, as a test part would."""
     generator = torch.Generator().manual_seed(7)
     total = N + 10
@@ -54,5 +54,5 @@ def make_material(signal: float = 1.0) -> TrainingData:
     return TrainingData(features, labels, torch.arange(60), torch.arange(60, N), CLASSES)
 
 
-def with_features(material: TrainingData, **changed: torch.Tensor) -> TrainingData:
-    return replace(material, features=replace(material.features, **changed))
+def with_features(data: TrainingData, **changed: torch.Tensor) -> TrainingData:
+    return replace(data, features=replace(data.features, **changed))

@@ -1,7 +1,7 @@
-"""From a run's configuration and checkpoint to its head, refused where they do not fit.
+"""Builds heads: untrained from a name and options, or trained from a run's files.
 
-Both come from files that may be damaged, or made to harm: nothing is allocated before the sizes
-that the configuration names are those that the checkpoint has.
+A run's files may be damaged or malicious: nothing is allocated before the sizes in the
+configuration are compared with those of the checkpoint.
 """
 
 import re
@@ -15,12 +15,39 @@ from torch import Tensor
 
 from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.features.batch import FeatureSizes
+from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.layer_mixing import put_in_front
-from mvsa_pipe.heads.options import parse_options
+from mvsa_pipe.heads.model import CPU, Model
+from mvsa_pipe.heads.options import OptionValue, parse_options
 
 _MEMBER = re.compile(r"members\.(\d+)\.(.+)")
 _FIT_AGAIN = "mvsa fit with the same options makes the run again"
+
+
+def build_head(
+    name: str,
+    sizes: FeatureSizes,
+    seed: int,
+    options: Mapping[str, OptionValue] | None = None,
+    device: torch.device = CPU,
+) -> Model:
+    """Builds what a row of the table of heads names, before its training.
+
+    Args:
+        name: A name in the table of heads.
+        sizes: The sizes of the features that it reads.
+        seed: Decides the weights and the dropout masks.
+        options: Options that differ from their defaults; strings are parsed, so that
+            ``--set width=128`` and ``asdict(head.options)`` from a ``config.json`` both fit.
+        device: Where it computes.
+
+    Raises:
+        UnknownNameError: No head has that name.
+        ConfigError: An option is unknown or its value cannot be used.
+    """
+    kind = HEADS.load(name)
+    return kind.build(sizes, parse_options(name, kind.Options, options or {}), seed, device)
 
 
 def load_recorded(

@@ -1,7 +1,7 @@
 """Fits a baseline with every strength, and keeps the best on validation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ def select(
     class_weights: Float[np.ndarray, " C"] | None,
     score: Score,
     on_step: Callable[[], None],
+    on_fitted: Callable[[Sequence[Mapping[str, Any]], int], None],
 ) -> Selection:
     """Fits a baseline with every strength, and keeps the best on validation.
 
@@ -59,7 +60,8 @@ def select(
         val: What picks the strength.
         class_weights: How much a post of each class counts.
         score: The score that picks; of equal ones the lower loss does.
-        on_step: Called before every strength; whatever it raises ends the selection.
+        on_step: Callback before each strength; raise to cancel.
+        on_fitted: Called after each strength with the entries so far and the index of the best.
 
     Raises:
         DataError: As ``Baseline.fit``.
@@ -75,6 +77,7 @@ def select(
             history.append({"strength": baseline.strengths[place]} | _entry(fitted, val))
             if place == 0 or is_better(history[place], history[best], score):
                 best, kept = place, fitted
+            on_fitted(history, best)
             if place + 1 < len(baseline.strengths):
                 on_step()
     return Selection(kept, history, best)

@@ -7,8 +7,9 @@ import typer
 from rich.text import Text
 
 from mvsa_pipe.benches.options import BenchOptions
-from mvsa_pipe.cli.console import interval, line, out, percent, progress, show_json
+from mvsa_pipe.cli.console import interval, line, out, percent, show_json
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import SHOWN, add_numbers, add_references, score_table
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions

@@ -12,9 +12,10 @@ from mvsa_pipe.cache.export_format import ExportFormat
 from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
 from mvsa_pipe.cache.merge import merge as merge_caches
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cli.console import line, out, progress, show_json, size
+from mvsa_pipe.cli.console import line, out, show_json, size
 from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.printable import one_line
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.extraction.options import ExtractOptions

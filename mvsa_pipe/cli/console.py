@@ -1,4 +1,4 @@
-"""Output of the command line: tables to stdout, progress and errors to stderr.
+"""Output of the command line: tables to stdout, remarks and errors to stderr.
 
 Nothing is read as markup: ids, classes and paths may hold square brackets. What has a style is a
 ``Text``. Nothing reaches the terminal as a control sequence but the console's own colours.
@@ -7,23 +7,11 @@ Nothing is read as markup: ids, classes and paths may hold square brackets. What
 import json
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import IO, Any
 
 from rich._null_file import NULL_FILE
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.segment import Segment
 from rich.text import Text
 
@@ -72,9 +60,6 @@ def _safe(segment: Segment) -> Segment:
 
 out = SafeConsole()
 err = SafeConsole(stderr=True)
-
-# Without a terminal, a step prints its progress this often.
-_LINE_SECONDS = 10.0
 
 
 def show_json(record: Any) -> None:  # noqa: ANN401  # JSON is any plain value
@@ -163,91 +148,6 @@ def report_surprise(error: Exception) -> None:
         f"{type(error).__name__}: {error}. This is a defect of mvsa-pipe, not of your input. "
         "Next: run the same with mvsa --debug and report the traceback.",
     )
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.1f}/s", style="cyan")
-
-
-class ScreenProgress:
-    """A bar with rate and time left on a terminal, plain lines elsewhere; all on stderr."""
-
-    def __init__(self) -> None:
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._what, self._total, self._done, self._note = "", 0, 0, ""
-        self._began = self._said = time.monotonic()
-
-    def start(self, what: str, total: int) -> None:
-        """Begins a step of ``total`` units."""
-        self._what, self._total, self._done, self._note = what, total, 0, ""
-        self._began = self._said = time.monotonic()
-        if not err.is_terminal:
-            return
-        self.stop()
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-        )
-        self._task = self._bar.add_task(what, total=total, note="")
-        self._bar.start()
-
-    def advance(self, count: int) -> None:
-        """Adds ``count`` finished units."""
-        self._done += count
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, count)
-        else:
-            self._say_now_and_then()
-        if self._done >= self._total:
-            self.stop()
-
-    def _say_now_and_then(self) -> None:
-        now = time.monotonic()
-        if now - self._said < _LINE_SECONDS and self._done < self._total:
-            return
-        self._said = now
-        rate = self._done / max(now - self._began, 1e-9)
-        left = (self._total - self._done) / max(rate, 1e-9)
-        note = f", {self._note}" if self._note else ""
-        remark(
-            f"{self._what}: {self._done:,}/{self._total:,}, {rate:,.1f}/s{note}, {left:,.0f} s left"
-        )
-
-    def note(self, text: str) -> None:
-        """Sets a text that is shown next to the progress."""
-        self._note = text
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, note=text)
-
-    def say(self, line: str) -> None:
-        """Prints a line."""
-        remark((line, "dim"))
-
-    def stop(self) -> None:
-        """Removes the bar from the screen."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = self._task = None
-
-
-@contextmanager
-def progress() -> Iterator[ScreenProgress]:
-    """Progress on the screen, which is cleared even if the step fails."""
-    screen = ScreenProgress()
-    try:
-        yield screen
-    finally:
-        screen.stop()
-        sys.stderr.flush()
 
 
 def size(count: float) -> str:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mvsa_pipe.cli.console import line, out, progress, show_json
+from mvsa_pipe.cli.console import line, out, show_json
 from mvsa_pipe.cli.expand import Verb, expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
 from mvsa_pipe.posts import ReadOptions, parse_split, read_posts

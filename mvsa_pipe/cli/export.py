@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mvsa_pipe.cli.console import line, progress, remark, show_json, size
+from mvsa_pipe.cli.console import line, remark, show_json, size
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.export.options import ExportOptions
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import typer
 
 from mvsa_pipe.backbones import parse_backbone
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cli.console import line, progress, show_json, size
+from mvsa_pipe.cli.console import line, show_json, size
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.backbone_choice import ExtractChoice

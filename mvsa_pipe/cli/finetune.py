@@ -5,9 +5,10 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mvsa_pipe.cli.console import line, progress, show_json
+from mvsa_pipe.cli.console import line, show_json
 from mvsa_pipe.cli.expand import completion, expand, parameter_name
 from mvsa_pipe.cli.fit import head_pairs, show_run
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.finetune.options import PRESETS, LiveChoice, RunFolderOptions, TuningOptions, preset
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.progress import NoProgress

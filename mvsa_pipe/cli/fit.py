@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mvsa_pipe.cli.console import line, out, progress, show_json
+from mvsa_pipe.cli.console import line, out, show_json
 from mvsa_pipe.cli.expand import completion, expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.errors import ConfigError, MvsaError, RunError
 from mvsa_pipe.heads import HEADS
@@ -63,7 +64,7 @@ def fit(
             screen.say(remark)
         if training.compiled and (reason := reason_alone(experiment, head, head_options, training)):
             screen.say(f"trained uncompiled, as all heads {reason}")
-        results = run_seeds(experiment, head, head_options, training, seeds)
+        results = run_seeds(experiment, head, head_options, training, seeds, screen)
         failed = [result for result in results if isinstance(result, MvsaError)]
         done = [
             save_run(experiment, result, replace(training, seed=result.seed), runs, wanted)

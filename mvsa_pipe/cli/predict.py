@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvsa_pipe.backbones.options import Decode
-from mvsa_pipe.cli.console import line, out, percent, progress, remark, show_json
+from mvsa_pipe.cli.console import line, out, percent, remark, show_json
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.posts.formats import ReadOptions

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvsa_pipe.cli.bench import show_bench
-from mvsa_pipe.cli.console import line, percent, progress, show_json
+from mvsa_pipe.cli.console import line, percent, show_json
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.quickstart.options import QuickstartOptions
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.finetune.tunable_backbone import TunableBackbone
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.progress import Progress
+from mvsa_pipe.progress import OnStep, Progress
+from mvsa_pipe.training.epochs import FitProgress
 from mvsa_pipe.training.state import TrainState
 from mvsa_pipe.training.step import Trainer
 
@@ -77,11 +78,13 @@ class TuneState:
             generator.manual_seed(generator.initial_seed() + self.processes.rank)
         self._take_up()
         train_state = self.train_state
+        planned = [(train_state.data, train_state.spec)]
+        shown = FitProgress(self.progress, planned, self.resumed)
+        train_state.on_epoch = shown.on_epoch
         while train_state.should_continue:
             epoch, began = len(train_state.history), time.perf_counter()
-            self.progress.start(f"epoch {epoch}", len(train_state.data.train))
             with memory_errors(self.trainer.device, _LESS_MEMORY):
-                loss = self._epoch(epoch)
+                loss = self._epoch(epoch, shown.on_step)
                 train_state.close_epoch(loss, time.perf_counter() - began)
             entry = train_state.history[-1]
             self.progress.say(
@@ -91,7 +94,7 @@ class TuneState:
             )
             self._save()
 
-    def _epoch(self, epoch: int) -> float:
+    def _epoch(self, epoch: int, on_step: OnStep) -> float:
         """One pass over the training posts; returns the mean loss over posts."""
         self.head.train()
         for tunable in self.tunables.values():
@@ -107,13 +110,13 @@ class TuneState:
             flat = (posts for batch in parts for posts, _ in batch)
             features = self.features.batches(flat, self.head.needs)
             for posts, batch in zip(whole, parts, strict=True):
+                on_step()
                 for part, share in batch:
                     labels = training_data.labels[part].to(device)
                     loss = self.trainer.accumulate(next(features).to(device), labels, share)
                     total += loss * share * len(posts)
                 self.processes.add_up_gradients(self.trainer.parameters())
                 self.trainer.move()
-                self.progress.advance(len(posts))
         return float(self.processes.added_up(total)) / len(training_data.train)
 
     def _parts(self, posts: Int[Tensor, " b"]) -> list[tuple[Int[Tensor, " p"], float]]:

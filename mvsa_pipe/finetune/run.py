@@ -37,7 +37,7 @@ from mvsa_pipe.runs.metadata import config_record
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
 from mvsa_pipe.runs.prepare import needs_of
 from mvsa_pipe.runs.save_result import save_run
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.state import FittedModel, TrainState
 from mvsa_pipe.training.step import make_trainer, training_precision
 
@@ -101,7 +101,8 @@ def finetune(wanted: FinetuneSpec, processes: Processes, progress: Progress) -> 
     workplace = ResumeFolder.of(wanted.place.runs, _question(wanted, name, experiment, processes))
     with workplace.held(restart=wanted.place.restart, watch=processes.rank == 0):
         processes.wait()  # until the first has cleared what --restart throws away
-        tuning = _tuning(head, experiment, wanted, workplace, processes, progress)
+        spec = RunSpec(name, wanted.training, head_options)
+        tuning = _tuning(head, experiment, wanted, spec, workplace, processes, progress)
         before = counted_joules(device)
         tuning.run()
         # counted on one card, since the last interruption
@@ -178,13 +179,14 @@ def _tuning(
     head: FusionHead,
     experiment: LiveExperiment,
     wanted: FinetuneSpec,
+    spec: RunSpec,
     workplace: ResumeFolder,
     processes: Processes,
     progress: Progress,
 ) -> TuneState:
-    training = wanted.training
+    training = spec.training
     device = resolve_device(training.device)
-    train_state = TrainState(head, experiment.training_data, training)
+    train_state = TrainState(head, experiment.training_data, spec)
     groups: list[dict[str, Any]] = [{"params": list(head.parameters())}]
     for tunable in experiment.tunables.values():
         groups += tunable.groups()
@@ -192,7 +194,7 @@ def _tuning(
         head,
         training,
         train_state.class_weights(),
-        train_state.steps_an_epoch * training.epochs,
+        train_state.steps,
         training_precision(training, device),
         device,
         groups,

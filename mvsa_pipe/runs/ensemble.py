@@ -8,12 +8,16 @@ from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.options import OptionValue
+from mvsa_pipe.progress import NoProgress, Progress
 from mvsa_pipe.runs.fit import FitResult, score_fitted, try_run_heads
 from mvsa_pipe.runs.options import SeedChoice
 from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.training.epochs import FitProgress
 from mvsa_pipe.training.fitting import fit_heads
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.state import FittedModel
+
+_NO_PROGRESS = NoProgress()
 
 
 def refuse_copies(head: str, seeds: SeedChoice) -> None:
@@ -37,6 +41,7 @@ def run_seeds(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
     choice: SeedChoice,
+    progress: Progress = _NO_PROGRESS,
 ) -> list[FitResult | MvsaError]:
     """One run a seed, or one run of all seeds; the reason in the place of a run without a result.
 
@@ -45,9 +50,12 @@ def run_seeds(
     """
     seeds = choice.counted_from(training.seed)
     if choice.ensemble:
-        return [run_ensemble(experiment, head, head_options, training, seeds)]
-    own = [replace(training, seed=seed) for seed in seeds]
-    return try_run_heads([(experiment, RunSpec(head, options, head_options)) for options in own])
+        return [run_ensemble(experiment, head, head_options, training, seeds, progress)]
+    planned = [
+        (experiment, RunSpec(head, replace(training, seed=seed), head_options)) for seed in seeds
+    ]
+    shown = FitProgress(progress, [(experiment.training_data, spec) for _, spec in planned])
+    return try_run_heads(planned, shown.on_step, on_epoch=shown.on_epoch)
 
 
 def run_ensemble(
@@ -56,6 +64,7 @@ def run_ensemble(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
     seeds: Sequence[int],
+    progress: Progress = _NO_PROGRESS,
 ) -> FitResult:
     """Trains a head with every seed, each selected on validation, and averages probabilities.
 
@@ -67,7 +76,9 @@ def run_ensemble(
     """
     experiment = experiment.to(resolve_device(training.device))
     specs = [RunSpec(head, replace(training, seed=seed), head_options) for seed in seeds]
-    fitted = fit_heads([(experiment.training_data, spec) for spec in specs])
+    planned = [(experiment.training_data, spec) for spec in specs]
+    shown = FitProgress(progress, planned)
+    fitted = fit_heads(planned, shown.on_step, on_epoch=shown.on_epoch)
     result = score_fitted(experiment, specs[0], _joined(seeds, fitted))
     members = [
         {

@@ -18,6 +18,7 @@ from mvsa_pipe.metrics.scores import Scores, score
 from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs.metadata import metrics_record
 from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.training.epochs import OnEpoch, ignore_epoch
 from mvsa_pipe.training.fitting import or_fault, try_fit_heads
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.scoring import predict_probabilities
@@ -76,6 +77,7 @@ def run_heads(
     planned: Sequence[PlannedRun],
     on_step: OnStep = no_callback,
     threads: int | None = None,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> list[FitResult]:
     """Several runs of one head, trained as one where that can be; each as by ``run_head``.
 
@@ -83,12 +85,13 @@ def run_heads(
         planned: The runs, each with its experiment; all have the same head.
         on_step: Callback before each training step; raise to cancel all of them.
         threads: Threads of the CPU, as of ``fit_heads``.
+        on_epoch: Callback after each epoch of each run.
 
     Raises:
         MvsaError: As ``fit_head``, of the first run that has no result.
     """
     results = []
-    for result in try_run_heads(planned, on_step, threads):
+    for result in try_run_heads(planned, on_step, threads, on_epoch):
         if isinstance(result, MvsaError):
             raise result
         results.append(result)
@@ -99,6 +102,7 @@ def try_run_heads(
     planned: Sequence[PlannedRun],
     on_step: OnStep = no_callback,
     threads: int | None = None,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> list[FitResult | MvsaError]:
     """As ``run_heads``, with the reason in the place of each run that has no result.
 
@@ -110,7 +114,10 @@ def try_run_heads(
     placed = [(experiment.to(device), spec) for experiment, spec in planned]
     joules_before = counted_joules(device)
     runs = try_fit_heads(
-        [(experiment.training_data, spec) for experiment, spec in placed], on_step, threads
+        [(experiment.training_data, spec) for experiment, spec in placed],
+        on_step,
+        threads,
+        on_epoch,
     )
     joules = spent_joules(joules_before, counted_joules(device))
     results = [

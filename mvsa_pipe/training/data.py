@@ -82,8 +82,12 @@ class TrainingData:
                 hint="--split random-8:1:1, or a split with both parts",
             )
 
+    def steps_an_epoch(self, batch_size: int) -> int:
+        """Number of batches in an epoch."""
+        return -(-len(self.train) // batch_size)
+
     def to(self, device: torch.device) -> "TrainingData":
-        """The same data on a device, or unchanged if it does not fit there.
+        """The same data on a device, or unchanged if the device has no room for it.
 
         Features that do not fit are copied to the device batch by batch.
         """

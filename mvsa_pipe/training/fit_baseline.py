@@ -1,6 +1,8 @@
 """Fits baselines on the same data as heads, once per strength, and keeps the best."""
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
@@ -8,22 +10,28 @@ from torch import Tensor
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.baselines.selection import LabelledRows, select
 from mvsa_pipe.features.source import batch_of
-from mvsa_pipe.progress import OnStep
+from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.training.data import TrainingData
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.epochs import EpochReport, OnEpoch, ignore_epoch
+from mvsa_pipe.training.options import RunSpec
 from mvsa_pipe.training.state import FittedModel, class_weights, require_convergence
 
 
 def fit_baseline(
-    baseline: Baseline, data: TrainingData, options: TrainingOptions, on_step: OnStep
+    baseline: Baseline,
+    data: TrainingData,
+    spec: RunSpec,
+    on_step: OnStep = no_callback,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> FittedModel:
     """Fits a baseline once per strength, and keeps the best on validation.
 
     Args:
         baseline: The baseline before its fit.
-        data: Training and validation posts.
-        options: The class weights, and the score that picks the strength.
-        on_step: Called before every strength.
+        data: What it is fitted to and selected by.
+        spec: The run, with class weights and the score that selects the strength.
+        on_step: Callback before each strength.
+        on_epoch: Callback after each strength.
 
     Raises:
         SplitError: There are no training or no validation posts.
@@ -31,12 +39,23 @@ def fit_baseline(
         DataError: From ``Baseline.fit``.
     """
     data.require_posts()
-    began = time.perf_counter()
+    options, most = spec.training, len(baseline.strengths)
+    since = began = time.perf_counter()
+
+    def report(history: Sequence[Mapping[str, Any]], best: int) -> None:
+        nonlocal since
+        done, seconds, since = len(history), time.perf_counter() - since, time.perf_counter()
+        on_epoch(
+            EpochReport(
+                spec, done, most, history[-1], history[best], None, seconds, ended=done == most
+            )
+        )
+
     weights = None
     if options.class_weights != "none":
         weights = class_weights(data, options).double().numpy()
     train, val = (_part(baseline, data, posts) for posts in (data.train, data.val))
-    selection = select(baseline, train, val, weights, options.select, on_step)
+    selection = select(baseline, train, val, weights, options.select, on_step, report)
     for entry in selection.history:
         require_convergence(entry, f"at strength {entry['strength']:g}", baseline, options)
     seconds = time.perf_counter() - began

@@ -25,6 +25,7 @@ from mvsa_pipe.heads.model import CPU
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.training.data import TrainingData
+from mvsa_pipe.training.epochs import OnEpoch, ignore_epoch
 from mvsa_pipe.training.fit_baseline import fit_baseline
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.stack import Stack
@@ -47,6 +48,7 @@ def fit_head(
     data: TrainingData,
     options: TrainingOptions,
     on_step: OnStep = no_callback,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> FittedModel:
     """Trains a head and returns it at its best epoch on validation.
 
@@ -55,12 +57,17 @@ def fit_head(
         ConfigError: An option cannot be used.
         MvsaError: Training diverged.
     """
-    (fitted,) = fit_heads([(data, RunSpec(name, options, head_options))], on_step)
+    (fitted,) = fit_heads(
+        [(data, RunSpec(name, options, head_options))], on_step, on_epoch=on_epoch
+    )
     return fitted
 
 
 def fit_heads(
-    planned: Sequence[Planned], on_step: OnStep = no_callback, threads: int | None = None
+    planned: Sequence[Planned],
+    on_step: OnStep = no_callback,
+    threads: int | None = None,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> list[FittedModel]:
     """Trains several runs of one head; those with equal ``stack_shape`` are trained as one.
 
@@ -72,14 +79,15 @@ def fit_heads(
     Args:
         planned: The runs, each with its data; all of the same head.
         on_step: Callback before each step; raise to cancel.
-        threads: CPU threads; by default one for heads whose operations are too small to
-            parallelise, else torch's number.
+        threads: CPU threads; by default one for heads whose operations are too small to divide,
+            else torch's number.
+        on_epoch: Callback after each epoch of each run.
 
     Raises:
         MvsaError: From ``fit_head``: the error of the first run that failed.
     """
     fitted = []
-    for result in try_fit_heads(planned, on_step, threads):
+    for result in try_fit_heads(planned, on_step, threads, on_epoch):
         if isinstance(result, MvsaError):
             raise result
         fitted.append(result)
@@ -87,7 +95,10 @@ def fit_heads(
 
 
 def try_fit_heads(
-    planned: Sequence[Planned], on_step: OnStep = no_callback, threads: int | None = None
+    planned: Sequence[Planned],
+    on_step: OnStep = no_callback,
+    threads: int | None = None,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> list[FittedModel | MvsaError]:
     """Like ``fit_heads``, but returns the errors of runs that failed.
 
@@ -100,14 +111,14 @@ def try_fit_heads(
     (name,) = {spec.head for _, spec in planned}
     kind = HEADS.load(name)
     if issubclass(kind, Baseline):
-        return _fit_baselines(kind, planned, on_step)
+        return _fit_baselines(kind, planned, on_step, on_epoch)
     device = resolve_device(planned[0][1].training.device)
     if device.type == "cpu":
         reuse_memory()
     done: dict[int, FittedModel | MvsaError] = {}
     train_states: dict[int, TrainState] = {}
     for place, (data, spec) in enumerate(planned):
-        train_state = or_fault(partial(_started, data, spec), device)
+        train_state = or_fault(partial(_started, data, spec, on_epoch), device)
         if isinstance(train_state, MvsaError):
             done[place] = train_state
         else:
@@ -125,7 +136,7 @@ def try_fit_heads(
             done[places[0]] = stacked
         else:  # a run that does not fit into memory in a stack may fit alone
             for place in places:
-                (done[place],) = try_fit_heads([planned[place]], on_step, threads)
+                (done[place],) = try_fit_heads([planned[place]], on_step, threads, on_epoch)
     return [done[i] for i in range(len(planned))]
 
 
@@ -141,7 +152,7 @@ def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | Mvs
 
 
 def _fit_baselines(
-    kind: type[Baseline], planned: Sequence[Planned], on_step: OnStep
+    kind: type[Baseline], planned: Sequence[Planned], on_step: OnStep, on_epoch: OnEpoch
 ) -> list[FittedModel | MvsaError]:
     """Fits one baseline per run; runs that differ only in an unused seed are fitted once."""
     done: dict[Hashable, FittedModel | MvsaError] = {}
@@ -153,13 +164,13 @@ def _fit_baselines(
         key = place if kind.seeded else (posts, replace(training, seed=0), options)
         if key not in done:
             baseline = kind.build(data.features.sizes, options, training.seed)
-            fit = partial(fit_baseline, baseline, data, training, on_step)
+            fit = partial(fit_baseline, baseline, data, spec, on_step, on_epoch)
             done[key] = or_fault(fit, CPU)
         fitted.append(done[key])
     return fitted
 
 
-def _started(data: TrainingData, spec: RunSpec) -> TrainState:
+def _started(data: TrainingData, spec: RunSpec, on_epoch: OnEpoch) -> TrainState:
     options = spec.training
     data.require_posts()
     began = time.perf_counter()
@@ -171,7 +182,7 @@ def _started(data: TrainingData, spec: RunSpec) -> TrainState:
         with torch.no_grad():
             pooled = batch_of(data.features, data.train, head.needs & POOLED)
             head.centre(pooled.to(device))
-    train_state = TrainState(head, data, options)
+    train_state = TrainState(head, data, spec, on_epoch)
     train_state.seconds += time.perf_counter() - began
     return train_state
 
@@ -205,7 +216,7 @@ def _train_alone(train_state: TrainState, on_step: OnStep) -> FittedModel:
         train_state.head,
         train_state.options,
         train_state.class_weights(),
-        train_state.steps_an_epoch * train_state.options.epochs,
+        train_state.steps,
         training_precision(train_state.options, device),
         device,
     )

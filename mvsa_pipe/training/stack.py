@@ -206,7 +206,7 @@ class _Lane:
         self.leaf = nn.Parameter(vector)
         self.group: dict[str, Any] = {}
         self._steps = 0
-        self._all_steps = train_state.steps_an_epoch * train_state.options.epochs
+        self._all_steps = train_state.steps
 
     def point_to(self, row: Float[Tensor, " W"]) -> None:
         """Moves the head's parameters and the optimiser's vector into a row of the stack."""

@@ -15,8 +15,10 @@ from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import is_better
 from mvsa_pipe.training.data import TrainingData, epoch_batches
-from mvsa_pipe.training.options import TrainingOptions, parse_class_weights
+from mvsa_pipe.training.epochs import EpochReport, OnEpoch, ignore_epoch
+from mvsa_pipe.training.options import RunSpec, TrainingOptions, parse_class_weights
 from mvsa_pipe.training.scoring import text_lengths, validation_entry
+from mvsa_pipe.training.step import learning_rate_factor
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,33 @@ class TrainState:
     """State of one training run, trained alone or in a stack.
 
     Args:
-        head: The head, on its device; it is trained in place.
+        head: The head, on its device, in place.
         data: Training and validation posts.
-        options: Options of training.
+        spec: What is trained.
+        on_epoch: Callback after each epoch.
 
     Attributes:
         head: As given.
         data: As given.
-        options: As given.
+        spec: As given.
+        options: Its options of training.
+        on_epoch: As given.
         history: One entry per epoch.
         best: Index of the best entry so far.
         seconds: Wall time so far.
         fault: The error that ended the run without a result, if any.
     """
 
-    def __init__(self, head: FusionHead, data: TrainingData, options: TrainingOptions) -> None:
-        self.head, self.data, self.options = head, data, options
+    def __init__(
+        self,
+        head: FusionHead,
+        data: TrainingData,
+        spec: RunSpec,
+        on_epoch: OnEpoch = ignore_epoch,
+    ) -> None:
+        self.head, self.data, self.spec = head, data, spec
+        self.options = options = spec.training
+        self.on_epoch = on_epoch
         self.history: list[dict[str, Any]] = []
         self.best = 0
         self.seconds = 0.0
@@ -69,7 +82,12 @@ class TrainState:
     @property
     def steps_an_epoch(self) -> int:
         """Number of batches in an epoch."""
-        return -(-len(self.data.train) // self.options.batch_size)
+        return self.data.steps_an_epoch(self.options.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that the learning rate's schedule spans."""
+        return self.steps_an_epoch * self.options.epochs
 
     @property
     def should_continue(self) -> bool:
@@ -89,7 +107,7 @@ class TrainState:
         return epoch_batches(self.data.train, self.options.batch_size, self._order, self._lengths)
 
     def close_epoch(self, train_loss: float, seconds: float) -> None:
-        """Scores the trained epoch on validation, and keeps its weights if they are the best.
+        """Scores the epoch that was just trained on validation, keeps the best, and reports.
 
         Args:
             train_loss: Mean loss over the training posts.
@@ -108,7 +126,23 @@ class TrainState:
             self._best_state = {
                 name: value.detach().clone() for name, value in self.head.state_dict().items()
             }
-        self.seconds += seconds + time.perf_counter() - began
+        seconds += time.perf_counter() - began
+        self.seconds += seconds
+        self.on_epoch(self._report(seconds))
+
+    def _report(self, seconds: float) -> EpochReport:
+        taken = len(self.history) * self.steps_an_epoch
+        factor = learning_rate_factor(taken - 1, self.options, self.steps)
+        return EpochReport(
+            spec=self.spec,
+            done=len(self.history),
+            most=self.options.epochs,
+            entry=self.history[-1],
+            best=self.history[self.best],
+            learning_rate=self.options.learning_rate * factor,
+            seconds=seconds,
+            ended=not self.should_continue,
+        )
 
     def finished(self) -> FittedModel:
         """The head as it was at its best epoch."""

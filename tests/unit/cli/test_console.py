@@ -1,4 +1,4 @@
-"""What is printed: nothing read as markup, lines that stay whole, progress with and without bar."""
+"""What is printed: nothing read as markup, lines that stay whole, tables that fit."""
 
 import io
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from mvsa_pipe.cli import bench, console, tables
+from mvsa_pipe.cli import bench, console, screen, tables
 from mvsa_pipe.errors import DataError
 
 NASTY = "a[/b] [red]c :smile: \\[d]"
@@ -54,7 +54,7 @@ def test_names_are_printed_as_they_are(printed):
     console.out.print(tables.class_table(scores(NASTY), NASTY))
     console.line((NASTY, "bold"), f" {NASTY}")
     console.remark(NASTY)
-    console.ScreenProgress().say(NASTY)
+    screen.ScreenProgress().say(NASTY)
     assert buffer.getvalue().count(NASTY) == 10
 
 
@@ -72,46 +72,6 @@ def test_lines_with_paths_are_never_broken(printed):
     buffer = printed(width=40)
     console.line("run: ", "runs/" + "x" * 100)
     assert buffer.getvalue() == "run: runs/" + "x" * 100 + "\n"
-
-
-def test_without_a_terminal_progress_is_lines(printed):
-    buffer = printed()
-    with console.progress() as screen:
-        screen.start("extract [x]", 3)
-        screen.advance(1)
-        screen.advance(2)
-    assert re.fullmatch(r"extract \[x\]: 3/3, [\d.,]+/s, 0 s left\n", buffer.getvalue())
-
-
-def test_long_steps_report_now_and_then(printed, monkeypatch):
-    buffer = printed()
-    monkeypatch.setattr(console, "_LINE_SECONDS", 0.0)
-    with console.progress() as screen:
-        screen.start("fit", 4)
-        screen.advance(1)
-        screen.advance(1)
-    assert [line.split(",")[0] for line in buffer.getvalue().splitlines()] == [
-        "fit: 1/4",
-        "fit: 2/4",
-    ]
-
-
-def test_on_a_terminal_progress_is_a_bar_that_goes_away(printed):
-    buffer = printed(terminal=True)
-
-    def interrupted():
-        with console.progress() as screen:
-            screen.start("extract [/x]", 3)
-            screen.advance(1)
-            screen.say("a remark")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    text = buffer.getvalue()
-    assert "extract [/x]" in text
-    assert "1/3" in text
-    assert "\x1b[?25h" in text  # the cursor is shown again
 
 
 @pytest.mark.parametrize(

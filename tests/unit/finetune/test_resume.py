@@ -22,9 +22,9 @@ class Power(NoProgress):
     def __init__(self, epochs):
         self.epochs, self.said = epochs, []
 
-    def start(self, what, _):
-        if what == f"epoch {self.epochs}":
-            raise KeyboardInterrupt
+    def note(self, _):
+        if self.said and self.said[-1].startswith(f"epoch {self.epochs - 1}:"):
+            raise KeyboardInterrupt  # after the next epoch, before it was saved
 
     def say(self, line):
         self.said.append(line)

@@ -29,6 +29,8 @@ from mvsa_pipe.training.scoring import predict_logits
 from mvsa_pipe.training.stacking import Alone, stack_shape, why_alone
 from mvsa_pipe.training.state import TrainState
 
+SPEC = RunSpec("any", OPTIONS)
+
 
 def planned(name, data, options, head_options=None):
     """A small head with its data."""
@@ -99,7 +101,7 @@ def test_runs_over_joined_backbones_are_stacked_alike(name):
     data = replace(first, features=joined)
     plans = plans_of(name, data)
     head = build_head(name, sizes, 0, small(name))
-    assert stack_shape(TrainState(head, data, OPTIONS)) is not None
+    assert stack_shape(TrainState(head, data, SPEC)) is not None
     for plan, stacked in zip(plans, fit_heads(plans), strict=True):
         alone = alone_as(*plan)
         one, other = (predict_logits(run.head, joined, data.val) for run in (alone, stacked))
@@ -112,7 +114,7 @@ def test_all_heads_are_stacked_but_those_that_padding_or_rounding_would_change()
     data = make_data()
     keys = {
         name: stack_shape(
-            TrainState(build_head(name, data.features.sizes, 0, small(name)), data, OPTIONS)
+            TrainState(build_head(name, data.features.sizes, 0, small(name)), data, SPEC)
         )
         for name in NAMES
     }
@@ -126,7 +128,7 @@ def test_all_heads_are_stacked_but_those_that_padding_or_rounding_would_change()
 def test_on_a_cpu_pooled_heads_alone_are_stacked(name):
     data = make_data()
     head = build_head(name, data.features.sizes, 0, small(name))
-    key = stack_shape(TrainState(head, data, OPTIONS))
+    key = stack_shape(TrainState(head, data, SPEC))
     assert (key is None) == bool(head.needs & HIDDEN)
 
 

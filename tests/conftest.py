@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the hub is never asked while tests run
+# Digests of own heads that tests name are not kept in the user's folder.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="mvsa-tests-")
 os.environ["COLUMNS"] = "120"  # tables are as wide wherever the tests run
 # Small operations on two threads wait for whatever else the machine does.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

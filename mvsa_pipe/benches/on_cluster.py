@@ -11,8 +11,10 @@ from mvsa_pipe.cluster.connection import connected
 from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.heads.own import add_same_head, head_origin
 from mvsa_pipe.posts.make_split import AUTO, PUBLISHED
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.user_code import Origin
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class LoadSpec:
         heads: The heads of the bench.
         split_seed: Seed of the first split, if not the one that ``data`` names.
         without: Posts that are left out.
+        own: Where the classes of own heads come from, for other processes.
     """
 
     data: DataChoice
@@ -32,13 +35,17 @@ class LoadSpec:
     heads: tuple[str, ...]
     split_seed: int | None
     without: frozenset[str] = frozenset()
+    own: tuple[Origin, ...] = ()
 
     def load(self) -> LoadedBench:
         """The posts and features, ready for tasks.
 
         Raises:
             MvsaError: As ``prepare``.
+            ConfigError: An own head is not the same here.
         """
+        for origin in self.own:
+            add_same_head(origin)
         return LoadedBench(self.data, self.caches, self.heads, self.split_seed, self.without)
 
     def anywhere(self) -> "LoadSpec":
@@ -50,6 +57,7 @@ class LoadSpec:
             self,
             data=replace(data, path=data.path.resolve(), split=split),
             caches=replace(self.caches, folder=self.caches.folder.resolve()),
+            own=tuple(own for head in self.heads if (own := head_origin(head)) is not None),
         )
 
 

@@ -89,6 +89,7 @@ def run_bench(
             trained.
     """
     began, loading = time.perf_counter(), 0.0
+    options = options.named()
     heads, settings = options.chosen_heads(), settings_of(options.vary, training)
     pairs = chosen_pairs(caches, heads)
     _refuse_early(data, options, settings)

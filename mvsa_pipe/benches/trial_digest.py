@@ -7,6 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.heads.own import head_origin
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.training.options import RunSpec
@@ -49,7 +50,9 @@ def spec_digest(experiment: str, spec: RunSpec) -> str:
         experiment: The ``experiment_digest`` of its posts and features.
         spec: What is trained.
     """
-    return _digest([experiment, spec.head, asdict(spec.training), dict(spec.head_options)])
+    own = head_origin(spec.head)
+    deciding = [experiment, spec.head, asdict(spec.training), dict(spec.head_options)]
+    return _digest(deciding if own is None else [*deciding, own.sha256])
 
 
 def _digest(deciding: object) -> str:

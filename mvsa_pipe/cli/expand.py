@@ -32,8 +32,9 @@ _MOST_CHOICE_COLUMNS = 24
 
 def completion(*tables: Registry[Any]) -> Callable[[str], list[str]]:
     """Completes the names of one or several tables."""
-    names = [name for table in tables for name in table.names]
-    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+    return lambda incomplete: [
+        name for table in tables for name in table.names if name.startswith(incomplete)
+    ]
 
 
 _COMPLETIONS = {

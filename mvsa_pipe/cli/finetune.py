@@ -7,10 +7,10 @@ import typer
 
 from mvsa_pipe.cli.console import line, show_json
 from mvsa_pipe.cli.expand import completion, expand, parameter_name
-from mvsa_pipe.cli.fit import head_pairs, show_run
+from mvsa_pipe.cli.fit import HEAD_HELP, head_pairs, show_run
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.finetune.options import PRESETS, LiveChoice, RunFolderOptions, TuningOptions, preset
-from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads import HEADS, named_head
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import DataChoice
 from mvsa_pipe.training.options import TrainingOptions
@@ -28,7 +28,7 @@ def finetune(
     place: RunFolderOptions,
     head: Annotated[
         str | None,
-        typer.Option("--head", help="A fusion head: mvsa heads.", autocompletion=completion(HEADS)),
+        typer.Option("--head", help=HEAD_HELP, autocompletion=completion(HEADS)),
     ] = None,
     options: Annotated[
         list[str] | None,
@@ -49,7 +49,7 @@ def finetune(
     run after its last epoch.
     """
     if head is not None:
-        HEADS.row(head)
+        head = named_head(head)
     head_options = head_pairs(options or [])
     if like is not None:
         settings = preset(like)

@@ -11,13 +11,14 @@ from mvsa_pipe.cli.expand import completion, expand
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.errors import ConfigError, MvsaError, RunError
-from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads import HEADS, named_head
 from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from mvsa_pipe.runs import Run
 
+HEAD_HELP = "A fusion head: mvsa heads, or FILE.py:CLASS, or package.module:CLASS."
 _NAME_HELP = "The run's name; generated unless given. Of several runs, each name ends in its seed."
 
 
@@ -25,7 +26,7 @@ _NAME_HELP = "The run's name; generated unless given. Of several runs, each name
 def fit(
     head: Annotated[
         str,
-        typer.Option("--head", help="A fusion head: mvsa heads.", autocompletion=completion(HEADS)),
+        typer.Option("--head", help=HEAD_HELP, autocompletion=completion(HEADS)),
     ],
     data: DataChoice,
     caches: CacheChoice,
@@ -40,7 +41,7 @@ def fit(
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Train one head over cached features; select on validation, score the test part once."""
-    HEADS.row(head)
+    head = named_head(head)
     head_options = head_pairs(options or [])
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
     from mvsa_pipe.runs.ensemble import refuse_copies, run_seeds

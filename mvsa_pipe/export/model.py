@@ -1,5 +1,6 @@
 """An exported folder at work: texts and pictures in, classes and probabilities out."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from mvsa_pipe.export.backbone import RunBackbone, read_backbone
 from mvsa_pipe.export.layout import CONFIG, EXPORT_SCHEMA
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.features.load import FeatureOptions
-from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
+from mvsa_pipe.heads.own import SOURCE, SOURCE_FILE, recorded_head
 from mvsa_pipe.json_schema import read_json
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content
@@ -133,8 +135,15 @@ def _picture(place: int, picture: PictureSource) -> Content:
     return _Given(str(place), "", picture=picture)
 
 
-def open_exported(folder: Path, device: str) -> ExportedModel:
+def open_exported(
+    folder: Path, device: str, head: str | type[FusionHead] | None = None
+) -> ExportedModel:
     """Loads an exported folder.
+
+    Args:
+        folder: The folder.
+        device: Where it computes.
+        head: The class of an own head, as of ``recorded_head``.
 
     Raises:
         RunError: It is none, or a file is missing or damaged.
@@ -143,9 +152,11 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
     where = resolve_device(device)
     config = read_config(folder)
     try:
-        kind = HEADS.load(config["head"])
+        kind, remark = recorded_head(_with_own_copy(config, folder), folder, head)
+        if remark:
+            warnings.warn(remark, stacklevel=3)
         path = folder / kind.file
-        head = kind.load(config, path.read_bytes(), path, where)
+        model = kind.load(config, path.read_bytes(), path, where)
         parts = {
             Modality(name): read_backbone(folder, Modality(name), record)
             for name, record in config["backbones"].items()
@@ -170,7 +181,14 @@ def open_exported(folder: Path, device: str) -> ExportedModel:
         ) from error
     for part in parts.values():
         part.backbone.to(where)
-    return ExportedModel(classes, head, parts, grid, where)
+    return ExportedModel(classes, model, parts, grid, where)
+
+
+def _with_own_copy(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration with the own head's file where it lies, in the folder."""
+    if "file" not in config.get(SOURCE, {}):
+        return config
+    return config | {SOURCE: config[SOURCE] | {"file": str((folder / SOURCE_FILE).resolve())}}
 
 
 def read_config(folder: Path) -> dict[str, Any]:

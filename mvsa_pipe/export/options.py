@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.options import Options
+from mvsa_pipe.options import Options, option
 
 # The extra ``onnx``.
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -29,6 +29,7 @@ class ExportOptions(Options):
         output: The folder to write, which must not exist.
         onnx: Also write the head and the whole model as ONNX, checked against torch. By
             default only where the extra ``onnx`` is installed.
+        head: The class of the run's head, as of mvsa evaluate.
 
     Raises:
         ConfigError: ONNX is asked for, and its packages are not installed.
@@ -36,6 +37,7 @@ class ExportOptions(Options):
 
     output: Path
     onnx: bool | None = None
+    head: str | None = option(None, rare=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

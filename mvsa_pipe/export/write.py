@@ -1,6 +1,6 @@
 """Writes a run as a folder that needs nothing else, whole or not at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,14 @@ from mvsa_pipe.export.onnx_files import OnnxFile, write_onnx
 from mvsa_pipe.export.onnx_graphs import HeadGraph, ModelGraph
 from mvsa_pipe.export.options import INSTALL, ExportOptions, missing_packages
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.model import Model
+from mvsa_pipe.heads.own import SOURCE, SOURCE_FILE, recorded_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.inference import load_head
+from mvsa_pipe.user_code import origin_of, source_file
 
 _CPU = "cpu"
 
@@ -69,7 +72,7 @@ def export_run(run: Run, options: ExportOptions, progress: Progress) -> Exported
     with storage_errors(target):
         if target.exists():
             raise _taken(target)
-    model = _model_of(run, progress)
+    model = _model_of(run, progress, options.head)
     try:
         with whole_folder(target) as folder:
             onnx = _fill(folder, run, model, options, progress)
@@ -91,9 +94,9 @@ def _taken(target: Path) -> StorageError:
     )
 
 
-def _model_of(run: Run, progress: Progress) -> ExportedModel:
+def _model_of(run: Run, progress: Progress, named: str | None) -> ExportedModel:
     """The run's head on the run's backbones."""
-    head = load_head(run, _CPU)
+    head = load_head(run, _CPU, progress, named)
     parts = {}
     for modality in needed(head):
         progress.say(f"loading the {modality} backbone")
@@ -106,9 +109,13 @@ def _fill(
     folder: Path, run: Run, model: ExportedModel, options: ExportOptions, progress: Progress
 ) -> tuple[OnnxFile, ...]:
     write_bytes(folder / model.head.file, model.head.dump())
+    kind, _ = recorded_head(run.config, run.path, options.head)
+    source = source_file(kind)
+    if source is not None:
+        write_bytes(folder / SOURCE_FILE, source)
     for modality, part in model.parts.items():
         write_backbone(part, folder, modality)
-    config = _config(run, model)
+    config = _config(run, model) | _source_record(kind)
     write_json(folder / CONFIG, config)
     progress.say("loading what was written, and comparing it with the run")
     _prove(folder, model)
@@ -157,6 +164,14 @@ def _png(image: Image.Image) -> bytes:
     data = BytesIO()
     image.save(data, "PNG")
     return data.getvalue()
+
+
+def _source_record(kind: type[Model]) -> dict[str, dict[str, str]]:
+    """Where the class of an own head comes from; its file lies in the folder."""
+    origin = origin_of(kind)
+    if origin is None:
+        return {}
+    return {SOURCE: replace(origin, file=SOURCE_FILE if origin.file else "").as_record()}
 
 
 def _config(run: Run, model: ExportedModel) -> dict[str, Any]:

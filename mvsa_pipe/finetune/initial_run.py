@@ -10,9 +10,9 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.features.batch import FeatureSizes
-from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.build import fill_head, parse_checkpoint
+from mvsa_pipe.heads.own import add_recorded_head
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Split
@@ -53,7 +53,7 @@ class Start:
                 else f"--layer-mix {mix}",
             )
         # before minutes of work depend on it
-        self.run.checkpoint(HEADS.load(self.head).file)
+        self.run.checkpoint(add_recorded_head(self.run.config, self.run.path).file)
 
     @property
     def head(self) -> str:

@@ -33,7 +33,7 @@ from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.runs.fit import refuse_early, result_of, scored_parts
 from mvsa_pipe.runs.inference import answer_data_set
 from mvsa_pipe.runs.layout import tuned_file
-from mvsa_pipe.runs.metadata import config_record
+from mvsa_pipe.runs.metadata import config_record, head_source
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
 from mvsa_pipe.runs.prepare import needs_of
 from mvsa_pipe.runs.save_result import save_run
@@ -159,6 +159,7 @@ def _question(
     """Everything that decides the result, by which an interrupted run is found again."""
     return {
         "head": name,
+        **head_source(name),
         "head_options": dict(wanted.head_options),
         "protocol": experiment.protocol,
         "training": asdict(wanted.training),

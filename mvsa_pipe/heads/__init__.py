@@ -1,12 +1,15 @@
 """The table of fusion heads and baselines; reading it imports no torch.
 
 A new head is one class derived from ``FusionHead``, a new baseline one derived from ``Baseline``,
-and one row here: command line, contract tests, bench and README table all read this table.
+and one row here: command line, contract tests, bench and README table all read this table. Heads
+outside of this package are added by ``heads.own`` or by entry points of the group
+``mvsa_pipe.heads``.
 """
 
 from typing import TYPE_CHECKING
 
 from mvsa_pipe.registry import Registry, Row
+from mvsa_pipe.user_code import is_reference
 
 if TYPE_CHECKING:
     from mvsa_pipe.heads.model import Model
@@ -135,7 +138,24 @@ HEADS: "Registry[type[Model]]" = Registry(
             f"{_S1} 3.3 and its code",
         ),
     ],
+    group="mvsa_pipe.heads",
 )
+
+
+def named_head(head: str) -> str:
+    """The name in the table for a name, ``my_heads.py:Mine`` or ``package.module:Mine``.
+
+    A head outside of this package is imported and added to the table; no other imports torch.
+
+    Raises:
+        UnknownNameError: No head has that name.
+        ConfigError: There is no such file or class, or it is no usable head.
+    """
+    if not is_reference(head) and HEADS.row(head) in HEADS.built_in:
+        return head
+    from mvsa_pipe.heads.own import head_name
+
+    return head_name(head)
 
 
 def is_faithful(row: Row) -> bool:

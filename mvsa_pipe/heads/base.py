@@ -2,7 +2,7 @@
 
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,12 @@ from torch import Tensor, nn
 from mvsa_pipe.devices import at_least_float32
 from mvsa_pipe.features.batch import POOLED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.blocks import Dropout
+from mvsa_pipe.heads.declared import (
+    declared_needs,
+    declared_options,
+    keywords_of,
+    takes_object,
+)
 from mvsa_pipe.heads.layer_mixing import put_in_front
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import HeadOptions
@@ -26,6 +32,10 @@ _GLOBAL_GENERATOR = threading.Lock()
 class FusionHead(nn.Module, Model):
     """Base of all fusion heads; a subclass is one row in the table of heads.
 
+    A subclass declares ``needs``, and how it is built: ``__init__(self, sizes, options)`` with a
+    frozen dataclass ``Options``, or ``__init__(self, sizes, width=64)`` with an option a keyword.
+    ``name``, ``summary`` and ``source`` are those of its row, for heads outside of this package.
+
     Attributes:
         batch_independent: Whether a post's logits do not depend on the other posts of its batch.
             False only for ``faithful`` variants, which repeat a published defect.
@@ -35,17 +45,38 @@ class FusionHead(nn.Module, Model):
             gradients by their own size, amplifies them beyond 1e-5 in the logits
             (``benchmarks/independence.py``): such heads share no stack.
         loss_floor: The least cross-entropy that the head can reach with three classes.
+        shares_stack: Whether several runs can train as one under ``torch.func.vmap``, which does
+            not take every operation. False for heads outside of this package unless they say so.
     """
 
     file = "head.safetensors"
     centres: ClassVar[bool] = True
     steady: ClassVar[bool] = True
     loss_floor: ClassVar[float] = 0.0
+    shares_stack: ClassVar[bool] = True
+    _takes_object: ClassVar[bool] = True
 
-    def __init__(self, sizes: FeatureSizes, options: HeadOptions) -> None:
+    def __init_subclass__(cls, **more: Any) -> None:  # noqa: ANN401  # as Python's
+        """Reads what the class declares.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        super().__init_subclass__(**more)
+        own = vars(cls)
+        if isinstance(own.get("needs"), Collection):
+            cls.needs = declared_needs(cls, own["needs"])
+        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            cls.shares_stack = bool(own.get("shares_stack", False))
+        if "Options" in own or "__init__" in own:
+            cls._takes_object = takes_object(cls)
+            given = own.get("Options", cls.Options if cls._takes_object else None)
+            cls.Options = declared_options(cls, given)
+
+    def __init__(self, sizes: FeatureSizes, options: HeadOptions | None = None) -> None:
         super().__init__()
         self.sizes = sizes
-        self.options = options
+        self.options = HeadOptions() if options is None else options
         for field, width in (
             (Field.TEXT_POOLED, sizes.text_width),
             (Field.IMAGE_POOLED, sizes.image_width),
@@ -55,6 +86,21 @@ class FusionHead(nn.Module, Model):
     @abstractmethod
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits of every post; softmax turns them into probabilities."""
+
+    @classmethod
+    def construct(cls, sizes: FeatureSizes, options: HeadOptions) -> "FusionHead":
+        """A head by the class's own constructor, which takes options as an object or as keywords.
+
+        Layers of ``nn.Dropout`` become those that draw from the run's own generator.
+        """
+        head = cls(sizes, options) if cls._takes_object else cls(sizes, **keywords_of(options))
+        head.options = options
+        for part in list(head.modules()):
+            for name, layer in part.named_children():
+                if type(layer) is nn.Dropout:
+                    setattr(part, name, Dropout(layer.p))
+        put_in_front(head)
+        return head
 
     @classmethod
     def build(
@@ -68,8 +114,7 @@ class FusionHead(nn.Module, Model):
         with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reseed the global generators of all accelerators
             torch.default_generator.manual_seed(seed)
-            head = cls(sizes, options)
-            put_in_front(head)
+            head = cls.construct(sizes, options)
             head.to(device)
             # a draw behind those of the weights: dropout must not replay the stream that they used
             dropout_seed = int(torch.randint(2**62, ()))
@@ -141,12 +186,13 @@ class FusionHead(nn.Module, Model):
             self.get_buffer(_mean_of(field)).zero_()
             self.get_buffer(_mean_of(field)).copy_(self.read(batch, field).mean(dim=0))
 
-    def read(self, batch: FeatureBatch, field: Field) -> Float[Tensor, "B *tokens D"]:
+    def read(self, batch: FeatureBatch, field: Field | str) -> Float[Tensor, "B *tokens D"]:
         """A declared feature in the precision of the weights; caches use half precision.
 
         Raises:
-            ValueError: The batch lacks it.
+            ValueError: The batch lacks it, or there is no such feature.
         """
+        field = Field(field)
         value: Tensor | None = getattr(batch, field.value)
         if value is None:
             raise ValueError(f"{type(self).__name__} needs {field.value}, which the batch lacks")

@@ -17,7 +17,6 @@ from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.layer_mixing import put_in_front
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import OptionValue, parse_options
 
@@ -77,8 +76,7 @@ def load_recorded(
     options = parse_options(config["head"], kind.Options, config["head_options"])
     sizes, seeds = FeatureSizes.from_record(config["sizes"]), config.get("seeds")
     with torch.device("meta"):
-        skeleton = kind(sizes, options)
-        put_in_front(skeleton)
+        skeleton = kind.construct(sizes, options)
     members = None if seeds is None else len(seeds)
     _require_shapes(config["head"], skeleton, members, state, where)
     if seeds is None:

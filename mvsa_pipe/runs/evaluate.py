@@ -70,7 +70,7 @@ def evaluate(
         SplitError: The part has no posts, or these posts are not those of the run.
         MvsaError: As reading and extracting posts.
     """
-    head = load_head(run, options.device)
+    head = load_head(run, options.device, progress, options.head)
     posts = _read(run, options, read)
     chosen = scored_posts(run, posts, options)
     answered = answer_data_set(run, head, posts, chosen.ids, options, progress)

@@ -17,8 +17,8 @@ from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.in_memory import ContentsByModality
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.features.load import load
-from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.model import Model
+from mvsa_pipe.heads.own import recorded_head
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, ReadOptions
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
@@ -38,13 +38,23 @@ from mvsa_pipe.training.scoring import predict_probabilities
 Files = dict[Modality, tuple[FeatureFile, ...]]
 
 
-def load_head(run: Run, device: str) -> Model:
+def load_head(run: Run, device: str, progress: Progress, head: str | None = None) -> Model:
     """A run's trained head or baseline.
 
+    Args:
+        run: The run.
+        device: Where it computes.
+        progress: Is told where the head's class is not what it was.
+        head: The class of an own head, as the user names it; ``None`` takes the recorded one.
+
     Raises:
-        RunError: The checkpoint is missing, damaged, not finite, or belongs to another head.
+        ConfigError: Another head was named than the run's.
+        RunError: The checkpoint is missing, damaged, not finite, or belongs to another head; or
+            the class of an own head cannot be had.
     """
-    kind = HEADS.load(run.config["head"])
+    kind, remark = recorded_head(run.config, run.path, head)
+    if remark:
+        progress.say(remark)
     data, where = run.checkpoint(kind.file), run.path / kind.file
     return kind.load(run.config, data, where, resolve_device(device))
 

@@ -8,6 +8,7 @@ import torch
 
 from mvsa_pipe.devices import describe_device, resolve_device
 from mvsa_pipe.heads.model import Model
+from mvsa_pipe.heads.own import SOURCE, head_origin
 from mvsa_pipe.metrics.scores import Scores, chance, majority_reference
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 from mvsa_pipe.runs.prepare import Experiment
@@ -55,6 +56,12 @@ def metrics_record(
     }
 
 
+def head_source(name: str) -> dict[str, dict[str, str]]:
+    """Where the class of an own head comes from, for ``config.json``; empty for others."""
+    origin = head_origin(name)
+    return {} if origin is None else {SOURCE: origin.as_record()}
+
+
 def config_record(
     experiment: Experiment,
     name: str,
@@ -65,6 +72,7 @@ def config_record(
     """Everything that ``config.json`` says of a run of a head, or of an ensemble of ``seeds``."""
     return {
         "head": name,
+        **head_source(name),
         "head_options": asdict(head.options),
         "sizes": asdict(experiment.training_data.features.sizes),
         "training": asdict(training),

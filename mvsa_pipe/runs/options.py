@@ -157,6 +157,8 @@ class InferenceOptions(Options):
             without test; of other posts, all that the run was neither trained nor selected on.
         cache: The folder of all caches.
         device: auto, cpu, cuda or mps.
+        head: The class of the run's head, as FILE.py:CLASS. Only needed for an own head that is
+            not where the run says, has changed, or was not run by you before.
         on_bad_post: End at an unreadable post, or skip it.
         decode: How pictures become pixels. As of mvsa extract.
     """
@@ -165,5 +167,6 @@ class InferenceOptions(Options):
     part: str | None = option(None, "--split")
     cache: Path = Path("cache")
     device: str = "auto"
+    head: str | None = option(None, rare=True)
     on_bad_post: BadPostPolicy = option(BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post")
     decode: Decode = option(Decode.AUTO, rare=True)

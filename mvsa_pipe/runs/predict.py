@@ -91,7 +91,7 @@ def predict(
         RunError: The checkpoint is missing or does not fit.
         MvsaError: As ``answer_new_posts``.
     """
-    head = load_head(run, options.device)
+    head = load_head(run, options.device, progress, options.head)
     classes = tuple(run.config["data"]["classes"])
     answered = answer_new_posts(run, head, posts, options, progress)
     labels = {post.id: post.label or "" for post in posts.posts}

@@ -7,6 +7,8 @@ from typing import Any
 
 from mvsa_pipe.durable import inside
 from mvsa_pipe.errors import RunError
+from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.own import SOURCE_FILE
 from mvsa_pipe.runs import (
     Prediction,
     Run,
@@ -20,6 +22,7 @@ from mvsa_pipe.runs.fit import FitResult
 from mvsa_pipe.runs.metadata import config_record
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.user_code import source_file
 
 # Of names that are longer together than a folder's may be, each is cut to so many letters.
 _MOST_WORD = 40
@@ -75,11 +78,17 @@ def run_contents(
         | dict(more_config or {}),
         metrics=result.record,
         history=result.fitted.history,
-        model={model.file: model.dump()},
+        model={model.file: model.dump(), **_source_of(result.head)},
         predictions=_predictions(experiment, result),
         split=experiment.split_csv,
         more=dict(more or {}),
     )
+
+
+def _source_of(head: str) -> dict[str, bytes]:
+    """The file of an own head, kept for reference: nothing runs it unless a user names it."""
+    source = source_file(HEADS.load(head))
+    return {} if source is None else {SOURCE_FILE: source}
 
 
 def _predictions(experiment: Experiment, result: FitResult) -> list[Prediction]:

@@ -14,6 +14,7 @@ from mvsa_pipe.json_schema import Count, Schema, Seconds, Seed, Share, parse_jso
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.user_code import Origin
 
 Half = Literal["text", "image"]
 Text = Annotated[str, Meta(min_length=1)]
@@ -84,6 +85,7 @@ class ConfigShape(Schema):
     seeds: Annotated[list[Seed], Meta(min_length=1, max_length=10_000)] | UnsetType = UNSET
     spec_digest: str = ""  # runs of a bench have one
     finetune: FinetuneShape | UnsetType = UNSET
+    head_source: dict[str, str] | UnsetType = UNSET  # own heads have one
 
 
 class EveryScore(Schema):
@@ -170,6 +172,8 @@ def check_config(config: object) -> None:
         raise ValueError("two classes of one name - at `$.data.classes`")
     if len(shape.data.classes) != shape.sizes.classes:
         raise ValueError("another number of classes - at `$.sizes.classes`")
+    if shape.head_source is not UNSET:
+        Origin.from_record(shape.head_source)
     read_options(shape.data.read)
     for half, records in shape.caches.items():
         for record in records if isinstance(records, list) else [records]:

@@ -63,6 +63,7 @@ class Alone(StrEnum):
     PADDING = "whose predictions depend on their batch"
     LAYERS = "that mix layers by trained weights"
     ROUNDING = "whose training enlarges rounding"
+    OWN = "outside of mvsa-pipe"
     TOKENS = "that read tokens, each of which uses a whole CPU core"
     MASKS = "whose dropout masks depend on text length"
 
@@ -92,6 +93,8 @@ def _kept_out(head: FusionHead, *, compiled: bool) -> Alone | None:
         return Alone.PADDING
     if head.sizes.text_layers or head.sizes.image_layers:
         return Alone.LAYERS
+    if not head.shares_stack:
+        return Alone.OWN
     if not head.steady:
         return Alone.ROUNDING
     on_cpu = next(head.parameters()).device.type == "cpu"

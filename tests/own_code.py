@@ -1,0 +1,38 @@
+"""Heads as users write them into files of their own."""
+
+from pathlib import Path
+from textwrap import dedent
+
+# Twenty lines with its imports.
+MINE = '''
+import torch
+from torch import nn
+
+from mvsa_pipe.heads.base import FusionHead
+
+
+class Mine(FusionHead):
+    """Multiplies both vectors, brought to one width.
+
+    More of it.
+    """
+
+    needs = {"text_pooled", "image_pooled"}
+
+    def __init__(self, sizes, width=8, dropout=0.2):
+        super().__init__(sizes)
+        self.text = nn.Linear(sizes.text_width, width)
+        self.image = nn.Linear(sizes.image_width, width)
+        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, sizes.classes))
+
+    def forward(self, batch):
+        text, image = self.read(batch, "text_pooled"), self.read(batch, "image_pooled")
+        return self.out(self.text(text) * self.image(image))
+'''
+
+
+def write_code(path: Path, text: str) -> Path:
+    """Writes Python code that a test quotes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dedent(text), encoding="utf-8")
+    return path

@@ -19,6 +19,7 @@ from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.devices import usable_cores
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
@@ -38,7 +39,7 @@ def main() -> None:
         training = TrainingOptions(epochs=EPOCHS, device="cpu")
         done = run_bench(
             DataChoice(data),
-            CacheChoice(cache, image_grid=4),
+            CacheChoice(cache, features=FeatureOptions(4)),
             BenchOptions(heads=HEADS, seeds=SEEDS),
             training,
             NoProgress(),

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+# Hint of errors about a run folder that cannot be used.
+FIT_AGAIN = "mvsa fit with the same options makes the run again"
+
 
 class MvsaError(Exception):
     """Something that the user can mend: what is wrong, where, and what to do next.

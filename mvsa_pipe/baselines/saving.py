@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mvsa_pipe.baselines.base import Baseline
-from mvsa_pipe.errors import RunError, name_some
+from mvsa_pipe.errors import FIT_AGAIN, RunError, name_some
 from mvsa_pipe.features.batch import FeatureBatch
 
 # Beside what skops itself trusts. A tree is checked before it is used: see _tree_faults.
@@ -18,7 +18,6 @@ TRUSTED = (
     "mvsa_pipe.baselines.terms.ToVariance",
     "sklearn.tree._tree.Tree",
 )
-_FIT_AGAIN = "mvsa fit with the same options makes the run again"
 
 
 def dump_pipelines(pipelines: Sequence[Any]) -> bytes:
@@ -115,7 +114,7 @@ def _require_answers(baseline: Baseline, where: object) -> None:
                 "This checkpoint does not fit the baseline as it is now",
                 where=where,
                 found=name_some(faults),
-                hint=_FIT_AGAIN,
+                hint=FIT_AGAIN,
             )
 
 
@@ -171,4 +170,4 @@ def _tree_faults(tree: Any, features: int) -> Iterator[str]:  # noqa: ANN401
 
 
 def _damaged(where: object, found: str) -> RunError:
-    return RunError("This checkpoint is damaged", where=where, found=found, hint=_FIT_AGAIN)
+    return RunError("This checkpoint is damaged", where=where, found=found, hint=FIT_AGAIN)

@@ -28,8 +28,8 @@ def experiment_digest(experiment: Experiment) -> str:
             m.value: [_features_digest(file, experiment) for file in files]
             for m, files in experiment.files.items()
         },
-        "image_grid": experiment.caches.image_grid,
-        "layer_mix": experiment.caches.layer_mix.value,
+        "image_grid": experiment.caches.features.image_grid,
+        "layer_mix": experiment.caches.features.layer_mix.value,
         "device": str(experiment.training_data.labels.device),
         "versions": package_versions(),
     }

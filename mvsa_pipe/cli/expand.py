@@ -149,7 +149,7 @@ def _leaves(kind: type[Any], without: tuple[str, ...] = ()) -> list[inspect.Para
         if declared.hidden or field.name in without:
             continue
         if isinstance(hint, type) and is_dataclass(hint):
-            found += _leaves(hint, declared.without)
+            found += _leaves(hint, (*without, *declared.without))
             continue
         found.append(_parameter(kind, field, hint, help_texts.get(field.name, "")))
     return found

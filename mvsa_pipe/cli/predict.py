@@ -54,7 +54,7 @@ def predict(
         )
     from mvsa_pipe.runs import open_run
     from mvsa_pipe.runs.predict import predict as predict_posts
-    from mvsa_pipe.runs.predict import predict_one, read_posts_to_predict, write_answer
+    from mvsa_pipe.runs.predict import predict_one, read_posts_to_predict, write_results
 
     opened = open_run(run)
     options = InferenceOptions(cache=cache, device=device, decode=decode)
@@ -67,7 +67,7 @@ def predict(
                 screen.say(f"{count:,} {note}")
             answer = predict_posts(opened, posts, options, screen)
     if output is not None:
-        write_answer(output, answer)
+        write_results(output, answer)
     if json:
         show_json(answer.as_record())
     else:

@@ -27,7 +27,7 @@ from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import options_of, records_of
-from mvsa_pipe.runs.encoding import load_forward
+from mvsa_pipe.runs.forwards import load_forward
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_s
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
 from mvsa_pipe.export.layout import CONFIG, EXPORT_SCHEMA
 from mvsa_pipe.features.batch import Field
-from mvsa_pipe.features.load import FeatureOptions
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.heads.own import SOURCE, SOURCE_FILE, recorded_head
@@ -23,7 +23,7 @@ from mvsa_pipe.json_schema import read_json
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content
 from mvsa_pipe.progress import NoProgress
-from mvsa_pipe.runs.encoding import answer_contents
+from mvsa_pipe.runs.inference import predict_contents
 
 PictureSource = str | Path | bytes
 
@@ -72,7 +72,7 @@ class ExportedModel:
             DataError: As ``predict``.
         """
         contents = self._contents(texts, images)
-        answered = answer_contents(
+        answered = predict_contents(
             self.head,
             contents,
             {modality: [part.on(self.device)] for modality, part in self.parts.items()},

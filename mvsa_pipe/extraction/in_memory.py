@@ -28,7 +28,8 @@ from mvsa_pipe.extraction.text_batches import TEXTS_SORTED_TOGETHER
 from mvsa_pipe.features.batch import HIDDEN, POOLED, FeatureSizes, Field
 from mvsa_pipe.features.grid import to_grid
 from mvsa_pipe.features.joined import JoinedFeatures
-from mvsa_pipe.features.load import FeatureOptions, mix_layers
+from mvsa_pipe.features.load import mix_layers
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.modality import Modality

@@ -1,7 +1,6 @@
 """Reads cached features of posts: into memory, or streamed from the disk where it has no room."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import empty_pinned
 from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.features.batch import HIDDEN, POOLED, FeatureSizes, Field
-from mvsa_pipe.features.grid import grid_tokens, to_grid
+from mvsa_pipe.features.grid import to_grid
 from mvsa_pipe.features.joined import JoinedFeatures
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.features.streamed import BLOCKS, StreamedFeatures
@@ -30,27 +30,6 @@ _MIX_BLOCK = 64
 _GRID_BLOCK = 256
 
 Files = Mapping[Modality, Sequence[FeatureFile]]
-
-
-@dataclass(frozen=True)
-class FeatureOptions:
-    """How cached hidden states become what heads read.
-
-    Attributes:
-        image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
-        layer_mix: What becomes of several layers; ``learned`` keeps them for the head to mix.
-    """
-
-    image_grid: int = 0
-    layer_mix: LayerMix = LayerMix.LAST
-
-    def layers_of(self, layers: int) -> int:
-        """How many of a backbone's layers a head reads."""
-        return layers if self.layer_mix is LayerMix.LEARNED else 1
-
-    def tokens_of(self, tokens: int) -> int:
-        """How many image tokens a head reads of a backbone's ``P``."""
-        return grid_tokens(tokens, self.image_grid)
 
 
 _DEFAULTS = FeatureOptions()

@@ -71,11 +71,11 @@ class LiveChoice(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.caches.layer_mix is not LayerMix.LAST:
+        if self.caches.features.layer_mix is not LayerMix.LAST:
             raise ConfigError(
                 "--layer-mix cannot be used: only the last layer of live backbones is read",
                 expected=f"--layer-mix {LayerMix.LAST}, or none",
-                found=self.caches.layer_mix,
+                found=self.caches.features.layer_mix,
             )
 
 

@@ -13,7 +13,7 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.devices import Precision, usable_cores
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.features.batch import FeatureSizes, Field
-from mvsa_pipe.features.grid import grid_tokens
+from mvsa_pipe.features.options import grid_tokens
 from mvsa_pipe.finetune.backbones import Loaded, load_chosen, named_backbone
 from mvsa_pipe.finetune.initial_run import Start
 from mvsa_pipe.finetune.inputs import ImageInputs, TextInputs
@@ -192,7 +192,7 @@ def _features(
     tuning: TuningOptions,
 ) -> LiveFeatures:
     text, image = tunables.get(Modality.TEXT), tunables.get(Modality.IMAGE)
-    grid = choice.caches.image_grid
+    grid = choice.caches.features.image_grid
     tokens = image.backbone.tokens if image and isinstance(image.backbone, ImageBackbone) else 1
     sizes = FeatureSizes(
         text_width=text.backbone.width if text else 1,

@@ -31,7 +31,7 @@ from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
 from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.runs.fit import refuse_early, result_of, scored_parts
-from mvsa_pipe.runs.inference import answer_data_set
+from mvsa_pipe.runs.inference import predict_data_set
 from mvsa_pipe.runs.layout import tuned_file
 from mvsa_pipe.runs.metadata import config_record, head_source
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
@@ -164,7 +164,7 @@ def _question(
         "protocol": experiment.protocol,
         "training": asdict(wanted.training),
         "tuning": asdict(wanted.tuning),
-        "image_grid": wanted.choice.caches.image_grid,
+        "image_grid": wanted.choice.caches.features.image_grid,
         "start": None if wanted.place.start is None else str(wanted.place.start.resolve()),
         "backbones": {m.value: str(t.backbone.identity) for m, t in experiment.tunables.items()},
         "posts": list(experiment.training_data.features.post_ids),
@@ -293,4 +293,4 @@ def _probabilities(
     post_ids = experiment.training_data.features.post_ids
     ids = [post_ids[i] for i in experiment.indices[part].tolist()]
     options = InferenceOptions(device=wanted.training.device, decode=wanted.choice.decode)
-    return answer_data_set(run, head, experiment.posts, ids, options, progress).probabilities
+    return predict_data_set(run, head, experiment.posts, ids, options, progress).probabilities

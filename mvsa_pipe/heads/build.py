@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from mvsa_pipe.errors import RunError, name_some
+from mvsa_pipe.errors import FIT_AGAIN, RunError, name_some
 from mvsa_pipe.features.batch import FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
@@ -21,7 +21,6 @@ from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import OptionValue, parse_options
 
 _MEMBER = re.compile(r"members\.(\d+)\.(.+)")
-_FIT_AGAIN = "mvsa fit with the same options makes the run again"
 
 
 def build_head(
@@ -97,7 +96,7 @@ def parse_checkpoint(data: bytes, where: object) -> dict[str, Tensor]:
         state: dict[str, Tensor] = load(data)
     except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise RunError(
-            "This checkpoint is damaged", where=where, found=error, hint=_FIT_AGAIN
+            "This checkpoint is damaged", where=where, found=error, hint=FIT_AGAIN
         ) from error
     return state
 
@@ -118,7 +117,7 @@ def fill_head(head: FusionHead, state: Mapping[str, Tensor], where: object) -> N
             "This checkpoint contains weights that are not finite",
             where=where,
             found=f"NaN or infinity in {name_some(strange)}",
-            hint=_FIT_AGAIN,
+            hint=FIT_AGAIN,
         )
 
 
@@ -154,5 +153,5 @@ def _not_fitting(name: str, where: object, found: str) -> RunError:
         f"This checkpoint does not fit head {name!r} as it is now",
         where=where,
         found=found,
-        hint=_FIT_AGAIN,
+        hint=FIT_AGAIN,
     )

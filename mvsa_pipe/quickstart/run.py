@@ -10,6 +10,7 @@ from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.posts import parse_split, read_posts
 from mvsa_pipe.posts.synthetic import SyntheticConfig, realised_ceilings, write_synthetic
 from mvsa_pipe.posts.synthetic_ceilings import Ceilings
@@ -60,7 +61,7 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
     data = DataChoice(folder, split="random-6:2:2")
     bench = run_bench(
         data,
-        CacheChoice(cache, *TINY, image_grid=_IMAGE_GRID),
+        CacheChoice(cache, *TINY, features=FeatureOptions(_IMAGE_GRID)),
         BenchOptions(seeds=options.seeds),
         TrainingOptions(epochs=_EPOCHS, learning_rate=1e-3, seed=options.seed),
         progress,

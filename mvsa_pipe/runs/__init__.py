@@ -1,4 +1,4 @@
-"""Run folders: everything that is kept of one trained head, whole or not at all."""
+"""Run folders: the files of one trained head, complete or absent."""
 
 from mvsa_pipe.runs.predictions import Prediction, predictions_of
 from mvsa_pipe.runs.reading import Member, Run, open_run

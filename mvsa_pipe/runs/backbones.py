@@ -1,4 +1,4 @@
-"""The backbones that a run was made with, with the weights that fine-tuning left them."""
+"""The backbones of a run, with fine-tuned weights if it has any."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def is_tuned(run: "Run") -> bool:
-    """Whether a run trained its backbones too, or could have: ``mvsa finetune`` made it."""
+    """Whether ``mvsa finetune`` made the run."""
     return "finetune" in run.config
 
 
 def backbone_options(run: "Run", modality: Modality) -> BackboneOptions:
-    """The one backbone of one half of a run's posts; a tuned one lies in the run's own folder.
+    """The only backbone of one modality of a run; tuned weights are in the run's folder.
 
     Raises:
-        RunError: The run reads no such half, reads it by several backbones, or its tuned weights
-            are missing.
-        CacheError: The run does not say which backbone it was made with.
+        RunError: The run does not read the modality, joins several backbones of it, or its tuned
+            weights are missing.
+        CacheError: The run does not record its backbone.
     """
     records = records_of(run, modality)
     if len(records) != 1:
         raise RunError(
             f"This run joins several {modality} backbones"
             if records
-            else f"This run reads no {modality}",
+            else f"This run does not read {modality}",
             where=run.path,
             expected=f"one {modality} backbone",
         )
@@ -40,7 +40,7 @@ def backbone_options(run: "Run", modality: Modality) -> BackboneOptions:
 
 
 def records_of(run: "Run", modality: Modality) -> list[Mapping[str, Any]]:
-    """What a run records of its features of one modality: one entry a backbone."""
+    """A run's records of its features of one modality, one per backbone."""
     found = run.config["caches"].get(modality.value) or []
     return found if isinstance(found, list) else [found]  # a list where several are joined
 
@@ -50,7 +50,7 @@ def every_backbone(run: "Run") -> list[BackboneOptions]:
 
     Raises:
         RunError: Tuned weights are missing.
-        CacheError: The run does not say which backbones it was made with.
+        CacheError: The run does not record its backbones.
     """
     return [
         options_of(run, modality, record)
@@ -60,11 +60,11 @@ def every_backbone(run: "Run") -> list[BackboneOptions]:
 
 
 def options_of(run: "Run", modality: Modality, record: Mapping[str, Any]) -> BackboneOptions:
-    """The backbone that one of a run's records names.
+    """The backbone of one of a run's records.
 
     Raises:
         RunError: Its tuned weights are missing.
-        CacheError: The record does not say which backbone.
+        CacheError: The record does not name the backbone.
     """
     options = backbone_from_record(record.get("backbone"), record.get("path") or run.path)
     if modality.value not in run.config.get("finetune", {}).get("trained", ()):

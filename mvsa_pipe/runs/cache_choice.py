@@ -1,4 +1,4 @@
-"""Which caches an experiment reads: the newest that contain the posts of its split."""
+"""Chooses the caches of an experiment: the newest that contain the posts of its split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,18 +31,18 @@ class ChosenCaches:
 def chosen_files(
     caches: CacheChoice, data: DataChoice, posts: PostSet, split: Split, needs: Iterable[Field]
 ) -> ChosenCaches:
-    """The newest caches of each modality with declared features that hold the split's posts.
+    """The newest caches that contain the split's posts, for each modality of declared features.
 
     Args:
-        caches: Which backbones' caches.
-        data: Where the posts came from, for messages.
+        caches: The choice of backbones.
+        data: Path of the posts, for messages.
         posts: The posts.
-        split: Which of them are read.
+        split: Its posts are read.
         needs: The declared features.
 
     Raises:
-        CacheError: There is no such cache, it is damaged, or all that there are lack posts or
-            hold other contents of them.
+        CacheError: There is no such cache, it is damaged, or every cache lacks posts or has
+            features of other contents.
         ConfigError: The same cache is named twice.
     """
     folder, modalities = CacheFolder(caches.folder), {need.modality for need in needs}
@@ -65,12 +65,12 @@ def _chosen(
     wanted: ContentDigests,
 ) -> tuple[FeatureFile, ...]:
     names = caches.names_of(modality)
-    several = caches.layer_mix is not LayerMix.LAST
+    several = caches.features.layer_mix is not LayerMix.LAST
     files = []
     for name in names:
         fitting = folder.fitting(dataset, modality, name, several_layers=several)
         file = first_complete(fitting, wanted)
-        if file is None:  # unless what they lack cannot be read, as another extraction found
+        if file is None:  # posts that another extraction could not read may be missing
             file = first_complete(fitting, wanted, unreadable(folder.readable(dataset)[0], wanted))
         if file is None:
             raise _none_serves(fitting, wanted, data)
@@ -78,7 +78,7 @@ def _chosen(
     if len({file.path for file in files}) < len(files):
         raise ConfigError(
             f"--{modality} names the same cache twice",
-            expected="different ones; NAME@DIGITS tells two of one backbone apart",
+            expected="different ones; NAME@DIGITS selects one of several caches",
             found=" + ".join(f"{n}: {f.path.name}" for n, f in zip(names, files, strict=True)),
             hint="mvsa cache list",
         )
@@ -116,10 +116,10 @@ def count_of(some: Sequence[object], what: str) -> str:
 
 
 def refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: LayerMix) -> None:
-    """Refuses a mixing of layers where every cache holds its last layer alone.
+    """Raises if layers are to be mixed and every cache contains only its last layer.
 
     Raises:
-        ConfigError: It is so.
+        ConfigError: No cache has several layers.
     """
     every = [file for of_it in files.values() for file in of_it]
     if mix is LayerMix.LAST or any(file.header.layers > 1 for file in every):

@@ -21,7 +21,7 @@ _NO_PROGRESS = NoProgress()
 
 
 def refuse_copies(head: str, seeds: SeedChoice) -> None:
-    """Refuses an ensemble whose members would all be the same.
+    """Raises if all members of an ensemble would be the same.
 
     Raises:
         ConfigError: The head does not depend on its seed.
@@ -43,10 +43,10 @@ def run_seeds(
     choice: SeedChoice,
     progress: Progress = _NO_PROGRESS,
 ) -> list[FitResult | MvsaError]:
-    """One run a seed, or one run of all seeds; the reason in the place of a run without a result.
+    """Trains one run per seed, or one ensemble of all seeds; returns results or errors of runs.
 
     Raises:
-        MvsaError: As ``try_run_heads``; of one run of all seeds as ``fit_head``.
+        MvsaError: From ``try_run_heads``, or for an ensemble from ``fit_head``.
     """
     seeds = choice.counted_from(training.seed)
     if choice.ensemble:
@@ -68,11 +68,11 @@ def run_ensemble(
 ) -> FitResult:
     """Trains a head with every seed, each selected on validation, and averages probabilities.
 
-    Members train together where they can, and are what they would be alone. The test part is
-    scored once, for all of them as one.
+    Members that can share a stack train together, with the results that they have alone. The test
+    part is scored once, for the ensemble.
 
     Raises:
-        MvsaError: As ``fit_head``.
+        MvsaError: From ``fit_head``.
     """
     experiment = experiment.to(resolve_device(training.device))
     specs = [RunSpec(head, replace(training, seed=seed), head_options) for seed in seeds]

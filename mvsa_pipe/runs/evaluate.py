@@ -1,4 +1,4 @@
-"""Scores a run again, on its own split or on other posts, exactly as it was scored first."""
+"""Scores a run again, on its own split or on other posts, by the same code as after training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
-from mvsa_pipe.runs.inference import answer_data_set, load_head, only_read
+from mvsa_pipe.runs.inference import load_head, only_read, predict_data_set
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.scored_posts import ALL, UNSEEN, scored_posts
 
@@ -24,14 +24,14 @@ class Evaluation:
     """A run's scores on some posts.
 
     Attributes:
-        protocol: Tag of what was scored.
-        part: Which part of it.
+        protocol: Protocol tag of the posts.
+        part: Their part.
         scores: The scores.
-        predictions: One a post.
-        left_out: Posts that were not scored, by id, and why.
+        predictions: One per post.
+        left_out: Reason of every post that was not scored, by id.
         known: Scored posts that the run was trained or selected on.
-        absent_classes: Classes of the run that no scored post has. Macro means are taken over the
-            classes that occur among labels or predictions, as scikit-learn takes them.
+        absent_classes: Classes of the run that no scored post has. Macro means are over the classes
+            that occur among labels or predictions, as in scikit-learn.
     """
 
     protocol: str
@@ -61,19 +61,19 @@ def evaluate(
 
     Args:
         run: The run.
-        options: What it is scored on.
-        progress: Listens to extractions.
-        read: How other posts are read; ``None`` as the run's own were.
+        options: The posts to score.
+        progress: Notified of extractions.
+        read: How other posts are read; by default like the run's own.
 
     Raises:
         RunError: The checkpoint is missing or does not fit, or labels are not the run's.
         SplitError: The part has no posts, or these posts are not those of the run.
-        MvsaError: As reading and extracting posts.
+        MvsaError: Posts cannot be read or extracted.
     """
     head = load_head(run, options.device, progress, options.head)
     posts = _read(run, options, read)
     chosen = scored_posts(run, posts, options)
-    answered = answer_data_set(run, head, posts, chosen.ids, options, progress)
+    answered = predict_data_set(run, head, posts, chosen.ids, options, progress)
     usable, probabilities = answered.ids, answered.probabilities
     if not usable:
         raise UnreadablePostsError(answered.faults, posts.storage.root)
@@ -99,6 +99,6 @@ def evaluate(
 
 
 def _read(run: Run, options: InferenceOptions, read: ReadOptions | None) -> PostSet:
-    """The posts, of which only what the head reads is asked for."""
+    """The posts, with the modalities that the head reads."""
     path = options.data or Path(run.config["data"]["path"])
     return read_posts(path, only_read(run, read or run.read_options))

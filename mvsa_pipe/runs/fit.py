@@ -1,4 +1,4 @@
-"""One head's run: trained, selected on validation, scored once."""
+"""Trains heads, selects their epochs on validation, and scores the test part once."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from mvsa_pipe.training.scoring import predict_probabilities
 from mvsa_pipe.training.stacking import Alone, why_alone
 from mvsa_pipe.training.state import FittedModel
 
-# A run with what its head is trained and scored on.
+# A run with its experiment.
 PlannedRun = tuple[Experiment, RunSpec]
 
 _SCORED_PARTS = ("val", "test")
@@ -38,7 +38,7 @@ class FitResult:
     Attributes:
         head: Its name.
         seed: Its seed.
-        record: Everything that ``metrics.json`` holds.
+        record: Content of ``metrics.json``.
         scores: Scores of each part that has posts, ``val`` and ``test``.
         labels: True classes of each part.
         predicted: Predicted classes of each part.
@@ -64,38 +64,15 @@ def run_head(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
 ) -> FitResult:
-    """Trains one head, picks its epoch on validation, and then scores the test part once.
+    """Trains one head, selects its epoch on validation, and scores the test part once.
 
     Raises:
-        MvsaError: As ``fit_head``.
+        MvsaError: From ``fit_head``.
     """
-    (result,) = run_heads([(experiment, RunSpec(head, training, head_options))])
+    (result,) = try_run_heads([(experiment, RunSpec(head, training, head_options))])
+    if isinstance(result, MvsaError):
+        raise result
     return result
-
-
-def run_heads(
-    planned: Sequence[PlannedRun],
-    on_step: OnStep = no_callback,
-    threads: int | None = None,
-    on_epoch: OnEpoch = ignore_epoch,
-) -> list[FitResult]:
-    """Several runs of one head, trained as one where that can be; each as by ``run_head``.
-
-    Args:
-        planned: The runs, each with its experiment; all have the same head.
-        on_step: Callback before each training step; raise to cancel all of them.
-        threads: Threads of the CPU, as of ``fit_heads``.
-        on_epoch: Callback after each epoch of each run.
-
-    Raises:
-        MvsaError: As ``fit_head``, of the first run that has no result.
-    """
-    results = []
-    for result in try_run_heads(planned, on_step, threads, on_epoch):
-        if isinstance(result, MvsaError):
-            raise result
-        results.append(result)
-    return results
 
 
 def try_run_heads(
@@ -104,11 +81,20 @@ def try_run_heads(
     threads: int | None = None,
     on_epoch: OnEpoch = ignore_epoch,
 ) -> list[FitResult | MvsaError]:
-    """As ``run_heads``, with the reason in the place of each run that has no result.
+    """Trains and scores several runs of one head; those that can share a stack train as one.
+
+    Args:
+        planned: The runs, each with its experiment; all of the same head.
+        on_step: Callback before each training step; raise to cancel all runs.
+        threads: CPU threads, as in ``fit_heads``.
+        on_epoch: Callback after each epoch of each run.
+
+    Returns:
+        The results, each as by ``run_head``, or the errors of runs that failed.
 
     Raises:
-        CacheError: As ``try_fit_heads``.
-        StorageError: As ``try_fit_heads``.
+        CacheError: From ``try_fit_heads``.
+        StorageError: From ``try_fit_heads``.
     """
     device = resolve_device(planned[0][1].training.device)
     placed = [(experiment.to(device), spec) for experiment, spec in planned]
@@ -126,7 +112,7 @@ def try_run_heads(
         else or_fault(partial(score_fitted, experiment, spec, run), device)
         for (experiment, spec), run in zip(placed, runs, strict=True)
     ]
-    for result in results:  # what runs that were trained side by side took each is not known
+    for result in results:  # the energy of each of several runs is not measured
         if isinstance(result, FitResult):
             result.record["energy_joules"] = joules if len(results) == 1 else None
     return results
@@ -148,7 +134,7 @@ def score_fitted(experiment: Experiment, spec: RunSpec, fitted: FittedModel) -> 
 
 
 def scored_parts(experiment: Experiment) -> list[str]:
-    """The parts that a run is scored on, as far as they have posts."""
+    """The scored parts that have posts."""
     return [part for part in _SCORED_PARTS if len(experiment.indices[part])]
 
 
@@ -160,9 +146,9 @@ def result_of(
     probabilities: dict[str, NDArray[np.float32]],
     scoring_since: float,
 ) -> FitResult:
-    """A trained head with the scores of what it said of each part.
+    """The result of a trained head, from its probabilities for each part.
 
-    ``scoring_since`` is when scoring began, by ``time.perf_counter``.
+    ``scoring_since`` is the start of scoring by ``time.perf_counter``.
     """
     labels = {part: experiment.labels_of(part) for part in probabilities}
     predicted = {part: values.argmax(axis=1) for part, values in probabilities.items()}
@@ -176,7 +162,7 @@ def result_of(
 def refuse_early(
     head: str, head_options: Mapping[str, OptionValue], training: TrainingOptions
 ) -> None:
-    """Refuses what can be refused before posts and features are read.
+    """Raises errors that can be found before posts and features are read.
 
     Raises:
         ConfigError: The head's options or the device cannot be used.
@@ -191,7 +177,7 @@ def reason_alone(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
 ) -> Alone | None:
-    """Why runs of a head train one by one, and uncompiled; ``None`` for those that need not."""
+    """Why runs of a head train one by one and uncompiled; ``None`` if they can share a stack."""
     device = resolve_device(training.device)
     sizes = experiment.training_data.features.sizes
     built = build_head(head, sizes, training.seed, head_options, device)

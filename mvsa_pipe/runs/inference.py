@@ -1,7 +1,7 @@
 """Applies a run's head to posts: over cached features of a data set, or over posts in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.matching import CacheContent
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.extraction.extract import extract
-from mvsa_pipe.extraction.in_memory import ContentsByModality
+from mvsa_pipe.extraction.in_memory import (
+    POSTS_ENCODED_TOGETHER,
+    ContentsByModality,
+    Forwards,
+    encode,
+)
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.features.load import load
+from mvsa_pipe.features.load import Files, load
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.heads.own import recorded_head
 from mvsa_pipe.modality import Modality
@@ -25,17 +33,67 @@ from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import is_tuned, options_of, records_of
-from mvsa_pipe.runs.encoding import (
-    PostProbabilities,
-    answer_contents,
-    feature_options,
-    load_forwards,
-)
+from mvsa_pipe.runs.forwards import feature_options, load_forwards
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.prepare import texts_of
 from mvsa_pipe.training.scoring import predict_probabilities
 
-Files = dict[Modality, tuple[FeatureFile, ...]]
+
+@dataclass(frozen=True)
+class PostProbabilities:
+    """Probabilities of a head for some posts.
+
+    Attributes:
+        ids: The posts that every backbone could read, in order.
+        probabilities: ``[N, C]``, in the order of ``ids``.
+        faults: Errors of the other posts, by id.
+    """
+
+    ids: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    faults: dict[str, str]
+
+
+def predict_contents(
+    head: Model,
+    contents: ContentsByModality,
+    backbones: Forwards,
+    options: FeatureOptions,
+    progress: Progress,
+    texts: Mapping[str, str],
+    decode: Decode = Decode.AUTO,
+) -> PostProbabilities:
+    """Encodes posts and applies a head to them, in batches that bound memory.
+
+    Args:
+        head: The head or baseline.
+        contents: Content of every post, by modality; the same posts in the same order.
+        backbones: The backbones of each modality.
+        options: How the head reads image tokens and layers.
+        progress: Notified of posts.
+        texts: Texts of all posts by id, for models that read them.
+        decode: How pictures become pixels.
+
+    Raises:
+        MvsaError: From ``encode`` or ``predict_probabilities``.
+    """
+    classes, count = head.sizes.classes, len(next(iter(contents.values())))
+    ids: list[str] = []
+    blocks = [np.zeros((0, classes), np.float32)]
+    faults: dict[str, str] = {}
+    for start in range(0, count, POSTS_ENCODED_TOGETHER):
+        stop = start + POSTS_ENCODED_TOGETHER
+        some = {modality: items[start:stop] for modality, items in contents.items()}
+        encoded = encode(some, backbones, head.needs, classes, options, progress, decode)
+        faults |= encoded.faults
+        readable = encoded.features.post_ids
+        if readable:
+            features = encoded.features.to(head.device)
+            every = torch.arange(len(readable), device=head.device)
+            own = [texts[post_id] for post_id in readable] if head.reads_texts else None
+            blocks.append(predict_probabilities(head, features, every, own))
+            ids += readable
+    return PostProbabilities(tuple(ids), np.concatenate(blocks), faults)
 
 
 def load_head(run: Run, device: str, progress: Progress, head: str | None = None) -> Model:
@@ -44,13 +102,13 @@ def load_head(run: Run, device: str, progress: Progress, head: str | None = None
     Args:
         run: The run.
         device: Where it computes.
-        progress: Is told where the head's class is not what it was.
-        head: The class of an own head, as the user names it; ``None`` takes the recorded one.
+        progress: Notified if the class of a user's own head has changed.
+        head: Class of a user's own head, as typed; by default the recorded one.
 
     Raises:
         ConfigError: Another head was named than the run's.
-        RunError: The checkpoint is missing, damaged, not finite, or belongs to another head; or
-            the class of an own head cannot be had.
+        RunError: The checkpoint is missing, damaged, not finite, or of another head; or the class
+            of a user's own head cannot be loaded.
     """
     kind, remark = recorded_head(run.config, run.path, head)
     if remark:
@@ -60,16 +118,16 @@ def load_head(run: Run, device: str, progress: Progress, head: str | None = None
 
 
 def only_read(run: Run, read: ReadOptions) -> ReadOptions:
-    """Options under which posts need only the halves that a run's head reads."""
-    halves = run.config["caches"]
+    """Options that require only the modalities that a run's head reads."""
+    modalities = run.config["caches"]
     return replace(
         read,
-        read_text=Modality.TEXT.value in halves,
-        read_image=Modality.IMAGE.value in halves,
+        read_text=Modality.TEXT.value in modalities,
+        read_image=Modality.IMAGE.value in modalities,
     )
 
 
-def answer_data_set(
+def predict_data_set(
     run: Run,
     head: Model,
     posts: PostSet,
@@ -77,36 +135,36 @@ def answer_data_set(
     options: InferenceOptions,
     progress: Progress,
 ) -> PostProbabilities:
-    """Applies a run's head to posts of a data set, whose features are kept in caches.
+    """Applies a run's head to posts of a data set, with cached features.
 
-    What the caches lack is extracted first, along with the rest of the data set. Features of
-    fine-tuned backbones, which no other run reads, are computed in memory, of these posts alone;
-    ``mvsa extract --from RUN`` keeps them.
+    Missing features of the whole data set are extracted first. Features of fine-tuned backbones
+    are not read by other runs: they are computed in memory, for these posts only;
+    ``mvsa extract --from RUN`` caches them.
 
     Raises:
         UnreadablePostsError: Posts cannot be read, and none may be skipped.
-        CacheError: The backbone's weights are no longer those that the run was trained on.
-        MvsaError: As ``extract`` and ``encode``.
+        CacheError: The backbone's weights have changed since the run was trained.
+        MvsaError: From ``extract`` or ``encode``.
     """
     wanted = set(ids)
-    asked = replace(posts, posts=tuple(post for post in posts.posts if post.id in wanted))
+    requested = replace(posts, posts=tuple(post for post in posts.posts if post.id in wanted))
     if is_tuned(run):
-        return _in_order(_answer_tuned(run, head, asked, options, progress), ids)
-    files: Files = {}
+        return _in_order(_predict_tuned(run, head, requested, options, progress), ids)
+    files: dict[Modality, tuple[FeatureFile, ...]] = {}
     faults: dict[str, str] = {}
     for modality in map(Modality, run.config["caches"]):
         for record in records_of(run, modality):
-            file, found = _file_for(run, modality, record, posts, asked, options, progress)
+            file, found = _file_for(run, modality, record, posts, requested, options, progress)
             files[modality] = (*files.get(modality, ()), file)
             faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
     usable = [post_id for post_id in ids if post_id not in faults]
     return PostProbabilities(tuple(usable), _from_files(run, head, files, posts, usable), faults)
 
 
-def _answer_tuned(
+def _predict_tuned(
     run: Run, head: Model, posts: PostSet, options: InferenceOptions, progress: Progress
 ) -> PostProbabilities:
-    answered = answer_new_posts(run, head, posts, options, progress)
+    answered = predict_posts(run, head, posts, options, progress)
     if answered.faults and options.on_bad_post is BadPostPolicy.ERROR:
         raise UnreadablePostsError(answered.faults, posts.storage.root)
     return answered
@@ -122,18 +180,18 @@ def _in_order(answered: PostProbabilities, ids: Sequence[str]) -> PostProbabilit
     )
 
 
-def answer_new_posts(
+def predict_posts(
     run: Run, head: Model, posts: PostSet, options: InferenceOptions, progress: Progress
 ) -> PostProbabilities:
-    """Applies a run's head to any posts; writes no file, and leaves out what cannot be read.
+    """Applies a run's head to any posts; writes no file, and skips unreadable posts.
 
-    Caches that contain all of these posts as they are now are read; else features are computed in
-    memory.
+    Features are read from caches if these contain all posts as they are now, and computed in
+    memory otherwise.
 
     Raises:
-        CacheError: A cache is damaged, or the backbone's weights are no longer those that the run
-            was trained on.
-        MvsaError: As ``load_forwards`` and ``encode``.
+        CacheError: A cache is damaged, or the backbone's weights have changed since the run was
+            trained.
+        MvsaError: From ``load_forwards`` or ``encode``.
     """
     contents, faults = readable_contents(run, posts)
     if not any(contents.values()):
@@ -151,7 +209,7 @@ def answer_new_posts(
 
 
 def readable_contents(run: Run, posts: PostSet) -> tuple[ContentsByModality, dict[str, str]]:
-    """What a run's backbones read of every post that has it, and what the others lack."""
+    """Content of every post for a run's backbones, and errors of posts without it."""
     found: dict[Modality, list[Content]] = {}
     faults: dict[str, str] = {}
     for modality in map(Modality, run.config["caches"]):
@@ -172,13 +230,13 @@ def _encoded(
     backbones = load_forwards(run, options.device, progress)
     texts = {post.id: post.text or "" for post in posts.posts}
     how = feature_options(run)
-    return answer_contents(head, contents, backbones, how, progress, texts, options.decode)
+    return predict_contents(head, contents, backbones, how, progress, texts, options.decode)
 
 
 def _from_files(
     run: Run, head: Model, files: Files, posts: PostSet, ids: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Probabilities ``[N, C]`` of some cached posts, in their order."""
+    """Probabilities ``[N, C]`` of some cached posts, in order."""
     if not ids:
         return np.zeros((0, head.sizes.classes), np.float32)
     features = load(files, ids, head.needs, head.sizes.classes, feature_options(run))
@@ -189,8 +247,8 @@ def _from_files(
 def _cached(
     run: Run, dataset: str, contents: ContentsByModality, options: InferenceOptions
 ) -> tuple[Files, dict[str, str]] | None:
-    """Caches that contain all of some posts, and which of these their extraction refused."""
-    files: Files = {}
+    """Caches that contain all of some posts, and the posts that their extraction refused."""
+    files: dict[Modality, tuple[FeatureFile, ...]] = {}
     refused: dict[str, str] = {}
     for modality, items in contents.items():
         for record in records_of(run, modality):
@@ -206,19 +264,21 @@ def _cached(
 def _file_with(
     fingerprint: Fingerprint, dataset: str, items: Sequence[Content], cache: Path
 ) -> tuple[FeatureFile, dict[str, str]] | None:
-    """A cache that contains some posts as they are now, and which of them it could not read.
+    """A cache with current features of some posts, and the posts that it could not read.
 
     Raises:
-        CacheError: It is damaged, or holds other features than its name says.
+        CacheError: It is damaged, or its features do not match its name.
     """
+    digests = {item.id: item.digest for item in items}
     for path in CacheFolder(cache).of_fingerprint(dataset, fingerprint):
         if path.is_file():
             file = FeatureFile(path)
             fingerprint.require(file.header.fingerprint, path)
-            known, tried = file.header.content_digests, file.header.refused
-            others = [item for item in items if known.get(item.id) != item.digest]
-            if all(i.id in tried and tried[i.id].digest == i.digest for i in others):
-                return file, {item.id: tried[item.id].reason for item in others}
+            content = CacheContent.in_file(file)
+            if content.covers(digests):
+                return file, {
+                    i: content.refused[i].reason for i in digests if i not in content.digests
+                }
     return None
 
 
@@ -227,13 +287,13 @@ def _file_for(
     modality: Modality,
     record: Mapping[str, Any],
     posts: PostSet,
-    asked: PostSet,
+    requested: PostSet,
     options: InferenceOptions,
     progress: Progress,
 ) -> tuple[FeatureFile, dict[str, str]]:
-    """A cache of a data set that contains the posts asked for; what it lacks is extracted."""
+    """A cache of a data set that contains the requested posts; missing posts are extracted."""
     fingerprint = Fingerprint.from_json(record["fingerprint"])
-    contents, faults = contents_of(asked, modality, options.cache)
+    contents, faults = contents_of(requested, modality, options.cache)
     skips = options.on_bad_post is BadPostPolicy.SKIP
     found = _file_with(fingerprint, posts.name, contents, options.cache)
     if found is not None and (skips or not faults | found[1]):

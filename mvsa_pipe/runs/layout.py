@@ -4,20 +4,20 @@ from mvsa_pipe.modality import Modality
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.jsonl"
 PREDICTIONS, SPLIT = "predictions.csv", "split.csv"
-# The only file in the folder of a run that a bench could not finish: the reason.
+# The only file in the folder of a bench's failed run: the reason.
 FAILED = "failed.json"
 RUN_SCHEMA = 1
 
 
 def tuned_file(modality: Modality) -> str:
-    """The file of a fine-tuned run that holds a backbone's weights, whole."""
+    """The file with all weights of a backbone of a fine-tuned run."""
     return f"{modality}.safetensors"
 
 
-# Hexadecimal digits of a post's content that a run records.
+# Hexadecimal digits of a post's content digest that a run records.
 CONTENT_DIGITS = 16
 
 
 def content_column(modality: Modality) -> str:
-    """The column of ``split.csv`` with digests of what the head read of each post."""
+    """The column of ``split.csv`` with content digests of one modality."""
     return f"{modality}_digest"

@@ -1,4 +1,4 @@
-"""What a run's files say of it: its configuration, its scores, and what they are held against."""
+"""Content of a run's ``config.json`` and ``metrics.json``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from mvsa_pipe.training.state import FittedModel
 
 
 def references(experiment: Experiment, part: str) -> list[dict[str, Any]]:
-    """The majority and the chance row of one part."""
+    """The majority and chance rows of one part."""
     train, labels = experiment.labels_of("train"), experiment.labels_of(part)
     classes = len(experiment.posts.classes)
     return [row(train, labels, classes).as_record() for row in (majority_reference, chance)]
@@ -30,7 +30,7 @@ def metrics_record(
     fitted: FittedModel,
     scores: Mapping[str, Scores],
 ) -> dict[str, Any]:
-    """Everything that ``metrics.json`` says of a run but what scoring took."""
+    """Content of ``metrics.json``, except for the seconds of scoring."""
     device = resolve_device(training.device)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     return {
@@ -39,8 +39,8 @@ def metrics_record(
         "batch_independent": fitted.head.batch_independent,
         "seed": training.seed,
         "backbones": experiment.backbones,
-        "image_grid": experiment.caches.image_grid,
-        "layer_mix": experiment.caches.layer_mix.value,
+        "image_grid": experiment.caches.features.image_grid,
+        "layer_mix": experiment.caches.features.layer_mix.value,
         "posts": experiment.sizes,
         "left_out": list(experiment.left_out),
         "selected_by": f"val_{training.select.value}",
@@ -69,14 +69,14 @@ def config_record(
     training: TrainingOptions,
     seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Everything that ``config.json`` says of a run of a head, or of an ensemble of ``seeds``."""
+    """Content of ``config.json`` of a run of a head, or of an ensemble of ``seeds``."""
     return {
         "head": name,
         **head_source(name),
         "head_options": asdict(head.options),
         "sizes": asdict(experiment.training_data.features.sizes),
         "training": asdict(training),
-        # of an ensemble: one a member, whose weights stand under members.<k> in the checkpoint
+        # seeds of an ensemble's members, whose weights are members.<k> in the checkpoint
         **({"seeds": list(seeds)} if seeds else {}),
         "protocol": experiment.protocol,
         "data": {
@@ -88,8 +88,8 @@ def config_record(
             "digest": experiment.posts.digest,
             "classes": list(experiment.posts.classes),
         },
-        "image_grid": experiment.caches.image_grid,
-        "layer_mix": experiment.caches.layer_mix.value,
+        "image_grid": experiment.caches.features.image_grid,
+        "layer_mix": experiment.caches.features.layer_mix.value,
         "caches": experiment.feature_records(),
         "versions": package_versions(),
         "written": now(),

@@ -7,15 +7,15 @@ from pathlib import Path
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.options import BadPostPolicy
-from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.options import MOST_BATCH, MOST_SEEDS, Options, group, option
+from mvsa_pipe.options import MOST_SEEDS, Options, group, option
 from mvsa_pipe.posts.formats import ReadOptions
 
 
 @dataclass(frozen=True)
 class PostsChoice(Options):
-    """Which posts, and how they are read.
+    """The posts, and how they are read.
 
     Attributes:
         path: Folder, zip or table of posts.
@@ -30,12 +30,12 @@ class PostsChoice(Options):
 
 @dataclass(frozen=True)
 class DataChoice(PostsChoice):
-    """Which posts, read and split how.
+    """The posts, and how they are read and split.
 
     Attributes:
-        split: auto, published, random-8:1:1, or a path. ``auto`` takes the split that the data
-            set comes with, else ``random-8:1:1``; other shares of train, val and test are written
-            likewise; ``FOLDER:3`` is one of several folds.
+        split: auto, published, random-8:1:1, or a path. ``auto`` is the published split if there
+            is one, else ``random-8:1:1``; other shares of train, val and test are written the
+            same way; ``FOLDER:3`` is one of several folds.
         split_seed: Seed of a random split.
     """
 
@@ -45,18 +45,16 @@ class DataChoice(PostsChoice):
 
 @dataclass(frozen=True)
 class CacheChoice(Options):
-    """Which caches.
+    """The caches to read.
 
     Attributes:
         folder: The folder of all caches.
-        text: Text backbone; the newest unless named. NAME, or NAME@DIGITS with the first
-            digits of a fingerprint; NAME+NAME reads several together; a bench compares NAME,NAME.
-        image: Image backbone; the newest unless named. Written like --text.
-        image_grid: Average image tokens to this many rows and columns; 0 keeps all.
-        memory_gib: Most memory for token states; 0 takes half of what is free. Larger ones are
-            read from the disk in blocks: slower, with the same results.
-        layer_mix: What heads read from caches of several layers. last reads the last layer; mean
-            averages all; learned weighs them by weights that are trained with the head.
+        text: Text backbone; the newest by default. NAME, or NAME@DIGITS with the first
+            digits of a fingerprint; NAME+NAME joins several; a bench compares NAME,NAME.
+        image: Image backbone; the newest by default. Written like --text.
+        memory_gib: Most memory for token states; 0 is half of the free memory. Larger states are
+            streamed from the disk: slower, with the same results.
+        features: How hidden states become what heads read.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -67,9 +65,8 @@ class CacheChoice(Options):
     folder: Path = option(Path("cache"), "--cache")
     text: str | None = None
     image: str | None = None
-    image_grid: int = option(0, least=0, most=MOST_BATCH, rare=True)
     memory_gib: float = option(0.0, least=0, rare=True)
-    layer_mix: LayerMix = option(LayerMix.LAST, rare=True)
+    features: FeatureOptions = group(FeatureOptions)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,7 +82,7 @@ class CacheChoice(Options):
                     )
 
     def alternatives(self, modality: Modality) -> tuple[str | None, ...]:
-        """The backbones to compare for one modality; a single ``None`` for the newest."""
+        """The backbones to compare for one modality; a single ``None`` is the newest."""
         chosen = self.text if modality is Modality.TEXT else self.image
         return (None,) if chosen is None else tuple(chosen.split(","))
 
@@ -95,13 +92,13 @@ class CacheChoice(Options):
         return tuple(replace(self, text=text, image=image) for text, image in every)
 
     def names_of(self, modality: Modality) -> tuple[str | None, ...]:
-        """The backbones chosen for one modality; one ``None`` for the newest.
+        """The backbones chosen for one modality; a single ``None`` is the newest.
 
-        A ``+`` or ``,`` always separates two: a cache whose own name contains one is chosen by
-        ``@`` and digits alone.
+        ``+`` and ``,`` are always separators: a cache whose name contains one is chosen by ``@``
+        and digits alone.
 
         Raises:
-            ConfigError: Several are named to be compared.
+            ConfigError: Several alternatives are named.
         """
         every = self.alternatives(modality)
         if len(every) > 1:
@@ -117,10 +114,10 @@ class CacheChoice(Options):
 
 @dataclass(frozen=True)
 class SeedChoice(Options):
-    """How many seeds, and whether their runs are one.
+    """The number of seeds, and whether they form an ensemble.
 
     Attributes:
-        seeds: Runs of the head. Their seeds are counted up from --seed.
+        seeds: Runs of the head. Their seeds count up from --seed.
         ensemble: Average the seeds' probabilities. The seeds make one run.
 
     Raises:
@@ -143,7 +140,7 @@ class SeedChoice(Options):
             )
 
     def counted_from(self, seed: int) -> tuple[int, ...]:
-        """The seeds themselves."""
+        """The seeds."""
         return tuple(range(seed, seed + self.seeds))
 
 
@@ -152,9 +149,9 @@ class InferenceOptions(Options):
     """What a run is asked about, and where features are kept.
 
     Attributes:
-        data: Other posts; the run's own unless named.
-        part: train, val or test of the run's split, or all. Unless named, test, or val of a split
-            without test; of other posts, all that the run was neither trained nor selected on.
+        data: Other posts; by default the run's own.
+        part: train, val or test of the run's split, or all. By default test, or val of a split
+            without test; for other posts, all that the run was neither trained nor selected on.
         cache: The folder of all caches.
         device: auto, cpu, cuda or mps.
         head: The class of the run's head, as FILE.py:CLASS. Only needed for an own head that is

@@ -1,4 +1,4 @@
-"""Predicts new posts with a run: one text and picture, or a table of posts."""
+"""Predicts new posts with a run: one post, or a table of posts."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,18 +11,18 @@ from mvsa_pipe.posts import Post, PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.storage import FolderStorage
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
-from mvsa_pipe.runs.inference import answer_new_posts, load_head, only_read
+from mvsa_pipe.runs.inference import load_head, only_read, predict_posts
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.predictions import csv_table, probability_cells, probability_columns
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """Predictions, and what kept some posts from one.
+    """Predictions, and the errors of posts that could not be read.
 
     Attributes:
-        predictions: One a post that could be read.
-        faults: What is wrong with the others, by post id.
+        predictions: One per readable post.
+        faults: Errors of the other posts, by id.
         classes: Names of the classes, in the order of the probabilities.
     """
 
@@ -39,23 +39,23 @@ def single_post(text: str | None, image: Path | None) -> PostSet:
     """One post from a text and a picture file.
 
     Raises:
-        DataError: There is no such picture.
+        DataError: The picture does not exist.
     """
     if image is not None and not image.is_file():
-        raise DataError("There is no such image", where=image)
+        raise DataError("This image does not exist", where=image)
     folder = image.parent if image else Path()
     post = Post("1", text, image.name if image else None, label=None)
     return PostSet("single-post", (), (post,), FolderStorage(folder))
 
 
 def read_posts_to_predict(path: Path, read: ReadOptions, run: Run) -> PostSet:
-    """Posts to predict, with or without labels and ids, with the halves that the run reads.
+    """Posts to predict, with or without labels and ids, with the modalities that the run reads.
 
     Raises:
         DataError: They cannot be read.
     """
-    asked = replace(only_read(run, read), require_labels=False, require_ids=False)
-    return read_posts(path, asked)
+    lenient = replace(only_read(run, read), require_labels=False, require_ids=False)
+    return read_posts(path, lenient)
 
 
 def predict_one(
@@ -64,17 +64,17 @@ def predict_one(
     """Predicts one post; no file is written.
 
     Raises:
-        ConfigError: A half that the head reads was not given.
-        MvsaError: As ``single_post`` and ``predict``.
+        ConfigError: A modality that the head reads was not given.
+        MvsaError: From ``single_post`` or ``predict``.
     """
     given = {Modality.TEXT: text is not None, Modality.IMAGE: image is not None}
-    lacking = [half for half in map(Modality, run.config["caches"]) if not given[half]]
-    if lacking:
+    missing = [name for name in map(Modality, run.config["caches"]) if not given[name]]
+    if missing:
         raise ConfigError(
-            f"This run reads the {' and the '.join(lacking)} of a post, and none was given",
+            f"This run reads the {' and the '.join(missing)} of a post, and none was given",
             where=run.path,
-            expected=" and ".join(f"--{half}" for half in run.config["caches"]),
-            hint="give it too; --data takes a table of posts",
+            expected=" and ".join(f"--{name}" for name in run.config["caches"]),
+            hint="give it too, or use --data for a table of posts",
         )
     return predict(run, single_post(text, image), options, progress)
 
@@ -82,18 +82,18 @@ def predict_one(
 def predict(
     run: Run, posts: PostSet, options: InferenceOptions, progress: Progress
 ) -> PredictResult:
-    """Predicts every post that has what the head reads, and says what the others lack.
+    """Predicts every post with the modalities that the head reads, and reports the others.
 
-    No file is written: features are read from caches that contain all of these posts as they are
-    now, such as those of an extracted data set, and computed in memory otherwise.
+    No file is written: features are read from caches if these contain all posts as they are now,
+    and computed in memory otherwise.
 
     Raises:
         RunError: The checkpoint is missing or does not fit.
-        MvsaError: As ``answer_new_posts``.
+        MvsaError: From ``predict_posts``.
     """
     head = load_head(run, options.device, progress, options.head)
     classes = tuple(run.config["data"]["classes"])
-    answered = answer_new_posts(run, head, posts, options, progress)
+    answered = predict_posts(run, head, posts, options, progress)
     labels = {post.id: post.label or "" for post in posts.posts}
     ids = answered.ids
     truth = [labels[post_id] for post_id in ids]
@@ -101,15 +101,15 @@ def predict(
     return PredictResult(rows, answered.faults, classes)
 
 
-def write_answer(path: Path, answer: PredictResult) -> None:
-    """Writes one row a post: id, prediction, one probability a class, and the error if any.
+def write_results(path: Path, result: PredictResult) -> None:
+    """Writes one row per post: id, prediction, one probability per class, and the error if any.
 
     Raises:
-        StorageError: The disk refuses; an older file is untouched.
+        StorageError: The disk refuses; an older file is unchanged.
     """
-    columns = probability_columns(answer.classes)
+    columns = probability_columns(result.classes)
     rows = [
-        [row.post_id, row.prediction, *probability_cells(row), ""] for row in answer.predictions
+        [row.post_id, row.prediction, *probability_cells(row), ""] for row in result.predictions
     ]
-    rows += [[i, "", *[""] * len(columns), fault] for i, fault in answer.faults.items()]
+    rows += [[i, "", *[""] * len(columns), fault] for i, fault in result.faults.items()]
     write_bytes(path, csv_table(["post_id", "prediction", *columns, "error"], rows))

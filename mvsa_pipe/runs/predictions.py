@@ -1,4 +1,4 @@
-"""Predictions of a head, and how every table of predictions is written."""
+"""Predictions of a head, and the format of tables of predictions."""
 
 import csv
 import io
@@ -19,10 +19,10 @@ class Prediction:
 
     Attributes:
         post_id: The post.
-        split: The part that it is in.
-        label: Its true class; empty when unknown.
+        split: Its part.
+        label: Its true class; empty if unknown.
         prediction: The most probable class.
-        probabilities: One per class; with six decimals where they were read from a file.
+        probabilities: One per class; six decimals if read from a file.
     """
 
     post_id: str
@@ -39,7 +39,7 @@ def predictions_of(
     probabilities: NDArray[np.float32],
     classes: Sequence[str],
 ) -> list[Prediction]:
-    """One prediction a post from probabilities ``[N, C]``."""
+    """One prediction per post from probabilities ``[N, C]``."""
     best = probabilities.argmax(axis=1)
     return [
         Prediction(post_id, split, label, classes[int(best[row])], probabilities[row].tolist())
@@ -53,7 +53,7 @@ def write_predictions(
     """Writes one row per post: id, split, label, prediction, one probability per class.
 
     Raises:
-        StorageError: The disk refuses; an older file is untouched.
+        StorageError: The disk refuses; an older file is unchanged.
     """
     write_bytes(path, predictions_table(predictions, classes))
 
@@ -69,12 +69,12 @@ def predictions_table(predictions: Sequence[Prediction], classes: Sequence[str])
 
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
-    """Headings of the probabilities in every table of predictions."""
+    """Column names of the probabilities in tables of predictions."""
     return [f"p_{name}" for name in classes]
 
 
 def probability_cells(prediction: Prediction) -> list[str]:
-    """The probabilities as every table of predictions shows them."""
+    """The probabilities as written to tables of predictions."""
     return [f"{share:.6f}" for share in prediction.probabilities]
 
 

@@ -1,4 +1,4 @@
-"""Posts, split and caches joined into what heads are trained and scored on."""
+"""Loads experiments: posts, split and features for training and scoring heads."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import free_memory_bytes
 from mvsa_pipe.errors import DataError, SplitError, name_some
 from mvsa_pipe.features.batch import Field
-from mvsa_pipe.features.load import FeatureOptions, load
+from mvsa_pipe.features.load import load
 from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.features.streamed import StreamedFeatures
 from mvsa_pipe.heads import HEADS
@@ -31,18 +31,18 @@ from mvsa_pipe.training.data import TrainingData
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that heads are trained and scored on, loaded once for any number of them.
+    """Posts, split and features for training and scoring any number of heads.
 
     Attributes:
-        data: Where the posts came from.
-        caches: Where the features came from.
+        data: The choice of posts.
+        caches: The choice of caches.
         posts: The posts.
         split: Their split.
         protocol: The protocol tag.
-        files: The caches of each modality, in the order in which they are joined.
-        training_data: What heads are trained on.
+        files: The caches of each modality, in the order of joining.
+        training_data: Features, labels, and training and validation posts.
         indices: Indices of the posts of each part.
-        left_out: Labelled posts of the split without features, as their extraction skipped them.
+        left_out: Labelled posts of the split that the extraction skipped.
     """
 
     data: DataChoice
@@ -57,23 +57,23 @@ class Experiment:
 
     @property
     def backbones(self) -> dict[str, str]:
-        """The backbone's name of each modality; those that are joined stand as ``A+B``."""
+        """Name of each modality's backbone; ``A+B`` for joined backbones."""
         return {
             modality.value: "+".join(file.header.fingerprint.backbone for file in files)
             for modality, files in self.files.items()
         }
 
     def feature_records(self) -> dict[str, Any]:
-        """Where the features of each modality came from, for a run's record."""
+        """Caches and backbones of each modality, for a run's record."""
         return {m.value: _cache_records(files) for m, files in self.files.items()}
 
     def contents(self) -> dict[Modality, dict[str, str]]:
-        """Digest of what is read of each half of every post, by its id."""
+        """Content digest of each modality of every post, by id."""
         return {m: files[0].header.content_digests for m, files in self.files.items()}
 
     @cached_property
     def split_csv(self) -> bytes:
-        """The ``split.csv`` of every run: where each post belongs, and digests of what is read."""
+        """The ``split.csv`` of every run: part, label and content digests of each post."""
         labels = {post.id: post.label or "" for post in self.posts.posts}
         contents, left_out = self.contents(), set(self.left_out)
         members = []
@@ -87,11 +87,11 @@ class Experiment:
         return self.training_data.labels.cpu()[self.indices[part]].numpy()
 
     def to(self, device: torch.device) -> "Experiment":
-        """The same experiment with its training_data on a device, if the device has room for it."""
+        """The same experiment with its data on a device, if it fits there."""
         return replace(self, training_data=self.training_data.to(device))
 
     def read_by(self, head: str) -> "Experiment":
-        """The same experiment with those caches alone that a head reads."""
+        """The same experiment with only the caches that a head reads."""
         read = {need.modality for need in needs_of([head])}
         return replace(self, files={m: files for m, files in self.files.items() if m in read})
 
@@ -119,22 +119,22 @@ class Experiment:
         return {part: len(index) for part, index in self.indices.items()}
 
     def remarks(self) -> list[str]:
-        """What a user shall know before heads are trained: caches, protocol, posts."""
+        """Lines printed before training: caches, protocol, posts."""
         lines = [f"{m}: {' + '.join(str(file.path) for file in f)}" for m, f in self.files.items()]
         sizes = ", ".join(f"{count:,} {part}" for part, count in self.sizes.items())
         lines.append(f"{self.protocol}: {sizes}")
         if self.posts.published is not None and self.data.split.startswith("random"):
-            lines.append("the split that the data set comes with is not used: --split published")
+            lines.append("the published split is not used: --split published")
         if isinstance(self.training_data.features, StreamedFeatures):
-            lines.append("token states are streamed from the disk: memory has no room for them")
+            lines.append("token states are streamed from the disk: they do not fit into memory")
         lines += self._layer_remarks()
         if self.left_out:
             lines.append(f"left out, as an extraction skipped them: {len(self.left_out):,}")
         return lines
 
     def _layer_remarks(self) -> list[str]:
-        """What is read of caches that do not hold just the layers asked for."""
-        mix, lines = self.caches.layer_mix, []
+        """Lines about caches whose layers differ from the requested mix."""
+        mix, lines = self.caches.features.layer_mix, []
         for file in (file for files in self.files.values() for file in files):
             name, layers = file.header.fingerprint.backbone, file.header.layers
             if layers > 1 and mix is LayerMix.LAST:
@@ -142,7 +142,7 @@ class Experiment:
             elif layers > 1:
                 lines.append(f"{name}: {layers} layers, mixed by {mix}")
             elif mix is not LayerMix.LAST:
-                lines.append(f"{name}: its last layer alone is cached, and there is nothing to mix")
+                lines.append(f"{name}: only its last layer is cached: nothing to mix")
         return lines
 
 
@@ -158,14 +158,14 @@ def prepare(
     split_seed: int | None = None,
     without: Collection[str] = (),
 ) -> Experiment:
-    """Reads and splits the posts and loads the declared features from the newest fitting caches.
+    """Reads and splits the posts, and loads their features from the newest matching caches.
 
     Args:
         data: The posts and their split.
         caches: Their features.
         needs: The features to load.
-        split_seed: Seed of a random split, if not the one that ``data`` names.
-        without: Posts that shall be left out, as those are that an extraction skipped.
+        split_seed: Seed of a random split; by default that of ``data``.
+        without: Further posts to leave out.
 
     Raises:
         DataError: The posts cannot be read.
@@ -178,11 +178,10 @@ def prepare(
     data = replace(data, split=resolved_split(data.split, posts))
     chosen = chosen_files(caches, data, posts, split, wanted)
     files = chosen.files
-    refuse_single_layers(files, caches.layer_mix)
+    refuse_single_layers(files, caches.features.layer_mix)
     ids, left_out = _usable_ids(posts, split, chosen.skipped | set(without))
     limit = caches.memory_gib * 2**30 or free_memory_bytes() / 2
-    options = FeatureOptions(caches.image_grid, caches.layer_mix)
-    features = load(files, ids, wanted, len(posts.classes), options, limit)
+    features = load(files, ids, wanted, len(posts.classes), caches.features, limit)
     training_data, indices = training_data_of(posts, split, features)
     return Experiment(
         data=data,
@@ -198,16 +197,16 @@ def prepare(
 
 
 def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[PostSet, Split]:
-    """The posts and their split; its seed may be another than the choice's own.
+    """The posts and their split; ``split_seed`` overrides the seed of ``data``.
 
     Raises:
-        DataError: The posts cannot be read, or have one class alone.
-        SplitError: The split does not fit them, or names posts without a label.
+        DataError: The posts cannot be read, or have only one class.
+        SplitError: The split does not fit them, or contains posts without a label.
     """
     posts = read_posts(data.path, data.read)
     if len(posts.classes) < 2:
         raise DataError(
-            "Posts of one class leave a head nothing to learn",
+            "These posts have only one class",
             where=data.path,
             expected="two classes or more",
             found=", ".join(posts.classes),
@@ -232,7 +231,7 @@ def training_data_of(
 
 
 def texts_of(posts: PostSet, ids: Iterable[str]) -> tuple[str, ...]:
-    """Texts of some posts, by id; empty where a post has none."""
+    """Texts of some posts by id; empty for posts without text."""
     every = {post.id: post.text or "" for post in posts.posts}
     return tuple(every[post_id] for post_id in ids)
 
@@ -253,7 +252,7 @@ def _cache_record(file: FeatureFile) -> dict[str, Any]:
 
 
 def _indices(split: Split, ids: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Where the posts of each part stand among the loaded ones."""
+    """Indices of each part's posts among the loaded posts."""
     places = {post_id: n for n, post_id in enumerate(ids)}
     return {
         part: torch.tensor([places[i] for i in split.ids(part) if i in places], dtype=torch.int64)
@@ -268,13 +267,13 @@ def _refuse_unlabelled(posts: PostSet, split: Split) -> None:
             f"{len(unlabelled):,} posts of the split have no label",
             where=protocol_tag(posts, split),
             found=name_some(unlabelled),
-            hint="leave them out of the split; mvsa predict takes posts without labels",
+            hint="leave them out of the split; mvsa predict accepts posts without labels",
         )
 
 
 def _usable_ids(
     posts: PostSet, split: Split, skipped: Collection[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Posts of the split, in the data set's order, but those that are skipped; and those."""
+    """Posts of the split in the data set's order, separated into usable and skipped posts."""
     in_split = [post.id for post in posts.posts if post.id in split.parts]
     return [i for i in in_split if i not in skipped], tuple(i for i in in_split if i in skipped)

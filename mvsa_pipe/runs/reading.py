@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mvsa_pipe.errors import MvsaError, RunError, name_some
+from mvsa_pipe.errors import FIT_AGAIN, MvsaError, RunError, name_some
 from mvsa_pipe.json_schema import read_json, validated
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
@@ -27,18 +27,16 @@ from mvsa_pipe.runs.predictions import Prediction, probability_columns
 from mvsa_pipe.runs.schema import FailureShape, MetricsShape, check_config, read_options
 from mvsa_pipe.spreadsheet import from_text_cell
 
-_FIT_AGAIN = "mvsa fit with the same options makes the run again"
-
 
 @dataclass(frozen=True)
 class Member:
-    """A post's place in a run: ``split.csv`` holds one row each, and serves as ``--split`` too.
+    """A post of a run: a row of ``split.csv``, which can also be used as ``--split``.
 
     Attributes:
         post_id: The post.
-        split: The part that it was in.
-        label: Its true class at that time.
-        contents: Digest of each half that the head read; empty in runs of 0.1.
+        split: Its part.
+        label: Its true class when the run was made.
+        contents: Content digest of each modality that the head read; empty in runs of 0.1.
     """
 
     post_id: str
@@ -49,11 +47,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies on disk.
+    """A run folder.
 
     Attributes:
         path: Its folder.
-        config: Everything that the run was made from.
+        config: Its configuration.
         metrics: Its scores.
     """
 
@@ -63,7 +61,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """The head's name, with the number of heads where it is an ensemble."""
+        """The head's name, with the number of seeds if it is an ensemble."""
         seeds = self.config.get("seeds")
         return f"{self.config['head']} × {len(seeds)} seeds" if seeds else str(self.config["head"])
 
@@ -73,7 +71,7 @@ class Run:
         return read_options(self.config["data"]["read"])
 
     def members(self) -> list[Member]:
-        """The posts that the run was trained, selected and tested on, in their order.
+        """The posts that the run was trained, selected and tested on, in order.
 
         Raises:
             RunError: The list is missing or damaged.
@@ -92,7 +90,7 @@ class Run:
         return members
 
     def predictions(self) -> list[Prediction]:
-        """The run's predictions for the posts that it was scored on, in their order.
+        """The run's predictions for its scored posts, in order.
 
         Raises:
             RunError: The table is missing or damaged, names classes that the run does not have, or
@@ -104,11 +102,11 @@ class Run:
         strange = sorted({row[n] for row in rows for n in ("label", "prediction")} - {*classes})
         if strange:
             raise RunError(
-                "This run's predictions are of classes that it does not have",
+                "This run's predictions name classes that it does not have",
                 where=path,
                 expected=", ".join(classes),
                 found=name_some(map(repr, strange)),
-                hint=_FIT_AGAIN,
+                hint=FIT_AGAIN,
             )
         _require_listed_once(path, [(row["post_id"], row["split"]) for row in rows])
         absent = sorted({*probability_columns(classes)} - rows[0].keys())
@@ -117,7 +115,7 @@ class Run:
                 "This run's predictions lack the probabilities of a class",
                 where=path,
                 expected=f"columns {', '.join(absent)}",
-                hint=_FIT_AGAIN,
+                hint=FIT_AGAIN,
             )
         places = {name: place for place, name in enumerate(classes)}
         shares = [[row.get(c) for c in probability_columns(classes)] for row in rows]
@@ -128,7 +126,7 @@ class Run:
                 "This run's predictions do not follow from their probabilities",
                 where=path,
                 found=f"post {rows[place]['post_id']!r}: {what}",
-                hint=_FIT_AGAIN,
+                hint=FIT_AGAIN,
             )
         return [
             Prediction(
@@ -142,7 +140,7 @@ class Run:
         ]
 
     def checkpoint(self, name: str) -> bytes:
-        """Content of the file that holds the trained model.
+        """Content of the file with the trained model.
 
         Raises:
             RunError: It is missing, or cannot be read.
@@ -154,13 +152,13 @@ class Run:
                 where=self.path,
                 expected=name,
                 found=name_some(sorted(p.name for p in self.path.iterdir())),
-                hint=f"{_FIT_AGAIN}; the numbers in metrics.json can still be reported",
+                hint=f"{FIT_AGAIN}; the numbers in metrics.json can still be reported",
             )
         try:
             return path.read_bytes()
         except OSError as error:
             raise RunError(
-                "This checkpoint cannot be read", where=path, found=error, hint=_FIT_AGAIN
+                "This checkpoint cannot be read", where=path, found=error, hint=FIT_AGAIN
             ) from error
 
 
@@ -168,11 +166,11 @@ def open_run(path: Path) -> Run:
     """Opens a run folder.
 
     Raises:
-        RunError: It is missing, incomplete, of another schema, or holds only a failure.
+        RunError: It is missing, incomplete, of another schema, or of a failed run.
     """
     if (path / FAILED).is_file():
         raise RunError(
-            "This run has no result",
+            "This run failed",
             where=path,
             found=read_failure(path).reason,
             hint="mvsa bench with --force trains it again",
@@ -193,7 +191,7 @@ def open_run(path: Path) -> Run:
             where=path,
             expected=f"schema {RUN_SCHEMA}",
             found=config.get("schema"),
-            hint=_FIT_AGAIN,
+            hint=FIT_AGAIN,
         )
     for name, value, check in (
         (CONFIG, config, check_config),
@@ -203,16 +201,16 @@ def open_run(path: Path) -> Run:
             check(value)
         except (ValueError, MvsaError) as error:
             raise RunError(
-                f"This run's {name} is not what a run's {name} holds",
+                f"This run's {name} does not have the expected content",
                 where=path / name,
                 found=error,
-                hint=_FIT_AGAIN,
+                hint=FIT_AGAIN,
             ) from error
     return Run(path, config, metrics)
 
 
 def read_failure(path: Path) -> FailureShape:
-    """Why the run of a folder has no result.
+    """The failure of a bench's run.
 
     Raises:
         RunError: The record is damaged.
@@ -221,12 +219,14 @@ def read_failure(path: Path) -> FailureShape:
         return validated(_read_json(path / FAILED), FailureShape)
     except ValueError as error:
         raise RunError(
-            f"This run's {FAILED} is not what a bench writes", where=path / FAILED, found=error
+            f"This run's {FAILED} does not have the expected content",
+            where=path / FAILED,
+            found=error,
         ) from error
 
 
 def _read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """A table that a run wrote, row by row, with all of some columns.
+    """The rows of a run's table, which must have some columns.
 
     Raises:
         RunError: It is missing, damaged or empty.
@@ -239,15 +239,15 @@ def _read_table(path: Path, what: str, columns: tuple[str, ...]) -> list[dict[st
         return [row | {column: from_text_cell(row[column]) for column in columns} for row in rows]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise RunError(
-            f"This run's {what} cannot be read", where=path, found=error, hint=_FIT_AGAIN
+            f"This run's {what} cannot be read", where=path, found=error, hint=FIT_AGAIN
         ) from error
 
 
 def _require_listed_once(path: Path, rows: Sequence[tuple[str, str]]) -> None:
-    """Refuses a table whose rows are of no part, or are several of one post.
+    """Raises if a table lists a post twice, or has a row without a valid part.
 
     Raises:
-        RunError: They are.
+        RunError: It does.
     """
     counts = Counter(post_id for post_id, _ in rows)
     twice = [post_id for post_id, count in counts.items() if count > 1]
@@ -256,11 +256,11 @@ def _require_listed_once(path: Path, rows: Sequence[tuple[str, str]]) -> None:
         raise RunError(
             f"This run's {path.name} lists posts twice"
             if twice
-            else f"This run's {path.name} lists posts of no part",
+            else f"This run's {path.name} names unknown parts",
             where=path,
             expected=f"each post once, in {', '.join(PARTS)}",
             found=name_some(map(repr, twice or strange)),
-            hint=_FIT_AGAIN,
+            hint=FIT_AGAIN,
         )
 
 
@@ -271,16 +271,16 @@ _ROUNDING = 1e-6
 def _share_fault(
     shares: Sequence[Sequence[object]], predicted: Sequence[int]
 ) -> tuple[int, str] | None:
-    """The first post whose numbers are no probabilities of which its class was predicted, and why.
+    """Index of the first post with invalid probabilities, and the fault; ``None`` if all are valid.
 
     Args:
-        shares: A number a post and class.
-        predicted: The class of each post, by its place.
+        shares: Probability of each class, per post.
+        predicted: Index of each post's predicted class.
     """
     try:
         values = np.array(shares, np.float64)
     except (TypeError, ValueError, OverflowError):
-        return 0, "a probability that is no number, here or further on"
+        return 0, "a probability that is not a number, in this row or a later one"
     answers = np.take_along_axis(values, np.array(predicted, np.int64)[:, None], axis=1)[:, 0]
     room = 1e-4 + _ROUNDING * values.shape[1]
     for what, hit in (
@@ -302,8 +302,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(
-            f"This run's {path.name} cannot be read", where=path, found=error, hint=_FIT_AGAIN
+            f"This run's {path.name} cannot be read", where=path, found=error, hint=FIT_AGAIN
         ) from error
     if not isinstance(value, dict):
-        raise RunError(f"This run's {path.name} is no JSON object", where=path, hint=_FIT_AGAIN)
+        raise RunError(f"This run's {path.name} is not a JSON object", where=path, hint=FIT_AGAIN)
     return value

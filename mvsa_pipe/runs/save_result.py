@@ -24,7 +24,7 @@ from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.user_code import source_file
 
-# Of names that are longer together than a folder's may be, each is cut to so many letters.
+# If a run's name would be too long for a folder, each of its words is cut to this length.
 _MOST_WORD = 40
 
 
@@ -40,16 +40,16 @@ def save_run(
     """Writes a result as a run folder.
 
     Args:
-        experiment: What the head was trained on.
+        experiment: The posts and features.
         result: The trained head.
-        training: How it was trained.
+        training: The options of its training.
         folder: The folder of all runs.
-        name: The run's name; one that is free, made of its parts, unless given.
-        more_config: What else the run was made from.
-        more: Files that are copied into the folder, by their names there.
+        name: The run's name; by default an unused one from ``default_run_name``.
+        more_config: Further entries of ``config.json``.
+        more: Files to copy into the folder, by their names there.
 
     Raises:
-        RunError: A run of the given name is there already.
+        RunError: A run of the given name exists already.
         ConfigError: The name cannot be used.
         StorageError: The disk refuses.
     """
@@ -61,7 +61,7 @@ def save_run(
         try:
             return write_run(inside(folder, free_name(folder, wanted)), contents)
         except RunError:
-            continue  # another process took the name in between
+            continue  # another process took the name meanwhile
 
 
 def run_contents(
@@ -71,7 +71,7 @@ def run_contents(
     more_config: Mapping[str, Any] | None = None,
     more: Mapping[str, Path] | None = None,
 ) -> RunContents:
-    """The files of a result's run folder; arguments as of ``save_run``."""
+    """The files of a result's run folder; arguments as in ``save_run``."""
     model = result.fitted.head
     return RunContents(
         config=config_record(experiment, result.head, model, training, result.seeds)
@@ -104,9 +104,9 @@ def _predictions(experiment: Experiment, result: FitResult) -> list[Prediction]:
 
 
 def default_run_name(experiment: Experiment, head: str, seeds: Sequence[int]) -> str:
-    """``<data set>-<head>-<text>-<image>-seed<k>``, in characters that any disk takes.
+    """``<data set>-<head>-<text>-<image>-seed<k>``, in characters that any file system allows.
 
-    An ensemble's ends in ``-seeds<first>-<last>``.
+    An ensemble's name ends in ``-seeds<first>-<last>``.
     """
     seed = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     parts = [experiment.posts.name, head, *experiment.backbones.values(), seed]

@@ -1,7 +1,7 @@
-"""What the files of a run folder must hold for any reader of them: types, ranges, fixed words.
+"""Schemas of a run folder's files: types, ranges, fixed words.
 
-One declaration for all verbs, held against a folder as it is opened. Entries that no reader uses
-are not declared, so that older and newer runs can be read.
+Checked when a folder is opened, for all verbs. Entries that no reader uses are not declared, so
+that older and newer runs can be read.
 """
 
 from typing import Annotated, Any, Literal
@@ -28,7 +28,7 @@ _Layers = Annotated[
 
 
 class SizesShape(Schema, forbid_unknown_fields=True):
-    """Of ``FeatureSizes``; a head would not know what another size is."""
+    """Schema of ``FeatureSizes``; other sizes are refused."""
 
     text_width: _Width
     image_width: _Width
@@ -39,15 +39,15 @@ class SizesShape(Schema, forbid_unknown_fields=True):
 
 
 class CacheShape(Schema):
-    """Where the features of one modality came from."""
+    """Cache and backbone of one modality."""
 
     fingerprint: str
-    backbone: Any = None  # judged where a backbone is loaded from it
+    backbone: Any = None  # checked when a backbone is loaded from it
     path: str | None = None
 
 
 class TrainingShape(Schema):
-    """How the head was trained, as far as it is needed to build it."""
+    """Options of training that are needed to build the head."""
 
     seed: Seed
 
@@ -61,17 +61,17 @@ class DataShape(Schema):
     split_seed: int
     name: Text
     classes: Annotated[list[str], Meta(min_length=1, max_length=100_000)]
-    digest: str | None = None  # older runs do not say
+    digest: str | None = None  # absent in older runs
 
 
 class FinetuneShape(Schema):
-    """How a fine-tuned run was trained."""
+    """Schema of a fine-tuned run's options."""
 
     trained: tuple[Half, ...] = ()
 
 
 class ConfigShape(Schema):
-    """Of ``config.json``."""
+    """Schema of ``config.json``."""
 
     head: Text
     head_options: dict[str, bool | int | float | str]
@@ -81,15 +81,15 @@ class ConfigShape(Schema):
     data: DataShape
     image_grid: Annotated[int, Meta(ge=0, le=1_000_000)]
     caches: dict[Half, CacheShape | Annotated[list[CacheShape], Meta(min_length=1)]]
-    layer_mix: LayerMix = LayerMix.LAST  # runs of 0.1 do not say
+    layer_mix: LayerMix = LayerMix.LAST  # absent in runs of 0.1
     seeds: Annotated[list[Seed], Meta(min_length=1, max_length=10_000)] | UnsetType = UNSET
-    spec_digest: str = ""  # runs of a bench have one
+    spec_digest: str = ""  # only in runs of a bench
     finetune: FinetuneShape | UnsetType = UNSET
     head_source: dict[str, str] | UnsetType = UNSET  # own heads have one
 
 
 class EveryScore(Schema):
-    """One share a summary score."""
+    """One value per summary score."""
 
     accuracy: Share
     precision_macro: Share
@@ -101,7 +101,7 @@ class EveryScore(Schema):
 
 
 class EveryInterval(Schema):
-    """One interval a summary score."""
+    """One interval per summary score."""
 
     accuracy: tuple[Share, Share]
     precision_macro: tuple[Share, Share]
@@ -113,7 +113,7 @@ class EveryInterval(Schema):
 
 
 class ScoresShape(Schema):
-    """Of ``Scores``, as far as it is shown."""
+    """Schema of ``Scores``: the entries that are shown."""
 
     posts: Count
     values: EveryScore
@@ -121,7 +121,7 @@ class ScoresShape(Schema):
 
 
 class ReferenceShape(Schema):
-    """Of ``Reference``."""
+    """Schema of ``Reference``."""
 
     name: str
     values: EveryScore
@@ -129,7 +129,7 @@ class ReferenceShape(Schema):
 
 
 class MetricsShape(Schema):
-    """Of ``metrics.json``."""
+    """Schema of ``metrics.json``."""
 
     protocol: str
     posts: dict[str, Count] = msgspec.field(default_factory=dict)
@@ -148,11 +148,11 @@ class MetricsShape(Schema):
 
 
 class FailureShape(Schema):
-    """Of ``failed.json``.
+    """Schema of ``failed.json``.
 
     Attributes:
-        spec_digest: Digest of everything that decides the run.
-        reason: Why it has no result, as one paragraph.
+        spec_digest: Digest of everything that determines the run.
+        reason: The error, as one paragraph.
         lasting: Whether the same run would fail again.
     """
 
@@ -162,10 +162,10 @@ class FailureShape(Schema):
 
 
 def check_config(config: object) -> None:
-    """Holds a run's configuration against what its readers use.
+    """Checks a run's configuration.
 
     Raises:
-        ValueError: Something is missing, of another type, out of range, or at odds with the rest.
+        ValueError: An entry is missing, of another type, out of range, or contradicts another.
     """
     shape = validated(config, ConfigShape)
     if len(set(shape.data.classes)) < len(shape.data.classes):
@@ -190,7 +190,7 @@ def read_options(record: dict[str, Any]) -> ReadOptions:
     """How a run's posts were read.
 
     Raises:
-        ValueError: It names an option that there is not, or a value of another type.
+        ValueError: It has an unknown option, or a value of another type.
         ConfigError: A value cannot be used.
     """
     unknown = sorted(record.keys() - ReadOptions.__dataclass_fields__.keys())

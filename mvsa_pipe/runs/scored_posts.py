@@ -1,4 +1,4 @@
-"""Which posts a run is scored on: its own, or others that it has not seen."""
+"""Chooses the posts that a run is scored on: its own, or others that it was not trained on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from mvsa_pipe.runs.options import InferenceOptions
 
 ALL, UNSEEN = "all", "unseen"
 
-# Digest of each half that a run reads, by post id.
+# Content digest of each modality that a run reads, by post id.
 DigestsByPost = Mapping[str, Mapping[Modality, str]]
 
 
 @dataclass(frozen=True)
 class ScoredPosts:
-    """What is scored.
+    """The posts to score.
 
     Attributes:
         ids: The posts, in order.
-        part: The part's name; ``unseen`` for other posts without those that the run knows.
+        part: The part's name; ``unseen`` for other posts without ``known`` ones.
         protocol: The protocol tag.
         known: Posts that the run was trained or selected on.
     """
@@ -36,14 +36,14 @@ class ScoredPosts:
 
 
 def scored_posts(run: Run, posts: PostSet, options: InferenceOptions) -> ScoredPosts:
-    """The run's own part where the posts are those of the run, else all that it has not seen.
+    """The run's own part if the posts are the run's own, else all posts that are new to it.
 
-    Posts are the run's own where ids, labels and contents are what the run recorded. Runs of 0.1
-    recorded no contents; the data set's name must be the same instead.
+    Posts are the run's own if ids, labels and contents equal its records. Runs of 0.1 recorded no
+    contents; for them the data set's name must be equal instead.
 
     Raises:
-        SplitError: The part has no posts; or it was asked for, or no other posts were named, and
-            these are not what the run recorded.
+        SplitError: The part has no posts; or the posts differ from the run's records although a
+            part was requested or no other posts were named.
         RunError: Labels are not among the run's classes, or a record is missing or damaged.
     """
     left_out = set(run.metrics.get("left_out", ()))
@@ -51,7 +51,7 @@ def scored_posts(run: Run, posts: PostSet, options: InferenceOptions) -> ScoredP
     part = options.part
     if part not in (None, ALL, *PARTS):
         raise SplitError(
-            f"--split {part} names no part", expected=f"{', '.join(PARTS)} or all", where=run.path
+            f"--split {part} is not a part", expected=f"{', '.join(PARTS)} or all", where=run.path
         )
     contents = _contents(run, posts, options) if any(m.contents for m in members) else {}
     if part != ALL:
@@ -66,7 +66,7 @@ def scored_posts(run: Run, posts: PostSet, options: InferenceOptions) -> ScoredP
 
 
 def _contents(run: Run, posts: PostSet, options: InferenceOptions) -> DigestsByPost:
-    """Digests of the halves that the run reads, of every post as it is now."""
+    """Current content digests of every post, for the modalities that the run reads."""
     found: dict[str, dict[Modality, str]] = {post.id: {} for post in posts.posts}
     for name in run.config["caches"]:
         modality = Modality(name)
@@ -89,7 +89,7 @@ def _members_in(run: Run, members: Sequence[Member], part: str) -> list[Member]:
 def _changes(
     run: Run, chosen: Sequence[Member], posts: PostSet, contents: DigestsByPost
 ) -> dict[str, list[str]]:
-    """Members that are not as they were, by what is wrong with them."""
+    """Members that have changed since the run was made, by kind of change."""
     labels = {post.id: post.label for post in posts.posts}
     changes: dict[str, list[str]] = {}
     for member in chosen:
@@ -122,13 +122,13 @@ def _not_own(
     )
     hint = "name the posts that the run was made from with --data"
     if options.data is not None:
-        hint = "leave --split out to score those that the run has not seen"
+        hint = "leave --split out to score posts that are new to the run"
     return SplitError(
         f"These posts are not those of the run's part {part!r}",
         where=posts.storage.root,
         expected="posts with the ids, labels and contents that the run recorded",
         found=found,
-        hint=f"{hint}, or score all that are here with --split all",
+        hint=f"{hint}, or score all of these with --split all",
     )
 
 
@@ -140,7 +140,7 @@ def _others(
     *,
     everything: bool,
 ) -> ScoredPosts:
-    """All labelled posts, unless told otherwise without those that the run knows."""
+    """All labelled posts, by default without those that the run was trained or selected on."""
     labels = {post.id: post.label for post in posts.posts if post.label is not None}
     known = _known(run, members, labels, posts.name, contents)
     ids = [i for i in labels if everything or i not in known]
@@ -149,7 +149,7 @@ def _others(
             "The run was trained or selected on every one of these posts",
             where=posts.storage.root,
             found=f"{len(known):,} posts",
-            hint="--split all scores them all the same",
+            hint="use --split all to score them anyway",
         )
     _require_known_classes(run, posts, {i: labels[i] for i in ids})
     part = ALL if everything or not known else UNSEEN
@@ -165,12 +165,12 @@ def _known(
     name: str,
     contents: DigestsByPost,
 ) -> set[str]:
-    """Posts that the run was trained or selected on, by their contents where it recorded them."""
+    """Posts that the run was trained or selected on; compared by contents if it recorded them."""
     used = [member for member in members if member.split in (TRAIN, VAL)]
     if contents:
-        halves = [Modality(half) for half in run.config["caches"]]
-        seen = {tuple(member.contents.get(half) for half in halves) for member in used}
-        now = {i: tuple(contents[i].get(half) for half in halves) for i in labels}
+        read = [Modality(name) for name in run.config["caches"]]
+        seen = {tuple(member.contents.get(name) for name in read) for member in used}
+        now = {i: tuple(contents[i].get(name) for name in read) for i in labels}
         return {i for i, content in now.items() if None not in content and content in seen}
     if name != run.config["data"]["name"]:
         return set()
@@ -184,9 +184,9 @@ def _require_known_classes(run: Run, posts: PostSet, labels: Mapping[str, str]) 
     if strange:
         some = [i for i, label in labels.items() if label in strange]
         raise RunError(
-            f"{len(some):,} of these posts have labels that the run does not know",
+            f"{len(some):,} of these posts have labels that are not among the run's classes",
             where=posts.storage.root,
             expected=f"classes of the run: {', '.join(classes)}",
             found=name_some(strange),
-            hint="spell the labels as the run does, or leave those posts out",
+            hint="spell the labels like the run's classes, or leave those posts out",
         )

@@ -1,4 +1,4 @@
-"""Writes run folders under names that are free."""
+"""Writes run folders under unused names."""
 
 import json
 import shutil
@@ -32,16 +32,16 @@ from mvsa_pipe.runs.reading import Member, Run
 
 @dataclass(frozen=True)
 class RunContents:
-    """Everything that a run folder holds.
+    """The files of a run folder.
 
     Attributes:
-        config: Everything that the run was made from.
-        metrics: Its scores.
+        config: Content of ``config.json``.
+        metrics: Content of ``metrics.json``.
         history: One entry per epoch.
-        model: Content of the files that hold the trained model, by their names.
-        predictions: Its predictions for the posts that it was scored on.
+        model: Content of the trained model's files, by name.
+        predictions: Its predictions for its scored posts.
         split: Content of ``split.csv``: see ``split_table``.
-        more: Files that are copied into the folder, by their names there.
+        more: Files to copy into the folder, by their names there.
     """
 
     config: Mapping[str, Any]
@@ -54,15 +54,15 @@ class RunContents:
 
 
 def write_run(path: Path, contents: RunContents, *, replace: bool = False) -> Run:
-    """Writes a run folder; it appears under its name only when all its files are there.
+    """Writes a run folder; it appears under its name only when all its files are complete.
 
     Args:
         path: The folder.
         contents: Its files.
-        replace: Whether it takes the place of a run of that name.
+        replace: Whether it replaces a run of that name.
 
     Raises:
-        RunError: A run of that name is there already, and is not to be replaced.
+        RunError: A run of that name exists already, and is not to be replaced.
         StorageError: The disk refuses.
     """
     if not replace:
@@ -89,31 +89,31 @@ def write_run(path: Path, contents: RunContents, *, replace: bool = False) -> Ru
 
 
 def split_table(members: Sequence[Member]) -> bytes:
-    """The content of ``split.csv``: id, part, label and digests of the contents of every post."""
-    halves = [m for m in Modality if any(m in member.contents for member in members)]
+    """Content of ``split.csv``: id, part, label and content digests of every post."""
+    recorded = [m for m in Modality if any(m in member.contents for member in members)]
     rows = [
-        [m.post_id, m.split, m.label, *(m.contents.get(half, "") for half in halves)]
+        [m.post_id, m.split, m.label, *(m.contents.get(name, "") for name in recorded)]
         for m in members
     ]
-    return csv_table(["id", "split", "label", *map(content_column, halves)], rows)
+    return csv_table(["id", "split", "label", *map(content_column, recorded)], rows)
 
 
 def refuse_taken(path: Path) -> None:
-    """Refuses a name before any work is done under it.
+    """Raises if a name is taken, before any work is done.
 
     Raises:
-        RunError: Something of that name is there already.
+        RunError: A file or folder of that name exists already.
     """
     if path.exists():
         raise _taken(path)
 
 
 def _taken(path: Path) -> RunError:
-    return RunError("A run of this name is there already", where=path, hint="use another --name")
+    return RunError("A run of this name exists already", where=path, hint="use another --name")
 
 
 def checked_run_name(name: str) -> str:
-    """A run's name, safe as the name of one folder.
+    """A run's name, checked to be safe as a folder name.
 
     Raises:
         ConfigError: It is empty, hidden, a path, or too long.
@@ -122,14 +122,14 @@ def checked_run_name(name: str) -> str:
     if fault:
         raise ConfigError(
             "--name cannot be used",
-            expected="the name of a folder to be made inside --runs, without slashes",
+            expected="the name of a new folder inside --runs, without slashes",
             found=f"{name[:80]!r}: {fault}",
         )
     return name
 
 
 def free_name(folder: Path, wanted: str) -> str:
-    """``wanted``, or the first of ``wanted-2``, ``wanted-3``, … that nothing there has."""
+    """``wanted``, or the first unused one of the names ``wanted-2``, ``wanted-3`` and so on."""
     if not (folder / wanted).exists():
         return wanted
     number = 2
@@ -139,7 +139,7 @@ def free_name(folder: Path, wanted: str) -> str:
 
 
 def require_writable(folder: Path) -> None:
-    """Makes a folder and tries to write there, before work depends on it.
+    """Makes a folder and checks that it is writable, before any work is done.
 
     Raises:
         StorageError: The disk refuses.

@@ -70,7 +70,7 @@ EXTRACT = ("extract", "--partner", "none", "--backbone")
         ([*FIT, "--image-grid", "-1"], "--image-grid cannot be used"),
         ([*FIT, "--name", "../evil"], "--name cannot be used"),
         ([*FIT, "--name", ""], "--name cannot be used"),
-        ([*FIT, "--name", "both"], "there already (runs/both)"),
+        ([*FIT, "--name", "both"], "exists already (runs/both)"),
         ([*FIT, "--format", "mvsa"], "did you mean mvsa-"),
         ([*FIT, "--data-name", "../x"], "name cannot be used"),
         ([*FIT, "--task", "humour"], "has no task to choose"),
@@ -92,7 +92,10 @@ EXTRACT = ("extract", "--partner", "none", "--backbone")
         (["predict", "runs/both"], "Found neither"),
         (["predict", "runs/both", "--data", "data", "--text", "x"], "Found both"),
         (["predict", "runs/both", "--data", "nowhere"], "nothing at this path (nowhere)"),
-        (["predict", "runs/both", "--text", "x", "--image", "no.jpg"], "no such image (no.jpg)"),
+        (
+            ["predict", "runs/both", "--text", "x", "--image", "no.jpg"],
+            "image does not exist (no.jpg)",
+        ),
         (["predict", "nowhere", "--text", "x"], "no run here (nowhere)"),
         (["evaluate", "runs"], "runs/both, runs/text"),
         (["evaluate", "runs/both", "--split", "nonsense"], "train, val, test or all"),
@@ -339,7 +342,7 @@ def test_two_fits_of_one_name_at_once(place):
     ends = [process.communicate(timeout=120) for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], ends
-    assert "there already" in paragraph(2, ends[codes.index(2)][1])
+    assert "exists already" in paragraph(2, ends[codes.index(2)][1])
     record = json.loads(Path("runs/same/config.json").read_text())
     assert record["training"]["seed"] == codes.index(0)
     assert not list(Path("runs").glob(".same*"))

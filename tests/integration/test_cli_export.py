@@ -250,7 +250,7 @@ def test_bad_input_is_refused(refused):
     path = Path("runs/both/config.json")
     text = path.read_text()
     path.write_text(text.replace('\\"weights\\": \\"', '\\"weights\\": \\"00'))
-    assert "no longer the one that this run's features came from" in refused(
+    assert "has changed since this run's features were extracted" in refused(
         "export", "runs/both", *words
     )
     path.write_text(text)

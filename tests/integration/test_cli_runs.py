@@ -118,7 +118,7 @@ def test_several_seeds_without_an_ensemble_are_several_runs(mvsa):
     assert single["scores"] == records[1]["scores"]
     again = mvsa(*words, "--name", "mine")
     assert again.exit_code == 2
-    assert "there already (runs/mine-seed0)" in again.stderr
+    assert "exists already (runs/mine-seed0)" in again.stderr
     assert len(json.loads(mvsa(*words).stdout)["runs"]) == 2
 
 

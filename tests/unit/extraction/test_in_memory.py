@@ -17,7 +17,8 @@ from mvsa_pipe.extraction.in_memory import encode
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.features.joined import JoinedFeatures
-from mvsa_pipe.features.load import FeatureOptions, load
+from mvsa_pipe.features.load import load
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.resident import ResidentFeatures
 from mvsa_pipe.features.source import FeatureSource, batch_of
 from mvsa_pipe.layers import LayerMix, Layers

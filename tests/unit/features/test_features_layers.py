@@ -10,7 +10,8 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.features import load as loading
 from mvsa_pipe.features.batch import ENCODED, FeatureSizes, Field
-from mvsa_pipe.features.load import FeatureOptions, load
+from mvsa_pipe.features.load import load
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.layers import LayerMix

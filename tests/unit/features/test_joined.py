@@ -15,7 +15,7 @@ from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.features import load as loading
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.features.joined import JoinedFeatures, join_batches
-from mvsa_pipe.features.load import FeatureOptions
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.modality import Modality
 

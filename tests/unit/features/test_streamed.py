@@ -8,6 +8,7 @@ import torch
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features.batch import HIDDEN, Field
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.features.streamed import BLOCKS, StreamedFeatures
 from mvsa_pipe.runs.fit import run_head
@@ -38,7 +39,9 @@ def same(one, other):
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.parametrize("changes", [{}, {"image_grid": 2}, {"text": "tiny-text"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"features": FeatureOptions(image_grid=2)}, {"text": "tiny-text"}]
+)
 def test_batches_are_the_same(changes):
     resident, streamed = (made.training_data.features for made in both(**changes))
     assert not isinstance(resident, StreamedFeatures)

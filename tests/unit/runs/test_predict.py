@@ -16,7 +16,7 @@ from mvsa_pipe.posts import ReadOptions, read_posts
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.options import InferenceOptions
-from mvsa_pipe.runs.predict import predict, predict_one, read_posts_to_predict, write_answer
+from mvsa_pipe.runs.predict import predict, predict_one, read_posts_to_predict, write_results
 
 OPTIONS = InferenceOptions(device="cpu")
 PICTURE = Path("data/data/1.jpg")
@@ -78,7 +78,7 @@ def test_no_file_is_written_outside_the_output(make_run, tmp_path, monkeypatch):
         assert ask(run, "new.csv", options).predictions
         predict(run, read_posts(Path("data")), options, NoProgress())
     assert sorted(tmp_path.rglob("*")) == before
-    write_answer(tmp_path / "out.csv", ask(run, "new.csv"))
+    write_results(tmp_path / "out.csv", ask(run, "new.csv"))
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "out.csv"])
 
 
@@ -124,7 +124,7 @@ def test_a_backbone_with_other_weights_is_refused(make_run):
     run = make_run()
     path = run.path / "config.json"
     path.write_text(path.read_text().replace('\\"weights\\": \\"', '\\"weights\\": \\"00'))
-    with pytest.raises(CacheError, match="no longer the one that this run's features came from"):
+    with pytest.raises(CacheError, match="has changed since this run's features were extracted"):
         one(open_run(run.path), "a day", PICTURE)
 
 
@@ -214,14 +214,14 @@ def test_labels_are_neither_needed_nor_read(make_run):
 
 
 def test_a_picture_that_is_not_there_is_an_error(make_run):
-    with pytest.raises(DataError, match=r"no such image.*nowhere\.jpg"):
+    with pytest.raises(DataError, match=r"image does not exist.*nowhere\.jpg"):
         one(make_run(), "text", Path("nowhere.jpg"))
 
 
 def test_the_table_of_answers_names_every_post_once(make_run):
     run = make_run()
     answer = ask(run, write_table([["a, b", "fine", PICTURE], ["[c]", "x", ""]]))
-    write_answer(Path("out/answer.csv"), answer)
+    write_results(Path("out/answer.csv"), answer)
     with Path("out/answer.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["post_id"] for row in rows] == ["a, b", "[c]"]
@@ -242,6 +242,6 @@ def test_an_answer_replaces_an_older_one_whole_or_not_at_all(make_run, monkeypat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageError, match="disk is full"):
-        write_answer(Path("out.csv"), answer)
+        write_results(Path("out.csv"), answer)
     assert Path("out.csv").read_text() == "older\n"
     assert not list(Path().glob(".out*"))

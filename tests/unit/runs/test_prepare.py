@@ -12,6 +12,7 @@ from mvsa_pipe.errors import CacheError, ConfigError, DataError, SplitError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.features.batch import Field
+from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
@@ -264,11 +265,11 @@ def test_the_last_layer_comes_from_a_cache_of_it_alone_if_there_is_one(layered_t
 
 @pytest.mark.parametrize("mix", [LayerMix.MEAN, LayerMix.LEARNED])
 def test_layers_are_mixed_where_they_are_cached_and_said(layered_text, mix):
-    made = prepare(DATA, replace(CACHES, layer_mix=mix), TOKENS)
+    made = prepare(DATA, replace(CACHES, features=FeatureOptions(layer_mix=mix)), TOKENS)
     assert made.files[Modality.TEXT][0].path.name == layered_text.path.name
     remarks = made.remarks()
     assert f"tiny-text: 2 layers, mixed by {mix}" in remarks
-    assert any(line.startswith("tiny-image: its last layer alone is cached") for line in remarks)
+    assert any(line.startswith("tiny-image: only its last layer is cached") for line in remarks)
     learned = mix is LayerMix.LEARNED
     assert made.training_data.features.sizes.text_layers == (((2, 384),) if learned else ())
     assert made.training_data.features.sizes.image_layers == ()
@@ -278,12 +279,12 @@ def test_layers_are_mixed_where_they_are_cached_and_said(layered_text, mix):
 @pytest.mark.parametrize("mix", [LayerMix.MEAN, LayerMix.LEARNED])
 def test_caches_of_the_last_layer_alone_are_not_mixed(mix):
     with pytest.raises(ConfigError, match=rf"--layer-mix {mix} needs.*--layers last4.*tiny-text-"):
-        prepare(DATA, replace(CACHES, layer_mix=mix), TOKENS)
+        prepare(DATA, replace(CACHES, features=FeatureOptions(layer_mix=mix)), TOKENS)
 
 
 def test_a_negative_grid_is_refused():
     with pytest.raises(ConfigError, match="--image-grid"):
-        CacheChoice(image_grid=-1)
+        FeatureOptions(image_grid=-1)
 
 
 def test_posts_of_one_class_are_refused(tmp_path):

@@ -111,7 +111,7 @@ def test_runs_without_a_name_never_clash(experiment, monkeypatch):
 def test_a_name_that_is_taken_is_an_error(experiment):
     result = run_head(experiment, "native-cat", {}, TRAINING)
     save_run(experiment, result, TRAINING, Path("runs"), "mine")
-    with pytest.raises(RunError, match="there already"):
+    with pytest.raises(RunError, match="exists already"):
         save_run(experiment, result, TRAINING, Path("runs"), "mine")
 
 

@@ -107,7 +107,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
 def test_a_name_is_never_taken_twice(tmp_path):
     write(tmp_path / "one")
     before = (tmp_path / "one" / "metrics.json").read_bytes()
-    with pytest.raises(RunError, match=r"there already.*--name"):
+    with pytest.raises(RunError, match=r"exists already.*--name"):
         write(tmp_path / "one", metrics={})
     with pytest.raises(RunError):
         refuse_taken(tmp_path / "one")
@@ -119,7 +119,7 @@ def test_who_comes_second_at_the_same_moment_is_refused(tmp_path, monkeypatch):
     """The other process puts its run there after this one looked."""
     monkeypatch.setattr("mvsa_pipe.runs.writing.refuse_taken", lambda _: None)
     write(tmp_path / "one")
-    with pytest.raises(RunError, match=r"there already"):
+    with pytest.raises(RunError, match=r"exists already"):
         write(tmp_path / "one", metrics={})
     assert open_run(tmp_path / "one").metrics
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
@@ -224,5 +224,7 @@ def test_a_configuration_of_another_shape_is_refused(tmp_path, way, value):
         holder = holder[key]
     holder[last] = value
     path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(RunError, match=r"not what a run's config\.json holds \(.*config\.json\)"):
+    with pytest.raises(
+        RunError, match=r"config\.json does not have the expected content \(.*config\.json\)"
+    ):
         open_run(tmp_path / "one")

@@ -1,4 +1,4 @@
-"""Functions compiled by ``torch.compile``: fused kernels, other last digits, faults in one line."""
+"""Compiles functions by ``torch.compile``; fused kernels give other last digits."""
 
 import functools
 import logging
@@ -9,11 +9,11 @@ import torch
 
 from mvsa_pipe.errors import MvsaError
 
-# Shapes that a function is compiled for before torch would go back to running it as it is: with
-# dynamic shapes there are a few, as for batches or texts of one.
+# Most shapes that a function is compiled for; beyond it torch would run the function uncompiled.
+# With dynamic shapes there are a few, such as for batches or texts of one.
 _MOST_SHAPES = 64
 
-# What a machine and a network need to be compiled, as ``MvsaError`` says it.
+# Requirements of compiling, for the ``expected`` of an ``MvsaError``.
 COMPILABLE = (
     "a C++ compiler such as g++ for a CPU, Triton for a GPU, and a network that torch.compile takes"
 )
@@ -25,14 +25,14 @@ R = TypeVar("R")
 def compiled(
     function: Callable[P, R], fault: Callable[[str], MvsaError], mode: str | None = None
 ) -> Callable[P, R]:
-    """A function compiled when first called, for inputs of any shape.
+    """Compiles a function at its first call, for inputs of any shape.
 
-    What ``torch.compile`` hands back to Python by design runs there.
+    Graph breaks run in Python.
 
     Args:
         function: Tensors in, tensors out.
-        fault: The error to raise when the function is called but cannot be compiled, or needs more
-            variants than torch makes, given what was wrong in one line.
+        fault: Makes the error to raise if the function cannot be compiled or needs more variants
+            than torch makes, from the cause in one line.
         mode: As of ``torch.compile``.
     """
     from torch._dynamo import config
@@ -55,7 +55,7 @@ def compiled(
 
 
 def _first_sentence(error: BaseException) -> str:
-    """What was wrong, without the pages of generated code that follow it."""
+    """The cause, without the generated code that follows it."""
     innermost = error
     while innermost.__cause__ is not None:
         innermost = innermost.__cause__

@@ -1,4 +1,4 @@
-"""Which device computes, and in which arithmetic; never a silent fallback."""
+"""Chooses the device and its arithmetic, without silent fallbacks."""
 
 import ctypes
 import os
@@ -19,11 +19,11 @@ _MILLIJOULES = 1000.0
 
 
 def counted_joules(device: torch.device) -> float | None:
-    """What a GPU's own counter stands at, or ``None`` where there is no such counter.
+    """Reads a GPU's energy counter in joules; ``None`` if there is none.
 
-    NVIDIA cards since Volta count from when their driver was loaded, for all that runs on them:
-    the difference of two readings is the work's own only where nothing else ran. The counter is
-    read by the package nvidia-ml-py (extra ``energy``).
+    NVIDIA cards since Volta count from when their driver was loaded, for all processes: the
+    difference of two readings is the energy of one computation only if nothing else ran. The
+    counter is read by the package nvidia-ml-py (extra ``energy``).
     """
     if device.type != "cuda":
         return None
@@ -33,7 +33,7 @@ def counted_joules(device: torch.device) -> float | None:
         return None
     try:
         pynvml.nvmlInit()
-        # Which cards torch sees, and in which order, is not what NVML numbers them by.
+        # torch and NVML number the cards differently.
         name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
         card = pynvml.nvmlDeviceGetHandleByUUID(name)
         return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(card)) / _MILLIJOULES
@@ -42,14 +42,15 @@ def counted_joules(device: torch.device) -> float | None:
 
 
 def spent_joules(before: float | None, after: float | None) -> float | None:
-    """What was counted between two readings, if both were taken."""
+    """Joules between two readings; ``None`` if either is missing."""
     if before is None or after is None:
         return None
     return round(after - before, 3)
 
 
-# M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's malloc.h: nothing is mapped apart, nothing given
-# back. M_ARENA_MAX: one arena for all threads, as those of other threads are bounded at 64 MB.
+# M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's malloc.h: no block is mapped separately, and none
+# is returned to the kernel. M_ARENA_MAX: one arena for all threads, as those of other threads are
+# bounded at 64 MB.
 _KEEP_MEMORY = ((-3, 2**30), (-1, 2**31 - 1), (-8, 1))
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
@@ -63,12 +64,12 @@ class Precision(StrEnum):
 
 
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
-    """Values in float32, in which losses and scores are computed; float64 stays what it is."""
+    """Converts values to float32, in which losses and scores are computed; keeps float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def resolve_device(choice: str) -> torch.device:
-    """The device that a choice stands for; ``auto`` prefers cuda, then mps, then cpu.
+    """The chosen device; ``auto`` prefers cuda, then mps, then cpu.
 
     Raises:
         ConfigError: The device is unknown or absent.
@@ -87,7 +88,7 @@ def resolve_device(choice: str) -> torch.device:
     count["mps"] = int(torch.backends.mps.is_available())
     if (device.index or 0) >= count.get(device.type, 0):
         raise ConfigError(
-            f"Device {choice!r} was asked for, and this machine has none that torch can use",
+            f"Device {choice!r} was requested, and this machine has none that torch can use",
             found=f"torch {torch.__version__} built for CUDA {torch.version.cuda}",
             hint="use --device auto or --device cpu",
         )
@@ -95,7 +96,7 @@ def resolve_device(choice: str) -> torch.device:
 
 
 def resolve_precision(choice: str, device: torch.device) -> Precision:
-    """The arithmetic that a choice stands for on a device.
+    """The chosen arithmetic on a device.
 
     ``auto`` takes bfloat16 where the hardware multiplies it natively: GPUs from compute
     capability 8.0, CPUs with AMX or AVX512-bf16.
@@ -148,19 +149,19 @@ def _cpu_model() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on, which in a container are fewer than the machine's."""
+    """Cores that this process may use; in a container fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def empty_pinned(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """Fresh memory, of which nothing is said, for what shall go to a GPU where there is one.
+    """An uninitialised array, page-locked when CUDA is available.
 
-    It is page-locked then: a GPU copies from it without another copy on the way. Where there is no
-    GPU, or no more such memory, it is ordinary memory.
+    A GPU copies from page-locked memory without an intermediate copy. Without a GPU, or when
+    page-locked memory is exhausted, the memory is ordinary.
 
     Args:
-        shape: Of the array.
-        dtype: Its type, by numpy's name, which is torch's too.
+        shape: The array's shape.
+        dtype: Name of its type, which is the same in numpy and torch.
     """
     if torch.cuda.is_available():
         try:
@@ -174,8 +175,8 @@ def empty_pinned(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
 def cpu_threads(count: int) -> Iterator[None]:
     """Lets torch use ``count`` threads on the CPU, and restores what it used before.
 
-    Small operations on several threads wait for whichever was descheduled: beside other work on
-    the machine a training of small heads was up to 80 times slower on two threads than on one.
+    Small operations on several threads wait for any thread that was descheduled: on a busy machine,
+    training small heads was up to 80 times slower on two threads than on one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -186,10 +187,10 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def reuse_memory() -> None:
-    """Tells glibc to keep freed memory for this process, where it is glibc that hands it out.
+    """Makes glibc keep freed memory for this process; does nothing with other allocators.
 
-    Activations of tens of megabytes are otherwise given back to the kernel and zeroed anew for
-    every batch: SqueezeNet on two cores went from 120 to 210 pictures a second without that.
+    Otherwise activations of tens of megabytes are returned to the kernel and zeroed again for every
+    batch: SqueezeNet on two cores went from 120 to 210 pictures a second without that.
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -198,20 +199,20 @@ def reuse_memory() -> None:
 
 
 class MemoryShortageError(MvsaError):
-    """A device has less memory free than a computation needs, which another day may change."""
+    """A device has less free memory than a computation needs; a later attempt may succeed."""
 
 
 @contextmanager
 def memory_errors(device: torch.device, hint: str) -> Iterator[None]:
-    """Says what to lower where a computation needs more memory than a device has free.
+    """Adds a hint to errors about too little memory.
 
     Raises:
-        MemoryShortageError: It does.
+        MemoryShortageError: The device has less free memory than needed.
     """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # what torch raises for want of the host's memory has no class of its own
+        # torch has no separate error class for too little host memory
         known = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not known and "can't allocate memory" not in str(error):
             raise
@@ -224,7 +225,7 @@ def memory_errors(device: torch.device, hint: str) -> Iterator[None]:
 
 
 def free_memory_bytes() -> int:
-    """Memory that this machine could still give to a process."""
+    """Bytes of memory that a process could still allocate on this machine."""
     info = Path("/proc/meminfo")
     if info.exists():
         for line in info.read_text(encoding="ascii", errors="replace").splitlines():
@@ -234,7 +235,7 @@ def free_memory_bytes() -> int:
 
 
 def fits_on(device: torch.device, byte_count: int) -> bool:
-    """Whether a device has room for so many bytes, with half of its free memory left for work."""
+    """Whether so many bytes take at most half of a device's free memory."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

@@ -23,19 +23,19 @@ _ABANDONED_SECONDS = 24 * 3600
 
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 _TORCH_WRITER = ("inline_container.cc", "PytorchStreamWriter")
-# What a full disk may have left: less than any checkpoint.
+# A disk with fewer free bytes counts as full; any checkpoint is larger.
 _NO_ROOM_BYTES = 2**16
 
 
-# Leaves room for the endings and marks that files of a name get, below the 255 of file systems.
+# Leaves room for suffixes and marks below the 255 bytes of file systems.
 MOST_NAME_BYTES = 120
 _MOST_FILE_BYTES = 240
 
 
 def name_fault(name: str, most_bytes: int = MOST_NAME_BYTES) -> str:
-    """Why a name cannot be that of one file or folder; empty where it can."""
+    """Why a name cannot name a file or folder; empty if it can."""
     if any(0xD800 <= ord(c) <= 0xDFFF for c in name):
-        return "it holds half a surrogate pair, which no file name can"
+        return "it contains an unpaired surrogate, which no file name can"
     if len(name.encode()) > most_bytes:
         return f"it has {len(name.encode()):,} bytes, and at most {most_bytes} are taken"
     if not name.strip() or name in (".", "..") or any(c in "/\\" or ord(c) < 32 for c in name):
@@ -44,7 +44,7 @@ def name_fault(name: str, most_bytes: int = MOST_NAME_BYTES) -> str:
 
 
 def inside(root: Path, *names: str) -> Path:
-    """The path of a file or folder below a root, made of names that may come from data.
+    """The path of a file or folder below a root; the names may come from data.
 
     Raises:
         StorageError: A name cannot be used, or a link leads out of the root.
@@ -55,9 +55,9 @@ def inside(root: Path, *names: str) -> Path:
         fault = f"it leads to {path.resolve()}"
     if fault:
         raise StorageError(
-            "A file or folder would not lie where it belongs",
+            "A file or folder would be outside of its folder",
             where=root,
-            expected="a name of its own below this folder",
+            expected="a name below this folder",
             found=fault,
             hint="give the data set, run or backbone another name, or remove the link",
         )
@@ -70,7 +70,7 @@ def _unsafe(name: str) -> str:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses at ``path`` into one clear paragraph.
+    """Converts errors of the disk at ``path`` to a ``StorageError``.
 
     Raises:
         StorageError: No space, read-only, no permission, or not a folder.
@@ -89,10 +89,10 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def _disk_error_of(error: Exception, path: Path) -> int | None:
-    """The number of the disk's error inside another library's own; ``None`` if there is none.
+    """The operating system's error number in another library's error; ``None`` if there is none.
 
-    Libraries in Rust, as safetensors and tokenizers, end their message with it. ``torch.save``
-    says only that a position in the file is not the expected one.
+    Libraries in Rust, such as safetensors and tokenizers, end their message with it. ``torch.save``
+    reports only that a position in the file is not the expected one.
     """
     found = _RUST_ERROR.search(str(error))
     if found is not None:
@@ -119,14 +119,16 @@ def _as_storage_error(error: OSError, path: Path) -> StorageError:
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StorageError(
-            "This place cannot be written to",
+            "This path cannot be written to",
             where=path,
             expected="a folder that you may write",
             found=os.strerror(error.errno),
             hint="pass another --cache/--runs folder",
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return StorageError("A file stands where a folder is needed, or the other way", where=path)
+        return StorageError(
+            "There is a file where a folder is needed, or a folder for a file", where=path
+        )
     return StorageError(f"Reading or writing failed: {error}", where=path)
 
 
@@ -145,9 +147,9 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; a clean exit puts it in place, whole and synced.
+    """Yields a temporary path; without an error inside, its file is synced and replaces ``path``.
 
-    Whatever goes wrong inside, ``path`` keeps what it held and the temporary file is removed.
+    On any error, ``path`` is unchanged and the temporary file is removed.
 
     Raises:
         StorageError: The disk refuses.
@@ -178,9 +180,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _into_device(path: Path) -> Iterator[Path]:
-    """Yields a temporary path, whose content then goes into a device or a pipe.
+    """Yields a temporary path, whose content is then written to a device or a pipe.
 
-    A rename would put a file in the place of ``/dev/null`` for the whole machine.
+    A rename would replace ``/dev/null`` by a file for the whole machine.
     """
     with tempfile.TemporaryDirectory() as folder, storage_errors(path):
         temporary = Path(folder) / "content"
@@ -191,37 +193,37 @@ def _into_device(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yields a temporary folder beside ``path``; a clean exit syncs it and gives it the name.
+    """Yields a temporary folder; without an error inside, it is synced and renamed to ``path``.
 
-    The files inside can be written plainly: each is synced once, before the folder gets its name.
-    Others may read them, as in any new folder. After an error inside, nothing of it is left;
-    what a killed process left in this place is removed.
+    Files inside can be written plainly: each is synced once, before the folder is renamed. They get
+    the permissions of any new file. After an error, nothing is left; leftovers of killed processes
+    are removed.
 
     Args:
         path: The folder.
-        replace: Whether it takes the place of what has that name.
+        replace: Whether an existing file or folder of that name is replaced.
 
     Raises:
         StorageError: The disk refuses.
-        FileExistsError: Something of that name is there by now, and is not to be replaced.
+        FileExistsError: The name exists by now, and ``replace`` is false.
     """
     parent = path.resolve().parent
     make_folder(parent)
-    from filelock import FileLock  # half of what else this module costs at start-up
+    from filelock import FileLock  # its import takes half as long as all others of this module
 
     _sweep_folders(parent)
     folder = parent / f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}"
     lock = FileLock(_lock_of(folder))
     with storage_errors(path):
         lock.acquire()
-        folder.mkdir()  # with permissions as of any new folder
+        folder.mkdir()  # with the permissions of any new folder
         mode = folder.stat().st_mode
     try:
         with storage_errors(path):
             yield folder
             for item in folder.rglob("*"):
                 if item.is_file():
-                    item.chmod(mode & 0o666)  # safetensors writes for the owner alone
+                    item.chmod(mode & 0o666)  # safetensors gives permissions to the owner alone
                 _sync(item)
             _sync(folder)
             if replace:
@@ -237,7 +239,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _sweep_folders(parent: Path) -> None:
-    """Removes unfinished folders whose writers are gone, as their locks can be taken."""
+    """Removes unfinished folders of ended processes, whose locks are free."""
     from filelock import FileLock, Timeout
 
     for folder in parent.iterdir():
@@ -268,10 +270,10 @@ def _is_older(path: Path, seconds: float) -> bool:
 
 
 def _set_aside(path: Path) -> None:
-    """Removes a file or folder in two steps, so that it is never seen with some of its files."""
+    """Renames, then deletes a file or folder, so that no reader sees it incomplete."""
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
-        with suppress(FileNotFoundError):  # another process replaces it, too
+        with suppress(FileNotFoundError):  # another process replaces it too
             path.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
     else:
@@ -279,7 +281,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _moved(folder: Path, path: Path) -> bool:
-    """Renames a folder unless a folder with something in it has that name."""
+    """Renames a folder unless a folder that is not empty has that name."""
     try:
         folder.rename(path)
     except OSError as error:
@@ -292,7 +294,7 @@ def _moved(folder: Path, path: Path) -> bool:
 def leftovers(path: Path) -> list[Path]:
     """Temporary files that killed processes left beside ``path`` while replacing it.
 
-    Only who knows that nobody is replacing it now may delete them.
+    Delete them only while no process is replacing the file.
     """
     head = f".{path.name}."
     if not path.parent.is_dir():
@@ -310,7 +312,7 @@ def _sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Writes a file whole or not at all.
+    """Writes a file completely or not at all.
 
     Raises:
         StorageError: The disk refuses; an older file at ``path`` is untouched.
@@ -320,7 +322,7 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  # JSON is any plain value
-    """Writes ``value`` as indented JSON, whole or not at all.
+    """Writes ``value`` as indented JSON, completely or not at all.
 
     Raises:
         StorageError: The disk refuses.
@@ -334,9 +336,10 @@ def json_bytes(value: Any) -> bytes:  # noqa: ANN401
 
 
 def write_memo(path: Path, value: Any) -> None:  # noqa: ANN401  # JSON is any plain value
-    """Writes JSON that only saves time: where the disk refuses, nothing is written and none errs.
+    """Writes JSON that only saves time; errors of the disk are ignored.
 
-    What killed processes left of it is swept; who still writes it loses no more than the memo.
+    Temporary files of other writers are removed; a process that is still writing loses only its
+    memo.
     """
     with suppress(OSError, StorageError):
         for file in leftovers(path):

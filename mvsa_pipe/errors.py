@@ -1,4 +1,4 @@
-"""The errors that a user of mvsa-pipe meets, each one clear paragraph."""
+"""Errors for users of mvsa-pipe, each one paragraph."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,13 +8,13 @@ FIT_AGAIN = "mvsa fit with the same options makes the run again"
 
 
 class MvsaError(Exception):
-    """Something that the user can mend: what is wrong, where, and what to do next.
+    """An error that the user can correct: the problem, where it is, and what to do next.
 
     Args:
-        what: What is wrong, as a sentence without its full stop.
-        where: The file, row, post or option that it was found in.
-        expected: What would have been right.
-        found: What stands there instead.
+        what: The problem, as a sentence without its full stop.
+        where: The file, row, post or option with the problem.
+        expected: What would be valid.
+        found: What is there instead.
         hint: The next command, or the next thing to try.
     """
 
@@ -37,7 +37,7 @@ class MvsaError(Exception):
         super().__init__(self.paragraph())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Can be pickled whatever arguments a subclass takes, to reach another process."""
+        """Pickles for other processes, whichever arguments a subclass takes."""
         return _unpickled, (type(self), self.args, self.__dict__)
 
     def paragraph(self) -> str:
@@ -63,11 +63,11 @@ class ConfigError(MvsaError):
 
 
 class UnknownNameError(ConfigError):
-    """A name stands in no row of its table."""
+    """A name is not in its table."""
 
 
 class DataError(MvsaError):
-    """Posts, labels or images cannot be read as what they claim to be."""
+    """Posts, labels or images cannot be read."""
 
 
 class SplitError(MvsaError):
@@ -75,15 +75,15 @@ class SplitError(MvsaError):
 
 
 class BackboneError(MvsaError):
-    """A backbone or its weights cannot be had."""
+    """A backbone or its weights cannot be loaded."""
 
 
 class CacheError(MvsaError):
-    """A feature cache is missing, damaged, or holds something else than was asked for."""
+    """A feature cache is missing or damaged, or its content differs from what was requested."""
 
 
 class RunError(MvsaError):
-    """A run folder is missing, incomplete or does not fit."""
+    """A run folder is missing, incomplete, or does not fit the request."""
 
 
 class StorageError(MvsaError):
@@ -91,7 +91,7 @@ class StorageError(MvsaError):
 
 
 def name_some(names: Iterable[str], most: int = 10) -> str:
-    """Joins names with commas, at most ``most`` of them, and says how many more there are."""
+    """Joins at most ``most`` names with commas, followed by the number of the others."""
     listed = list(names)
     shown = ", ".join(listed[:most])
     return shown if len(listed) <= most else f"{shown} and {len(listed) - most:,} more"

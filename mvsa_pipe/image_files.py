@@ -1,8 +1,8 @@
-"""Image files reduced to what their pixels are made of, and checked before anything is decoded.
+"""Reduces image files to the data of their pixels, and checks them before decoding.
 
-Colour profiles, comments and thumbnails may be broken or oversized without any harm to the pixels,
-while Pillow reads them all on opening. The functions here rebuild a JPEG, PNG or WebP without them,
-and bound what a decoder would have to do.
+Colour profiles, comments and thumbnails may be broken or oversized without affecting the pixels,
+but Pillow reads them all on opening. The functions here rebuild a JPEG, PNG or WebP without them,
+and bound the work of a decoder.
 """
 
 import re
@@ -16,7 +16,7 @@ MOST_SCANS = 100
 # A picture of 64 MiB in PNG chunks of the customary 8 KiB has 8,192.
 MOST_SEGMENTS = 50_000
 
-# What libjpeg-turbo warns of where pixels were lost. Its other warnings are harmless.
+# Warnings of libjpeg-turbo about lost pixels. Its other warnings are harmless.
 _LOST_PIXELS = ("premature end", "bad huffman code", "bad arithmetic code", "found marker")
 
 # A marker may be preceded by any number of fill bytes; within a scan, 0 is a stuffed byte, and
@@ -30,7 +30,7 @@ _NO_PIXELS = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
 _HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 _PROGRESSIVE_FRAMES = frozenset((0xC2, 0xCA))
 
-# Any bytes but 0xFF and zero bits, which libjpeg itself puts in the place of missing data.
+# Any bytes except 0xFF and zero bits, with which libjpeg itself replaces missing data.
 _MORE_DATA = bytes(range(0x91, 0xFD, 3)) * 4
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -50,15 +50,15 @@ class LostPixelsError(ValueError):
 
 
 class ExcessError(ValueError):
-    """A file makes a decoder do far more than its picture is worth."""
+    """Decoding a file would take far more work than its picture needs."""
 
 
 class ImageFile(NamedTuple):
-    """A file without what is no pixel.
+    """A file that contains only the data of pixels.
 
     Attributes:
         data: Bytes that a decoder reads to the same pixels.
-        exif: The EXIF block that was left out, which tells the orientation; may be empty.
+        exif: The EXIF block that was left out, which contains the orientation; may be empty.
     """
 
     data: bytes
@@ -66,10 +66,10 @@ class ImageFile(NamedTuple):
 
 
 def pixels_only(data: bytes) -> ImageFile:
-    """Rebuilds a JPEG, PNG or WebP from the parts that its first picture is made of.
+    """Rebuilds a JPEG, PNG or WebP from the parts of its first picture.
 
-    Files that end early at their own level (a segment or chunk that is cut) are handed on with
-    the cut, as are all other formats, for the decoder to judge.
+    Files that end within a segment or chunk are returned with the cut, and other formats unchanged,
+    so that the decoder reports their errors.
 
     Raises:
         LostPixelsError: There are provably too few bytes for the pixels of the header.
@@ -85,16 +85,16 @@ def pixels_only(data: bytes) -> ImageFile:
 
 
 def is_read_whole(data: bytes) -> bool | None:
-    """Checks that a JPEG or PNG has data for all of its pixels, of which decoders say nothing.
+    """Checks that a JPEG or PNG has data for all pixels, which its decoders do not check.
 
-    libjpeg fills up what is missing and only warns, which Pillow does not pass on; rows that a
-    PNG's compressed data lack stay black. The other formats' decoders notice themselves.
+    libjpeg fills in missing data with only a warning, which Pillow drops; missing rows of a PNG
+    stay black. The decoders of the other formats report missing data.
 
     Args:
         data: A file as ``pixels_only`` rebuilds it, of a size that is safe to decode.
 
     Returns:
-        ``True`` for a JPEG that libjpeg reads without a warning, ``False`` for one that is to be
+        ``True`` for a JPEG that libjpeg reads without a warning, ``False`` for one that must be
         compared with ``with_more_data``, and ``None`` for another format.
 
     Raises:
@@ -138,12 +138,12 @@ class _Frame(NamedTuple):
 
 
 class _Scans:
-    """What the scans of a JPEG have sent so far."""
+    """Coefficients in the scans of a JPEG so far."""
 
     def __init__(self) -> None:
         self.count = 0
         self.n_bytes = 0
-        # Lowest bit that was sent of each coefficient, by component.
+        # Lowest bit of each coefficient so far, by component.
         self._bits: dict[int, list[int | None]] = {}
 
     def add(self, header: bytes, n_bytes: int) -> None:
@@ -161,17 +161,18 @@ class _Scans:
                 sent[coefficient] = low
 
     def require_all(self, frame: _Frame) -> None:
-        """Checks that every coefficient was sent, and that the bytes can hold them."""
+        """Checks that every coefficient occurs, and that there are enough bytes for them."""
         n_blocks = sum(frame.blocks.values())
-        # A block takes one bit for its first coefficient, and one more that says that no other
-        # follows; in progressive pictures a later scan may say so for many blocks.
+        # A block takes one bit for its first coefficient, and one more that marks the end; in
+        # progressive pictures a later scan may mark the end of many blocks.
         progressive = frame.marker in _PROGRESSIVE_FRAMES
         least_bits = n_blocks if progressive else 2 * n_blocks
         if frame.marker in _HUFFMAN_FRAMES and self.n_bytes * 8 < least_bits:
             raise LostPixelsError(f"{self.n_bytes:,} bytes of data for {n_blocks:,} blocks")
         for component in frame.blocks:
             sent = self._bits.get(component)
-            # Sequential pictures are sent at once, whatever the fields of progressive ones hold.
+            # Sequential pictures have one scan per component; the fields of progressive ones are
+            # ignored.
             if sent is None or (progressive and any(low != 0 for low in sent)):
                 raise LostPixelsError(f"scans that leave out a part of component {component}")
 
@@ -180,10 +181,10 @@ class _Segment(NamedTuple):
     """A part of a JPEG, from its marker to the next.
 
     Attributes:
-        marker: What it is; ``None`` for a rest that cannot be taken apart.
-        start: Where its marker begins.
-        data: Where what follows its header begins, which is a scan's data.
-        end: Where the next part begins.
+        marker: Its kind; ``None`` for a remainder that cannot be parsed.
+        start: Start of its marker.
+        data: End of its header, where a scan's data begin.
+        end: Start of the next part.
     """
 
     marker: int | None
@@ -193,7 +194,7 @@ class _Segment(NamedTuple):
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
-    """The segments of a JPEG before its end marker, without what lies between them."""
+    """The segments of a JPEG before its end marker, without bytes between them."""
     at = 2
     for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, at)
@@ -222,7 +223,7 @@ def _jpeg(data: bytes) -> ImageFile:
     frame: _Frame | None = None
     scans = _Scans()
     for marker, start, middle, end in _segments(data):
-        if marker is None:  # cut; no end marker, so that the decoder says so
+        if marker is None:  # cut: no end marker is added, so that the decoder reports it
             return ImageFile(b"".join((*kept, data[start:])), exif)
         payload = data[start + 4 : middle]
         if marker == _SOS:
@@ -239,7 +240,7 @@ def _jpeg(data: bytes) -> ImageFile:
 
 
 def _frame(marker: int, payload: bytes) -> _Frame | None:
-    """The size of each component; ``None`` for a header that the decoder will refuse."""
+    """The size of each component; ``None`` for a header that the decoder refuses."""
     if len(payload) < 6 or len(payload) < 6 + 3 * payload[5]:
         return None
     height, width = struct.unpack_from(">HH", payload, 1)
@@ -261,12 +262,12 @@ def _png(data: bytes) -> ImageFile:
     kept, exif, at = [data[:8]], b"", 8
     for kind, chunk in _png_chunks(data):
         at += len(chunk)
-        if kind in _PNG_CHUNKS or kind[:1].isupper():  # capitals begin what must be understood
+        if kind in _PNG_CHUNKS or kind[:1].isupper():  # capital: a critical chunk
             kept.append(chunk)
         elif kind == b"eXIf":
             exif = exif or chunk[8:-4]
     if kept[-1] != _PNG_END:
-        # A chunk of pixels that is cut is for the decoder to judge; anything else is not missed.
+        # The decoder reports a cut chunk of pixels; other cut chunks are not needed.
         cut = data[at + 4 : at + 8] in _PNG_CHUNKS - {b"IEND"}
         kept.append(data[at:] if cut else _PNG_END)
     return ImageFile(b"".join(kept), exif)
@@ -317,7 +318,7 @@ def _inflated(pieces: list[bytes]) -> Iterator[bytes]:
         while waiting and not stream.eof:
             yield stream.decompress(waiting, _INFLATED_BYTES)
             waiting = stream.unconsumed_tail
-    yield stream.flush()  # what the last input bits stand for
+    yield stream.flush()  # the output of the last input bits
 
 
 def _webp(data: bytes) -> ImageFile:
@@ -334,7 +335,7 @@ def _webp(data: bytes) -> ImageFile:
         if kind == b"VP8X" and length:
             chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_BITS]) + chunk[9:]
         if end == len(data) + 1:
-            chunk += b"\0"  # the last padding byte, which some writers leave out
+            chunk += b"\0"  # the last padding byte, which some encoders omit
         first_frame = kind != b"ANMF" or not any(part.startswith(b"ANMF") for part in kept)
         if kind in _WEBP_PIXELS and first_frame:
             kept.append(chunk)

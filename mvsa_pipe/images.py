@@ -1,4 +1,4 @@
-"""Pictures: bytes in, an upright RGB picture out, or one clear reason why not."""
+"""Decodes pictures: bytes to upright RGB, or one error with the reason."""
 
 import re
 import struct
@@ -22,17 +22,16 @@ from mvsa_pipe.image_files import (
 
 # Pillow's own default limit: a quarter of a gigabyte at three bytes a pixel.
 MAX_PIXELS = 89_478_485
-# Pillow warns above this limit, once per process and through global filters; ``_open`` checks
-# every header itself, so that each picture is judged alike in every thread.
+# Pillow warns above this limit, once per process and through global filters; ``_open`` checks every
+# header itself, so that all threads treat pictures alike.
 Image.MAX_IMAGE_PIXELS = None
 
-# How many times longer than wide a picture may be. Processors scale the short side up to some 256
-# pixels, whatever the long one becomes: a line of 60,000 pixels would take 12 GB. Real pictures
-# stay below 1:20.
+# Largest ratio of a picture's sides. Processors scale the short side up to some 256 pixels, and the
+# long one with it: a line of 60,000 pixels would take 12 GB. Real pictures stay below 1:20.
 MOST_ELONGATED = 256
 
-# What posts are made of. Naming them also keeps Pillow from trying forty other decoders, one of
-# which runs Ghostscript. AVIF is missing from some builds of Pillow.
+# Formats in posts. Naming them also keeps Pillow from trying forty other decoders, one of which
+# runs Ghostscript. AVIF is missing from some builds of Pillow.
 IMAGE_FORMATS = (
     "JPEG",
     "PNG",
@@ -43,7 +42,7 @@ IMAGE_FORMATS = (
 )
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM")
 
-# What else lies under the names of pictures, for the message.
+# Other content of files named as pictures, for the message.
 _OTHER_KINDS = (
     (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), "a TIFF, which is not read"),
     (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "a HEIC picture, which is not read"),
@@ -56,7 +55,7 @@ _OTHER_KINDS = (
     (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS; fetch the file: git lfs pull"),
 )
 
-# What Pillow's decoders raise for bytes that they cannot make sense of.
+# Errors of Pillow's decoders for invalid bytes.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
     struct.error, zlib.error, RuntimeError, MemoryError,
@@ -99,11 +98,11 @@ class ImageError(DataError):
     """A picture that cannot be decoded.
 
     Args:
-        reason: What is wrong with it.
-        where: The file, as the user would look for it.
-        found: What stands there instead.
-        expected: What would have been right.
-        kind: What the file is instead of a picture, where that is known.
+        reason: The fault.
+        where: The file, as users name it.
+        found: What is there instead.
+        expected: What would be valid.
+        kind: What the file is instead of a picture, if known.
     """
 
     def __init__(
@@ -127,11 +126,11 @@ class ImageError(DataError):
 
 
 def decode_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decodes one picture whole, as upright RGB.
+    """Decodes one whole picture as upright RGB.
 
-    The first frame of an animation is taken, EXIF orientation is applied, transparency is laid
-    over white, 16-bit grey keeps its high byte, and every other mode is converted by Pillow. Only
-    pixels count: colour profiles, comments and thumbnails may be broken.
+    Takes the first frame of an animation, applies EXIF orientation, puts transparency over white,
+    keeps the high byte of 16-bit grey, and lets Pillow convert every other mode. Only pixels
+    matter: colour profiles, comments and thumbnails may be broken.
 
     Args:
         data: The file's bytes.
@@ -152,8 +151,8 @@ def decode_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Image
 def decode_image_fast(data: bytes, where: str) -> UInt8[np.ndarray, "H W 3"]:
     """Decodes plain JPEGs by simplejpeg, everything else as ``decode_image`` does.
 
-    Both build on libjpeg-turbo and give the same pixels where their versions of it agree, which
-    ``backbones.decoding`` tests before it uses this one; it leaves out Pillow's own copy.
+    Both use libjpeg-turbo and give the same pixels if their versions of it agree, which
+    ``backbones.decoding`` tests first; this function avoids Pillow's copy of the pixels.
 
     Raises:
         ImageError: As ``decode_image``.
@@ -163,16 +162,16 @@ def decode_image_fast(data: bytes, where: str) -> UInt8[np.ndarray, "H W 3"]:
     image, orientation, file = _open(data, where, MAX_PIXELS)
     if orientation in _TRANSPOSITIONS or image.mode != "RGB":
         return np.asarray(decode_image(data, where))
-    import simplejpeg  # here, as help screens need no pictures
+    import simplejpeg  # here, as help screens need no decoder
 
     try:
         return np.asarray(simplejpeg.decode_jpeg(file.data, "RGB"))
     except ValueError:
-        return np.asarray(decode_image(data, where))  # which says what is wrong
+        return np.asarray(decode_image(data, where))  # raises the error
 
 
 def inspect_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> ImageFault | None:
-    """What is wrong with a picture, or ``None``; all of it is decoded, as for a backbone."""
+    """The fault of a picture, or ``None``; decodes all of it, as for a backbone."""
     try:
         image, _, file = _open(data, where, max_pixels)
         if _is_read_whole(file, where) and image.mode in ("L", "RGB"):
@@ -185,7 +184,7 @@ def inspect_image(data: bytes, where: str, max_pixels: int = MAX_PIXELS) -> Imag
 
 
 def _open(data: bytes, where: str, max_pixels: int) -> tuple[Image.Image, int, ImageFile]:
-    """The header's picture, not yet decoded, its EXIF orientation (1 is upright), and its file."""
+    """The undecoded picture, its EXIF orientation (1 is upright), and its file."""
     if not data:
         raise ImageError(ImageFault.ZERO_BYTE, where, found="0 bytes")
     try:
@@ -247,7 +246,7 @@ def _is_read_whole(file: ImageFile, where: str) -> bool:
 
 
 def _checksum(jpeg: bytes) -> int:
-    """Tells pixels apart; 0 for what Pillow cannot decode, of which decoding says more."""
+    """Checksum of the pixels; 0 if Pillow cannot decode them."""
     try:
         with Image.open(BytesIO(jpeg), formats=("JPEG",)) as image:
             return zlib.crc32(np.asarray(image).tobytes())
@@ -265,7 +264,7 @@ def _load(image: Image.Image, where: str) -> None:
 
 
 def _orientation(exif: bytes) -> int:
-    """The orientation tag of an EXIF block, 1 where it is absent or cannot be read."""
+    """The orientation tag of an EXIF block; 1 if it is absent or unreadable."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

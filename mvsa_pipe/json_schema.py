@@ -1,4 +1,4 @@
-"""JSON that others may have written: bounded in size, depth and numbers, of a declared shape."""
+"""Reads JSON from untrusted files: bounded in size, depth and numbers, with a declared schema."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Schema(msgspec.Struct, kw_only=True):
-    """Base of declared shapes; fields that they do not name may stand beside."""
+    """Base of schemas; unknown fields are allowed."""
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401  # JSON is any plain value
@@ -36,7 +36,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401  # JSON is any plain value
 
 
 def parse_json(data: bytes | str) -> Any:  # noqa: ANN401
-    """The value that JSON stands for, as plain Python; NaN and infinity are no JSON.
+    """Parses JSON to plain Python values; NaN and infinity are errors.
 
     Raises:
         ValueError: It is no JSON, or nested or large beyond use.
@@ -46,7 +46,7 @@ def parse_json(data: bytes | str) -> Any:  # noqa: ANN401
     try:
         value = msgspec.json.decode(data)
     except RecursionError as error:
-        raise ValueError("it is nested without end") from error
+        raise ValueError("it is nested too deeply") from error
     for level, found in _every(value):
         if level > _MOST_LEVELS:
             raise ValueError(f"it is nested in more than {_MOST_LEVELS} levels")
@@ -56,7 +56,7 @@ def parse_json(data: bytes | str) -> Any:  # noqa: ANN401
 
 
 def _every(value: object) -> Iterator[tuple[int, object]]:
-    """Every value in a value, with its level."""
+    """Every value inside a value, with its level."""
     waiting = [(0, value)]
     while waiting:
         level, found = waiting.pop()
@@ -70,10 +70,10 @@ def _every(value: object) -> Iterator[tuple[int, object]]:
 
 
 def validated(value: object, kind: type[ShapeT]) -> ShapeT:
-    """A plain value as a declared shape.
+    """Converts a plain value to a schema.
 
     Raises:
-        ValueError: It has another; names the place.
+        ValueError: The value does not match; names the field.
     """
     return msgspec.convert(value, kind, dec_hook=_path)
 

@@ -1,12 +1,12 @@
-"""Which layers of a backbone are kept, and what heads make of several; torch-free."""
+"""Choice of stored layers of a backbone, and how heads combine them; torch-free."""
 
 from enum import StrEnum
 
 
 class Layers(StrEnum):
-    """Of which layers a backbone's hidden states are kept; pooled vectors are the last one's.
+    """Layers whose hidden states are stored; pooled vectors come from the last layer.
 
-    ``all`` leaves out the embeddings that the first layer reads.
+    ``all`` excludes the embeddings, which are the first layer's input.
     """
 
     LAST = "last"
@@ -14,15 +14,15 @@ class Layers(StrEnum):
     ALL = "all"
 
     def count_of(self, depth: int) -> int:
-        """How many layers that is of a backbone with ``depth`` of them."""
+        """Number of stored layers of a backbone with ``depth`` layers."""
         return {Layers.LAST: 1, Layers.LAST4: min(4, depth), Layers.ALL: depth}[self]
 
 
 class LayerMix(StrEnum):
-    """How the kept layers of a token become one vector.
+    """How the stored layers of a token are combined to one vector.
 
     ``last`` takes the last layer. ``mean`` is the mean over layers, each normalised first so that
-    none drowns the others. ``learned`` weighs them by weights that are trained with the head.
+    none dominates. ``learned`` is a weighted sum whose weights are trained with the head.
     """
 
     LAST = "last"

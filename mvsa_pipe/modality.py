@@ -1,4 +1,4 @@
-"""The two halves of a post, named once."""
+"""The two modalities of a post."""
 
 from enum import StrEnum
 
@@ -11,5 +11,5 @@ class Modality(StrEnum):
 
     @property
     def partner(self) -> "Modality":
-        """The other half."""
+        """The other modality."""
         return Modality.IMAGE if self is Modality.TEXT else Modality.TEXT

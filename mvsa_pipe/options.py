@@ -1,7 +1,7 @@
-"""Options: frozen dataclasses whose fields carry their ranges and their command-line names.
+"""Options: frozen dataclasses whose fields contain their ranges and command-line names.
 
-The name, default, range and help text of an option are stated once, at its field. The check, the
-command line and the records read them there.
+Name, default, range and help text of an option are stated once, at its field. The check, the
+command line and the records use them.
 """
 
 import functools
@@ -14,13 +14,13 @@ from typing import Any, ClassVar, get_args, get_type_hints
 
 from mvsa_pipe.errors import ConfigError
 
-# Far beyond any use, and far below where the arithmetic of tensors, lists and schedules fails.
+# Far above any use, and far below where the arithmetic of tensors, lists and schedules fails.
 MOST_EPOCHS = 1_000_000
 MOST_BATCH = 1_000_000
 MOST_SEEDS = 10_000
 MOST_RESAMPLES = 1_000_000
 MOST_THREADS = 100_000
-# Generators of torch and NumPy take no larger seed.
+# Generators of torch and NumPy accept no larger seed.
 MOST_SEED = 2**63 - 1
 
 _KEY = "option"
@@ -77,11 +77,11 @@ def _plain(number: float) -> str:
 
 @dataclass(frozen=True)
 class Option:
-    """What a field's metadata says of its option.
+    """The metadata of an option's field.
 
     Attributes:
-        allowed: The values that it accepts; ``None`` for any value of the field's type.
-        flags: Its names on the command line; the field's own unless given.
+        allowed: The accepted values; ``None`` for any value of the field's type.
+        flags: Its names on the command line; by default the field's name.
         rare: Whether ``--help`` leaves it to ``--help-all``.
         hidden: Whether the command line has no such option.
         without: Fields of a nested dataclass that are no options of the command line either.
@@ -100,7 +100,7 @@ class Option:
         return found
 
     def names(self, field: str) -> tuple[str, ...]:
-        """Its names on the command line, given the field's name."""
+        """Its names on the command line, given the name of its field."""
         return self.flags or (f"--{field.replace('_', '-')}",)
 
 
@@ -122,12 +122,12 @@ def option(
 
     Args:
         default: Its default.
-        flags: Names on the command line; the field's own unless given.
+        flags: Names on the command line; by default the field's name.
         least: The smallest value.
         most: The largest value.
         above: All values are greater than this.
         below: All values are less than this.
-        among: The accepted values, where there are few.
+        among: The accepted values, if there are few.
         rare: Whether ``--help`` leaves it to ``--help-all``.
         hidden: Whether the command line has no such option.
     """
@@ -137,7 +137,7 @@ def option(
 
 
 def group(kind: type[Any], *, without: Iterable[str] = ()) -> Any:  # noqa: ANN401  # as of option
-    """A field that holds another option dataclass, with that one's defaults.
+    """A field with another option dataclass and its defaults.
 
     Args:
         kind: The dataclass.
@@ -151,10 +151,10 @@ class Options:
     """Base of option dataclasses: checks every field against its range.
 
     Attributes:
-        panel: The heading under which help screens show these options; the verb's own by default.
+        panel: Heading of these options on help screens; by default that of the command.
 
     Raises:
-        ConfigError: A field is out of its range; names the option as it is typed.
+        ConfigError: A field is out of its range; names the command-line option.
     """
 
     panel: ClassVar[str | None] = None
@@ -171,7 +171,7 @@ class Options:
 
     @classmethod
     def typed(cls, name: str) -> str:
-        """A field's option as users type it."""
+        """A field's command-line option."""
         (found,) = (each for each in fields(cls) if each.name == name)
         return Option.of(found).names(name)[0]
 
@@ -184,7 +184,7 @@ class Options:
 
 @functools.cache
 def _checks(kind: type[Any]) -> tuple[tuple[str, Range, str, bool, bool], ...]:
-    """Name, range, the range in words, whether whole and whether optional, for each option."""
+    """Each option's name, range, range in words, and whether it is whole and optional."""
     hints = get_type_hints(kind)
     found = []
     for each in fields(kind):

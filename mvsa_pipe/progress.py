@@ -1,4 +1,4 @@
-"""How long steps report on themselves, without knowing who listens."""
+"""Progress callbacks of long steps."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -16,31 +16,31 @@ def no_callback() -> None:
 
 @runtime_checkable
 class Progress(Protocol):
-    """Listens to one long step after another."""
+    """Receives the progress of one long step after another."""
 
     def start(
         self, what: str, total: float, unit: str = "", *, may_end_early: bool = False
     ) -> None:
-        """A step begins that has ``total`` units, such as posts or ``BYTES``.
+        """A step with ``total`` units, such as posts or ``BYTES``, begins.
 
-        ``may_end_early`` says that it may need fewer: the time left is then an upper bound.
+        With ``may_end_early`` it may need fewer: the time left is then an upper bound.
         """
 
     def advance(self, count: float) -> None:
         """``count`` more units are done; fractions are allowed."""
 
     def expect(self, total: float) -> None:
-        """The step has ``total`` units after all."""
+        """Changes the number of units of the step."""
 
     def note(self, text: str) -> None:
-        """How the step goes, beside how far it is."""
+        """Shows a note beside the progress."""
 
     def say(self, line: str) -> None:
-        """Something worth a line happened."""
+        """Shows a message on its own line."""
 
 
 class NoProgress:
-    """Listens to nothing."""
+    """Ignores all progress."""
 
     def start(
         self, what: str, total: float, unit: str = "", *, may_end_early: bool = False

@@ -1,4 +1,4 @@
-"""Where a record comes from: versions and peak memory, without importing what they measure."""
+"""Provenance of records: versions, time and peak memory; imports none of the packages."""
 
 import platform
 import resource
@@ -13,7 +13,7 @@ _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "h5py", "scikit-le
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of mvsa-pipe, Python and the packages that numbers depend on."""
+    """Versions of mvsa-pipe, Python and the packages that affect results."""
     versions = {"mvsa-pipe": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -24,14 +24,14 @@ def package_versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """The present moment, ISO 8601 in UTC, to the second."""
+    """The current time, ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process ever held resident."""
+    """Peak resident memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.is_file():  # what getrusage says on Linux begins with the peak of the parent process
+    if status.is_file():  # on Linux getrusage starts from the parent's peak
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024

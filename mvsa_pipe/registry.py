@@ -1,6 +1,6 @@
-"""A table of names: rows of the package, of installed packages, and of classes that users add.
+"""Tables of names: rows of this package, of installed packages, and of classes that users add.
 
-Each row points at the object that it stands for, which is imported when it is asked for.
+Each row refers to an object, which is imported when it is loaded.
 """
 
 import difflib
@@ -25,9 +25,9 @@ class Row:
 
     Attributes:
         name: The kebab-case name that users type.
-        target: Where the object lives, as ``package.module:object``.
-        summary: One line on what it is.
-        source: Where it comes from, for what has a source.
+        target: Import path of the object, as ``package.module:object``.
+        summary: One-line description.
+        source: Its publication, if it has one.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Registry(Generic[T]):
     """Rows by name; listing them imports nothing, ``load`` imports one.
 
     Args:
-        kind: What a row is, in the singular, for messages ("head").
-        rows: The rows of the package, in the order in which they are listed.
+        kind: Singular noun for a row in messages ("head").
+        rows: The rows of this package in listing order.
         group: The group of entry points by which installed packages add rows. They are read when
-            the table is listed, or a name is in no other row.
+            the table is listed, or when a name is in no other row.
 
     Attributes:
-        built_in: The rows of the package.
+        built_in: The rows of this package.
 
     Raises:
         ValueError: Two rows share a name.
@@ -75,12 +75,12 @@ class Registry(Generic[T]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, in the order of the table."""
+        """All names in listing order."""
         return tuple(self._all())
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Why rows of installed packages are left out of the table, a sentence each."""
+        """Why rows of installed packages are left out, one sentence each."""
         self._all()
         return tuple(self._faults.values())
 
@@ -88,8 +88,8 @@ class Registry(Generic[T]):
         """The row of a name.
 
         Raises:
-            UnknownNameError: No row has that name; the message lists the near ones.
-            ConfigError: An installed package offers it, and it cannot be used.
+            UnknownNameError: No row has that name; the message lists similar ones.
+            ConfigError: The row of an installed package cannot be used.
         """
         if name in self._rows:
             return self._rows[name]
@@ -106,7 +106,7 @@ class Registry(Generic[T]):
         )
 
     def load(self, name: str) -> T:
-        """Imports and returns the object that a name stands for.
+        """Imports and returns the object of a name.
 
         Raises:
             UnknownNameError: No row has that name.

@@ -33,7 +33,7 @@ TEXT_BACKBONES: "Registry[type[TextBackbone]]" = Registry(
         Row(
             "tiny-text",
             f"{_ROOM}.tiny:TinyText",
-            "BERT architecture, 2 layers, 384 wide, weights drawn from a seed: for trying out only",
+            "BERT architecture, 2 layers, 384 wide, weights drawn from a seed: for trials only",
         ),
     ],
 )
@@ -44,7 +44,7 @@ IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
         Row(
             "resnet50",
             f"{_ROOM}.resnet50:ResNet50",
-            "7×7 cells of layer4, 2048 wide, and their average; IMAGENET1K_V1 unless told",
+            "7×7 cells of layer4, 2048 wide, and their average; IMAGENET1K_V1 by default",
             "He et al. 2016",
         ),
         Row(
@@ -66,7 +66,7 @@ IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
         Row(
             "tiny-image",
             f"{_ROOM}.tiny:TinyImage",
-            "ResNet architecture, 10 layers, weights drawn from a seed: for trying out only",
+            "ResNet architecture, 10 layers, weights drawn from a seed: for trials only",
         ),
     ],
 )

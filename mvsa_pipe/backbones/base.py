@@ -78,7 +78,7 @@ class Backbone(ABC):
         """Moves the network to a device."""
         self.module.to(device)
 
-    def describe_beside(self, folder: Path) -> None:  # noqa: B027  # most have nothing to say
+    def describe_beside(self, folder: Path) -> None:  # noqa: B027  # most write nothing
         """Writes the files that ``--weights`` needs beside a file of this network's weights.
 
         These are the architecture and the preprocessing, unless the name determines them; the
@@ -103,7 +103,7 @@ class TextBackbone(Backbone):
         """Loads the network.
 
         Raises:
-            BackboneError: Its weights cannot be had.
+            BackboneError: Its weights cannot be loaded.
             ConfigError: An option does not fit it.
         """
 
@@ -135,7 +135,7 @@ class ImageBackbone(Backbone):
         """Loads the network.
 
         Raises:
-            BackboneError: Its weights cannot be had.
+            BackboneError: Its weights cannot be loaded.
             ConfigError: An option does not fit it.
         """
 

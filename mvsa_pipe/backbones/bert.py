@@ -1,4 +1,4 @@
-"""bert: bert-base-uncased, the text encoder of both sources."""
+"""bert: bert-base-uncased, the text encoder of both source papers."""
 
 from pathlib import Path
 

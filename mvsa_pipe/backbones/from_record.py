@@ -7,7 +7,7 @@ from mvsa_pipe.backbones.options import DECODER, BackboneOptions, Pooling
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.layers import Layers
 
-# How records name pictures that were decoded on a GPU, which this version cannot do.
+# Value in records of pictures decoded on a GPU, which this version does not support.
 _DECODED_ON_GPU = "gpu"
 # What they name as decoder where ``--decode fast`` had a fingerprint of its own.
 _SAME_PIXELS = "simplejpeg, and only the crop resized, as Pillow does, by numba"
@@ -32,11 +32,11 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
         return _backbone(fields)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CacheError(
-            "There is no usable record of which backbone made these features",
+            "The record of the backbone is missing or invalid",
             where=where,
             expected="name, weights, pooling and max_tokens of a backbone",
             found="none" if fields is None else f"{type(error).__name__}: {error}",
-            hint="mvsa extract with the backbone's name makes features that say so",
+            hint="mvsa extract with the backbone's name makes features with a record",
         ) from error
 
 
@@ -65,6 +65,6 @@ def not_makeable(option: str, where: object, command: str = "mvsa extract") -> C
         f"These features were made by {option}, which this version does not have, so that no "
         "posts can be added to them or extracted again",
         where=where,
-        expected="features of a backbone as this version runs it",
-        hint=f"{command}, then mvsa fit over the new cache; what is in the old one can be read",
+        expected="features that this version can compute",
+        hint=f"{command}, then mvsa fit over the new cache; the old cache can still be read",
     )

@@ -16,7 +16,7 @@ def layer_arguments(layers: Layers) -> dict[str, bool]:
 
 
 def kept(
-    output: Any,  # noqa: ANN401  # transformers has a class of its own for each model
+    output: Any,  # noqa: ANN401  # transformers has one class for each model
     last: Float[Tensor, "B T D"],
     options: BackboneOptions,
 ) -> Float[Tensor, "B T *layers D"]:

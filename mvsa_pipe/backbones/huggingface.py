@@ -70,7 +70,7 @@ class HuggingFaceText(TextBackbone):
         limit = _positions(self.module)
         if limit is not None and self.max_tokens > limit:
             raise ConfigError(
-                f"--max-tokens is beyond what backbone {options.name!r} has positions for",
+                f"--max-tokens is larger than the number of positions of backbone {options.name!r}",
                 expected=f"at most {limit}",
                 found=self.max_tokens,
             )
@@ -98,7 +98,7 @@ class HuggingFaceText(TextBackbone):
 
     def _load_tokenizer(self, source: str, options: BackboneOptions) -> None:
         tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name, "tokenizer")
-        # Without its files transformers makes an empty tokenizer, for which every word is unknown.
+        # Without its files, transformers makes an empty tokenizer to which every word is unknown.
         names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
         if not getattr(tokenizer, "is_fast", False) or not any(has_file(source, n) for n in names):
             raise BackboneError(
@@ -152,7 +152,7 @@ def _positions(module: nn.Module) -> int | None:
     """Number of positions of a text encoder; ``None`` if it has no limit."""
     limit = getattr(module.config, "max_position_embeddings", None)
     table = getattr(getattr(module, "embeddings", None), "position_embeddings", None)
-    # RoBERTa and similar models count positions from behind the padding's.
+    # RoBERTa and similar models count positions from the one after the padding's.
     padding = getattr(table, "padding_idx", None)
     return limit if limit is None or padding is None else limit - padding - 1
 

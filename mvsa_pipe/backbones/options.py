@@ -10,7 +10,7 @@ from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.options import Options, option
 
-# Ends the names of backbones whose weights were fine-tuned.
+# Suffix of the names of backbones with fine-tuned weights.
 TUNED_MARK = "~tuned"
 
 
@@ -35,17 +35,17 @@ class Decode(StrEnum):
     FAST = "fast"
 
 
-# A fingerprint's field for the pixels of every ``Decode``: those that Pillow gives.
+# A fingerprint's decoder field: every ``Decode`` gives the pixels of Pillow.
 DECODER = "pillow"
 
 
-# Two special tokens and a word; a table of positions is allocated for the most.
+# Least: two special tokens and a word. Most: a table of positions has this length.
 FEWEST_TOKENS, MOST_TOKENS = 3, 65_536
 
 
 @dataclass(frozen=True)
 class BackboneOptions(Options):
-    """Which backbone, with which weights, read how.
+    """Options of a backbone, its weights and preprocessing.
 
     Attributes:
         name: ``family`` or ``family:argument``.
@@ -75,7 +75,7 @@ class BackboneOptions(Options):
 
     @property
     def modality(self) -> Modality:
-        """Which half of the post the backbone reads."""
+        """The modality that the backbone reads."""
         return parse_backbone(self.name)[0]
 
     @property
@@ -85,17 +85,17 @@ class BackboneOptions(Options):
 
     @property
     def argument(self) -> str:
-        """What follows the colon; empty when nothing does."""
+        """The part of the name after the colon; may be empty."""
         return parse_backbone(self.name)[2]
 
     @property
     def folder(self) -> Path | None:
-        """The folder that the argument names, if its family takes one and it is there."""
+        """The folder that the argument names, if its family takes one and it exists."""
         takes = self.argument and self.family in FROM_FOLDERS
         return Path(self.argument).resolve() if takes and Path(self.argument).is_dir() else None
 
     def located(self) -> "BackboneOptions":
-        """The same options with every path absolute, to be found again from anywhere."""
+        """The same options with absolute paths, which are valid in any working directory."""
         name, weights = self.name, self.weights
         if self.folder is not None:
             name = f"{self.family}:{self.folder}"
@@ -105,9 +105,9 @@ class BackboneOptions(Options):
         return replace(self, name=name, weights=weights, tuned=tuned)
 
     def as_record(self) -> dict[str, object]:
-        """Plain values for keys and records; ``layers`` only where they are not the default.
+        """Plain values for keys and records; ``layers`` only if not the default.
 
-        Caches of the last layer thus stay what they were before others could be kept.
+        Caches of the last layer thus keep the keys of versions without that option.
         """
         record = asdict(self)
         if self.layers is Layers.LAST:
@@ -118,8 +118,8 @@ class BackboneOptions(Options):
 def without_layers(options: BackboneOptions) -> ConfigError:
     """The error about a backbone that has no layers of one shape."""
     return ConfigError(
-        f"Backbone {options.name!r} has no layers of one shape, so that only its last can be kept",
+        f"Layers of backbone {options.name!r} differ in shape, so only the last can be stored",
         expected="--layers last; text encoders and vision transformers such as dinov2 have more",
         found=f"--layers {options.layers}",
-        hint="extract it by itself with --layers last: heads read it beside others",
+        hint="extract it separately with --layers last: heads can combine it with others",
     )

@@ -29,7 +29,7 @@ class Interpolation(StrEnum):
 
 
 class CropRounding(StrEnum):
-    """How half a pixel of a margin is rounded.
+    """How margins with half a pixel are rounded.
 
     torchvision rounds to even, Hugging Face processors round down: a quarter of real pictures
     differ by a shift of one pixel.

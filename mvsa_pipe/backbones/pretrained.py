@@ -71,10 +71,10 @@ def _explained(source: str, name: str, part: str) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             refuse_code_of_hub(source, name)
         raise BackboneError(
-            f"The {part} of backbone {name!r} cannot be had",
+            f"The {part} of backbone {name!r} cannot be loaded",
             where=source,
             expected="a Hugging Face id that can be downloaded, or a local folder with "
-            "config.json, model.safetensors and what prepares its input",
+            "config.json, model.safetensors and its tokenizer or image processor",
             found=first_line(error),
             hint=local_hint(name),
         ) from error
@@ -103,7 +103,7 @@ def hugging_face_config(source: str, name: str, family: str | None = None) -> Pr
     refuse_custom_code(source, name)  # the hub's files are on this machine only now
     if family is not None and config.model_type != family:
         raise BackboneError(
-            f"These weights are no {family} model",
+            f"These weights are not a {family} model",
             where=source,
             expected=f"model_type {family}",
             found=config.model_type,

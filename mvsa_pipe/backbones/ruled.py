@@ -1,4 +1,4 @@
-"""Image backbones whose preprocessing is one published rule."""
+"""Image backbones with one published preprocessing."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -9,7 +9,7 @@ from mvsa_pipe.backbones.preprocessing import ImagePreprocessing
 
 
 class RuledImageBackbone(ImageBackbone):
-    """An image backbone that prepares pictures by a rule.
+    """An image backbone with an ``ImagePreprocessing``.
 
     Attributes:
         rule: Shortest edge, crop, interpolation, mean and deviation.

@@ -139,5 +139,5 @@ def _refuse_weights(options: BackboneOptions) -> None:
         raise ConfigError(
             f"Backbone {options.family!r} has no weights to choose: they are drawn from a seed",
             found=options.weights or options.name,
-            hint="use bert, dinov2, resnet50 or an open door for real weights",
+            hint="use another backbone, such as bert, dinov2 or resnet50",
         )

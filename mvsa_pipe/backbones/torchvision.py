@@ -110,7 +110,7 @@ def _named_weights(model_name: str, options: BackboneOptions) -> models.WeightsE
     if options.weights is not None and Path(options.weights).exists():
         return None
     raise BackboneError(
-        f"Backbone {options.name!r} has no weights named {name!r}, and no such file is there",
+        f"Backbone {options.name!r} has no weights named {name!r}, and there is no such file",
         expected=f"a path, or one of {', '.join(table.__members__)}",
         hint=local_hint(options.name),
     )
@@ -142,7 +142,7 @@ def _published_rule(weights: models.WeightsEnum, options: BackboneOptions) -> Im
     }
     if preset.interpolation not in interpolations or len(preset.crop_size) != 1:
         raise BackboneError(
-            f"The preprocessing published with backbone {options.name!r} is not known here",
+            f"The preprocessing published with backbone {options.name!r} is unknown",
             found=preset,
         )
     return ImagePreprocessing(
@@ -169,7 +169,7 @@ def _downloaded(weights: models.WeightsEnum, options: BackboneOptions) -> Path:
         download_url_to_file(weights.url, str(path), digest and digest.group(1), progress=False)
     except Exception as error:
         raise BackboneError(
-            f"The weights of backbone {options.name!r} cannot be had",
+            f"The weights of backbone {options.name!r} cannot be loaded",
             where=weights.url,
             found=error,
             hint=f"{local_hint(options.name)}, or put that file at {path}",
@@ -202,7 +202,7 @@ def _feature_map(
     if isinstance(getattr(module, "features", None), nn.Module):
         return module.get_submodule("features")
     raise BackboneError(
-        f"Where the last feature map of {options.name!r} lies is not known here",
+        f"The last feature map of {options.name!r} is unknown",
         expected="a ResNet, RegNet, DenseNet, Swin, or a model with .features (VGG, SqueezeNet, "
         "MobileNet, EfficientNet, ConvNeXt …)",
         found=type(module).__name__,

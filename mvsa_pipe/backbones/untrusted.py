@@ -73,7 +73,7 @@ def refuse_custom_code(source: str, name: str) -> None:
     adapter = _file(source, _ADAPTER)
     if adapter is not None:
         raise BackboneError(
-            f"Backbone {name!r} is an adapter, whose base model would be read from another place",
+            f"Backbone {name!r} is an adapter, whose base model would be loaded from elsewhere",
             where=adapter,
             expected="a whole model",
             hint="merge the two with PEFT's merge_and_unload(), and save the result",
@@ -97,7 +97,7 @@ def refuse_code_of_hub(source: str, name: str) -> NoReturn:
     Raises:
         BackboneError: Always.
     """
-    raise _foreign_code(name, source, "code of its own (auto_map)")
+    raise _foreign_code(name, source, "its own code (auto_map)")
 
 
 def refuse_implausible_weights(config: PretrainedConfig, source: WeightsSource, name: str) -> None:
@@ -131,7 +131,7 @@ def _file(source: str, file_name: str) -> Path | None:
         return path if path.is_file() else None
     try:
         found = try_to_load_from_cache(source, file_name, cache_dir=constants.HF_HUB_CACHE)
-    except ValueError:  # no id that the hub could have
+    except ValueError:  # not a possible id of the hub
         return None
     return Path(found) if isinstance(found, str) else None
 
@@ -181,7 +181,7 @@ def _refuse_huge_ids(path: Path, name: str) -> None:
     huge = _HUGE_ID.search(_NO_LIMIT.sub(b"", content))
     if huge is not None or len(content) > _MOST_VOCABULARY_BYTES:
         raise BackboneError(
-            f"The vocabulary of backbone {name!r} holds a token id that no tokenizer has",
+            f"The vocabulary of backbone {name!r} has an implausible token id",
             where=path,
             expected="ids of at most eight digits",
             found=huge.group().decode("ascii", "replace") if huge else "a file of over 256 MiB",
@@ -211,7 +211,7 @@ def _refuse_code(description: Mapping[str, Any], path: Path, name: str) -> None:
 
 def _foreign_code(name: str, where: object, found: str) -> BackboneError:
     return BackboneError(
-        f"Backbone {name!r} comes with Python code of its own, which mvsa-pipe never runs",
+        f"Backbone {name!r} comes with its own Python code, which mvsa-pipe never runs",
         where=where,
         expected=_OWN_CLASSES,
         found=found,
@@ -228,7 +228,7 @@ def _refuse_sizes(description: Mapping[str, Any], path: Path, name: str) -> None
         most = _MOST_LAYERS if _LOOPED.search(key) else most
         if abs(value) > most:
             raise BackboneError(
-                f"The configuration of backbone {name!r} holds a number that no encoder has",
+                f"The configuration of backbone {name!r} has an implausible number",
                 where=path,
                 expected=f"{key} of at most {most:,}",
                 found=f"{value:,}" if abs(value) < _LONG else "a number of many digits",

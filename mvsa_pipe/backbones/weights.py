@@ -41,7 +41,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise BackboneError(
             "This weights file cannot be read safely",
             where=path,
-            expected="a safetensors file, or a .pth file that holds tensors alone",
+            expected="a safetensors file, or a .pth file with only tensors",
             found=first_line(error),
             hint="save it again with safetensors.torch.save_file(model.state_dict(), PATH)",
         ) from error
@@ -50,7 +50,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BackboneError(
-            "This file holds no state dict", where=path, expected="names of tensors"
+            "This file contains no state dict", where=path, expected="names of tensors"
         )
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
@@ -61,7 +61,7 @@ def first_line(error: Exception) -> str:
     torch's advice to load a pickled file without ``weights_only`` is left out, as that runs code.
     """
     if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
-        return "it is damaged or holds more than tensors, and reading those would run its code"
+        return "it is damaged or contains objects other than tensors, which could run code"
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -147,7 +147,7 @@ def locate_weights(options: BackboneOptions, published: str) -> WeightsSource:
         described = (path.parent / "config.json").is_file()
         return WeightsSource(str(path.parent) if described else published, path)
     raise BackboneError(
-        f"--weights of backbone {options.name!r} names nothing that is there",
+        f"--weights of backbone {options.name!r} names a path that does not exist",
         where=path,
         hint=local_hint(options.name),
     )

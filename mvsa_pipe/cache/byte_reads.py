@@ -58,7 +58,7 @@ class RowFile:
             StorageError: Permission to read is missing.
         """
         if not self.path.is_file():
-            raise damaged(self.path, "the file, or a part of the cache, is gone")
+            raise damaged(self.path, "the file, or a part of the cache, is missing")
         file = open_file(self.path)
         if self.stamp not in (None, stamp_of(file)):
             file.close()
@@ -69,7 +69,7 @@ class RowFile:
             )
         if self.size not in (None, os.fstat(file.fileno()).st_size):
             file.close()
-            raise damaged(self.path, "a part of the cache is of another size")
+            raise damaged(self.path, "a part of the cache has another size")
         return file
 
 
@@ -194,7 +194,7 @@ def damaged(path: Path, cause: object) -> CacheError:
     cache, whole, way_out = path, path, ""
     if path.parent.suffix == PARTS_SUFFIX:
         whole = path.parent.with_suffix(".h5")
-        if whole.is_file() or not path.is_file():  # no other part can stand without this one
+        if whole.is_file() or not path.is_file():  # the other parts are useless without this one
             cache = whole
         if not path.is_file():
             way_out = "put that part back, or: "

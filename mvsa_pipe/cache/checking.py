@@ -31,13 +31,13 @@ def faults(path: Path) -> list[str]:
     folder = parts_folder(path)
     referred = [folder / name for name in _sizes(path) if name not in lost]
     found += [
-        f"bytes of {file.path.name} beside its features, while what is read of it is whole"
+        f"bytes outside the features of {file.path.name} were changed; the features are intact"
         for file in [*files, *map(FeatureFile, referred)]
         if not file.has_whole_structure()
     ]
     unlisted = _sizes(path).keys() - {part.name for part in Manifest(folder).parts}
     if unlisted:
-        found.append("the list of its parts, which lacks some that it refers to")
+        found.append("the list of its parts lacks some that the cache refers to")
     return found
 
 
@@ -88,7 +88,7 @@ def damaged_beside(file: FeatureFile, parts: Set[str]) -> list[str]:
 
 
 def rows_in(file: FeatureFile, parts: Set[str]) -> NDArray[np.bool_]:
-    """Which rows of a cache lie in the given parts, ``[N]``."""
+    """Which rows of a cache are in the given parts, ``[N]``."""
     inside = np.zeros(len(file.header.ids), np.bool_)
     at = 0
     for segment in file.header.segments:

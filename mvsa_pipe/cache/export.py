@@ -22,7 +22,7 @@ from mvsa_pipe.errors import StorageError
 
 
 def export(file: FeatureFile, target: Path, form: ExportFormat) -> None:
-    """Writes the checked features of every post, whole or not at all.
+    """Writes the checked features of every post, completely or not at all.
 
     Args:
         file: The cache.
@@ -37,7 +37,7 @@ def export(file: FeatureFile, target: Path, form: ExportFormat) -> None:
         there = target.exists()
     if there:
         raise StorageError(
-            "Something lies where the export shall go", where=target, hint="name another --to PATH"
+            "The target of this export already exists", where=target, hint="name another --to PATH"
         )
     writers: dict[ExportFormat, Callable[[FeatureFile, Path], None]] = {
         ExportFormat.NPY: _npy,

@@ -1,4 +1,4 @@
-"""Writes one feature file, whole or not at all.
+"""Writes one feature file, completely or not at all.
 
 Everything is stored contiguously, so that rows are ranges of bytes: ``pwrite`` at the data set's
 offset is several times faster than HDF5's own selections. Any HDF5 library can read the file.
@@ -20,7 +20,7 @@ from mvsa_pipe.durable import replacing
 
 
 def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> str:
-    """Writes a feature file whole or not at all; returns its seal.
+    """Writes a feature file completely or not at all; returns its seal.
 
     ``blocks`` are in the order of ``header.ids``; one is in memory at a time. Space is reserved
     before the first byte is written, so that a full disk is found at once.
@@ -46,7 +46,7 @@ def write_feature_file(path: Path, header: Header, blocks: Iterable[Rows]) -> st
 
 
 def write_referring_file(path: Path, header: Header, checksums: NDArray[np.uint64]) -> str:
-    """Writes a feature file whose rows stay in parts, whole or not at all; returns its seal.
+    """Writes a feature file whose rows stay in parts; returns its seal.
 
     Raises:
         StorageError: Writing fails.

@@ -79,9 +79,9 @@ class Fingerprint:
         rule: object = own.preprocessing
         texts: list[object] = [own.backbone, own.weights, own.layers, own.pooling, own.precision]
         if not isinstance(rule, dict) or not all(isinstance(text, str) for text in texts):
-            raise ValueError("not a fingerprint: a field is of another type")
+            raise ValueError("not a fingerprint: a field has another type")
         if not all(isinstance(value, str | int | float) for value in rule.values()):
-            raise ValueError("not a fingerprint: preprocessing holds more than plain values")
+            raise ValueError("not a fingerprint: preprocessing has values that are not plain")
         return own
 
     @property
@@ -120,13 +120,13 @@ class Fingerprint:
         """
         rows = self.differences(found)
         if rows:
-            named = "; ".join(f"{k} is {b!r}, asked for {a!r}" for k, (a, b) in rows.items())
+            named = "; ".join(f"{k} is {b!r}, requested {a!r}" for k, (a, b) in rows.items())
             raise CacheError(
-                "This cache holds other features than were asked for",
+                "This cache has a different fingerprint than requested",
                 where=where,
                 expected=f"fingerprint {self.digest}",
                 found=f"{found.digest}: {named}",
-                hint=f"move that file away if it lies where another belongs, then: {self.command}",
+                hint=f"move the file away if it is in the wrong folder, then: {self.command}",
             )
 
     @property

@@ -60,7 +60,7 @@ class CacheFolder:
             mark: Distinguishes it from caches of other posts; empty in caches of 0.1.
 
         Raises:
-            StorageError: The path would lie outside of this folder.
+            StorageError: The path would be outside of this folder.
         """
         name = fingerprint.file_name.removesuffix(".h5") + (f"-{mark}" if mark else "")
         if shard:
@@ -181,7 +181,7 @@ class CacheFolder:
             if Path(text).suffix == ".h5" and Path(text).is_file():
                 return Path(text)
         paths = [entry.path for entry in self.entries()]
-        # Unfinished caches and files that were left behind.
+        # Unfinished caches and leftover files.
         if Path(text) in paths or Path(text) in self.left_behind():
             return Path(text)
         fitting = [p for p in paths if text in p.relative_to(self.root).as_posix()]
@@ -199,11 +199,11 @@ class CacheFolder:
         """Deletes a cache with its parts, one part, or a file that was left behind.
 
         Raises:
-            CacheError: It lies outside of this folder, or another process writes it.
+            CacheError: It is outside of this folder, or another process writes it.
             StorageError: Deleting fails.
         """
         if path in self.left_behind():
-            with storage_errors(path), exclusive(_owner(path)):  # its writer may be alive
+            with storage_errors(path), exclusive(_owner(path)):  # its writer may still run
                 path.unlink(missing_ok=True)
             return
         is_part = path.parent.suffix == PARTS_SUFFIX
@@ -211,7 +211,7 @@ class CacheFolder:
         dataset = cache.parent.parent if cache.parent.name == SHARDS else cache.parent
         if cache.suffix != ".h5" or dataset.resolve().parent != self.root.resolve():
             raise CacheError(
-                "Only caches are removed, and this is none of this folder's",
+                "This is not a cache in this folder, and only caches are removed",
                 where=path,
                 expected=f"a file such as {self.root / 'DATA-SET' / 'NAME.h5'}",
                 hint="mvsa cache list, or name its folder: --cache DIR",
@@ -253,7 +253,9 @@ def _entry(path: Path) -> CacheEntry:
         parts = Manifest(parts_folder(path)).parts
         size = sum(part.size for part in parts)
         if not path.is_file():
-            return CacheEntry(path, None, size, len(parts), "not finished: extract again to go on")
+            return CacheEntry(
+                path, None, size, len(parts), "incomplete: run mvsa extract again to resume"
+            )
         return CacheEntry(path, FeatureFile(path), size + path.stat().st_size, len(parts))
     except MvsaError as error:
         return CacheEntry(path, None, path.stat().st_size if path.is_file() else 0, 0, error.what)

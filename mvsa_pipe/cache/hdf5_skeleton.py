@@ -1,8 +1,8 @@
 """The HDF5 structure of a feature file, made in memory before anything is written to disk.
 
 On a full disk, HDF5 prints tracebacks and can crash when the process ends. Here it therefore never
-writes to disk: it lays the file out in memory, without space for the features, and the result is
-copied by plain writes, which fail cleanly.
+writes to disk: the file's structure is made in memory, without space for the features, and copied
+by plain writes, which fail cleanly.
 """
 
 import io
@@ -124,7 +124,7 @@ def lay_out(header: Header, parts: str = "") -> tuple[SparseFileBuffer, dict[str
                 places[name] = _allocate(file, name, shape, dtype)
         if header.segments:
             # With the widths, as virtual data sets are never opened: their description has no
-            # checksum, and HDF5 may loop for ever over a damaged one.
+            # checksum, and HDF5 may loop endlessly over a damaged one.
             runs = [asdict(segment) for segment in header.segments]
             about = {"width": header.width, "tokens": header.tokens, "runs": runs}
             if header.layers > 1:

@@ -24,12 +24,12 @@ def read_header(file: PlainFile, path: Path) -> tuple[Header, NDArray[np.uint64]
         Exception: Nearly any: HDF5 raises all kinds for a damaged file.
     """
     if not file.has_attribute("format") or _word(file, "format") != FORMAT:
-        raise damaged(path, "it does not say that it is a feature cache")
+        raise damaged(path, "it is not marked as a feature cache")
     # First, as everything else may differ in another schema.
     schema = int(file.attribute("schema"))
     if schema != CACHE_SCHEMA:
         raise CacheError(
-            "This cache was written in another version of the file layout",
+            "This cache has another version of the file layout",
             where=path,
             expected=f"schema {CACHE_SCHEMA}",
             found=f"schema {schema}",
@@ -43,7 +43,7 @@ def read_header(file: PlainFile, path: Path) -> tuple[Header, NDArray[np.uint64]
     if fingerprint.modality is Modality.TEXT:
         offsets = file.numbers("offsets", "i8", (count + 1,))
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise ValueError("/offsets do not rise from 0")
+            raise ValueError("/offsets do not increase from 0")
     header = Header(
         dataset=_word(file, "dataset"),
         fingerprint=fingerprint,
@@ -80,10 +80,10 @@ def read_notes(file: PlainFile) -> dict[str, Any]:
     """
     notes = json.loads(file.json_text("notes"))
     if not isinstance(notes, dict):
-        raise ValueError("/notes hold no object")  # the file is wrong
+        raise ValueError("/notes contain no object")  # the file is wrong
     counts = [notes.get(name, 0) for name in ("texts_cut", "tokens_cut")]
     if not all(type(value) is int for value in counts):
-        raise ValueError("/notes hold counts that are no numbers")
+        raise ValueError("/notes contain counts that are not numbers")
     return notes
 
 
@@ -102,9 +102,9 @@ def _quarantine(file: PlainFile) -> tuple[Refusal, ...]:
 def _arrangement(
     file: PlainFile, fingerprint: Fingerprint, count: int
 ) -> tuple[tuple[Segment, ...], dict[str, int]]:
-    """Locations of rows that lie in parts, and the widths of all rows.
+    """Locations of rows that are in parts, and the widths of all rows.
 
-    Virtual data sets are never opened: their description lies in a heap without checksums.
+    Virtual data sets are never opened: their description is in a heap without checksums.
     """
     image = fingerprint.modality is Modality.IMAGE
     if "segments" not in file:
@@ -123,11 +123,11 @@ def _arrangement(
     segments = tuple(Segment(**row) for row in told["runs"])
     numbers = [*widths.values(), *(v for s in segments for k, v in vars(s).items() if k != "name")]
     if not all(type(n) is int and 0 <= n < 2**60 for n in numbers):
-        raise ValueError("/segments hold numbers that cannot be")
+        raise ValueError("/segments contain impossible numbers")
     if not all(is_part_name(s.name) for s in segments):
-        raise ValueError("/segments name files that are no parts")
+        raise ValueError("/segments name files that are not parts")
     if sum(segment.rows for segment in segments) != count:
-        raise ValueError(f"/segments hold other rows than the {count:,} of /ids")
+        raise ValueError(f"/segments contain other rows than the {count:,} of /ids")
     return segments, widths
 
 
@@ -135,7 +135,7 @@ def _require_shapes(file: PlainFile, header: Header) -> None:
     """Refuses features whose shapes differ from the header."""
     if header.segments:
         if sum(segment.entries for segment in header.segments) != header.hidden_shape[0]:
-            raise ValueError("/segments hold other entries than /offsets")
+            raise ValueError("/segments contain other entries than /offsets")
         return
     dtype = header.fingerprint.dtype.value
     file.array("pooled", dtype, (len(header.ids), header.width))

@@ -1,4 +1,4 @@
-"""The list of a cache's committed parts, which alone determines what an extraction has finished.
+"""The list of a cache's committed parts, which alone determines the progress of an extraction.
 
 Each part has one line with its own checksum, which is appended and synced after the part's file is
 in place. An incomplete last line is ignored; a part without a line is not committed.
@@ -73,7 +73,7 @@ class Manifest:
                     "The list of this cache's parts was changed on disk",
                     where=self.path,
                     found=f"line {number + 1} does not match its checksum",
-                    hint=f"mvsa cache repair {self.folder.with_suffix('.h5')} makes the list anew",
+                    hint=f"mvsa cache repair {self.folder.with_suffix('.h5')} rebuilds the list",
                 )
 
     @classmethod

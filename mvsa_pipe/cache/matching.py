@@ -90,7 +90,7 @@ class CacheContent:
             if name not in joined:
                 part = manifest.folder / name
                 if not part.is_file():
-                    raise damaged(part, "a committed part is gone")
+                    raise damaged(part, "a committed part is missing")
                 header = FeatureFile(part).header
                 digests |= header.content_digests
                 refused |= header.refused

@@ -53,7 +53,7 @@ class PlainFile:
         attribute = h5py.h5a.open(self._file.id, name.encode())
         kind = attribute.dtype
         if attribute.shape != () or kind.kind not in "Siu":
-            raise ValueError(f"attribute {name!r} is no plain value")
+            raise ValueError(f"attribute {name!r} is not a plain value")
         if attribute.get_storage_size() > _MOST_ATTRIBUTE_BYTES:
             raise ValueError(f"attribute {name!r} has {attribute.get_storage_size():,} bytes")
         return self._file.attrs[name]
@@ -71,7 +71,7 @@ class PlainFile:
         self._require_own(name)
         found = self._file[name]
         if not isinstance(found, h5py.Dataset):
-            raise ValueError(f"/{name} is no data set")  # the file is wrong
+            raise ValueError(f"/{name} is not a data set")  # the file is wrong
         plan = found.id.get_create_plist()
         if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_nfilters():
             raise ValueError(f"/{name} is not stored contiguously without filters")

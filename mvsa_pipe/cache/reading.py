@@ -90,7 +90,7 @@ class FeatureFile:
             return self._structure.is_whole(raw.fileno())
 
     def place_of(self, name: str) -> int:
-        """Offset of ``pooled`` or ``hidden`` in this file, in bytes; no rows may lie in parts."""
+        """Offset of ``pooled`` or ``hidden`` in this file, in bytes; no rows may be in parts."""
         (source,) = self._sources[name]
         return source.place
 
@@ -159,7 +159,7 @@ class FeatureFile:
         self._require_held(name, whole[0] * entry)
         out = np.empty(whole, dtype) if into is None else into
         if out.shape != whole or out.dtype != dtype or not out.flags.c_contiguous:
-            raise ValueError(f"an array of shape {whole} and type {dtype} is needed")
+            raise ValueError(f"expected an array of shape {whole} and type {dtype}")
         wanted = Ranges(starts, lengths, entry, self.checksums[rows, PARTS.index(name)])
         hit = gather(self._sources[name], wanted, out.reshape(-1).view(np.uint8).data)
         if hit:
@@ -237,7 +237,7 @@ def _sources(
             start, row, count = segment.hidden, segment.entry, segment.entries
         place = start + row * size
         if place + count * size > segment.size:
-            raise ValueError(f"rows of {segment.name} lie beyond its end")
+            raise ValueError(f"rows of {segment.name} are beyond its end")
         found.append(RowFile(parts_folder(path) / segment.name, None, segment.size, place, first))
         first += count
     return tuple(found)

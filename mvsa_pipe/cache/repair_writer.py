@@ -113,7 +113,7 @@ class RepairWriter(CacheWriter):
         sizes = {segment.size for segment in referred}
         try:
             if sizes and sizes != {path.stat().st_size if path.is_file() else None}:
-                raise damaged(path, "a part of the cache is of another size")
+                raise damaged(path, "a part of the cache has another size")
             super()._add_part(part, referred)
         except CacheError:
             if path.is_file() and path not in self._unreadable:

@@ -59,7 +59,7 @@ def offsets_of(places: Sequence[RowLocation]) -> NDArray[np.int64] | None:
 
 
 def blocks(places: Sequence[RowLocation], most_bytes: int = 0) -> Iterator[Rows]:
-    """The rows at some places in their order, in blocks of bounded size."""
+    """The rows at some locations in their order, in blocks of bounded size."""
     start, held = 0, 0
     for stop, place in enumerate(places):
         if held and held + place.payload_bytes > (most_bytes or JOIN_BYTES):
@@ -71,7 +71,7 @@ def blocks(places: Sequence[RowLocation], most_bytes: int = 0) -> Iterator[Rows]
 
 
 def gathered(places: Sequence[RowLocation]) -> Rows:
-    """The rows at some places, of any files; adjacent rows are one read."""
+    """The rows at some locations, of any files; adjacent rows are one read."""
     first = places[0].file.header
     pieces: list[NDArray[Any]] = [np.empty(0)] * len(places)
     pooled = np.empty((len(places), first.width), first.fingerprint.dtype.value)
@@ -124,12 +124,12 @@ def _segment(run: Sequence[tuple[int, RowLocation]]) -> Segment:
 
 
 def checksums_of(places: Sequence[RowLocation]) -> NDArray[np.uint64]:
-    """Checksums ``[N, 2]`` of the rows at some places, from their files."""
+    """Checksums ``[N, 2]`` of the rows at some locations, from their files."""
     return np.array([place.file.checksums[place.row] for place in places], np.uint64)
 
 
 def bytes_of(places: Iterable[RowLocation]) -> int:
-    """Bytes of all features at some places."""
+    """Bytes of all features at some locations."""
     return sum(place.payload_bytes for place in places)
 
 

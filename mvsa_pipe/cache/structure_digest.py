@@ -41,7 +41,7 @@ class Structure:
     old: bool = False
 
     def is_whole(self, descriptor: int) -> bool:
-        """Whether no byte was changed, added or cut off; true for a file without a digest."""
+        """Whether no byte was changed, added or removed; true for a file without a digest."""
         if self.digest is None:
             return True
         wanted = digest_beside(descriptor, [*self.features, self.digest])

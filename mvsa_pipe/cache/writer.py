@@ -164,7 +164,7 @@ class CacheWriter:
     def _opened(self, part: CachePart) -> FeatureFile:
         path = self._manifest.folder / part.name
         if not path.is_file():
-            raise damaged(path, "a committed part is gone")
+            raise damaged(path, "a committed part is missing")
         source = FeatureFile(path)
         if source.seal != part.seal:
             raise CacheError(
@@ -190,7 +190,7 @@ class CacheWriter:
         lacking = [i for i in old.header.ids if i not in self._committed]
         if lacking:
             raise CacheError(
-                f"This cache refers to {len(lacking):,} posts in parts that are gone",
+                f"This cache refers to {len(lacking):,} posts in missing parts",
                 where=parts_folder(self.path),
                 found=f"missing: {name_some(lacking)}",
                 hint=f"mvsa cache repair {self.path}",

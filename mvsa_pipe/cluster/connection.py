@@ -1,4 +1,4 @@
-"""Connects to a Ray cluster, and computes how many workers it has room for."""
+"""Connects to a Ray cluster, and plans its workers."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 from mvsa_pipe.errors import ConfigError
 
-# Tested before Ray connects: without an answer Ray tries for minutes, then ends the process.
+# Tested before Ray connects: if nothing listens, Ray retries for minutes, then ends the process.
 _CONNECT_SECONDS = 5.0
 
 # Ray takes a third of the memory for objects by default; units and results are small.
@@ -20,7 +20,7 @@ _LOCAL_OBJECT_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """How many workers there are, and what each one reserves.
+    """Number of workers, and the resources of each.
 
     Attributes:
         count: Most workers at a time.
@@ -52,7 +52,7 @@ class Cluster:
 
         Args:
             device: The device as the user named it; ``cpu`` leaves GPUs unused.
-            wanted: How many workers the user asked for; 0 takes as many as there is room for.
+            wanted: Requested number of workers; 0 takes as many as fit.
             one_core: Whether a worker on the CPU takes one core instead of a machine.
         """
         alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
@@ -70,10 +70,10 @@ class Cluster:
 def connected(address: str) -> Iterator[Cluster]:
     """Connects to a cluster; ``local`` starts one on this machine and stops it afterwards.
 
-    A process that is connected already keeps its cluster, whatever the address.
+    A process that is already connected keeps its cluster; the address is ignored.
 
     Raises:
-        ConfigError: Ray is not installed, or no cluster answers.
+        ConfigError: Ray is not installed, or there is no cluster at the address.
     """
     try:
         import ray
@@ -86,14 +86,14 @@ def connected(address: str) -> Iterator[Cluster]:
         return
     local: dict[str, Any] = {}
     if address == "local":
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user was not asked
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user did not consent
         local = {"include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_BYTES}
     try:
         _require_answer(address)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
     except (OSError, ValueError, RuntimeError, ImportError, ray.exceptions.RayError) as error:
         raise ConfigError(
-            "No Ray cluster answers",
+            "There is no Ray cluster at this address",
             where=f"--ray {address}",
             expected="local, auto, HOST:PORT or ray://HOST:PORT",
             found=str(error).strip().splitlines()[0],

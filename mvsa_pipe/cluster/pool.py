@@ -1,7 +1,7 @@
-"""A pool of workers on a cluster: each leases units of work, and results are fetched as they end.
+"""A pool of workers on a cluster: each gets units of work, and results are yielded as they end.
 
-A lost worker is replaced, and its leases go to the others first. A unit that loses worker after
-worker ends with an error.
+A lost worker is replaced, and its units go to the others first. A unit that loses several workers
+ends with an error.
 """
 
 import pickle
@@ -16,16 +16,16 @@ from typing import Any, Generic, TypeVar
 from mvsa_pipe.cluster.connection import Cluster, WorkerPlan
 from mvsa_pipe.errors import MvsaError
 
-# A unit that ended so many workers would end any other; the same holds for the set-up of workers.
+# A unit that lost this many workers counts as failed; so does the set-up of workers.
 _MOST_LOSSES = 3
 
-# While no worker is ready, the user is told after so long what the pool waits for.
+# Seconds without a ready worker, after which the user sees what the pool waits for.
 _PATIENCE_SECONDS = 30.0
 
 UnitT = TypeVar("UnitT")
 ResultT = TypeVar("ResultT")
 
-# A unit, its result or error, and how many workers have had it.
+# A unit, its result or error, and the number of attempts.
 Ended = tuple[UnitT, ResultT | MvsaError, int]
 
 
@@ -33,18 +33,18 @@ class Worker(ABC, Generic[UnitT, ResultT]):
     """Does units of work in a process of the cluster.
 
     Attributes:
-        remarks: Sentences that the user is shown before the worker gets its first unit.
+        remarks: Sentences shown to the user before the worker gets its first unit.
     """
 
     remarks: Sequence[str] = ()
 
     @abstractmethod
     def do(self, unit: UnitT, attempt: int) -> ResultT:
-        """Does one unit; called from as many threads as the pool gives leases to a worker.
+        """Does one unit; called from as many threads as a worker has leases.
 
         Args:
             unit: The unit.
-            attempt: How many workers were lost with this unit before.
+            attempt: Number of workers that were lost with this unit before.
 
         Raises:
             MvsaError: It becomes the outcome of the unit.
@@ -86,15 +86,15 @@ class _Actor:
 
 
 class Pool(Generic[UnitT, ResultT]):
-    """Workers that do units side by side.
+    """Workers that do units in parallel.
 
     Args:
-        cluster: Where they run.
-        team: How many there are, and what each reserves.
+        cluster: The cluster.
+        team: Number of workers, and the resources of each.
         make: Makes a worker, in its process.
-        say: Is called with sentences for the user.
-        doing: What is done with a unit, for errors: "part 3 was computed".
-        leases: How many units a worker has at a time.
+        say: Called with sentences for the user.
+        doing: Describes the work on a unit, for errors: "part 3 was computed".
+        leases: Units that a worker has at a time.
     """
 
     def __init__(
@@ -116,18 +116,18 @@ class Pool(Generic[UnitT, ResultT]):
             scheduling_strategy="SPREAD",
         )
         self._actors: list[_Actor] = []
-        # Units with how many workers were lost with each: on their way, and leased. No unit: set-up
+        # Units with the number of workers lost with each: waiting, and leased. No unit: set-up
         self._queue: deque[tuple[UnitT, int]] = deque()
         self._calls: dict[Any, tuple[_Actor, tuple[UnitT, int] | None]] = {}
         self._failed_set_ups = 0
 
     def run(self, units: Iterable[UnitT]) -> Iterator[Ended[UnitT, ResultT]]:
-        """Has all units done; yields each as it ends, and ends all workers when it is left.
+        """Does all units; yields each as it ends, and finally ends all workers.
 
-        Units are drawn when a worker is free, and there are never more workers than units.
+        A unit is drawn when a worker is free; there are never more workers than units.
 
         Raises:
-            LostWorkersError: Workers were lost again and again while they were set up.
+            LostWorkersError: Workers were lost repeatedly while they were set up.
             MvsaError: A worker cannot be set up.
         """
         waiting = ((unit, 0) for unit in units)
@@ -143,13 +143,13 @@ class Pool(Generic[UnitT, ResultT]):
                 self._end(actor)
 
     def _fill(self, waiting: Iterator[tuple[UnitT, int]]) -> bool:
-        """Draws a unit if none is queued; returns whether one is."""
+        """Draws a unit if none is queued; returns whether one is queued."""
         if not self._queue:
             self._queue.extend(islice(waiting, 1))
         return bool(self._queue)
 
     def _give(self, waiting: Iterator[tuple[UnitT, int]]) -> None:
-        """Leases units to the workers that have fewest, until all have what they may."""
+        """Leases units to the workers with fewest leases, until all have as many as allowed."""
         while self._fill(waiting):
             free = [a for a in self._actors if a.ready and a.leases < self._most_leases]
             if not free:
@@ -159,7 +159,7 @@ class Pool(Generic[UnitT, ResultT]):
             actor.leases += 1
 
     def _fetch(self) -> Iterator[Ended[UnitT, ResultT]]:
-        """Waits for one call to end; yields its unit, if it had one and need not be repeated."""
+        """Waits for one call to end; yields its unit, unless it must be repeated."""
         patience = None if any(actor.ready for actor in self._actors) else _PATIENCE_SECONDS
         ended, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=patience)
         if not ended:
@@ -173,7 +173,7 @@ class Pool(Generic[UnitT, ResultT]):
             try:
                 answer = self._ray.get(reference)
             except self._ray.exceptions.RayTaskError:
-                raise  # a defect, which every worker has
+                raise  # a defect, which would affect every worker
             except self._ray.exceptions.RayError as error:
                 yield from self._lose(actor, lease, error)
                 continue
@@ -208,7 +208,7 @@ class Pool(Generic[UnitT, ResultT]):
         if actor in self._actors:  # all its leases are lost, but one worker
             self._actors.remove(actor)
             self._end(actor)
-            self._say("a Ray worker was lost; another takes its place")
+            self._say("a Ray worker was lost and is being replaced")
             self._start()
         if lease is None:
             self._failed_set_ups += 1

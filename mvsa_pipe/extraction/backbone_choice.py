@@ -59,7 +59,7 @@ class ExtractChoice(Options):
             the backbones can use it; repeatable.
         partner: Backbone of the other modality: NAME, auto or none. It is added when that modality
             is neither named nor cached; auto takes bert or dinov2.
-        pooling: How hidden states of a text become one vector. The backbone's own unless named.
+        pooling: How hidden states of a text become one vector. By default the backbone's own.
         max_tokens: Most tokens per text. Longer texts are cut; special tokens count.
         layers: Layers whose states are kept.
     """
@@ -92,7 +92,7 @@ class ExtractChoice(Options):
         if self.partner != "auto":
             if parse_backbone(self.partner)[0] is not modality:
                 raise ConfigError(
-                    f"--partner {self.partner} reads what a named backbone reads already",
+                    f"--partner {self.partner} has the modality of a named backbone",
                     expected=f"a backbone of {modality}, auto or none",
                 )
             return self.partner
@@ -126,7 +126,7 @@ class ExtractChoice(Options):
         if len(takers) == 1 and ("=" not in text or Path(text).exists()):
             return takers[0], text
         raise ConfigError(
-            f"--weights {text} belongs to none of the backbones in particular",
+            f"--weights {text} does not name one backbone",
             expected="NAME=PATH with NAME one of " + ", ".join(names),
             found=f"NAME {family!r}" if "=" in text else "a path alone",
         )

@@ -46,7 +46,7 @@ class BatchResult:
     Attributes:
         posts: How many posts the batch has.
         computed: One entry a backbone; ``None`` where it took no readable post.
-        refused: Posts that could not be read, with the backbones that asked for them.
+        refused: Posts that could not be read, with the backbones that requested them.
     """
 
     posts: int
@@ -96,7 +96,7 @@ class BatchWork(ABC):
         """
 
     @abstractmethod
-    def read(self, batch: Batch) -> Any:  # noqa: ANN401  # each kind of work has its own
+    def read(self, batch: Batch) -> Any:  # noqa: ANN401  # each subclass has its own
         """Returns the input of ``launch``; thread-safe."""
 
     @abstractmethod

@@ -59,13 +59,13 @@ class PartUnit:
 
 @dataclass(frozen=True)
 class PartDone:
-    """The result of one part, for each backbone.
+    """The result of one part, one entry per backbone.
 
     Attributes:
         parts: The files that were written; ``None`` where no post could be read.
         refused: Posts that could not be read.
         hidden_bytes: Bytes of hidden states in all files.
-        profile: Where the time went, as ``Clock.as_record`` returns it.
+        profile: Times, as ``Clock.as_record`` returns them.
     """
 
     parts: list[CachePart | None]
@@ -82,14 +82,14 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
         backbones: The backbones, with absolute paths.
         fingerprints: The fingerprints that their features must have.
         versions: Versions of packages in the process that started the extraction.
-        options: How features are made; the folder ``cache`` is not used.
+        options: Options of the extraction; the folder ``cache`` is not used.
         dataset: The data set's name.
         storage: Where pictures are read.
         sharing: How many workers share a machine.
 
     Raises:
-        CacheError: It would compute other features than the process that started the extraction.
-        MvsaError: A backbone cannot be loaded, or pictures cannot be decoded fast as asked.
+        CacheError: Its features would differ from those of the process that started the extraction.
+        MvsaError: A backbone cannot be loaded, or fast decoding was requested and cannot be used.
     """
 
     backbones: Sequence[BackboneOptions]
@@ -102,7 +102,7 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
 
     def __post_init__(self) -> None:
         self._computing = threading.Lock()
-        with TemporaryDirectory() as memos:  # this machine's share of the caches' folder
+        with TemporaryDirectory() as memos:  # in place of the caches' folder
             options = replace(self.options, cache=Path(memos))
             self._sessions = [LoadedBackbone.load(wanted, options) for wanted in self.backbones]
         self._require_same_features()
@@ -195,7 +195,7 @@ def remote(url: str) -> tuple[Any, str]:
 
 
 def with_storage(part: Iterable[Batch], storage: Storage | None) -> list[Batch]:
-    """A part whose pictures lie in ``storage``; sent without, as every worker has opened it."""
+    """A part whose pictures are in ``storage``; parts are sent without it."""
     return [
         tuple(tuple(replace(item, storage=storage) for item in items) for items in batch)
         for batch in part

@@ -29,10 +29,10 @@ def fingerprint_of(path: Path, root: Path) -> Fingerprint:
     for found, _ in _witnesses(path, root):
         return found
     raise CacheError(
-        "This cache is damaged, and nothing else holds the fingerprint that it was made by",
+        "This cache is damaged, and its fingerprint was not found elsewhere",
         where=path,
-        expected=f"it in the file itself, its parts, its shards or {root / '.resolved'}",
-        hint=f"move the file away, then extract anew: mvsa extract --data PATH --backbone "
+        expected=f"the fingerprint in the file, its parts, its shards or {root / '.resolved'}",
+        hint=f"move the file away, then extract again: mvsa extract --data PATH --backbone "
         f"{re.sub('(-[0-9a-f]{8}){1,2}$', '', path.stem)}",
     )
 
@@ -51,10 +51,10 @@ def backbone_of(
         if _gives(backbone, wanted, options):
             return backbone
     raise CacheError(
-        f"Backbone {wanted.backbone!r} with the weights that this cache was made by is not found",
+        f"Backbone {wanted.backbone!r} with the weights of this cache was not found",
         where=path,
         expected=f"fingerprint {wanted.digest}",
-        hint=f"move the file away, then extract anew: {wanted.command}, and --weights as before",
+        hint=f"move the file away, then extract again: {wanted.command}, and --weights as before",
     )
 
 
@@ -70,7 +70,7 @@ def _witnesses(path: Path, root: Path) -> Iterator[tuple[Fingerprint, BackboneOp
             yield fingerprint, _options(record)
 
 
-def _options(record: Any) -> BackboneOptions | None:  # noqa: ANN401  # whatever was in the bytes
+def _options(record: Any) -> BackboneOptions | None:  # noqa: ANN401  # any JSON value
     try:
         return backbone_from_record(record, None)
     except MvsaError:
@@ -95,7 +95,7 @@ def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
 def _gives(backbone: BackboneOptions, wanted: Fingerprint, options: ExtractOptions) -> bool:
     resolution = recall(backbone, options)
     if resolution is None:
-        from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # torch comes with it
+        from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # imports torch
 
         try:
             resolution = LoadedBackbone.load(backbone, options).resolution

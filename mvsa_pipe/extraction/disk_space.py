@@ -1,4 +1,4 @@
-"""Checks the disk for the space that several layers need, before anything is written."""
+"""Checks the free disk space for features of several layers, before anything is written."""
 
 import shutil
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ def require_disk_space(jobs: Sequence[BackboneJob], context: PassContext) -> Non
         free = shutil.disk_usage(_existing(context.options.cache)).free
     if needed > free:
         raise StorageError(
-            "The disk has no room for these layers",
+            "The disk has too little free space for these layers",
             where=context.options.cache,
-            expected=f"{_shown(needed)} free, parts and the cache joined of them side by side",
+            expected=f"{_shown(needed)} free for parts and the cache joined from them",
             found=_shown(free),
-            hint="--layers last4 takes less than all; --join-gib 0 leaves parts as they are",
+            hint="--layers last4 takes less than all; --join-gib 0 keeps parts unjoined",
         )
 
 

@@ -1,6 +1,6 @@
-"""Brings caches up to date with a data set: only what is missing is computed.
+"""Brings caches up to date with a data set; computes only missing features.
 
-Every picture is read and decoded once, whatever number of image backbones asks for it.
+Every picture is read and decoded once for all image backbones.
 """
 
 import time
@@ -33,7 +33,7 @@ def extract(
     *,
     repair: bool = False,
 ) -> Extraction:
-    """Makes the cache of one backbone hold every readable post; as ``extract_all``."""
+    """Extracts one backbone's features of every readable post; as ``extract_all``."""
     (done,) = extract_all(posts, [backbone], options, progress, mark, repair=repair)
     return done
 
@@ -47,7 +47,7 @@ def extract_all(
     *,
     repair: bool = False,
 ) -> list[Extraction]:
-    """Makes the caches of some backbones hold every readable post of a data set.
+    """Extracts the features of every readable post of a data set into the backbones' caches.
 
     Only posts that are new, or whose content changed, go through a backbone; when there are none,
     neither torch nor the backbone is loaded.
@@ -55,20 +55,20 @@ def extract_all(
     Args:
         posts: The posts.
         backbones: The backbones.
-        options: How features are made and kept.
-        progress: Listens.
-        mark: The mark of the caches to extract into; by default those that have the posts or may
-            grow by them, else new ones (see ``mark_for``).
-        repair: Whether damaged features count as not extracted; what is there is then checked.
+        options: Options of the extraction.
+        progress: Receives progress.
+        mark: The mark of the caches to extract into; by default found by the posts, see
+            ``mark_for``.
+        repair: Whether damaged features count as missing; existing features are then checked.
 
     Raises:
-        UnreadablePostsError: Posts cannot be read and the policy is ``error``; what is readable
-            was committed.
-        BackboneError: The weights cannot be had.
-        CacheError: Another process writes a cache, what is there is damaged, or what was
-            remembered of a backbone no longer holds.
-        StorageError: The disk refuses; what was committed stays. Or it has no room for the layers
-            asked for, which is found before anything is written.
+        UnreadablePostsError: Posts cannot be read and the policy is ``error``; features of the
+            others were committed.
+        BackboneError: The weights cannot be loaded.
+        CacheError: Another process writes a cache, a cache is damaged, or a remembered fingerprint
+            is no longer valid.
+        StorageError: Writing fails; committed features stay. Or there is too little space for the
+            requested layers, which is checked before anything is written.
     """
     done: dict[str, Extraction] = {}
     fault: MvsaError | None = None
@@ -100,7 +100,7 @@ def _fed_together(backbones: Iterable[BackboneOptions]) -> Iterator[list[Backbon
 
 
 def _compute(jobs: Sequence[BackboneJob], context: PassContext) -> None:
-    """Feeds the backbones whatever their caches lack."""
+    """Computes missing features of all backbones in the pass."""
     if not jobs:
         return
     sessions = [job.load() for job in jobs]
@@ -145,7 +145,7 @@ def _computed(
 
 
 def _spread(work: "BatchWork", jobs: Sequence[BackboneJob], context: PassContext) -> Iterator[int]:
-    """Has a Ray cluster compute them; yields the bytes of each."""
+    """Computes and commits all parts on a Ray cluster; yields the bytes of each."""
     from mvsa_pipe.extraction.on_cluster import compute_on_cluster
 
     return compute_on_cluster(jobs, unfinished_parts(work, jobs, context), context)
@@ -154,7 +154,7 @@ def _spread(work: "BatchWork", jobs: Sequence[BackboneJob], context: PassContext
 def unfinished_parts(
     work: "BatchWork", jobs: Sequence[BackboneJob], context: PassContext
 ) -> Iterator[tuple[int, list["Batch"]]]:
-    """The parts of this share of the posts, without what was committed before an interruption.
+    """The parts of this share of the posts, without parts committed before an interruption.
 
     Each comes with its number among all parts, which an interruption does not change.
     """

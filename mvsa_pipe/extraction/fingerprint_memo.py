@@ -1,8 +1,7 @@
-"""Which fingerprint an extraction has, without loading the backbone when nothing changed.
+"""Remembers the fingerprint of an extraction, so that the backbone need not be loaded again.
 
-Loading torch and a backbone takes seconds only to learn its digest. What was learned is kept beside
-the caches, and holds while the files it was read from, the packages, the machine and the options
-are the same.
+Loading torch and a backbone takes seconds only to compute its digest. The result is kept beside the
+caches, and is valid while the weight files, the packages, the machine and the options are the same.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ from mvsa_pipe.provenance import package_versions
 
 @dataclass(frozen=True)
 class ResolvedFingerprint:
-    """What an extraction's options come to on this machine.
+    """Fingerprint and device that an extraction's options resolve to on this machine.
 
     Attributes:
         fingerprint: The cache's identity.
@@ -39,7 +38,7 @@ class ResolvedFingerprint:
 
 
 def recall(backbone: BackboneOptions, options: ExtractOptions) -> ResolvedFingerprint | None:
-    """What was resolved before for the same options, if nothing it rests on has changed."""
+    """The remembered result for the same options, if it is still valid."""
     try:
         known = json.loads(_memo(backbone, options).read_text(encoding="utf-8"))
         if known["question"] != _question(backbone, options):
@@ -48,11 +47,11 @@ def recall(backbone: BackboneOptions, options: ExtractOptions) -> ResolvedFinger
             return None
         return ResolvedFingerprint(Fingerprint.from_json(known["fingerprint"]), known["device"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # whatever is wrong with the memo, the backbone itself can still be asked
+        return None  # an invalid memo is ignored; the backbone is loaded instead
 
 
 def memos(cache: Path) -> Iterator[tuple[Fingerprint, object]]:
-    """What was resolved for a folder of caches: fingerprints, and records of their backbones."""
+    """Remembered fingerprints of a folder of caches, and records of their backbones."""
     for path in sorted((cache / ".resolved").glob("*.json")):
         with suppress(OSError, ValueError, KeyError, TypeError):
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -66,17 +65,17 @@ def remember(
     witnesses: Iterable[Path],
     loaded_since: float,
 ) -> None:
-    """Keeps what the options of a loaded backbone came to, for the next time.
+    """Saves the fingerprint of a loaded backbone.
 
     Args:
         backbone: The backbone.
-        options: How its features are made.
-        resolution: What these came to.
-        witnesses: The files that its identity was read from.
-        loaded_since: When loading began (seconds since 1970): files that changed after it may not
-            be those that were loaded.
+        options: Options of the extraction.
+        resolution: The fingerprint and device.
+        witnesses: The files that determine its identity.
+        loaded_since: Start of loading (seconds since 1970): files that changed later may not be
+            those that were loaded.
     """
-    # A memo only saves time; the extraction itself will say what the disk refuses.
+    # A memo only saves time; the extraction itself reports errors of the disk.
     with suppress(OSError, StorageError):
         stamps = {str(path): _stamp(path) for path in witnesses}
         latest = max((max(stamp[1:3]) / 1e9 for stamp in stamps.values()), default=0.0)
@@ -98,7 +97,7 @@ def _memo(backbone: BackboneOptions, options: ExtractOptions) -> Path:
 
 
 def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, Any]:
-    """Everything that decides the answer, apart from the witnesses' content."""
+    """Everything that determines the fingerprint, except the content of the witnesses."""
     gpus = sorted(p.name for p in Path("/dev").glob("nvidia*")) if Path("/dev").is_dir() else []
     return {
         "backbone": backbone.located().as_record(),
@@ -114,7 +113,7 @@ def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, A
 
 
 def _code_digest() -> str:
-    """Digest of the room of backbones: code under development changes without its version."""
+    """Digest of the package ``backbones``: code in development changes without its version."""
     digest = hashlib.sha256()
     for path in sorted(Path(backbones.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -122,7 +121,7 @@ def _code_digest() -> str:
 
 
 def _cpu_digest() -> str:
-    """Digest of what the CPU can do, which decides the arithmetic; machines can share a name."""
+    """Digest of the CPU's capabilities, which determine the arithmetic."""
     info = Path("/proc/cpuinfo")
     if not info.is_file():
         return platform.processor()

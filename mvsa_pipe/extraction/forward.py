@@ -1,4 +1,4 @@
-"""A frozen backbone at work on one batch: inputs in, arrays of the stored type out."""
+"""Runs a frozen backbone on one batch and returns arrays of the stored type."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ BackboneT_co = TypeVar("BackboneT_co", bound=Backbone, covariant=True)
 
 @dataclass(frozen=True)
 class Forward(Generic[BackboneT_co]):
-    """A frozen backbone on a device, in one arithmetic, with the type that its output takes.
+    """A frozen backbone with its device, arithmetic and output type.
 
     Attributes:
         backbone: The backbone, on ``device``.
-        device: Where it computes.
+        device: The device that computes.
         precision: Arithmetic of the matrix products.
-        dtype: Type of the numbers handed out.
+        dtype: Type of the returned numbers.
     """
 
     backbone: BackboneT_co
@@ -56,19 +56,19 @@ class Forward(Generic[BackboneT_co]):
 
     @property
     def token_bytes(self) -> int:
-        """Bytes of what is stored of one token: a vector a layer."""
+        """Bytes of one stored token: one vector per layer."""
         return self.backbone.layers * self.vector_bytes
 
     @property
     def encode(self) -> Callable[..., Encoded]:
-        """What ``launch`` runs on a batch."""
+        """The function that ``launch`` runs on a batch."""
         own: Callable[..., Encoded] = self.backbone.encode  # type: ignore[attr-defined]
         return own
 
     def launch(self, encode: Callable[..., Encoded], *inputs: Tensor) -> Encoded:
         """Hidden states and pooled vectors of a batch in the stored type, still on the device.
 
-        A batch that does not fit into the device's memory is halved until it does.
+        A batch that does not fit into the device's memory is halved until it fits.
 
         Raises:
             BackboneError: A single post does not fit.
@@ -95,7 +95,7 @@ class Forward(Generic[BackboneT_co]):
         with torch.inference_mode(), arithmetic(self.precision, self.device):
             hidden, pooled = encode(*here)
             stored = torch.float16 if self.dtype is StoredDtype.FLOAT16 else torch.float32
-            # Cells of a feature map come transposed; checksums and files need them in their order.
+            # Cells of a feature map are transposed views; checksums and files need contiguous rows.
             return Encoded(hidden.to(stored).contiguous(), pooled.to(stored).contiguous())
 
     def collect(self, encoded: Encoded) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -105,10 +105,10 @@ class Forward(Generic[BackboneT_co]):
 
 @contextmanager
 def weights_cast_once(module: nn.Module, precision: Precision) -> Iterator[None]:
-    """Keeps the weights of matrix products in ``precision`` inside, and as they were behind.
+    """Casts weights of matrix products to ``precision`` inside, and restores them afterwards.
 
-    Autocast rounds every weight anew for every batch, to the same values: done once, the numbers
-    are the same and small batches cost much less.
+    Autocast casts every weight again for every batch. Casting once gives the same numbers, and
+    small batches cost much less.
     """
     if precision is Precision.FLOAT32:
         yield
@@ -126,7 +126,7 @@ def weights_cast_once(module: nn.Module, precision: Precision) -> Iterator[None]
 
 
 def pinned(values: NDArray[Any], device: torch.device) -> Tensor:
-    """An array as a tensor from which a GPU can copy while this process goes on."""
+    """An array as a tensor from which a GPU can copy asynchronously."""
     tensor = torch.from_numpy(values)
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
@@ -134,7 +134,7 @@ def pinned(values: NDArray[Any], device: torch.device) -> Tensor:
 def padded(
     rows: Sequence[NDArray[np.int32]], pad_id: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Token ids ``[B, T]`` of some texts, filled up to the longest, and their mask."""
+    """Token ids ``[B, T]`` of some texts, padded to the longest, and their mask."""
     lengths = np.array([len(row) for row in rows])
     mask = np.arange(lengths.max()) < lengths[:, None]
     ids = np.full(mask.shape, pad_id, np.int32)

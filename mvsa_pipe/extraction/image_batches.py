@@ -29,8 +29,8 @@ class PictureInput:
     Attributes:
         item: The post.
         takers: Numbers of the backbones that take it.
-        waiting: Its bytes and how messages name them, while it waits to be decoded.
-        made: Its pixels by preprocessing.
+        waiting: Its bytes and their name for messages, until it is decoded.
+        made: Its pixels, by preprocessing.
         fault: Why it cannot be read; ``None`` if it can.
     """
 
@@ -71,7 +71,7 @@ class Ready:
 
     @property
     def refused(self) -> list[tuple[Refusal, tuple[int, ...]]]:
-        """Pictures that cannot be read, with the backbones that asked for them."""
+        """Pictures that cannot be read, with the backbones that requested them."""
         return [
             (Refusal(p.item.id, p.item.digest, p.fault), tuple(p.takers))
             for p in self.pictures

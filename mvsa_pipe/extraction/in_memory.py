@@ -1,10 +1,10 @@
-"""Encodes posts in memory: frozen backbones in, a source of features out, no file written.
+"""Encodes posts in memory by frozen backbones, without writing a file.
 
-The posts go through the same work as in an extraction, in batches that are formed the same way. The
-features are therefore those that a new cache of these posts alone contains, bit for bit, rounding
-to the stored type included. A cache that was filled in several steps, that contains other posts
-too, or that was computed on another device formed other batches: sums over padded texts then round
-differently in their last digits.
+The same code forms batches and computes features as in an extraction. The features are therefore
+equal, bit for bit, to those in a new cache of these posts alone, including rounding to the stored
+type. A cache that was filled in several steps, that contains other posts too, or that was computed
+on another device formed other batches: sums over padded texts then round differently in their last
+digits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,8 +36,8 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content
 from mvsa_pipe.progress import NoProgress, Progress
 
-# Callers with many posts encode so many at a time: memory stays bounded, and as texts are sorted
-# among as many, batches stay those of an extraction of all posts.
+# Callers with many posts encode this many at a time: memory stays bounded, and as texts are sorted
+# within windows of this size, batches equal those of an extraction of all posts.
 POSTS_ENCODED_TOGETHER = TEXTS_SORTED_TOGETHER
 
 ContentsByModality = Mapping[Modality, Sequence[Content]]
@@ -46,11 +46,11 @@ Forwards = Mapping[Modality, Sequence[Forward[Any]]]
 
 @dataclass(frozen=True)
 class EncodedPosts:
-    """What backbones computed of some posts.
+    """Features of some posts.
 
     Attributes:
         features: Features of the posts that every backbone could read, in the given order.
-        faults: What is wrong with the others, by post id.
+        faults: Reasons why the others cannot be read, by post id.
     """
 
     features: FeatureSource
@@ -69,12 +69,12 @@ def encode(
     """Computes the declared features of some posts.
 
     Args:
-        contents: What is read of every post, by modality; the same posts in the same order.
+        contents: The text or picture of every post, by modality; the same posts in the same order.
         backbones: The backbones of each modality, in the order in which they are joined.
         needs: The features to keep.
         classes: How many classes heads distinguish.
-        options: What becomes of image tokens and layers.
-        progress: Notified of posts.
+        options: How image tokens and layers are reduced.
+        progress: Receives progress.
         decode: How pictures become pixels.
 
     Raises:
@@ -140,12 +140,12 @@ def _encode(
 
 @dataclass
 class _Kept:
-    """What is kept of one backbone's features, batch after batch.
+    """The kept features of one backbone, collected batch by batch.
 
     Attributes:
         forward: The backbone.
         needs: The features of its modality that are kept.
-        options: What becomes of image tokens and layers.
+        options: How image tokens and layers are reduced.
         ids: The posts, in the order of their batches.
     """
 

@@ -81,7 +81,7 @@ class PassContext:
 
     Attributes:
         posts: The posts.
-        options: How features are made and kept.
+        options: Options of the extraction.
         progress: Receives progress.
         clock: Measures the time.
         contents: The text or picture of every readable post.
@@ -143,7 +143,7 @@ class BackboneJob:
         """Resolves the backbone, opens its cache on the stack, and finds the missing posts.
 
         Raises:
-            BackboneError: The weights cannot be had.
+            BackboneError: The weights cannot be loaded.
             CacheError: Another process writes the cache, or it is damaged.
             StorageError: Posts are missing, and the cache cannot be written.
         """
@@ -176,8 +176,8 @@ class BackboneJob:
         """The loaded backbone.
 
         Raises:
-            BackboneError: The weights cannot be had.
-            CacheError: The remembered fingerprint is no longer right.
+            BackboneError: The weights cannot be loaded.
+            CacheError: The remembered fingerprint is no longer valid.
         """
         if self.session is None:
             with self.context.clock.phase(Phase.LOAD):
@@ -185,7 +185,7 @@ class BackboneJob:
         # The memo may come from another machine; loading the backbone has updated it.
         if self.session.resolution.fingerprint != self.resolution.fingerprint:
             raise CacheError(
-                f"What was remembered of backbone {self.backbone.name!r} no longer holds",
+                f"The remembered fingerprint of backbone {self.backbone.name!r} is no longer valid",
                 where=self.context.options.cache,
                 hint="run the same again",
             )
@@ -248,10 +248,10 @@ class BackboneJob:
         options, skipped = self.context.options, self.skipped
         if options.shard_name and not self.writer.committed and not skipped:
             raise ConfigError(
-                f"Share {options.shard} is empty: its posts are cached already, or there are fewer "
+                f"Share {options.shard} is empty: its posts are already cached, or there are fewer "
                 "batches of posts than shares",
                 where=self.backbone.name,
-                hint="mvsa cache list; else cut the posts into fewer shares",
+                hint="see mvsa cache list, or cut the posts into fewer shares",
             )
         if not self.writer.committed or (skipped and options.on_bad_post is BadPostPolicy.ERROR):
             raise UnreadablePostsError(skipped, self.context.posts.storage.root)
@@ -266,7 +266,7 @@ class BackboneJob:
             file = self.writer.file or FeatureFile(self.writer.path)
         for kept in self.writer.set_aside:
             self.context.progress.say(
-                f"{kept}: kept, as it cannot be read; what it held is made anew"
+                f"{kept}: unreadable, kept aside; its features are extracted again"
             )
         return Extraction(
             file=file,

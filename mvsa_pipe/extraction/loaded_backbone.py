@@ -1,4 +1,4 @@
-"""A loaded backbone: resolved, on its device, measured against float32."""
+"""Loads a backbone on its device, and measures its deviation from float32."""
 
 import time
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.text_batches import TextWork
 from mvsa_pipe.posts.contents import Content
 
-# Posts that the deviation from float32 is measured on: a second of work, every value counted.
+# Number of posts on which the deviation from float32 is measured, which takes a second.
 _MEASURED_POSTS = 16
 
-# Posts a batch unless told: on a CPU small batches stay in its caches, on a GPU large ones fill it.
+# Default batch size: on a CPU small batches stay in its caches, on a GPU large ones use all of it.
 _CPU_BATCH, _GPU_BATCH = 8, 64
 
 
@@ -35,9 +35,9 @@ class LoadedBackbone:
     """A frozen backbone, ready to compute.
 
     Attributes:
-        options: What was asked for.
-        forward: The backbone, on its device, in its arithmetic.
-        resolution: The fingerprint that its features have.
+        options: The requested options.
+        forward: The backbone with its device and arithmetic.
+        resolution: The fingerprint of its features.
     """
 
     options: ExtractOptions
@@ -49,7 +49,7 @@ class LoadedBackbone:
         """Loads the backbone and resolves device, precision and fingerprint.
 
         Raises:
-            BackboneError: The weights cannot be had.
+            BackboneError: The weights cannot be loaded.
             ConfigError: The device or an option cannot be used.
         """
         started = time.time()
@@ -63,7 +63,7 @@ class LoadedBackbone:
         return cls(options, forward, resolution)
 
     def deviation(self, items: Sequence[Content]) -> dict[str, Any] | None:
-        """How far what is stored lies from float32 arithmetic and storage, on a few posts."""
+        """Deviation of stored features from float32 arithmetic and storage, on a few posts."""
         few = items[:_MEASURED_POSTS]
         stored = self._computed(few, self.forward)
         exact = self._computed(
@@ -91,7 +91,7 @@ class LoadedBackbone:
         return Rows.joined(blocks) if blocks else None
 
     def tokens_of(self, items: Sequence[Content]) -> list[int]:
-        """Tokens of every text before any are cut; nothing for pictures."""
+        """Number of tokens of every text before cutting; empty for pictures."""
         backbone = self.forward.backbone
         if not isinstance(backbone, TextBackbone):
             return []
@@ -104,12 +104,12 @@ def make_work(
     batch_size: int = 0,
     decoding: Decoding[Any] | None = None,
 ) -> BatchWork:
-    """Backbones of one modality as work: several of images, or one of texts.
+    """The batch work of several image backbones, or of one text backbone.
 
     Args:
         forwards: The backbones.
-        clock: Counts where the time goes.
-        batch_size: As of ``ExtractOptions``.
+        clock: Measures the time.
+        batch_size: As in ``ExtractOptions``.
         decoding: How pictures are decoded; by default exactly.
     """
     size = batch_size or (_CPU_BATCH if forwards[0].device.type == "cpu" else _GPU_BATCH)

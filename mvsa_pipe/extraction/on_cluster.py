@@ -40,7 +40,7 @@ _LEASES = 2
 def compute_on_cluster(
     jobs: Sequence[BackboneJob], parts: Iterator[tuple[int, list["Batch"]]], context: PassContext
 ) -> Iterator[int]:
-    """Has a cluster compute parts, and commits them; yields the bytes of each.
+    """Computes parts on a cluster and commits them; yields the bytes of each.
 
     Args:
         jobs: The backbones, loaded.
@@ -48,9 +48,9 @@ def compute_on_cluster(
         context: What the backbones share.
 
     Raises:
-        ConfigError: Ray is not installed, or no cluster answers.
+        ConfigError: Ray is not installed, or there is no cluster at the address.
         CacheError: A worker has other weights, or the file of a part is damaged.
-        MvsaError: A worker raised it, or workers were lost again and again.
+        MvsaError: A worker raised it, or workers were lost repeatedly.
     """
     options = context.options
     pictures = len(set().union(*(job.missing for job in jobs))) // options.share[1]
@@ -88,7 +88,7 @@ def compute_on_cluster(
 
 
 class _PartFiles:
-    """Names the files of parts, takes them over and commits them.
+    """Names, moves and commits the files of parts.
 
     The name of a part follows from its number alone, so that a cache that stays in parts has its
     rows in the same order whichever worker was faster.
@@ -123,8 +123,8 @@ class _PartFiles:
         """Moves the files of a part to their final names and enters them in the manifests.
 
         Raises:
-            CacheError: A file was damaged on its way.
-            StorageError: A file is missing, or the disk refuses.
+            CacheError: A file was damaged in transfer.
+            StorageError: A file is missing, or writing fails.
         """
         columns = zip(self._jobs, self._folders, unit.names, places, done.parts, strict=True)
         for job, folder, name, place, part in columns:
@@ -139,14 +139,16 @@ class _PartFiles:
         if self._uploads is not None:
             self._uploads.get_file(place, str(into))
             if FeatureFile(into).damaged_posts():
-                raise CacheError("A part was damaged on its way", where=place, hint="run it again")
+                raise CacheError(
+                    "A part was damaged in transfer", where=place, hint="run the same again"
+                )
         elif Path(place).is_file():
             Path(place).replace(into)
         else:
             raise StorageError(
-                "A worker wrote a part that cannot be seen here",
+                "A worker wrote a part that this machine cannot see",
                 where=place,
-                hint="keep --cache in a folder that all machines share, or have parts sent: "
+                hint="put --cache in a folder that all machines share, or send parts: "
                 "--ray-parts URL",
             )
 
@@ -162,6 +164,6 @@ class _PartFiles:
 
 
 def _first_number(path: Path) -> int:
-    """The number after those that the finished cache refers to."""
+    """The first part number that the finished cache does not use."""
     segments = FeatureFile(path).header.segments if path.exists() else ()
     return 1 + max((int(segment.name[5:-3]) for segment in segments), default=-1)

@@ -21,7 +21,7 @@ class BadPostPolicy(StrEnum):
 
 @dataclass(frozen=True)
 class ExtractOptions(Options):
-    """How the features of one backbone are made and kept.
+    """Options of an extraction.
 
     Attributes:
         cache: The folder of all caches.
@@ -32,10 +32,10 @@ class ExtractOptions(Options):
             in tokens: a batch holds as many as ``batch_size`` texts of ``max_tokens`` have. It is
             halved when memory is short.
         workers: Reading threads; 0 takes one per core.
-        decode: How pictures become pixels. All ways give the same: exact takes Pillow; fast takes
-            half the time, after a self-test; auto is fast for 1,000 pictures and more if the
+        decode: How pictures are decoded. All ways give the same pixels: exact uses Pillow; fast
+            takes half the time, after a self-test; auto is fast for 1,000 pictures and more if the
             self-test passes.
-        on_bad_post: End at an unreadable post, or skip it.
+        on_bad_post: Raise an error for unreadable posts, or skip them.
         retry_failed: Try posts that could not be read again even if they are unchanged.
         shard: Extract one share of the posts, as i/n. It is the i-th of n equal shares;
             ``mvsa cache merge`` joins the shares.
@@ -45,8 +45,8 @@ class ExtractOptions(Options):
             ray://HOST:PORT is the address of one; empty computes here.
         ray_actors: Number of actors on the cluster; 0 takes one per GPU. On a cluster without
             GPUs, 0 takes one per machine.
-        ray_parts: Where actors leave finished parts for this process, as a URL. fsspec must be
-            able to open it; empty when all machines see the caches' folder.
+        ray_parts: URL at which actors store finished parts for this process. fsspec must be able to
+            open it; empty if all machines share the caches' folder.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -76,7 +76,7 @@ class ExtractOptions(Options):
             raise _no_share(self.shard)
         if not self.ray and (self.ray_actors or self.ray_parts):
             raise ConfigError(
-                "--ray-actors and --ray-parts configure a Ray cluster, and none is used",
+                "--ray-actors and --ray-parts configure a Ray cluster, but --ray is not given",
                 hint="name it: --ray local, --ray auto or --ray ADDRESS",
             )
 
@@ -99,7 +99,7 @@ class ExtractOptions(Options):
 
     @property
     def shard_name(self) -> str:
-        """The share as file names have it; empty for all posts."""
+        """The share in file names; empty for all posts."""
         index, count = self.share
         return f"{index}-of-{count}" if count > 1 else ""
 

@@ -19,7 +19,7 @@ from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 
-# A limit that no cache reaches: a repaired file stays in one piece, as it was.
+# A limit that no cache reaches: a repaired file stays in one piece.
 _ANY_SIZE_GIB = 1e12
 
 
@@ -42,7 +42,7 @@ def repair(
 
     Raises:
         CacheError: Another process writes it, its backbone is unknown or has changed, it has other
-            posts, or it lies elsewhere than an extraction would put it.
+            posts, or it is not at the path that an extraction uses.
         MvsaError: As ``extract``.
     """
     if path.resolve().parent.name == SHARDS:
@@ -54,7 +54,7 @@ def repair(
     if path.resolve().parent.parent != folder.root.resolve():
         raise _elsewhere(path, folder.root / "DATA-SET" / path.name, "mvsa extract")
     if not path.is_file() and not parts_folder(path).is_dir():
-        FeatureFile(path)  # which says what is there instead
+        FeatureFile(path)  # raises an error that says what is there instead
     if not _is_damaged(path):
         FeatureFile(path)
         return []
@@ -94,7 +94,7 @@ def repair(
     ids = done.file.header.ids
     gone = sorted(set(damaged) - set(ids))
     if gone:
-        progress.say(f"{path}: damaged, and cannot be read any more: {name_some(gone)}")
+        progress.say(f"{path}: damaged and no longer readable: {name_some(gone)}")
     return [post_id for post_id in ids if post_id in done.computed]
 
 
@@ -107,7 +107,7 @@ def _is_damaged(path: Path) -> bool:
     try:
         with exclusive(path):
             return _has_faults(path)
-    except StorageError:  # it may only be read
+    except StorageError:  # it is read-only
         if _has_faults(path):
             raise
         return False
@@ -145,7 +145,7 @@ def _require_place(path: Path, own: Path, fingerprint: Fingerprint) -> None:
 
 def _elsewhere(path: Path, own: Path, command: str) -> CacheError:
     return CacheError(
-        "This cache does not lie where an extraction would put it, so none can repair it",
+        "This cache is not at the path that mvsa extract uses, so it cannot be repaired",
         where=path,
         expected=str(own),
         hint=f"move it there, or remove it and extract again: {command}",
@@ -161,7 +161,7 @@ def _require_there(path: Path, posts: PostSet, damaged: list[str]) -> None:
             f"{len(gone):,} damaged posts cannot be extracted again: the data set lacks them",
             where=path,
             found=f"no {name_some(gone)} in {posts.storage.root}",
-            hint="name the posts that the cache was made of: --data PATH",
+            hint="name the posts of the cache: --data PATH",
         )
 
 

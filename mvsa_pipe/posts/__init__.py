@@ -1,7 +1,7 @@
 """Posts: reads a data set in any known layout, labels it, splits it and reports its faults.
 
-``read_posts`` yields a ``PostSet``; ``parse_split`` divides it; ``check_posts`` looks for what
-would spoil a result. A new layout is one file with a reader and one row in ``FORMATS``.
+``read_posts`` yields a ``PostSet``; ``parse_split`` divides it; ``check_posts`` looks for faults
+that would affect a result. A new layout is one file with a reader and one row in ``FORMATS``.
 """
 
 from mvsa_pipe.posts.formats import FORMATS, LabelRule, Quoting, Reader, ReadOptions, Task

@@ -1,7 +1,7 @@
 """Cells of a table: a text, a whole number, a label, a picture or nothing.
 
-Tables in jsonl and parquet have typed cells. Whatever has one plain spelling is taken as a text;
-everything else is refused, since the spelling of a list or of a float would become a class.
+Tables in jsonl and parquet have typed cells. Values with one plain spelling are read as text; all
+others are refused, as the spelling of a list or of a float would become a class.
 """
 
 import math
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from mvsa_pipe.errors import DataError, name_some
 
-# Above, a 64-bit float cannot represent every whole number.
+# Above this, a 64-bit float cannot represent every whole number.
 EXACT_FLOATS = 2**53
 _HINT = (
     "rename the columns, or name them with --id-column, --text-column, --image-column, "
@@ -21,12 +21,12 @@ _HINT = (
 )
 
 
-# One of several columns of one name, counted from 1.
+# One of several columns with one name, counted from 1.
 _NUMBERED = re.compile(r"(?P<name>.*)\[(?P<number>[1-9]\d{0,3})\]", re.DOTALL)
 
 
 class Kind(StrEnum):
-    """What a column is read for."""
+    """The use of a column."""
 
     ID = "id"
     TEXT = "text"
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowPicture:
-    """A picture whose bytes lie in a row of the table itself.
+    """A picture whose bytes are in a row of the table itself.
 
     Attributes:
         name: Its name in the table's storage.
@@ -49,25 +49,25 @@ Cell = str | RowPicture | None
 
 
 def plain(cell: Cell) -> str:
-    """The text of a cell; empty where there is none."""
+    """The text of a cell; empty if there is none."""
     return cell if isinstance(cell, str) else ""
 
 
 class CellError(Exception):
-    """A cell has a value of a wrong kind, which the message names."""
+    """A cell has a value of a wrong kind; the message names it."""
 
 
 def plain_cell(value: object, kind: Kind, exact: int = EXACT_FLOATS) -> str | None:
-    """The text of a typed cell; ``None`` where it is empty (null, NaN, NaT).
+    """The text of a typed cell; ``None`` if it is empty (null, NaN, NaT).
 
     Whole numbers are texts of digits. A float is one if it is whole, in columns of ids and labels:
-    pandas turns whole numbers to floats where others are missing. Booleans are labels only, as
+    pandas converts whole numbers to floats if others are missing. Booleans are labels only, as
     ``true`` and ``false``. A picture may be a mapping with a path and without bytes.
 
     Args:
         value: The value in the table.
-        kind: What the column is read for.
-        exact: Up to which whole number the float's type is exact.
+        kind: The use of the column.
+        exact: Largest whole number up to which the float's type is exact.
 
     Raises:
         CellError: The value has no plain text.
@@ -108,7 +108,7 @@ _EXPECTED = {
 
 
 def _is_path(value: object) -> bool:
-    """Whether a value is a picture as Hugging Face writes it, given by its path alone."""
+    """Whether a value is a picture in Hugging Face's form that contains only a path."""
     return isinstance(value, dict) and value.keys() in _PATH_KEYS and value.get("bytes") is None
 
 
@@ -141,7 +141,7 @@ def match_columns(asked: Iterable[str], columns: Iterable[str]) -> dict[str, int
 
 
 def require_columns(asked: Iterable[str], columns: tuple[str, ...], where: str) -> None:
-    """Checks that columns are there, once each.
+    """Checks that each column occurs exactly once.
 
     Raises:
         DataError: One is missing or repeated, or two differ only in case.
@@ -172,7 +172,7 @@ def require_columns(asked: Iterable[str], columns: tuple[str, ...], where: str) 
         )
     if len(set(found.values())) < len(found):
         raise DataError(
-            "Two of the columns that are named are the same",
+            "Two of the named columns are the same",
             where=where,
             found=name_some(f"{name} is {columns[at]!r}" for name, at in found.items()),
             hint=_HINT,
@@ -183,8 +183,8 @@ def spelled_otherwise(record: Mapping[str, object], asked: Mapping[str, str]) ->
     """A key of a record that differs from a missing column only in case.
 
     Args:
-        record: A record that need not have the same keys as others.
-        asked: The columns' own names, by their names without capitals.
+        record: A record, which may have other keys than the others.
+        asked: The columns' names, by their names in lower case.
     """
     for key in record:
         own = asked.get(key.casefold())

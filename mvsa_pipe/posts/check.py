@@ -1,4 +1,4 @@
-"""Looks through a data set for whatever would spoil a result."""
+"""Checks a data set for faults that would affect a result."""
 
 import os
 from collections import Counter
@@ -44,27 +44,26 @@ class CheckReport:
         tag: Its protocol tag, with the split if there is one.
         n_posts: Posts kept.
         dropped: Posts left out, by reason.
-        notes: What the reader repaired, counted.
+        notes: Number of repairs of the reader, by kind.
         labels: Posts per class.
         n_unlabelled: Posts without a label.
         label_pairs: How often annotators gave each ``text label,image label``.
-        encodings: How often each encoding served.
+        encodings: Number of texts in each encoding.
         missing_texts: Ids of posts without a text.
         empty_texts: Ids of posts whose text is empty.
-        images: Ids by what is wrong with their picture; every kind of fault is named.
+        images: Ids by the fault of their picture; contains every kind of fault.
         duplicates: Ids of each group that shares a text or a picture, largest first.
         conflicting: Those groups whose posts have different labels.
         split_labels: Posts per part and class; empty without a split.
-        stand_ins: Ids of the posts of each picture that replaces missing ones, by the
-            picture's name.
-        odd_ids: Ids with characters that are not seen, or with blanks at an end or in a row.
-        spaced_ids: Ids with single blanks, which lists of ids hold well.
-        doubtful_labels: Classes by what is doubtful about their names.
+        stand_ins: Ids of the posts of each placeholder picture, by the picture's name.
+        odd_ids: Ids with invisible characters, or with leading, trailing or repeated blanks.
+        spaced_ids: Ids with single blanks, which are allowed.
+        doubtful_labels: Classes with doubtful names, by the reason.
         absent_classes: Classes that a part of the split lacks, by part.
-        sought: Pictures that were looked for in vain, with near names, by post.
-        guesses: What the reader had to guess, one sentence each.
+        sought: Pictures that were not found, with similar names, by post.
+        guesses: Guesses of the reader, one sentence each.
         leakage: Content that two parts of the split contain.
-        spoilers: Why a result would be spoiled, one sentence each; empty when all is well.
+        spoilers: Faults that would affect a result, one sentence each; may be empty.
     """
 
     name: str
@@ -102,11 +101,11 @@ def check_posts(
     split: Split | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> CheckReport:
-    """Counts what is there and names what is wrong; every picture is decoded.
+    """Counts the content of a data set and finds its faults; decodes every picture.
 
     Args:
         posts: The data set.
-        split: How it is divided; without one, leakage is not looked for.
+        split: Its split; without one, leakage is not checked.
         on_image: Called in this thread after each post's picture, to show progress.
     """
     texts, pictures = text_keys(posts), image_keys(posts)
@@ -150,7 +149,7 @@ def check_posts(
 
 
 def _is_odd(post_id: str) -> bool:
-    # what is not printable: control characters, marks without a glyph, blanks other than a space
+    # not printable: control characters, marks without a glyph, blanks other than a space
     return not post_id.isprintable() or "  " in post_id or post_id != post_id.strip()
 
 
@@ -237,17 +236,17 @@ _FAULT_PHRASES = {
     ImageFault.OVERSIZED: "A picture too large to decode safely",
     ImageFault.NARROW: "A picture too narrow for a backbone to see",
 }
-# Fewer groups of duplicates under different labels show no rule.
+# Fewer groups of duplicates with different labels may be chance.
 _FEWEST_CONFLICTS = 5
 _CONFLICT_PHRASE = "The same text or picture under different labels, as in most duplicates"
 _STAND_IN_PHRASE = (
-    "A picture that many posts with different texts share, as if it stood in for missing ones (it "
+    "A picture that many posts with different texts share, probably a placeholder (it "
     "makes no duplicates)"
 )
 
 
 def _spoilers(report: CheckReport) -> list[str]:
-    across = "stands in more than one part of the split"
+    across = "occurs in more than one part of the split"
     leakage = report.leakage
     shared = [f"{name}: {len(ids):,} posts" for name, ids in report.stand_ins.items()]
     every_text_empty = len(report.empty_texts) == report.n_posts > 0
@@ -274,10 +273,10 @@ def _spoilers(report: CheckReport) -> list[str]:
 
 
 def _prevailing_conflicts(report: CheckReport) -> list[str]:
-    """Groups of duplicates with different labels, where these are the rule and not an exception.
+    """Groups of duplicates with different labels, if most duplicates are such.
 
-    A few are noise of annotators. Where most duplicates conflict, and they are a tenth of the posts
-    or more, labels depend on what is not read, such as the target of a text about several.
+    A few are noise of annotators. If most duplicates conflict, and they are a tenth of the posts or
+    more, labels depend on something that is not read, such as the target of a text about several.
     """
     groups, posts = len(report.conflicting), sum(map(len, report.conflicting))
     prevail = 2 * groups > len(report.duplicates) and 10 * posts >= report.n_posts
@@ -285,12 +284,12 @@ def _prevailing_conflicts(report: CheckReport) -> list[str]:
 
 
 def _class_sizes(report: CheckReport) -> list[tuple[str, str, Sequence[str]]]:
-    """Classes that are too small, for any split or for the one that was checked."""
+    """Classes that are too small for any split, or for the checked one."""
     if not any(report.labels.values()):
         return []
     found: list[tuple[str, str, Sequence[str]]] = []
     small = [f"{name}: {count:,}" for name, count in report.labels.items() if count < 2]
-    found.append(("Fewer than two posts, so not to be divided", "class", small))
+    found.append(("Fewer than two posts, so it cannot be divided", "class", small))
     if report.split_labels:
         for part, names in report.absent_classes.items():
             found.append((f"Without a post in {part}", "class", names))

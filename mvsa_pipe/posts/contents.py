@@ -1,4 +1,4 @@
-"""What a backbone reads of every post, with the digest by which a cache identifies it."""
+"""The text or picture of every post, with the digest that identifies it in caches."""
 
 import hashlib
 from collections.abc import Collection, Container, Mapping
@@ -13,20 +13,20 @@ from mvsa_pipe.posts.digest_memo import DigestMemory
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.storage import Storage
 
-# Files looked at before any of them is waited for: each costs memory until it is.
+# Files that are submitted at a time; each takes memory until its result is fetched.
 _FILES_A_TIME = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One post as a backbone sees it.
+    """One post as a backbone reads it.
 
     Attributes:
         id: The post's id.
         digest: Digest of the text, or of the picture file's bytes.
         text: The text; empty for pictures.
         image: Path of the picture's file in ``storage``; empty for texts.
-        storage: Where the picture lies.
+        storage: The storage of the picture.
     """
 
     id: str
@@ -36,10 +36,10 @@ class Content:
     storage: Storage | None = None
 
     def read_image(self) -> tuple[bytes, str]:
-        """The bytes of the picture's file, and how messages name it.
+        """The bytes of the picture's file, and its name in messages.
 
         Raises:
-            DataError: It cannot be read, or is not the one that the digest is of any more.
+            DataError: It cannot be read, or no longer has the digest.
         """
         if self.storage is None:
             raise DataError("This is the text of a post, not its picture", where=self.id)
@@ -51,7 +51,7 @@ class Content:
 
 @dataclass(frozen=True)
 class ContentDigests:
-    """What half of some posts contains now, as digests.
+    """Digests of the current texts or pictures of some posts.
 
     Attributes:
         digests: Content digest of every readable post by id.
@@ -62,11 +62,11 @@ class ContentDigests:
     faults: Collection[str] = ()
 
     def __len__(self) -> int:
-        """How many posts."""
+        """Number of posts."""
         return len(self.digests) + len(self.faults)
 
     def among(self, ids: Container[str]) -> "ContentDigests":
-        """Those of some posts alone."""
+        """The digests of some of the posts."""
         return ContentDigests(
             {i: digest for i, digest in self.digests.items() if i in ids},
             {i for i in self.faults if i in ids},
@@ -77,7 +77,7 @@ class UnreadablePostsError(DataError):
     """Posts whose text or image cannot be read, all of them at once.
 
     Attributes:
-        faults: Post id → what is wrong with it.
+        faults: Reason by post id.
     """
 
     def __init__(self, faults: dict[str, str], where: object) -> None:
@@ -87,19 +87,19 @@ class UnreadablePostsError(DataError):
             f"{len(faults):,} posts have a text or image that cannot be read",
             where=where,
             found=listed,
-            hint="mend them, or leave them out: --on-bad-image skip (what is readable was kept)",
+            hint="repair them, or leave them out: --on-bad-image skip (the others were extracted)",
         )
 
 
 def contents_of(
     posts: PostSet, modality: Modality, memory: Path | None = None
 ) -> tuple[list[Content], dict[str, str]]:
-    """The readable halves of all posts, and what is wrong with the others by post id.
+    """The readable texts or pictures of all posts, and reasons why others are not, by post id.
 
     Args:
         posts: The posts.
-        modality: Which half.
-        memory: The folder of all caches, where digests of unchanged files are remembered.
+        modality: Text or image.
+        memory: The folder of all caches, which stores digests of unchanged files.
     """
     if modality is Modality.TEXT:
         good = [_text(p.id, p.text) for p in posts.posts if p.text is not None]
@@ -127,11 +127,11 @@ def contents_of(
 def content_digests(
     posts: PostSet, modality: Modality, memory: Path | None = None
 ) -> ContentDigests:
-    """Digests of one half of all posts, by which a cache that serves them is found.
+    """Digests of the texts or pictures of all posts; as of ``contents_of``, without the contents.
 
     Args:
         posts: The posts.
-        modality: Which half.
+        modality: Text or image.
         memory: As of ``contents_of``.
     """
     contents, faults = contents_of(posts, modality, memory)

@@ -1,4 +1,4 @@
-"""Records of delimited text, read one way: with quotes that enclose cells, or with none."""
+"""Reads rows of delimited text in one way: with quotes that enclose cells, or without."""
 
 import csv
 import io
@@ -8,18 +8,18 @@ from itertools import islice
 from mvsa_pipe.posts.formats import Quoting
 
 MOST_COLUMNS = 10_000
-# The csv module's own limit is 128 kB a cell, less than a picture in base64 that nobody asked for.
+# The csv module's default is 128 kB a cell, less than a picture in base64 in an unused column.
 _LONGEST_CELL = 2**22
 
 
 @dataclass(frozen=True)
 class Records:
-    """All records of a text, read one way.
+    """All records of a text, read in one way.
 
     Attributes:
         records: First line, last line, and cells of each record that is not blank.
-        blank: How many records were blank.
-        broken: Where the reading ended early, and why.
+        blank: Number of blank records.
+        broken: Line at which reading ended early, and the reason.
     """
 
     records: list[tuple[int, int, list[str]]]
@@ -30,7 +30,7 @@ class Records:
 def read_csv_rows(text: str, separator: str, quoting: Quoting, first_line: int = 1) -> Records:
     """All records up to the first that is broken; lines are counted from ``first_line``."""
     csv.field_size_limit(_LONGEST_CELL)
-    # Strict, so that a quote never closed is an error and does not swallow the rows after it.
+    # Strict, so that an unclosed quote is an error and does not enclose the following rows.
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=separator,
@@ -45,7 +45,7 @@ def read_csv_rows(text: str, separator: str, quoting: Quoting, first_line: int =
             if len(cells) > MOST_COLUMNS:
                 broken = start, f"more than {MOST_COLUMNS:,} cells"
                 break
-            # Most rows begin with an id, so that the others are rarely looked at.
+            # Most rows begin with an id, so the other cells are rarely tested.
             if cells and (cells[0].strip() or "".join(cells).strip()):
                 records.append((start, end, cells))
             else:
@@ -56,14 +56,15 @@ def read_csv_rows(text: str, separator: str, quoting: Quoting, first_line: int =
 
 
 def column_name(cell: str) -> str:
-    """A header's cell without blanks and stray byte order marks."""
+    """A header's cell without blanks and byte order marks."""
     return cell.strip().strip("\ufeff").strip()
 
 
 def width_faults(reading: Records, exact: bool = False) -> list[tuple[int, str]]:
-    """Lines of rows whose width is not the header's, and where the reading ended early.
+    """Lines of rows whose width differs from the header's, and where reading ended early.
 
-    Unless ``exact``, rows may have more or fewer empty cells at their end, below no name.
+    Unless ``exact``, rows may have more or fewer empty cells at their end, in columns without a
+    name.
     """
     if not reading.records:
         return [reading.broken] if reading.broken else []
@@ -77,17 +78,17 @@ def width_faults(reading: Records, exact: bool = False) -> list[tuple[int, str]]
 
 
 def _widths(reading: Records) -> tuple[int, int, int]:
-    """Cells of the header, those up to its last name, and the width that rows may all share."""
+    """Cells of the header, cells up to its last name, and a width that all rows may share."""
     header = [column_name(cell) for cell in reading.records[0][2]]
     named = max((at for at, name in enumerate(header, start=1) if name), default=0)
     widths = {len(cells) for _, _, cells in islice(reading.records, 1, None)}
-    # One row that is too long may be a text with a separator in it; all of them are not.
+    # One row that is too long may contain a separator in its text; not all rows do.
     all_longer = len(widths) == 1 and len(reading.records) > 2
     return len(header), named, max(widths) if all_longer else len(header)
 
 
 def _fits(cells: list[str], width: int, named: int, extra: int) -> bool:
-    """Whether a row that is not as wide as the header lacks or adds nothing but empty cells."""
+    """Whether a row of another width than the header lacks or adds only empty cells."""
     if len(cells) < width:
         return len(cells) >= named and not any(cell.strip() for cell in cells[named:])
     return len(cells) == extra and not any(cell.strip() for cell in cells[width:])

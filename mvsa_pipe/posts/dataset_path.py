@@ -1,4 +1,4 @@
-"""What lies at the path that a user named: a folder, an archive or one file."""
+"""The folder, archive or file at the path that a user named."""
 
 import json
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from mvsa_pipe.posts.names import checked_name
 from mvsa_pipe.posts.storage import TABLE_BYTES, TEXT_BYTES, FolderStorage, Storage
 from mvsa_pipe.posts.zip_storage import ZipStorage
 
-# Names a data set that has no published name of its own.
+# A marker file with the name of a data set.
 MARKER = "mvsa.json"
 
 
 @dataclass(frozen=True)
 class DatasetPath:
-    """A spot in a storage at which a layout may begin.
+    """A folder or file in a storage where a data set may be.
 
     Attributes:
-        path: What the user named.
-        storage: Where the bytes are.
-        prefix: The folder inside the storage, empty or ended by ``/``.
-        file: The one file that the user named, relative to the storage, if it is a file.
+        path: The path that the user named.
+        storage: The storage of the files.
+        prefix: The folder inside the storage, empty or with a final ``/``.
+        file: The file that the user named, relative to the storage; ``None`` for a folder.
     """
 
     path: Path
@@ -30,20 +30,20 @@ class DatasetPath:
     file: str | None = None
 
     def files(self) -> list[str]:
-        """Names of the files right here (just the one, if the user named a file), sorted."""
+        """Sorted names of the files in this folder, or of the one file."""
         if self.file is not None:
             return [self.file]
         return sorted(name for name in self.below() if "/" not in name)
 
     def below(self) -> list[str]:
-        """Paths of all files at this place and below, relative to it."""
+        """Relative paths of all files in this folder and below."""
         if not self.prefix:
             return list(self.storage.names())
         start = len(self.prefix)
         return [name[start:] for name in self.storage.names() if name.startswith(self.prefix)]
 
     def folders(self) -> list["DatasetPath"]:
-        """The places one folder down, without hidden ones."""
+        """The subfolders, without hidden ones."""
         if self.file is not None:
             return []
         names = {name.partition("/")[0] for name in self.below() if "/" in name}
@@ -54,15 +54,15 @@ class DatasetPath:
         ]
 
     def has(self, name: str) -> bool:
-        """Whether a file lies here, named relative to this place."""
+        """Whether there is a file of this relative name."""
         return self.storage.has(self.prefix + name)
 
     def read(self, name: str, most: int = TABLE_BYTES) -> bytes:
-        """The bytes of a file, named relative to this place; ``most`` of them are plausible."""
+        """The bytes of a file by its relative name; more than ``most`` are refused."""
         return self.storage.read(self.prefix + name, most)
 
     def where(self, name: str = "") -> str:
-        """How a message names a file here, or the place itself."""
+        """The name of a file here, or of the folder, in messages."""
         return self.storage.where(self.prefix + name).rstrip("/")
 
     def stem(self) -> str:
@@ -73,11 +73,11 @@ class DatasetPath:
         return folder or (self.path.stem if self.path.is_file() else self.path.resolve().name)
 
     def marked_name(self) -> str | None:
-        """The name that a marker file here gives the data set, if there is one.
+        """The data set's name in a marker file here, if there is one.
 
         Raises:
-            DataError: The marker is not as this program writes it.
-            ConfigError: It names something that cannot be the name of a folder.
+            DataError: The marker is invalid.
+            ConfigError: The name cannot be used for a folder.
         """
         if not self.has(MARKER):
             return None
@@ -85,19 +85,19 @@ class DatasetPath:
             name = json.loads(self.read(MARKER, TEXT_BYTES))["name"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
-                "This file names no data set",
+                "This marker file names no data set",
                 where=self.where(MARKER),
                 expected='JSON such as {"name": "my-posts"}',
-                hint="mend it or remove it",
+                hint="correct it or remove it",
             ) from error
         return checked_name(name if isinstance(name, str) else f"<{name!r}>", self.where(MARKER))
 
 
 def open_path(path: Path) -> DatasetPath:
-    """What lies at a path.
+    """Opens a path.
 
     Raises:
-        DataError: Nothing is there, it is an empty folder, or an archive that cannot be read.
+        DataError: It does not exist, is an empty folder, or an unreadable archive.
     """
     if path.is_dir():
         storage = FolderStorage(path)

@@ -28,11 +28,11 @@ class Delimited:
     """The rows of a delimited table.
 
     Attributes:
-        columns: Cells of the header, stripped; empty or repeated names included.
+        columns: Cells of the header, stripped, including empty and repeated names.
         rows: Line number and cells of each row that has content, as many as there are columns.
         separator: The character between cells.
         quoting: How quotes were read.
-        notes: What was decided and ignored, counted.
+        notes: Numbers of decisions and ignored rows or columns, by kind.
     """
 
     columns: tuple[str, ...]
@@ -54,17 +54,16 @@ def read_delimited(
     """The rows of a delimited table.
 
     Args:
-        text: The whole text, its first row being the header.
+        text: The whole text, including the header.
         where: How messages name it.
-        suffix: Of the file; ``.tsv`` prefers a tab where nothing else tells the separator.
-        wanted: Names of columns that are looked for; the separator is the one that finds them in
-            the header.
-        separator: The character between cells; found unless named.
-        quoting: How quotes are read; found unless named.
+        suffix: The file's suffix; ``.tsv`` prefers a tab if nothing else decides the separator.
+        wanted: Names of expected columns; the separator is chosen so that the header contains them.
+        separator: The character between cells; detected by default.
+        quoting: How quotes are read; detected by default.
 
     Raises:
-        DataError: Rows of a wrong width, a quote that is never closed, more than 10,000 columns,
-            or a text that can be read in two ways.
+        DataError: Rows have a wrong width, a quote is not closed, there are more than 10,000
+            columns, or the text can be read in two ways.
     """
     first_line = 1
     said = _SEPARATOR_LINE.match(text)
@@ -92,7 +91,7 @@ def header_of(
 
 
 def _header(text: str, separator: str) -> list[str]:
-    """Names in the first row that is not blank, whether quoted or not."""
+    """Names in the first row that is not blank, quoted or not."""
     for line in islice(io.StringIO(text[:_LONGEST_HEADER], newline=""), 100):
         if line.strip():
             found = read_csv_rows(line, separator, Quoting.MINIMAL)

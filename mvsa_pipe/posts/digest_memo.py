@@ -1,8 +1,8 @@
 """Remembers digests of picture files, so that unchanged files are not read again.
 
-What was learned of a file holds while its size, time stamps and inode are the same, and was kept
-only if the file had settled before it was read: one that is written again within its time stamp's
-grain is read anew.
+A digest is valid while the file's size, time stamps and inode are the same. It is stored only if
+the file was last written some time before it was read: a file that is written twice within the
+resolution of its time stamp is read again.
 """
 
 import hashlib
@@ -15,27 +15,27 @@ from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.storage import Storage
 
-# A file written this shortly before could change again within its time stamp's grain.
+# A file could change again this soon without a different time stamp.
 SETTLED_SECONDS = 2.0
 
 
 class DigestMemory:
-    """Digests of the files of one storage.
+    """Remembered digests of the files of one storage.
 
     Args:
-        storage: Where the files are.
-        folder: Where to remember; ``None`` remembers nothing.
+        storage: The storage of the files.
+        folder: The folder of the memo; ``None`` remembers nothing.
     """
 
     def __init__(self, storage: Storage, folder: Path | None) -> None:
         self._storage = storage
         self._path = _place(storage, folder) if folder is not None else None
-        # A file's stamp and digest in one string, which takes a third of the space of its numbers.
+        # A file's stamp and digest in one string, which takes a third of the space of numbers.
         self._known = _read(self._path)
         self._learned: dict[str, str] = {}
 
     def recall(self, name: str) -> str | None:
-        """What is remembered of a file, if it is still the same."""
+        """The remembered digest of a file, if the file is unchanged."""
         known = self._known.get(name)
         if known is None:
             return None
@@ -47,7 +47,7 @@ class DigestMemory:
         return digest if stamp == line else None
 
     def learn(self, name: str, digest: Callable[[bytes], str]) -> str:
-        """Reads a file for its digest; safe in several threads.
+        """Computes and remembers the digest of a file; thread-safe.
 
         Raises:
             DataError: The file is missing or cannot be read.

@@ -9,31 +9,31 @@ from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.storage import Storage
 from mvsa_pipe.posts.text import normalised
 
-# The most posts that a picture with ever new texts is believed to be of: popular memes are shared
+# A picture with different texts is a placeholder if more posts share it: popular memes are shared
 # by a handful, an "image not found" by hundreds.
 _MOST_SHARING = 10
 
 
 def duplicate_groups(posts: PostSet) -> tuple[int, ...]:
-    """A group's number for each post, in the posts' order; numbers count up from 0.
+    """The number of each post's group, in the posts' order; numbers start from 0.
 
-    Posts share a group when their normalised texts are equal (and not empty), when their
-    pictures' bytes are equal and no stand-in, or through a chain of such posts.
+    Posts share a group when their normalised texts are equal (and not empty), when their pictures'
+    bytes are equal and not a placeholder, or through a chain of such posts.
     """
     texts = text_keys(posts)
     return joined(texts, without_stand_ins(texts, image_keys(posts)))
 
 
 def text_keys(posts: PostSet) -> list[str | None]:
-    """Each text as it is compared; ``None`` for empty texts."""
+    """The normalised text of each post; ``None`` for empty texts."""
     return [normalised(post.text or "") or None for post in posts.posts]
 
 
 def image_keys(posts: PostSet) -> list[bytes | None]:
-    """A digest of each picture that could have a twin; ``None`` for all others.
+    """A digest of each picture that may have a duplicate; ``None`` for all others.
 
-    A picture whose size no other has is never read. Missing, empty and unreadable ones have no
-    twin; ``check_posts`` lists them.
+    A picture whose size is unique is never read. Missing, empty and unreadable ones have no
+    duplicate; ``check_posts`` lists them.
     """
     names = [post.image for post in posts.posts]
     sizes = {name: _size(posts.storage, name) for name in names if name is not None}
@@ -63,15 +63,15 @@ def _digest(storage: Storage, name: str) -> bytes | None:
 def stand_ins(
     texts: Sequence[str | None], pictures: Sequence[bytes | None]
 ) -> dict[bytes, list[int]]:
-    """Positions of the posts of each picture that only replaces missing ones.
+    """Positions of the posts of each placeholder picture, which replaces missing ones.
 
-    A picture is a stand-in when more than ten posts (and more than one post in a thousand) share
-    it and more than half of them have a text of their own. Such posts have nothing to do with
-    each other; a picture that is spread with one text, or a few, still makes duplicates.
+    A picture is a placeholder when more than ten posts (and more than one post in a thousand) share
+    it and more than half of them have a unique text. Such posts are unrelated; a picture that is
+    shared with one text, or a few, still makes duplicates.
 
     Args:
-        texts: What ``text_keys`` returns.
-        pictures: What ``image_keys`` returns.
+        texts: Output of ``text_keys``.
+        pictures: Output of ``image_keys``.
     """
     positions: defaultdict[bytes, list[int]] = defaultdict(list)
     for position, key in enumerate(pictures):
@@ -88,13 +88,13 @@ def stand_ins(
 def without_stand_ins(
     texts: Sequence[str | None], pictures: Sequence[bytes | None]
 ) -> list[bytes | None]:
-    """The pictures' keys, ``None`` where the picture is a stand-in."""
+    """The pictures' keys, ``None`` for placeholder pictures."""
     ignored = stand_ins(texts, pictures)
     return [None if key in ignored else key for key in pictures]
 
 
 def joined(*keys: Sequence[Hashable | None]) -> tuple[int, ...]:
-    """Groups of positions that any of several key columns gives an equal key (union-find)."""
+    """Groups of positions with an equal key in any of several key columns (union-find)."""
     parents = list(range(len(keys[0])))
 
     def root(position: int) -> int:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from mvsa_pipe.errors import DataError, name_some
 
-# The mark of UTF-32 begins with that of UTF-16, so that it is tried first.
+# The mark of UTF-32 begins with that of UTF-16, so it is tried first.
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\0\0", "utf-32"),
@@ -22,8 +22,8 @@ _WITHOUT_MARK = {
     b"x\0x\0x\0x\0": "utf-16-le",
     b"\0x\0x\0x\0x": "utf-16-be",
 }
-# Guesses: encodings whose letters are mixed with ASCII ones in a word, and those whose words have
-# none. Those that people rarely meet (EBCDIC, Johab, Macintosh Cyrillic) only blur the choice.
+# Guesses: encodings whose words mix their letters with ASCII ones, and those whose words do not.
+# Rare ones (EBCDIC, Johab, Macintosh Cyrillic) would only make the choice uncertain.
 _LATIN = (
     "cp1252", "cp1250", "cp1254", "cp1257", "iso8859_15", "iso8859_2", "mac_roman", "cp850",
 )  # fmt: skip
@@ -34,9 +34,9 @@ _OTHERS = (
 _SAMPLE_BYTES = 2**16
 _MOST_EXAMPLES = 3
 
-# How text in a Western language uses the upper half of cp1252: letters within words that hold
-# ASCII letters too, a capital after no small letter; a few letters on their own; the usual signs,
-# not between two letters, except for apostrophe, dashes and the middle dot.
+# How text in a Western language uses the upper half of cp1252: letters in words that also have
+# ASCII letters, no capital after a small letter; a few letters as words; the usual signs, not
+# between two letters, except for apostrophe, dashes and the middle dot.
 _LETTERS = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿßœšž"
 _CAPITALS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŸŒŠŽ"
 _WESTERN_WORD = re.compile(
@@ -59,7 +59,7 @@ class DecodedTable:
         text: Without its byte order mark and without NUL characters.
         encoding: How the bytes were decoded.
         finding: A sentence on how the encoding was guessed, with examples; empty if it was not.
-        nuls: How many NUL characters were removed: no text means them, and tokenizers fail on them.
+        nuls: Number of removed NUL characters, which have no meaning and make tokenizers fail.
     """
 
     text: str
@@ -71,13 +71,13 @@ class DecodedTable:
 def decode_table(data: bytes, where: str, encoding: str | None = None) -> DecodedTable:
     """The text of a table's bytes.
 
-    Tried in order: the encoding that is named, that of a byte order mark, UTF-16 or UTF-32
-    without a mark, UTF-8, and a guess. The guess prefers Windows-1252, which includes Latin-1,
-    where the text can be in a Western language; charset-normalizer judges the others.
+    Tried in order: the named encoding, that of a byte order mark, UTF-16 or UTF-32 without a mark,
+    UTF-8, and a guess. The guess prefers Windows-1252, which includes Latin-1, if the text can be
+    in a Western language; charset-normalizer decides between the others.
 
     Raises:
-        DataError: A byte is none of the encoding that is named or marked, the file is UTF-8 but
-            for a few bytes, or no guess is better than the others.
+        DataError: A byte is invalid in the named or marked encoding, the file is UTF-8 except for a
+            few bytes, or no guess is better than the others.
     """
     if encoding is not None:
         return _decoded(data, where, encoding)
@@ -110,7 +110,7 @@ def _decoded(data: bytes, where: str, encoding: str, guessed: str = "") -> Decod
             f"A table is not in the encoding {encoding}",
             where=f"{where}:{at}",
             found=f"byte 0x{wrong} at offset {start + len(data) - len(rest):,}" if wrong else error,
-            hint="name the encoding that it is in: --encoding NAME",
+            hint="name its encoding: --encoding NAME",
         ) from error
     done = _without_nuls(text.removeprefix("\ufeff"), encoding)
     if not guessed:
@@ -124,7 +124,7 @@ def _without_nuls(text: str, encoding: str) -> DecodedTable:
 
 
 def _finding(text: str, encoding: str, guessed: str) -> str:
-    """How the encoding was guessed, with the words of three lines that depend on it."""
+    """How the encoding was guessed, with words of three lines that depend on it."""
     examples = list(islice(_examples(text), _MOST_EXAMPLES))
     shown = f"; read so: {'; '.join(examples)}" if examples else ""
     return (
@@ -141,7 +141,7 @@ def _examples(text: str) -> Iterator[str]:
 
 
 def _refuse_nearly_utf8(data: bytes, where: str) -> None:
-    """Refuses UTF-8 with a few foreign bytes: any one encoding would misread the one or the other.
+    """Refuses UTF-8 with a few other bytes: any single encoding would misread some of the text.
 
     In another encoding, bytes that form UTF-8 characters by chance are far fewer than those that
     form none.
@@ -155,23 +155,23 @@ def _refuse_nearly_utf8(data: bytes, where: str) -> None:
             f"A table is UTF-8 except in {wrong:,} places",
             where=f"{where}:{at}",
             found=f"{right:,} characters that are UTF-8, and bytes that are not",
-            hint="mend the file, which was perhaps joined from two; or name its encoding with "
+            hint="repair the file, which was perhaps joined from two; or name its encoding with "
             "--encoding NAME",
         )
 
 
 def _guess(data: bytes, where: str) -> tuple[str, str]:
-    """The encoding that a text is most likely in, and why."""
+    """The most likely encoding of a text, and the reason."""
     sample = _sample(data)
     if _western(sample) and _decodes(data, "cp1252"):
         return "cp1252", "as Western text uses it"
-    # Here, since most tables are UTF-8.
+    # Here, as most tables are UTF-8.
     from charset_normalizer import from_bytes
 
     text = sample.decode("latin-1")
     mixed = len(re.findall(r"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]", text))
     alone = len(re.findall(r"[\x80-\xff]+", text))
-    # A character of two bytes may end in an ASCII letter, so that those are never excluded.
+    # A character of two bytes may end in an ASCII letter, so those encodings are never excluded.
     candidates = _OTHERS if mixed < alone / 4 else _LATIN + _OTHERS[:5]
     found = [
         (match.chaos, -match.coherence, candidates.index(match.encoding), match.encoding)
@@ -184,7 +184,7 @@ def _guess(data: bytes, where: str) -> tuple[str, str]:
     best, rivals = found[0], [name for *score, _, name in found[1:] if score == list(found[0][:2])]
     if rivals and not (best[3] in _LATIN and set(rivals) <= set(_LATIN)):
         raise _undecided(where, [best[3], *rivals], sample)
-    return best[3], "as charset-normalizer judges"
+    return best[3], "as charset-normalizer finds"
 
 
 def _undecided(where: str, candidates: list[str], sample: bytes) -> DataError:
@@ -201,12 +201,12 @@ def _undecided(where: str, candidates: list[str], sample: bytes) -> DataError:
 
 
 def _sample(data: bytes) -> bytes:
-    """The lines that are not ASCII, up to a limit: one accent in a long file must not go under."""
+    """The lines that are not ASCII, up to a limit, so that one accent in a long file counts."""
     lines, size = [], 0
     for line in data.split(b"\n"):
         if not line.isascii():
             if len(line) > _SAMPLE_BYTES:
-                # at a blank, which is no part of a character in any of the encodings
+                # at a blank, which is not part of a character in any of the encodings
                 line = line[:_SAMPLE_BYTES].rpartition(b" ")[0] or line[:_SAMPLE_BYTES]
             lines.append(line)
             size += len(line)
@@ -242,5 +242,5 @@ def _usual(text: str, at: int) -> bool:
         return False
     if sign in _WITHIN_WORDS:
         return True
-    # ºª stand behind digits or letters, the others not between letters
+    # ºª follow digits or letters; the others are not between letters
     return not (before.isalpha() and after.isalpha())

@@ -1,4 +1,4 @@
-"""Folds as they lie in public: numbered lists or folders, and lists of line numbers.
+"""Published folds: numbered lists or folders, and lists of line numbers.
 
 Source:
     Cheema, Hakimov, Müller-Budack and Ewerth, "A Fair and Comprehensive Comparison of Multimodal
@@ -19,7 +19,7 @@ from mvsa_pipe.posts.split import PARTS, part_named
 from mvsa_pipe.posts.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, decode_list
 
 PAIR_LIST = "valid_pairlist.txt"
-# What the numbers in its second column mean.
+# Meaning of the numbers in its second column.
 _LABELS = {"0": "neutral", "1": "positive", "2": "negative"}
 
 _NUMBERED_LIST = re.compile(r"([a-z]+)[-_ ]?(\d{1,9})(\.[a-z]+)")
@@ -28,11 +28,11 @@ _NUMBERED_FOLDER = re.compile(r"(?:(?:fold|split|cv)[-_ ]?)?(\d{1,9})")
 
 @dataclass(frozen=True)
 class Fold:
-    """Where one of several folds lies.
+    """Location of one of several folds.
 
     Attributes:
         folder: The folder of its lists.
-        lists: The list of each part; empty when they are all that the folder holds.
+        lists: The list of each part; empty if the folder contains nothing else.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ def folds_in(folder: Path) -> dict[int, Fold]:
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted.
+    """The sorted content of a folder.
 
     Raises:
         SplitError: The folder cannot be listed.
@@ -84,7 +84,7 @@ def _numbered_lists(folder: Path) -> dict[int, Fold]:
         if part in own:
             raise _twice(folder, own[part], file)
         own[part] = file
-    # One list alone is no fold: dev-3.json may be the third edition of a split's dev part.
+    # A single list is not a fold: dev-3.json may be the third edition of a split's dev part.
     return {
         number: Fold(folder, {part: own[part] for part in PARTS if part in own})
         for number, own in lists.items()
@@ -118,14 +118,14 @@ def listed_ids(folder: Path, posts: PostSet) -> tuple[str, ...] | None:
     """The ids in the pair list beside some lists or up to two folders up, line by line.
 
     Args:
-        folder: Where the lists lie that hold its line numbers.
+        folder: The folder of the lists of line numbers.
         posts: The posts whose labels it must agree with.
 
     Returns:
-        The ids, or ``None`` when there is no pair list.
+        The ids, or ``None`` if there is no pair list.
 
     Raises:
-        SplitError: A line holds something else, an id stands twice, or labels are not the posts'.
+        SplitError: A line is invalid, an id occurs twice, or labels differ from the posts'.
     """
     whole = folder.resolve()
     above = [whole, whole.parent]
@@ -146,7 +146,7 @@ def listed_ids(folder: Path, posts: PostSet) -> tuple[str, ...] | None:
     ids = tuple(row[0] for row in rows)
     if len(set(ids)) < len(ids):
         twice = [post_id for post_id, count in Counter(ids).items() if count > 1]
-        raise SplitError("Ids stand twice in this list", where=found, found=name_some(twice))
+        raise SplitError("Ids occur twice in this list", where=found, found=name_some(twice))
     _check_labels(found, {row[0]: _LABELS[row[1]] for row in rows}, posts)
     return ids
 
@@ -180,12 +180,12 @@ def line_numbered(file: Path, records: Sequence[SplitRow], ids: Sequence[str]) -
     """The ids that a list of line numbers (from 0) names.
 
     Raises:
-        SplitError: An entry is no line of the list.
+        SplitError: An entry is not a line number of the list.
     """
     outside = [record.id for record in records if not _is_line(record.id, len(ids))]
     if outside:
         raise SplitError(
-            "Entries are no line numbers of the list that they belong to",
+            "Entries are not line numbers of the list that they belong to",
             where=file,
             expected=f"0 to {len(ids) - 1}, the lines of {PAIR_LIST}",
             found=f"{len(outside):,} {'entry' if len(outside) == 1 else 'entries'} beyond them: "

@@ -32,7 +32,7 @@ class Task(StrEnum):
 
 
 class LabelRule(StrEnum):
-    """How a text label and an image label become one."""
+    """How a text label and an image label are combined."""
 
     CONSOLIDATED = "consolidated"
     AGREE = "agree"
@@ -53,23 +53,23 @@ _NO_ENCODINGS = frozenset(("idna", "punycode", "raw-unicode-escape", "unicode-es
 
 @dataclass(frozen=True)
 class ReadOptions(Options):
-    """How the posts at a path are read.
+    """Options of readers of posts.
 
     Attributes:
-        format: Format, such as mvsa-single or table. Detected unless named.
-        name: The data set's name in caches and records. The format's own unless named.
+        format: Format, such as mvsa-single or table. Detected by default.
+        name: The data set's name in caches and records. By default that of the format.
         task: Which of Memotion's labels to read.
-        labels: How a text label and an image label become one. For formats that label both.
+        labels: How a text label and an image label are combined. For formats that label both.
         id_column: Column of ids in a table.
         text_column: Column of texts in a table.
         image_column: Column of picture paths. They are relative to the table, see --image-root.
         label_column: Column of labels in a table.
         separator: Separator of a delimited table. One character, or comma, semicolon, tab, pipe;
-            detected unless named.
+            detected by default.
         quoting: How a delimited table quotes cells. minimal follows RFC 4180, none reads quotes
             as part of the text, auto detects it.
-        encoding: Encoding of a table, such as cp1252. Detected from its bytes unless named.
-        image_root: Folder that pictures' paths are relative to. The table's own unless named.
+        encoding: Encoding of a table, such as cp1252. By default detected from its bytes.
+        image_root: Folder that pictures' paths are relative to. By default the table's folder.
         require_labels: Whether a post without a label is an error; ``False`` for prediction.
         require_ids: Whether a table without a column of ids is an error; its rows are numbered
             otherwise.
@@ -135,7 +135,7 @@ def _separator(value: str) -> str:
         raise ConfigError(
             "Cells cannot be separated by this",
             where="separator",
-            expected=f"one character that is no quote and no line end, or {', '.join(_SEPARATORS)}",
+            expected=f"one character except quotes and line ends, or {', '.join(_SEPARATORS)}",
             found=repr(value),
         )
     return separator
@@ -143,9 +143,9 @@ def _separator(value: str) -> str:
 
 def _check_encoding(name: str) -> None:
     try:
-        b"    ".decode(name, "replace")  # a LookupError for codecs that are no text encodings
+        b"    ".decode(name, "replace")  # a LookupError for codecs that are not text encodings
         known = codecs.lookup(name).name.replace("_", "-") not in _NO_ENCODINGS
-    # a name with a NUL or a half surrogate in it is a ValueError
+    # a name with a NUL or an unpaired surrogate is a ValueError
     except (LookupError, ValueError):
         known = False
     if not known:
@@ -168,17 +168,17 @@ def _member(kind: type[StrEnum], value: str, field: str) -> StrEnum:
 
 
 def kebab(text: str) -> str:
-    """A name made of a file's or folder's own: lower case, everything else a hyphen."""
+    """A name made from that of a file or folder: lower case, everything else a hyphen."""
     name = re.sub(r"[^\w]+", "-", text.lower()).strip("-_")
     return name.encode()[:_MOST_STEM_BYTES].decode(errors="ignore").strip("-_") or "posts"
 
 
 class Reader(Protocol):
-    """Recognises one layout and reads it.
+    """Recognises and reads one layout.
 
     Attributes:
-        looks_for: What the layout is known by, for the message when nothing is recognised.
-        takes: Fields of ``ReadOptions``, beyond those of all formats, that make sense for it.
+        looks_for: How the layout is recognised, for the message when none is.
+        takes: Fields of ``ReadOptions`` that apply to it, besides those of all formats.
     """
 
     @property
@@ -188,7 +188,7 @@ class Reader(Protocol):
     def takes(self) -> frozenset[str]: ...  # noqa: D102  # said above
 
     def recognises(self, place: DatasetPath) -> bool:
-        """Whether the layout lies at ``place`` itself; a cheap look, no error."""
+        """Whether the layout is at ``place`` itself; a cheap test without errors."""
 
     def read(self, place: DatasetPath, options: ReadOptions) -> PostSet:
         """All posts at ``place``.

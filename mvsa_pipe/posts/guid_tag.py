@@ -9,12 +9,12 @@ from mvsa_pipe.posts.row_faults import RowFaults
 from mvsa_pipe.posts.text import decode_text
 
 _HEADER = ["guid", "tag"]
-# How lists mark a post whose label is withheld.
+# The tag of posts whose label is withheld.
 _UNLABELLED = frozenset(("", "null", "none", "nan"))
 
 
 class GuidTagReader:
-    """Reads every ``guid,tag`` list of a folder, or the one that is named."""
+    """Reads all ``guid,tag`` lists of a folder, or one named list."""
 
     looks_for = "a .txt or .csv list with the header guid,tag, and data/ID.txt, data/ID.jpg"
     takes: frozenset[str] = frozenset()
@@ -53,7 +53,7 @@ class GuidTagReader:
 
 
 def _own_name(place: DatasetPath) -> str:
-    # A list is called train.txt everywhere; its folder says more.
+    # A list is called train.txt everywhere; its folder is more specific.
     return kebab(place.path.resolve().parent.name if place.file is not None else place.stem())
 
 
@@ -83,7 +83,7 @@ def _read_list(
         if tag not in SENTIMENTS and tag not in _UNLABELLED:
             faults.add(number, f"the tag {tag!r}, which is none of {', '.join(SENTIMENTS)}, null")
         elif post_id in earlier:
-            faults.add(number, f"the guid {post_id!r} stands in another list of this folder")
+            faults.add(number, f"the guid {post_id!r} is in another list of this folder too")
         elif faults.new_id(number, post_id):
             tags[post_id] = None if tag in _UNLABELLED else tag
     return tags

@@ -1,4 +1,4 @@
-"""Finds ``ID.txt`` and ``ID.jpg`` beside a list of ids, as MVSA lays them out."""
+"""Finds ``ID.txt`` and ``ID.jpg`` beside a list of ids, the layout of MVSA."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -10,23 +10,23 @@ from mvsa_pipe.posts.picture_names import NEAR_NOTE
 from mvsa_pipe.posts.storage import TEXT_BYTES
 from mvsa_pipe.posts.text import decode_text
 
-# In this order of preference, should one id have several pictures.
+# In this order of preference if an id has several pictures.
 _PICTURE_ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "avif")
 _FOLDER = "data/"
 
 
 class IdFiles:
-    """Texts and pictures of a place, by post id; in ``data/`` or right beside the list.
+    """Texts and pictures by post id, in ``data/`` or directly beside the list.
 
-    Where no file is called like an id, one that differs in its Unicode form or case is taken, if
-    there is exactly one and it is no other id's.
+    If no file has the name of an id, one that differs in Unicode form or case is taken, if there is
+    exactly one and it matches no other id.
 
     Args:
-        place: Where they lie.
+        place: Their folder.
         ids: The ids of all posts.
 
     Attributes:
-        notes: What was repaired while reading texts, or found under a near name, counted.
+        notes: Numbers of repaired texts and of files found under a similar name, by kind.
 
     Raises:
         DataError: There is no text and no picture at all.
@@ -42,7 +42,7 @@ class IdFiles:
         self._near: tuple[dict[str, list[str]], ...] | None = None
         pictures: dict[str, list[tuple[str, str]]] = {ending: [] for ending in _PICTURE_ENDINGS}
         for name in sorted(inside or [name for name in below if "/" not in name]):
-            # Fifteen times as fast as a path, for every file.
+            # Fifteen times as fast as a ``Path`` for every file.
             stem, _, ending = name.rpartition("/")[2].rpartition(".")
             if not stem.strip("."):  # a hidden file without a suffix
                 continue
@@ -64,7 +64,7 @@ class IdFiles:
             )
 
     def text(self, post_id: str) -> tuple[str | None, str]:
-        """A post's text, ``None`` when its file is missing, and the encoding that served."""
+        """A post's text, ``None`` if its file is missing, and its encoding."""
         name = self._texts.get(post_id) or self._near_name(0, post_id, "texts-found-by-near-name")
         if name is None:
             return None, "utf-8"
@@ -75,14 +75,14 @@ class IdFiles:
         return text.strip(), encoding
 
     def image(self, post_id: str) -> tuple[str | None, str]:
-        """Path of a post's picture in the storage, or ``None`` and what was sought."""
+        """Path of a post's picture in the storage, or ``None`` and the names that were tried."""
         name = self._pictures.get(post_id) or self._near_name(1, post_id, NEAR_NOTE)
         if name is not None:
             return self._place.prefix + name, ""
         return None, f"{self._place.prefix}{_FOLDER}{post_id}.{_PICTURE_ENDINGS[0]}"
 
     def _near_name(self, number: int, post_id: str, note: str) -> str | None:
-        """The one text (0) or picture (1) whose name is near, which is counted."""
+        """The one text (0) or picture (1) with a similar name; counts it."""
         if self._near is None:
             self._near = self._index(self._texts), self._index(self._pictures)
         found = self._near[number].get(_folded(post_id), [])
@@ -103,7 +103,7 @@ class IdFiles:
             name = real.removeprefix(prefix)
             if name in there and name not in index[_folded(stem)]:
                 index[_folded(stem)].append(name)
-        # Two ids that differ in nothing but case cannot both mean the same file.
+        # Two ids that differ only in case cannot both refer to one file.
         seekers = Counter(_folded(post_id) for post_id in ids if post_id not in files)
         return {key: names for key, names in index.items() if seekers[key] == 1}
 

@@ -1,4 +1,4 @@
-"""Several storages as one, for data sets whose parts hold their pictures in files of their own."""
+"""Several storages as one, for data sets whose parts have pictures in separate files."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from mvsa_pipe.posts.storage import PICTURE_BYTES, Storage
 
 
 class JoinedStorage(Storage):
-    """The files of several storages, each led by its storage's name and a colon.
+    """The files of several storages, with the storage's name and a colon as prefix.
 
     Args:
-        root: What the user named.
+        root: The path that the user named.
         storages: The storages by name; a name contains no colon.
     """
 
@@ -21,7 +21,7 @@ class JoinedStorage(Storage):
         self._storages = dict(storages)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles the paths alone: another process opens each storage again."""
+        """Pickles only the paths: another process opens each storage again."""
         return type(self), (self.root.resolve(), self._storages)
 
     def names(self) -> Collection[str]:
@@ -51,7 +51,7 @@ class JoinedStorage(Storage):
         return storage.read(rest, most)
 
     def where(self, name: str) -> str:
-        """How a message names one file."""
+        """The name of a file in messages."""
         lead, _, rest = name.partition(":")
         storage = self._storages.get(lead)
         return super().where(name) if storage is None else storage.where(rest)
@@ -66,9 +66,9 @@ class JoinedStorage(Storage):
 def join_storages(
     storages: Sequence[tuple[str, Storage]],
 ) -> tuple[Storage, list[Callable[[str], str]]]:
-    """One storage for several, and what each one's file names become in it.
+    """Joins storages; returns the joined one and, for each, the function that renames its files.
 
-    Where all are the same one, it is that, and names stay as they are.
+    If all are the same storage, it is returned, and names do not change.
 
     Args:
         storages: At least one, with a unique name each.

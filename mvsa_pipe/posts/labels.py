@@ -1,4 +1,4 @@
-"""Names of classes: which occur, and what is doubtful about them."""
+"""Names of classes: which occur, and which are doubtful."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from decimal import Decimal
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.posts.mvsa import SENTIMENTS
 
-# How tables and programs spell a value that is not there.
+# Spellings of missing values in tables and programs.
 _MISSING = frozenset(
     {"na", "n/a", "n-a", "n.a.", "#n/a", "#na", "<na>", "none", "(none)", "null", "<null>", "nil"}
     | {"nan", "undefined", "missing", "?", "--"}
@@ -23,24 +23,24 @@ _MOST_CLASSES_ON_A_SCALE = 10
 
 
 def label_key(label: str) -> str:
-    """What is left of a label when case, blanks and Unicode's ways of writing them go."""
+    """A label without differences in case, blanks and Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def classes_of(
     labels: Sequence[str | None], where: str, rows: Sequence[int] = (), unit: str = "row"
 ) -> tuple[str, ...]:
-    """The classes that occur: in the sentiments' order, in that of their numbers, or sorted.
+    """The classes that occur: in the order of sentiments, in numeric order, or sorted.
 
     Args:
         labels: The label of each row; ``None`` for none.
-        where: How messages name the table.
-        rows: The number of each row, counted from 1 unless given.
-        unit: What these numbers count.
+        where: The table's name in messages.
+        rows: The number of each row; by default counted from 1.
+        unit: The unit of these numbers.
 
     Raises:
-        DataError: Two labels differ in nothing but case, blanks, or how Unicode writes them; the
-            message names rows of the rarer one.
+        DataError: Two labels differ only in case, blanks or Unicode form; the message names rows of
+            the rarer one.
     """
     counts = Counter(label for label in labels if label is not None)
     twins: dict[str, list[str]] = {}
@@ -55,7 +55,7 @@ def classes_of(
                 found = [str(n) for n, own in zip(numbers, labels, strict=True) if own == other]
                 described.append(f"{other!r} in {unit} {name_some(found, most=5)} beside {usual!r}")
         raise DataError(
-            "Labels differ in nothing but case or blanks",
+            "Labels differ only in case or blanks",
             where=where,
             expected="one spelling of each label",
             found=name_some(described, most=5),
@@ -70,10 +70,10 @@ def classes_of(
 
 
 def doubtful_labels(counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """Sentences' beginnings on the names of classes, with the classes that each is about.
+    """Descriptions of doubtful names of classes, with the classes of each.
 
     Args:
-        counts: Posts per class; classes without posts are not looked at.
+        counts: Posts per class; classes without posts are ignored.
     """
     names = [name for name, count in counts.items() if count]
     n_posts = sum(counts.values())
@@ -84,13 +84,13 @@ def doubtful_labels(counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
         and any(number != number.to_integral_value() for number in numbers.values())
     )  # fmt: skip
     found = {
-        "Only one class, so there is nothing to tell apart": names if len(names) == 1 else [],
+        "Only one class, so there is nothing to classify": names if len(names) == 1 else [],
         "A class that is named like a missing value": [
             name for name in names if label_key(name) in _MISSING
         ],
         "Classes that are the same number": _alike(numbers, numbers.__getitem__),
         "Classes that differ only in blanks, hyphens or quotes": _alike(words, _bare),
-        "Fractions on a scale for classes, where each value is a class of its own": (
+        "Fractions on a scale for classes, where each value is a separate class": (
             names if on_a_scale else []
         ),
         "More classes than half the posts, as if the label column were another one": (
@@ -101,7 +101,7 @@ def doubtful_labels(counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
 
 
 def _number(name: str) -> Decimal | None:
-    # Longer ones are ids, and equal ones among them are equal in writing.
+    # Longer ones are ids, which are compared as text.
     if len(name) > 40 or not _NUMBER.fullmatch(name):
         return None
     return Decimal(name.replace(",", "."))

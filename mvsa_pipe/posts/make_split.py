@@ -13,13 +13,13 @@ from mvsa_pipe.posts.split_files import read_split
 from mvsa_pipe.posts.stratify import stratified
 
 DEFAULT_RATIOS = (8.0, 1.0, 1.0)
-# What a validation part is carved from a published train part by, where there is none.
+# Ratios that divide a published train part into train and val if there is no val part.
 CARVING_RATIOS = (9.0, 1.0, 0.0)
 
-# The data set's published split where it has one, else a random one.
+# The data set's published split if it has one, else a random one.
 AUTO, PUBLISHED, RANDOM = "auto", "published", "random-8:1:1"
 
-# The largest seed that every generator in use takes.
+# The largest seed that all generators in use accept.
 _MAX_SEED = 2**32 - 1
 _RANDOM = re.compile(r"random(?:-(?P<ratios>[\d.]+(?::[\d.]+){1,2}))?")
 _PATH_AND_FOLD = re.compile(r"(?P<path>.+):(?P<fold>\d{1,9})")
@@ -33,20 +33,20 @@ def random_split(
 ) -> Split:
     """Divides the labelled posts at random, each class in the same ratios.
 
-    Duplicates stay on one side. Each class's sizes are those asked for, rounded, unless groups of
-    duplicates are so large or many that they leave no such division; a part has at least one post
-    of every class that has enough. One post more, less or with another label moves few others.
+    Duplicates stay in one part. Each class has the requested sizes, rounded, unless groups of
+    duplicates are too large or too many for that; a part has at least one post of every class that
+    has enough. Adding, removing or relabelling one post moves few others.
 
     Args:
-        posts: What to divide; posts without a label are left out.
-        ratios: Train, val and test, in any unit; a test of 0 makes no test part.
+        posts: The posts; those without a label are left out.
+        ratios: Train, val and test, in any unit; with a test of 0 there is no test part.
         seed: The same seed, posts and groups give the same split, whatever the posts' order.
         groups: A number per post, equal for posts that stay together; by default those of
             ``duplicate_groups``.
 
     Raises:
-        SplitError: Ratios that divide nothing, a seed below 0 or above 2**32 - 1, a class with
-            fewer than two posts, or too few posts for every part to have one.
+        SplitError: Invalid ratios, a seed below 0 or above 2**32 - 1, a class with fewer than two
+            posts, or too few posts for every part to have one.
     """
     wanted = _checked_ratios(ratios)
     tag = f"{_random_name(wanted)}/seed-{_checked_seed(seed)}"
@@ -95,23 +95,23 @@ def _divided(
 
 
 def published_split(posts: PostSet, seed: int = 0, groups: Sequence[int] | None = None) -> Split:
-    """The split that a data set comes with.
+    """The published split of a data set.
 
-    Where it has no val part, a tenth of its train part becomes one, divided as ``random_split``
-    does, and the tag says so (``published+val-random-9:1:0/seed-0``). A published test part is
-    never touched.
+    If it has no val part, a tenth of its train part becomes one, divided as in ``random_split``,
+    and the tag shows it (``published+val-random-9:1:0/seed-0``). A published test part never
+    changes.
 
     Args:
         posts: The posts.
-        seed: Seed of the val part, where one has to be made.
+        seed: Seed of the val part, if one has to be made.
         groups: As in ``random_split``.
 
     Raises:
-        SplitError: The data set comes without a split, or train cannot be divided.
+        SplitError: The data set has no published split, or train cannot be divided.
     """
     if posts.published is None:
         raise SplitError(
-            "This data set comes without a split",
+            "This data set has no published split",
             where=posts.protocol,
             expected="train and test (or val) tables or folders beside each other",
             hint=f"--split {RANDOM} makes one; or give the path of one",
@@ -131,7 +131,7 @@ def _checked_ratios(ratios: Sequence[float]) -> tuple[float, float, float]:
     finite = all(map(math.isfinite, padded))
     if len(padded) != 3 or not finite or min(padded) < 0 or min(padded[:2]) == 0:
         raise SplitError(
-            "These ratios divide nothing",
+            "These ratios cannot be used",
             expected="three numbers for train, val and test, of which only test may be 0",
             found=":".join(map(_exactly, ratios)),
             hint="try --split random-8:1:1",
@@ -168,12 +168,12 @@ def _refuse_small_classes(posts: PostSet, tag: str) -> None:
             found=name_some(f"{name}: {count}" for name, count in small.items()) or "no labels",
             hint="add posts of the class, or remove its posts from the data set"
             if all(small.values())
-            else "a table with id,text,image,label has just the classes that occur in it",
+            else "a table with id,text,image,label has exactly the classes that occur in it",
         )
 
 
 def resolved_split(text: str, posts: PostSet) -> str:
-    """What ``auto`` stands for: the published split where there is one, else a random one."""
+    """Resolves ``auto`` to the published split if there is one, else to a random one."""
     if text != AUTO:
         return text
     return RANDOM if posts.published is None else PUBLISHED
@@ -182,13 +182,13 @@ def resolved_split(text: str, posts: PostSet) -> str:
 def parse_split(
     text: str, posts: PostSet, seed: int = 0, groups: Sequence[int] | None = None
 ) -> Split:
-    """The split that an option names.
+    """The split of an option's value.
 
     Args:
-        text: ``random-8:1:1`` (or any ratios), ``published``, ``auto`` (as ``resolved_split``
-            says), the path of a split, or ``PATH:3`` for the third of the folds at a path.
-        posts: What it divides.
-        seed: Seed of whatever is drawn at random.
+        text: ``random-8:1:1`` (or any ratios), ``published``, ``auto`` (see ``resolved_split``),
+            the path of a split, or ``PATH:3`` for the third of the folds at a path.
+        posts: The posts that it divides.
+        seed: Seed of random draws.
         groups: As in ``random_split``.
 
     Raises:

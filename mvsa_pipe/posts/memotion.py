@@ -1,4 +1,4 @@
-"""Memotion 7k: memes with the text read off them, and five labels each.
+"""Memotion 7k: memes with their text, and five labels each.
 
 Source:
     Sharma et al., "SemEval-2020 Task 8: Memotion Analysis", SemEval 2020.
@@ -25,12 +25,12 @@ _FOLDERS = ("images/", "")
 
 @dataclass(frozen=True)
 class TaskLabels:
-    """How one column's values become the classes of a task.
+    """How values of one column map to the classes of a task.
 
     Attributes:
         column: The column of ``labels.csv``.
         classes: The classes, in order.
-        of: The class of each value that the column may hold.
+        of: The class of each value that the column may have.
     """
 
     column: str
@@ -134,7 +134,7 @@ def _posts(
         if label is None and (value or require_labels):
             faults.add(line, f"{task.column} {value!r}, which is none of {', '.join(task.of)}")
         elif "/" in image or "\\" in image:
-            faults.add(line, f"the image {image!r} is no bare file name")
+            faults.add(line, f"the image {image!r} is not a plain file name")
         elif faults.new_id(line, PurePosixPath(image).stem):
             text = _text(cells, notes)
             post_id = PurePosixPath(image).stem
@@ -147,7 +147,7 @@ def _posts(
 
 
 def _text(cells: Mapping[str, Cell], notes: Counter[str]) -> str:
-    """The corrected text, else the one read by machine, else none; the last two are counted."""
+    """The corrected text, else the one of text recognition, else none; counts the last two."""
     corrected, ocr = (plain(cells.get(column)).strip() for column in (_CORRECTED, _OCR))
     if not corrected:
         notes["text-corrected-empty-took-text-ocr" if ocr else "both-texts-empty"] += 1
@@ -155,7 +155,7 @@ def _text(cells: Mapping[str, Cell], notes: Counter[str]) -> str:
 
 
 def _named(place: DatasetPath, image: str) -> str:
-    """Where a picture lies, or is to be sought."""
+    """The path of a picture, or where it should be."""
     folder = next((folder for folder in _FOLDERS if place.has(folder + image)), _FOLDERS[0])
     return folder + image if image else ""
 

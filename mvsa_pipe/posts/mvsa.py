@@ -1,4 +1,4 @@
-"""MVSA-Single and MVSA-Multiple as published: one list of label pairs, one file a text and picture.
+"""MVSA-Single and MVSA-Multiple as published: one list of label pairs; a file per text and picture.
 
 Source:
     Niu, Zhu, Pang and El Saddik, "Sentiment Analysis on Multi-View Social Data", MMM 2016.
@@ -23,9 +23,10 @@ NEUTRAL = "neutral"
 
 
 def consolidate(text_label: str, image_label: str) -> str | None:
-    """The label of a post whose text and image were labelled apart; ``None`` drops the post.
+    """The label of a post whose text and image have separate labels; ``None`` drops the post.
 
-    Equal labels stand; a polar label wins over neutral; positive against negative is dropped.
+    Equal labels are kept; a polar label takes precedence over neutral; positive with negative is
+    dropped.
 
     Source:
         Xu and Mao, "MultiSentiNet", CIKM 2017.
@@ -45,13 +46,13 @@ def agreed(text_label: str, image_label: str) -> str | None:
 
 
 def majority_label(labels: Sequence[str]) -> str | None:
-    """The label that more than half of the annotators gave, ``None`` when there is none."""
+    """The label of more than half of the annotators, ``None`` if there is none."""
     (label, count), *_ = Counter(labels).most_common(1)
     return label if 2 * count > len(labels) else None
 
 
 def majority_pair(annotations: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-    """The majority's text label and image label; ``None`` when either modality has none."""
+    """The majority's text label and image label; ``None`` if either modality has none."""
     text_label = majority_label([text for text, _ in annotations])
     image_label = majority_label([image for _, image in annotations])
     if text_label is None or image_label is None:
@@ -80,7 +81,7 @@ class MvsaReader:
 
     @property
     def looks_for(self) -> str:
-        """What the layout is known by."""
+        """How the layout is recognised."""
         columns = "one text,image column" if self.n_annotators == 1 else "three text,image columns"
         return f"{LABEL_LIST} with {columns}"
 
@@ -90,7 +91,7 @@ class MvsaReader:
         if name is None:
             return False
         first = next(_rows(place, name), None)
-        # A list with any other width is read as Single, whose message then names the line.
+        # A list with any other width is read as Single, whose error then names the line.
         width = 1 if first is None else len(first[1]) - 1
         return width == self.n_annotators or (self.n_annotators == 1 and width != 3)
 
@@ -168,7 +169,7 @@ def _annotations(columns: tuple[str, ...]) -> Annotations | None:
 
 @lru_cache
 def _pair(column: str) -> tuple[str, str] | None:
-    """The ``text,image`` labels in a column; ``None`` where there are none."""
+    """The ``text,image`` labels in a column; ``None`` if there are none."""
     text, _, image = (part.strip() for part in column.partition(","))
     return (text, image) if text in SENTIMENTS and image in SENTIMENTS else None
 

@@ -12,8 +12,8 @@ def checked_name(name: str, where: object) -> str:
     """A data set's name, safe as a folder's name and as a part of a protocol tag.
 
     Raises:
-        ConfigError: It holds anything but letters, digits, and single ``-``, ``_`` or ``.``, or
-            is too long.
+        ConfigError: It has other characters than letters, digits, and single ``-``, ``_`` or ``.``,
+            or is too long.
     """
     if name_fault(name) or not _NAME.fullmatch(name):
         raise ConfigError(

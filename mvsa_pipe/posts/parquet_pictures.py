@@ -1,4 +1,4 @@
-"""Pictures whose bytes lie in the rows of a parquet table, as the Hugging Face hub has them."""
+"""Pictures whose bytes are in the rows of a parquet table, the format of the Hugging Face hub."""
 
 import io
 import re
@@ -18,22 +18,22 @@ from mvsa_pipe.posts.storage import (
     TooLargeError,
 )
 
-# Rows that are decoded together, and how many such blocks are kept: several threads read pictures
-# of neighbouring rows, and a row group may hold all pictures there are.
+# Rows that are decoded together, and number of such blocks that are kept: several threads read
+# pictures of neighbouring rows, and a row group may contain all pictures.
 _BLOCK_ROWS, _BLOCKS_KEPT = 16, 16
 
 
 def open_parquet(storage: Storage, name: str) -> Any:  # noqa: ANN401  # pyarrow is untyped
-    """A parquet file, read in place where it lies in a folder.
+    """Opens a parquet file; in a folder it is read in place.
 
     Raises:
         DataError: There is no such file.
     """
-    # Here, since importing pyarrow takes longer than reading most data sets.
+    # Here, as importing pyarrow takes longer than reading most data sets.
     from pyarrow import parquet
 
     if isinstance(storage, FolderStorage):
-        storage.stamp(name)  # which says so if the file is not there
+        storage.stamp(name)  # raises an error if the file is missing
         return parquet.ParquetFile(Path(storage.where(name)))
     return parquet.ParquetFile(io.BytesIO(storage.read(name, TABLE_BYTES)))
 
@@ -44,7 +44,7 @@ class RowPictures(Storage):
     A picture is named by the table and its row, counted from 1: ``train.parquet#row-17``.
 
     Args:
-        base: Where the table lies.
+        base: The storage of the table.
         table: The table's name in it.
         column: The column with the pictures.
     """
@@ -60,7 +60,7 @@ class RowPictures(Storage):
         self._batches: Iterator[Any] = iter(())
 
     def __reduce__(self) -> tuple[type["RowPictures"], tuple[Storage, str, str]]:
-        """A worker process opens the table for itself."""
+        """Pickles without the open table, which another process opens again."""
         return (RowPictures, (self._base, self._table, self._column))
 
     @staticmethod
@@ -76,7 +76,7 @@ class RowPictures(Storage):
         )
 
     def names(self) -> Collection[str]:
-        """Relative paths of all files; pictures in rows are none."""
+        """Relative paths of all files, without pictures in rows."""
         return self._base.names()
 
     def has(self, name: str) -> bool:
@@ -111,7 +111,7 @@ class RowPictures(Storage):
                 "A picture cannot be read", where=self.where(name), found=error
             ) from error
         if data is None:
-            raise DataError("This row holds no picture", where=self.where(name))
+            raise DataError("This row contains no picture", where=self.where(name))
         if len(data) > most:
             raise TooLargeError(
                 "A picture is too large",
@@ -141,7 +141,7 @@ class RowPictures(Storage):
         return self._blocks[group, block][offset]
 
     def _read_to(self, group: int, block: int) -> None:
-        """Reads blocks up to the wanted one, on from where the last reading ended if it can."""
+        """Reads blocks up to the wanted one, continuing after the last read block if possible."""
         if self._next[0] != group or self._next[1] > block:
             self._batches = self._file.iter_batches(
                 batch_size=_BLOCK_ROWS,

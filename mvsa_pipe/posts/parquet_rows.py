@@ -1,4 +1,4 @@
-"""Rows of a parquet table: only the columns that are asked for, some rows at a time."""
+"""Rows of a parquet table: only the requested columns, some rows at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,20 +9,21 @@ from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.parquet_pictures import RowPictures, open_parquet
 from mvsa_pipe.posts.row_faults import RowFaults
 
-# Pictures and texts are packed to a tenth or so. What shrinks further is a bomb, or small.
+# Pictures and texts are compressed to a tenth or so. Cells that shrink more are a decompression
+# bomb, or small.
 MOST_PACKED, SMALL_BYTES = 100, 2**26
 
 
-# More rows, or more characters in a column, than any data set of posts has.
+# More rows, or more characters in a column, than in any data set of posts.
 _MOST_ROWS = 10_000_000
 _MOST_CHARACTERS = 2**30
-# The longest text of a post, and what any id, label or path is shorter than.
+# Longest text of a post, and longest id, label or path.
 _LONGEST = {Kind.TEXT: 2**20}
 _LONGEST_NAME = 2**12
-# Rows at a time: a batch may hold that many of the longest texts.
+# Rows at a time: a batch may contain that many of the longest texts.
 _BATCH_ROWS = 128
 _BATCH_PICTURES = 16
-# Up to which whole number each width of float is exact.
+# Largest whole number up to which each width of float is exact.
 _EXACT = {16: 2**11, 32: 2**24, 64: 2**53}
 
 _Row = tuple[int, Mapping[str, Cell]]
@@ -31,16 +32,15 @@ _Row = tuple[int, Mapping[str, Cell]]
 def read_parquet(
     place: DatasetPath, name: str, kinds: Mapping[str, Kind]
 ) -> tuple[tuple[str, ...], list[_Row], str | None]:
-    """Columns, rows of the asked columns, and the column whose rows hold pictures if one does.
+    """Columns, rows of the requested columns, and the column with pictures, if there is one.
 
     Args:
-        place: Where the table lies.
+        place: The table's folder.
         name: Its name there.
-        kinds: The asked columns, and what each is read for.
+        kinds: The requested columns and their uses.
 
     Raises:
-        DataError: It is no parquet file, is implausibly large, or has cells that no column of its
-            kind can be read from.
+        DataError: It is not a parquet file, is implausibly large, or has cells of a wrong kind.
     """
     import pyarrow as pa
 
@@ -71,7 +71,7 @@ def read_parquet(
 
 
 def _check_sizes(file: Any, columns: list[str], where: str) -> None:  # noqa: ANN401
-    """Refuses metadata that a small file can claim and no data set of posts has."""
+    """Refuses metadata of a small file that no data set of posts has."""
     metadata = file.metadata
     if metadata.num_rows > _MOST_ROWS:
         raise DataError(
@@ -86,16 +86,16 @@ def _check_sizes(file: Any, columns: list[str], where: str) -> None:  # noqa: AN
             column = chunk.path_in_schema.partition(".")[0]
             if column in columns and size > max(SMALL_BYTES, MOST_PACKED * packed):
                 raise DataError(
-                    "A table's cells are packed too well to be texts or pictures",
+                    "A table's cells are compressed too much to be texts or pictures",
                     where=where,
-                    expected=f"at most {MOST_PACKED} times what they are packed into",
-                    found=f"{size:,} bytes of column {column!r}, packed into {packed:,}",
+                    expected=f"at most {MOST_PACKED} times their compressed size",
+                    found=f"{size:,} bytes of column {column!r}, compressed to {packed:,}",
                     hint="do not trust this file; write the table again",
                 )
 
 
 def _holds_pictures(kind: Any) -> bool:  # noqa: ANN401
-    """Whether a column's type is that of pictures: bytes, or a struct of bytes and path."""
+    """Whether a column has the type of pictures: bytes, or a struct of bytes and path."""
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
@@ -111,13 +111,13 @@ def _binary(kind: Any) -> bool:  # noqa: ANN401
 
 
 def _pictures(file: Any, column: str, kind: Any, table: str) -> Iterator[Cell]:  # noqa: ANN401
-    """Names of the pictures in a column, or paths of those that lie elsewhere."""
+    """Names of the pictures in a column, or paths of those stored elsewhere."""
     if _all_hold_bytes(file, column):
         for number in range(1, file.metadata.num_rows + 1):
             yield RowPicture(RowPictures.name_of(table, number))
         return
     number = 0
-    # The bytes themselves are read when a picture is asked for; here, whether there are any.
+    # Pictures are read later; this only checks whether there are any bytes.
     for batch in file.iter_batches(batch_size=_BATCH_PICTURES, columns=[column]):
         values = batch.column(0)
         is_struct = kind.num_fields > 0
@@ -134,7 +134,7 @@ def _pictures(file: Any, column: str, kind: Any, table: str) -> Iterator[Cell]: 
 
 
 def _all_hold_bytes(file: Any, column: str) -> bool:  # noqa: ANN401
-    """Whether the file's statistics say that every row has a picture's bytes."""
+    """Whether every row has a picture's bytes, by the file's statistics."""
     groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
     chunks = [chunk for group in groups for chunk in map(group.column, range(group.num_columns))]
     found = [c.statistics for c in chunks if c.path_in_schema in (column, f"{column}.bytes")]
@@ -173,7 +173,7 @@ def _column(
 
 
 def _reader_of(kind: Any, read_for: Kind) -> Callable[[Any], str | None]:  # noqa: ANN401
-    """What turns a value of a column's type into a text."""
+    """The function that converts a value of a column's type to text."""
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):

@@ -1,4 +1,4 @@
-"""Data sets that come with their split: a table (or a folder of one) for each part."""
+"""Data sets with a published split: one table, or one folder with a table, for each part."""
 
 import re
 from collections import Counter
@@ -26,9 +26,9 @@ class _Piece:
     Attributes:
         part: ``train``, ``val`` or ``test``.
         name: Its file's or folder's name without suffixes; distinguishes posts of equal ids.
-        reader: What reads it.
-        place: Where it lies.
-        shards: How many files the part is said to be in; 0 when it is in one.
+        reader: Its reader.
+        place: Its location.
+        shards: Number of files of the part according to their names; 0 for a single file.
     """
 
     part: str
@@ -43,7 +43,7 @@ class PublishedReader:
     """Reads the parts of a published split as one data set.
 
     Attributes:
-        formats: Formats that the parts may have, first come first served.
+        formats: Formats that the parts may have, in order of preference.
     """
 
     looks_for = "tables of the parts train and test (or val) beside each other, or folders of them"
@@ -52,7 +52,7 @@ class PublishedReader:
     formats: tuple[str, ...] = ("guid-tag", "imagefolder", "table")
 
     def recognises(self, place: DatasetPath) -> bool:
-        """Whether tables of train and of another part are here, or folders that hold one each."""
+        """Whether there are tables of train and of another part, or folders with one each."""
         return bool(self._pieces(place))
 
     def read(self, place: DatasetPath, options: ReadOptions) -> PostSet:
@@ -62,8 +62,8 @@ class PublishedReader:
         which distinguishes parts that were numbered independently.
 
         Raises:
-            DataError: Two tables are the same part, one is missing, a post stands in two of them
-                with the same id, text and picture, or as each part's reader.
+            DataError: Two tables are the same part, one is missing, two contain a post with the
+                same id, text and picture, or as each part's reader.
         """
         pieces = self._pieces(place)
         _refuse_unclear(place, pieces)
@@ -101,12 +101,12 @@ class PublishedReader:
             dropped=dict(dropped),
             notes={name: count for name, count in notes.items() if count},
             findings=tuple(dict.fromkeys(found for of_it in read for found in of_it.findings)),
-            # of a test part whose labels are withheld, nothing is left to test on
+            # a test part with withheld labels cannot be tested on
             published=published if TRAIN in parts and len(parts) > 1 else None,
         )
 
     def _pieces(self, place: DatasetPath) -> list[_Piece]:
-        """The tables of all parts, in the parts' order; none where they make no split."""
+        """The tables of all parts in the parts' order; empty if they are not a split."""
         if place.file is not None:
             return []
         readers = [FORMATS.load(name) for name in self.formats]
@@ -126,13 +126,13 @@ class PublishedReader:
 
 
 def _own_name(place: DatasetPath) -> str:
-    # The hub keeps the tables of every data set in a folder called data.
+    # On the hub, the tables of every data set are in a folder called data.
     whole = replace(place, prefix="")
     return whole.stem() if place.stem().lower() == "data" else place.stem()
 
 
 def _files(place: DatasetPath, readers: list[Reader]) -> list[_Piece]:
-    """Files that are tables of parts; of names with several prefixes, none."""
+    """Files that are tables of parts; empty if their names have several prefixes."""
     pieces, prefixes = [], set()
     for name in place.files():
         stem = name.rpartition(".")[0]
@@ -151,7 +151,7 @@ def _files(place: DatasetPath, readers: list[Reader]) -> list[_Piece]:
 
 
 def _folders(place: DatasetPath, readers: list[Reader]) -> list[_Piece]:
-    """Folders that are named for parts and hold one table each."""
+    """Folders that are named as parts and contain one table each."""
     pieces = []
     for folder in place.folders():
         part = part_named(folder.stem())
@@ -171,7 +171,7 @@ def _refuse_same_posts(place: DatasetPath, read: Iterable[PostSet], shared: set[
         seen.add(what)
     if same:
         raise DataError(
-            ("1 post stands" if len(same) == 1 else f"{len(same):,} posts stand")
+            ("1 post occurs" if len(same) == 1 else f"{len(same):,} posts occur")
             + " in two tables of the published split",
             where=place.where(),
             expected="each post in one part",
@@ -190,7 +190,7 @@ def _refuse_unclear(place: DatasetPath, pieces: list[_Piece]) -> None:
             raise DataError(
                 f"Files of the part {part} are missing",
                 where=place.where(),
-                expected=f"{shards} files, as their names say",
+                expected=f"{shards} files, according to their names",
                 found=name_some(piece.place.where(piece.place.file or "") for piece in own),
             )
         if len(own) > 1:

@@ -1,4 +1,4 @@
-"""Finds the pictures that a table names, also where a name differs a little from the file's."""
+"""Finds the pictures that a table names, also if a name differs slightly from the file's."""
 
 import os
 import posixpath
@@ -15,7 +15,7 @@ from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.storage import FolderStorage, Storage
 from mvsa_pipe.posts.zip_storage import ZipStorage
 
-# The note that counts what was found under another name than the one sought.
+# The note that counts pictures that were found under a similar name.
 NEAR_NOTE = "pictures-found-by-near-name"
 
 _ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "avif", "tif", "tiff")
@@ -25,12 +25,12 @@ _MOST_NEAR = 3
 
 
 class Found(NamedTuple):
-    """What became of a name.
+    """Result of the search for one picture.
 
     Attributes:
-        image: Path of the picture in the finder's storage; ``None`` when it is missing.
-        sought: What was looked for in vain, with near names; empty when it was found.
-        fault: Why the name cannot be used; empty when it can.
+        image: Path of the picture in the finder's storage; ``None`` if it is missing.
+        sought: The name that was not found, with similar names; empty if it was found.
+        fault: Why the name cannot be used; empty if it can.
     """
 
     image: str | None
@@ -39,20 +39,20 @@ class Found(NamedTuple):
 
 
 class PictureFinder:
-    """Pictures by the names that a table gives them.
+    """Finds pictures by their names in a table.
 
-    Names are relative to the table's folder, or to the folder of pictures where one is named.
-    Pictures must lie inside what the user named: a table from a stranger cannot make this program
-    read any other file. Where no file has the name, one that differs in its Unicode form, then in
-    its case, then in its suffix is taken, if there is exactly one.
+    Names are relative to the table's folder, or to the folder of pictures if one is named. Pictures
+    must be inside the path that the user named: an untrusted table cannot make this program read
+    any other file. If no file has the name, one that differs in Unicode form, then in case, then in
+    suffix is taken, if there is exactly one.
 
     Args:
-        place: Where the table lies.
-        image_root: The folder or zip archive of pictures, where it is another one.
+        place: The table's folder.
+        image_root: The folder or zip archive of pictures, if it is another one.
 
     Attributes:
-        storage: Where the pictures lie.
-        notes: How many were found under a near name.
+        storage: The storage of the pictures.
+        notes: Number of pictures found under a similar name.
 
     Raises:
         DataError: ``image_root`` is neither a folder nor a zip archive.
@@ -64,13 +64,15 @@ class PictureFinder:
         self._prefix = place.prefix if image_root is None else ""
         self._inside = "the table's folder" if image_root is None else str(image_root)
         self._bases = _spellings_of(self.storage.root)
-        # Names that lead out of the pictures' folder may lead back into it from the table's.
+        # A name that leaves the pictures' folder may still be inside it relative to the table's
+        # folder.
         self._table_folder = "" if image_root is None else _folder_of(place)
 
     def find(self, cells: Iterable[Cell]) -> list[Found]:
         """The pictures that the cells of a table name, in their order.
 
-        A file that one cell names exactly, or that two names are near to, is nobody else's.
+        A file that one cell names exactly, or that two names are similar to, is not matched to
+        another cell.
         """
         found = [
             Found(cell.name) if isinstance(cell, RowPicture) else self._find_exactly(plain(cell))
@@ -103,11 +105,11 @@ class PictureFinder:
             return Found(None, fault=f"the picture {named!r} is a link; pictures are never fetched")
         path = self._path(named)
         if path is None:
-            return Found(None, fault=f"the picture {named!r} does not lie in {self._inside}")
+            return Found(None, fault=f"the picture {named!r} is not in {self._inside}")
         return Found(path) if self.storage.has(path) else Found(None, path)
 
     def _path(self, named: str) -> str | None:
-        """The path in the storage; ``None`` where it would lead out of it."""
+        """The path in the storage; ``None`` if it would be outside."""
         if "\\" in named and self.storage.has(posixpath.normpath(self._prefix + named)):
             return posixpath.normpath(self._prefix + named)
         named = named.replace("\\", "/")
@@ -124,7 +126,7 @@ class PictureFinder:
 
 
 class NearNames:
-    """Names of a storage's files by what is left of them without case and suffix.
+    """Names of a storage's files, by their names without case and suffix.
 
     Args:
         storage: The files; they are listed once.
@@ -139,7 +141,7 @@ class NearNames:
                 self._by_key[_without_suffix(name)].append(name)
 
     def of(self, path: str) -> tuple[str | None, list[str]]:
-        """The one file that a name can stand for, or else the names that are near."""
+        """The one file that a name can refer to, or else the similar names."""
         alike = self._by_key.get(_without_suffix(path), [])
         for rule in (_composed, _without_case, _without_suffix):
             wanted = rule(path)
@@ -185,16 +187,16 @@ def _root(image_root: Path) -> Storage:
     if image_root.is_file() and image_root.suffix.lower() == ".zip":
         return ZipStorage(image_root)
     raise DataError(
-        "Pictures cannot be looked up here",
+        "The folder of pictures cannot be used",
         where=image_root,
-        expected="a folder or a zip archive that holds the pictures",
+        expected="a folder or a zip archive with the pictures",
         found="a file" if image_root.exists() else "nothing",
         hint="name it with --image-root FOLDER",
     )
 
 
 def _spellings_of(folder: Path) -> tuple[str, ...]:
-    """How absolute paths of files in a folder begin."""
+    """Prefixes of absolute paths of files in a folder."""
     if not folder.is_dir():
         return ()
     made = (os.path.abspath(folder), os.path.realpath(folder))  # noqa: PTH100

@@ -12,16 +12,16 @@ from mvsa_pipe.posts.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One post: a text and a picture that somebody labelled.
+    """One post: a labelled text and picture.
 
     Attributes:
         id: Unique in its data set.
-        text: The decoded text, possibly empty; ``None`` when the post has no text.
-        image: Path of the picture inside the data set's storage, ``None`` when there is none.
-        label: Name of the class, ``None`` when unknown (posts to predict).
+        text: The decoded text, possibly empty; ``None`` if the post has no text.
+        image: Path of the picture inside the data set's storage, ``None`` if there is none.
+        label: Name of the class, ``None`` if unknown (posts to predict).
         encoding: How the text's bytes were decoded.
-        annotations: One ``(text label, image label)`` pair an annotator, where the format has them.
-        sought: The picture that was looked for in vain, for messages; empty when there is one.
+        annotations: One ``(text label, image label)`` pair per annotator, if the format has them.
+        sought: The picture that was not found, for messages; empty if there is one.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Post:
 def set_digest(rows: Iterable[tuple[str, str | None]]) -> str:
     """Eight hexadecimal digits that identify a set of ``(id, value)`` pairs.
 
-    Rows are hashed in the order of their ids, so that a set does not depend on its file's order.
+    Rows are hashed in the order of their ids, so the digest does not depend on the file's order.
     """
     lines = sorted(json.dumps(row) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
@@ -50,12 +50,12 @@ class PostSet:
         name: The data set's name in cache paths and records (``mvsa-single``).
         classes: Names of the classes, in the order of every probability column.
         posts: The posts that are kept.
-        storage: Where the bytes of the pictures are read from.
-        dropped: How many posts were left out, by reason.
-        notes: Anything a reader repaired or filled in, counted by what it did.
-        findings: What a reader had to guess, in sentences: ``data check`` reports them as spoilers.
-        variant: Which of several labels were read, where it is not the usual one (``agree``).
-        published: The part of each labelled post, where the data set comes with a split.
+        storage: The storage of the pictures.
+        dropped: Number of posts that were left out, by reason.
+        notes: Number of repairs and completions of the reader, by kind.
+        findings: Guesses of the reader, one sentence each: ``data check`` reports them.
+        variant: Which of several labels were read, if not the usual one (``agree``).
+        published: The part of each labelled post, if the data set has a published split.
     """
 
     name: str
@@ -70,7 +70,7 @@ class PostSet:
 
     @cached_property
     def digest(self) -> str:
-        """Eight hexadecimal digits over the ids and labels of all posts, whatever their order."""
+        """Eight hexadecimal digits over the ids and labels of all posts, in any order."""
         return set_digest((post.id, post.label) for post in self.posts)
 
     @property

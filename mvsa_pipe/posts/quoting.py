@@ -1,7 +1,7 @@
-"""Decides whether the writer of delimited text put quotes around its cells.
+"""Decides whether quotes in delimited text enclose cells or are part of them.
 
-Both ways are tried. Where both fit but give different cells, evidence decides, and where there is
-none, the text is refused: a tweet may begin and end with quotes of its own.
+Both ways are tried. If both fit but give different cells, evidence decides, and without evidence
+the text is refused: a tweet itself may begin and end with quotes.
 """
 
 import io
@@ -14,10 +14,10 @@ from mvsa_pipe.posts.csv_rows import Records, read_csv_rows, width_faults
 from mvsa_pipe.posts.formats import Quoting
 
 _AMBIGUOUS = (
-    "mend the file, or say how it is written: --quoting minimal if quotes enclose cells, "
+    "correct the file, or name its quoting: --quoting minimal if quotes enclose cells, "
     "--quoting none if they are part of the text"
 )
-# To tell whether a line alone is a row, some whole rows are needed to compare with.
+# Number of whole rows needed to decide by comparison whether a single line is a row.
 _FEWEST_ROWS = 10
 
 Faults = list[tuple[int, str]]
@@ -26,10 +26,10 @@ Faults = list[tuple[int, str]]
 def read_quoted(
     text: str, where: str, separator: str, quoting: Quoting, first_line: int
 ) -> tuple[Quoting, Records]:
-    """Reads with the quoting that is named, or that the text shows.
+    """Reads with the named quoting, or with that which the text shows.
 
     Raises:
-        DataError: Neither way fits, or both do and nothing tells which is right.
+        DataError: Neither way fits, or both do and nothing decides between them.
     """
     if quoting is not Quoting.AUTO:
         return quoting, read_csv_rows(text, separator, quoting, first_line)
@@ -42,7 +42,7 @@ def read_quoted(
     if all(faults):
         raise _unreadable(where, faults)
     if not any(faults):
-        # A reading that leaves empty cells over is worse than one that does not.
+        # A reading with extra empty cells is worse than one without.
         uneven = width_faults(quoted, exact=True), width_faults(literal, exact=True)
         faults = faults if all(uneven) else uneven
     if not faults[0] and not faults[1]:
@@ -65,7 +65,7 @@ def _unreadable(where: str, faults: tuple[Faults, Faults]) -> DataError:
         where=f"{where}:{min(line, other)}",
         found=f"line {line}: {quoted}, if quotes enclose cells; line {other}: {literal}, if quotes "
         "are part of the text",
-        hint="mend the lines; or name --quoting or --separator, to see all that do not fit",
+        hint="correct the lines; or name --quoting or --separator, to see all that do not fit",
     )
 
 
@@ -73,7 +73,7 @@ def _choose(where: str, quoted: Records, literal: Records) -> Quoting:
     """Decides between two readings whose rows all have the header's width."""
     glued = [record for record in quoted.records if record[1] > record[0]]
     if glued:
-        # Every line by itself is a row: a text of several lines would be that by rare chance.
+        # Every single line is a row: lines of one text would rarely be.
         start, end, _ = glued[0]
         lines = {at for first, last, _ in glued for at in range(first, last + 1)}
         if not _are_rows(
@@ -94,9 +94,9 @@ def _choose(where: str, quoted: Records, literal: Records) -> Quoting:
 def _by_evidence(where: str, quoted: Records, literal: Records) -> Quoting:
     """Decides between readings that differ only in quotes around some cells.
 
-    A quoting writer encloses cells that contain quotes, and doubles the quotes; it leaves no quote
-    in a cell that is not enclosed, and encloses other cells only if it encloses the whole column. A
-    header in quotes is its work, too.
+    Programs that quote enclose cells that contain quotes, and double the quotes; they leave no
+    quote in a cell that is not enclosed, and enclose other cells only together with the whole
+    column. A header in quotes is evidence of quoting, too.
     """
     marks = _quote_marks(quoted, literal)
     bare = marks.bare
@@ -107,7 +107,7 @@ def _by_evidence(where: str, quoted: Records, literal: Records) -> Quoting:
         return Quoting.NONE
     line = marks.escaped or marks.needless or marks.quotes
     if not line and not header_is_quoted:
-        return Quoting.MINIMAL  # which reads the same
+        return Quoting.MINIMAL  # gives the same cells
     line = line or quoted.records[0][0]
     raise DataError(
         "A table can be read in two ways",
@@ -120,13 +120,13 @@ def _by_evidence(where: str, quoted: Records, literal: Records) -> Quoting:
 
 @dataclass
 class _QuoteMarks:
-    """First lines that show how a text was written; zero where there is no such line.
+    """First lines that show how a text was written; zero if there is no such line.
 
     Attributes:
-        bare: With a quote in a cell that is not enclosed.
-        escaped: With an enclosed cell that holds doubled quotes and more.
-        quotes: With an enclosed cell that holds nothing but quotes.
-        needless: With an enclosed cell that holds no quote, in a column where not all are enclosed.
+        bare: A cell that is not enclosed contains a quote.
+        escaped: An enclosed cell contains doubled quotes and more.
+        quotes: An enclosed cell contains only quotes.
+        needless: An enclosed cell contains no quote, in a column where not all cells are enclosed.
     """
 
     bare: int = 0
@@ -162,16 +162,16 @@ def _quote_marks(quoted: Records, literal: Records) -> _QuoteMarks:
             else:
                 marks.quotes = marks.quotes or line
     marks.needless = min((line for at, line in needless.items() if at in plain), default=0)
-    # Rows that quotes enclosing nothing leave without content.
+    # Rows without content, apart from quotes that enclose nothing.
     marks.needless = marks.needless or min(as_they_are, default=0)
-    # Without an escape, a column that is enclosed as a whole may be one of quotations.
+    # Without an escape, a column in which all cells are enclosed may contain quotations.
     if not marks.escaped and not marks.needless:
         marks.needless = min(needless.values(), default=0)
     return marks
 
 
 def _are_rows(lines: Sequence[list[str]], others: Sequence[list[str]]) -> bool:
-    """Whether lines are rows like the others, header first: their labels are among the others'."""
+    """Whether lines are rows like the others (header first): their labels are among the others'."""
     rows = others[1:]
     columns = list(zip(*rows, strict=False))
     kinds = [set(column) for column in columns]
@@ -225,7 +225,7 @@ def _refuse_quoting_writer(where: str, literal: Records, fault: tuple[int, str])
         escaped = any(re.fullmatch(r'"[^"]+(?:""[^"]+)+(?:"")?"', cell) for cell in column)
         if escaped or (enclosed > 1 and enclosed >= 0.9 * len(column)) or name[:1] == '"':
             raise DataError(
-                "Quotes enclose the cells of a table, but not as they should",
+                "Quotes enclose the cells of a table, but not correctly",
                 where=f"{where}:{fault[0]}",
                 expected="a quote inside a quoted cell written twice, and the cell closed by one",
                 found=f"line {fault[0]}: {fault[1]}",
@@ -234,7 +234,7 @@ def _refuse_quoting_writer(where: str, literal: Records, fault: tuple[int, str])
 
 
 def _refuse_backslashes(where: str, literal: Records) -> None:
-    """Refuses quotes that are escaped by backslashes, as pandas and databases can write them."""
+    """Refuses quotes that are escaped by backslashes, which pandas and databases can write."""
     first = 0
     for line, _, cells in literal.records:
         for cell in cells:

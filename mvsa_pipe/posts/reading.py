@@ -1,4 +1,4 @@
-"""Reads the posts at a path, whatever layout they are in."""
+"""Reads the posts at a path, in any known layout."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +15,11 @@ _DEFAULTS = ReadOptions()
 def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
     """All posts at a path: a folder, a zip read in place, or one file of a data set.
 
-    The format is found by what lies there, at the path itself or one folder down, unless the
-    options name it.
+    Unless the options name the format, it is detected at the path itself or one folder down.
 
     Raises:
-        DataError: Nothing is there, no layout is recognised, or rows cannot be used.
-        ConfigError: An option does not go with the format.
+        DataError: The path does not exist, no layout is recognised, or rows cannot be used.
+        ConfigError: An option does not apply to the format.
     """
     start = open_path(path)
     name, reader, place = _recognise(start, options.format)
@@ -28,7 +27,7 @@ def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
     posts = reader.read(place, options)
     if not posts.posts:
         raise DataError(
-            "There is no post to be had",
+            "There are no posts",
             where=path,
             found=f"dropped: {dict(posts.dropped)}" if posts.dropped else "a list without rows",
         )
@@ -45,7 +44,7 @@ def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
 def _recognise(start: DatasetPath, wanted: str | None) -> tuple[str, Reader, DatasetPath]:
     names = FORMATS.names if wanted is None else (wanted,)
     readers = {name: FORMATS.load(name) for name in names}
-    if wanted in PUBLISHED.formats:  # it is the format of each part
+    if wanted in PUBLISHED.formats:  # the format of each part
         readers = {"published": replace(PUBLISHED, formats=(wanted,)), **readers}
     for places in ([start], start.folders()):
         matches = [match for place in places if (match := _first(readers, place)) is not None]
@@ -53,7 +52,7 @@ def _recognise(start: DatasetPath, wanted: str | None) -> tuple[str, Reader, Dat
             return matches[0]
         if matches:
             raise DataError(
-                "Several data sets lie at this path",
+                "There are several data sets at this path",
                 where=start.path,
                 found=name_some([f"{place.where()} ({name})" for name, _, place in matches]),
                 hint="name one of them",
@@ -75,13 +74,13 @@ def _unrecognised(start: DatasetPath, readers: dict[str, Reader]) -> DataError:
     parent = start.path.resolve().parent
     above = [name for name in ("labelResultAll.txt", "labels.csv") if (parent / name).is_file()]
     if start.path.is_dir() and above:
-        hint = f"the list {above[0]} lies one folder up: name {parent} instead"
+        hint = f"the list {above[0]} is one folder up: name {parent} instead"
     elif any(name.lower().endswith(".zip") for name in present):
         hint = "name the archive itself, or unpack it"
     else:
         hint = "name the format with --format, or the file that lists the posts"
     return DataError(
-        "No known layout of posts lies at this path",
+        "There is no known layout of posts at this path",
         where=start.path,
         expected="; or ".join(f"{name}: {reader.looks_for}" for name, reader in readers.items()),
         found=name_some(present),

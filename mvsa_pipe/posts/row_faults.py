@@ -1,4 +1,4 @@
-"""Gathers every bad row of a file, so that the user mends them all at once."""
+"""Collects all faulty rows of a file, so that one error reports them together."""
 
 import re
 
@@ -10,11 +10,11 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class RowFaults:
-    """The faults of one file's rows, and the ids that they have used up.
+    """The faults of one file's rows, and the ids that occurred.
 
     Args:
-        where: How messages name the file.
-        unit: What is counted: lines, or rows of a binary table.
+        where: The file's name in messages.
+        unit: The unit of line numbers: lines, or rows of a binary table.
     """
 
     def __init__(self, where: str, unit: str = "line") -> None:
@@ -24,20 +24,20 @@ class RowFaults:
         self._lines: dict[str, int] = {}
 
     def add(self, line: int, fault: str) -> None:
-        """Notes what is wrong with a line (counted from 1)."""
+        """Records the fault of a line (counted from 1)."""
         self._faults.append((line, fault))
 
     def new_id(self, line: int, post_id: str) -> bool:
-        """Whether an id can be used; notes the fault if not."""
+        """Whether an id can be used; records the fault if not."""
         if not post_id:
             self.add(line, "the id is empty")
         elif len(post_id) > _LONGEST_ID:
             self.add(line, f"an id of {len(post_id):,} characters, of {_LONGEST_ID:,} at most")
         elif CONTROL.search(post_id):
-            self.add(line, f"the id {post_id!r} holds a control character")
+            self.add(line, f"the id {post_id!r} contains a control character")
         elif post_id in self._lines:
             self.add(
-                line, f"the id {post_id!r} stands in {self.unit} {self._lines[post_id]} already"
+                line, f"the id {post_id!r} already occurs in {self.unit} {self._lines[post_id]}"
             )
         else:
             self._lines[post_id] = line
@@ -45,10 +45,10 @@ class RowFaults:
         return False
 
     def raise_any(self, hint: str | None = None) -> None:
-        """Ends the reading if any row was bad.
+        """Raises an error if any row was faulty.
 
         Raises:
-            DataError: Names up to ten of the rows and how many there are in all.
+            DataError: Names up to ten of the rows and the number of all.
         """
         if not self._faults:
             return
@@ -61,5 +61,5 @@ class RowFaults:
             "A row cannot be used" if count == 1 else f"{count:,} rows cannot be used",
             where=f"{self.where}:{self._faults[0][0]}" if count == 1 else self.where,
             found=shown if more <= 0 else f"{shown}; and {more:,} more",
-            hint=hint or "mend the file; mvsa data check PATH shows whether all is well",
+            hint=hint or "correct the file; mvsa data check PATH shows what is left",
         )

@@ -1,4 +1,4 @@
-"""A split: which posts are trained on, chosen on and tested on, and the tag that names it."""
+"""A split: the posts for training, validation and test, and its tag."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ _PART_OF = {
 
 
 def part_named(name: str) -> str | None:
-    """The part that a file, folder or cell means, ``None`` when it means none (``dev`` is val)."""
+    """The part that a file, folder or cell names (``dev`` is val); ``None`` if it names none."""
     return _PART_OF.get(name.strip().lower())
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which part each post is in.
+    """The part of each post.
 
     Attributes:
         parts: ``train``, ``val`` or ``test`` by post id, in the posts' order.
         tag: Second half of the protocol tag (``random-8:1:1/seed-0``, ``3200-800-511``).
 
     Raises:
-        SplitError: A part has another name, or nothing is trained on.
+        SplitError: A part has another name, or train is empty.
     """
 
     parts: Mapping[str, str]
@@ -46,7 +46,7 @@ class Split:
         others = sorted(set(self.parts.values()) - set(PARTS))
         if others:
             raise SplitError(
-                "A split has parts that are not known",
+                "A split has unknown parts",
                 where=self.tag,
                 expected=", ".join(PARTS),
                 found=name_some(others),
@@ -59,11 +59,11 @@ class Split:
         return tuple(post_id for post_id, name in self.parts.items() if name == part)
 
     def sizes(self) -> dict[str, int]:
-        """Posts per part, all three parts named."""
+        """Posts per part, for all three parts."""
         counts = Counter(self.parts.values())
         return {part: counts[part] for part in PARTS}
 
 
 def protocol_tag(posts: PostSet, split: Split) -> str:
-    """The tag that says which results may be compared (``mvsa-single/4511@1a2b3c4d/clmlf``)."""
+    """The tag of comparable results (``mvsa-single/4511@1a2b3c4d/clmlf``)."""
     return f"{posts.protocol}/{split.tag}"

@@ -21,18 +21,17 @@ _LAYOUTS = (
 def read_split(path: Path, posts: PostSet, fold: int | None = None) -> Split:
     """The split that a folder of lists or one file defines for some posts.
 
-    Labels that stand in the lists are not read: labels come from the data set. Lists beside (or
-    one folder below) a ``valid_pairlist.txt`` hold line numbers of that file, counted from 0.
+    Labels in the lists are not read: labels come from the data set. Lists beside (or one folder
+    below) a ``valid_pairlist.txt`` contain line numbers of that file, counted from 0.
 
     Args:
         path: The folder or the file; its name becomes the split's tag.
         posts: The posts that the split divides.
-        fold: Which of the folds that were published together.
+        fold: Number of the fold, if several were published together.
 
     Raises:
-        SplitError: Unreadable, a fold that is not there or was not named, or ids that the data set
-            lacks, ids that stand twice, or labelled posts that stand in no part; each is counted
-            and named.
+        SplitError: It is unreadable, a fold is missing or was not named, the data set lacks ids,
+            ids occur twice, or labelled posts are in no part; each is counted and named.
     """
     if fold is not None:
         return _one_fold(path, _folds(path), fold, posts)
@@ -47,7 +46,7 @@ def read_split(path: Path, posts: PostSet, fold: int | None = None) -> Split:
 
 
 def read_folds(path: Path, posts: PostSet) -> tuple[Split, ...]:
-    """All folds that a folder holds, in the order of their numbers.
+    """All folds in a folder, in the order of their numbers.
 
     Raises:
         SplitError: There are none, or as ``read_split``.
@@ -123,7 +122,7 @@ def _lists(folder: Path) -> dict[str, Path]:
 
 def _unnamed_fold(folder: Path, folds: Mapping[int, Fold]) -> SplitError:
     return SplitError(
-        "This folder holds folds, and none of them is named",
+        "This folder contains folds, and none of them is named",
         where=folder,
         expected=f"FOLDER:NUMBER, with one of {name_some(map(str, folds), most=20)}",
         hint=f"--split {folder}:{next(iter(folds))}",
@@ -131,7 +130,7 @@ def _unnamed_fold(folder: Path, folds: Mapping[int, Fold]) -> SplitError:
 
 
 def _placed(folder: Path, lists: Mapping[str, Path], posts: PostSet) -> list[tuple[str, str]]:
-    """Id and part of every entry of some lists that lie in a folder."""
+    """Id and part of every entry of some lists in a folder."""
     records = {part: read_split_rows(file) for part, file in lists.items()}
     listed = listed_ids(folder, posts)
     if listed is None:
@@ -147,16 +146,16 @@ def _placed(folder: Path, lists: Mapping[str, Path], posts: PostSet) -> list[tup
 def _refuse_lines_without_list(
     folder: Path, lists: Mapping[str, Path], records: Mapping[str, Sequence[SplitRow]]
 ) -> None:
-    """Refuses numbered lists that count 0, 1, 2 … through: lines of a list that is not there."""
+    """Refuses lists that contain exactly 0, 1, 2 …: line numbers of a list that is missing."""
     numbered = all(re.search(r"[-_]\d+\.txt$", file.name.lower()) for file in lists.values())
     if numbered and _counts_through([record.id for found in records.values() for record in found]):
         raise SplitError(
-            "These folds hold line numbers, and the list whose lines they count is not there",
+            "These folds contain line numbers, and the list that they refer to is missing",
             where=folder,
             expected=f"{PAIR_LIST} beside the lists of numbers or one folder up "
             f"({folder.resolve().parent})",
             found=f"0, 1, 2 … in {name_some(file.name for file in lists.values())}",
-            hint="put the list back where it was published; if the numbers are ids of posts, "
+            hint="restore the list to its published location; if the numbers are ids of posts, "
             "write them to one table with the columns id and split",
         )
 
@@ -169,7 +168,7 @@ def _part(file: Path, name: str) -> str:
     part = part_named(name)
     if part is None:
         raise SplitError(
-            "A split's file names no part, or one that is not known",
+            "A split's file names no part, or an unknown one",
             where=file,
             expected=f"a split column with {', '.join(PARTS)} (or dev, valid, validation)",
             found=repr(name),
@@ -205,8 +204,8 @@ def _checked(path: Path, placed: Sequence[tuple[str, str]], posts: PostSet, tag:
     hint = "take the split that was published for these posts, or --split random-8:1:1"
     if lacking and _counts_through([post_id for post_id, _ in placed]):
         hint = (
-            "the numbers count lines, as it seems, and are no ids: put the list whose lines they "
-            f"count ({PAIR_LIST}) beside them"
+            "the numbers seem to be line numbers and not ids: put the list that they "
+            f"refer to ({PAIR_LIST}) beside them"
         )
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in posts.dropped.items())
     raise SplitError(
@@ -221,7 +220,7 @@ def _checked(path: Path, placed: Sequence[tuple[str, str]], posts: PostSet, tag:
 def _unguarded(
     placed: Sequence[tuple[str, str]], known: Collection[str]
 ) -> Sequence[tuple[str, str]]:
-    """The same records; of a run's ``split.csv``, whose cells are guarded, with the ids' texts."""
+    """The same records; ids of a run's ``split.csv``, whose cells are escaped, are restored."""
     if all(post_id in known for post_id, _ in placed):
         return placed
     plain = [(from_text_cell(post_id), part) for post_id, part in placed]
@@ -238,5 +237,5 @@ def _tag(path: Path) -> str:
     whole = path.resolve()
     name = whole.stem if whole.is_file() else whole.name
     fold = re.fullmatch(r"(?:fold[-_ ]?)?(\d+)", name.lower())
-    # A fold's own name says nothing without that of the folder of all folds.
+    # The name of a fold's folder needs that of the folder of all folds.
     return f"{kebab(whole.parent.name)}/fold-{int(fold[1])}" if fold else kebab(name)

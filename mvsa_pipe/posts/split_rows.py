@@ -1,4 +1,4 @@
-"""Records of a published split's file: an id each, and a part where the file says it."""
+"""Records of a published split's file: an id each, and a part if the file has it."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ class SplitRow:
 
     Attributes:
         id: A post's id.
-        part: The file's name of its part; empty if it has none.
+        part: Its part as the file spells it; empty if it has none.
     """
 
     id: str
@@ -28,10 +28,10 @@ class SplitRow:
 
 
 def read_split_rows(file: Path) -> list[SplitRow]:
-    """All records of one file: ids a line, ``guid,tag`` or ``id,split`` rows, or json.
+    """All records of one file: one id a line, ``guid,tag`` or ``id,split`` rows, or JSON.
 
-    Json may be a list of ids, a list of objects with an ``id`` (or ``guid``) and perhaps a
-    ``split``, or an object that holds one such list a part.
+    JSON may be a list of ids, a list of objects with an ``id`` (or ``guid``) and optionally a
+    ``split``, or an object with one such list per part.
 
     Raises:
         SplitError: The file cannot be read as any of these.
@@ -66,7 +66,7 @@ def decode_list(file: Path) -> str:
 
 
 def _as_split_error(error: DataError) -> SplitError:
-    """The same fault, without advice on options that read the posts and not their split."""
+    """The same fault, without hints about options of readers of posts."""
     return SplitError(
         error.what,
         where=error.where,
@@ -100,7 +100,7 @@ def _is_id(value: object) -> bool:
 
 
 def _first(record: dict[str, object], keys: Iterable[str]) -> object:
-    """The value under the first of some keys, whose case does not matter."""
+    """The value of the first of some keys, ignoring case."""
     named = {str(key).strip().lower(): value for key, value in reversed(record.items())}
     return next((named[key] for key in keys if key in named), None)
 

@@ -1,4 +1,4 @@
-"""Where a data set's bytes lie, and a folder as such a place."""
+"""Storages of a data set's files: the base class, and folders."""
 
 import os
 import stat
@@ -9,21 +9,21 @@ from typing import Any
 
 from mvsa_pipe.errors import DataError
 
-# What is plausible in bytes: of a post's text, of a picture, and of a table of posts.
+# Most plausible bytes of a post's text, of a picture, and of a table of posts.
 TEXT_BYTES, PICTURE_BYTES, TABLE_BYTES = 2**20, 100 * 2**20, 2**30
 
-# Read at a time where a file's own size does not tell how much there is.
+# Bytes read at a time if the file system reports no size.
 _MORE_BYTES = 2**20
 
-# Without O_NONBLOCK, a named pipe would be waited for; Windows has neither.
+# Without O_NONBLOCK, opening a named pipe would block; Windows has neither.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
 
-# What macOS packs along, and writes to disks of other systems, beside each file.
+# Files that macOS adds to archives and to disks of other systems.
 APPLE_PREFIX, APPLE_FOLDER = "._", "__MACOSX"
 
 
 class TooLargeError(DataError):
-    """A file has more bytes than its kind plausibly has."""
+    """A file has more bytes than is plausible for its kind."""
 
 
 class Storage(ABC):
@@ -35,10 +35,10 @@ class Storage(ABC):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._head = f"{root}/"  # made once, as every file's path begins with it
+        self._head = f"{root}/"  # computed once, as every file's path begins with it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles the path alone: processes that share a file position would mix reads."""
+        """Pickles only the path: processes that share a file position would mix reads."""
         return type(self), (self.root.resolve(),)
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Storage(ABC):
 
     @abstractmethod
     def stamp(self, name: str) -> tuple[int, ...]:
-        """What changes when a file does: size, latest time (nanoseconds since 1970), and more.
+        """Identifies a version of a file: size, latest time (nanoseconds since 1970), and more.
 
         Raises:
             DataError: There is no such file.
@@ -67,27 +67,27 @@ class Storage(ABC):
 
     @abstractmethod
     def read(self, name: str, most: int = PICTURE_BYTES) -> bytes:
-        """The bytes of one file; safe to call from several threads at once.
+        """The bytes of one file; thread-safe.
 
         Args:
             name: The file.
-            most: Bytes that are plausible; a larger file is refused before it is read.
+            most: Most plausible bytes; a larger file is refused before it is read.
 
         Raises:
-            DataError: There is no such file, or it cannot be read, or it is too large.
+            DataError: The file is missing, unreadable or too large.
         """
 
     def spellings(self) -> Mapping[str, str]:
-        """Other names that files may have been given, where their encoding is not recorded."""
+        """Other possible names of files whose names have no recorded encoding."""
         return {}
 
     def where(self, name: str) -> str:
-        """How a message names one file."""
+        """The name of a file in messages."""
         return self._head + name
 
 
 class FolderStorage(Storage):
-    """Files in a folder; listed once, when first asked for, without hidden folders."""
+    """Files in a folder, without hidden folders; listed once, when first needed."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -108,7 +108,7 @@ class FolderStorage(Storage):
         """Whether there is a file of that name."""
         try:
             return stat.S_ISREG(os.stat(self._head + name).st_mode)  # noqa: PTH116  # twice as fast
-        # A name too long for the file system, or one with a NUL in it, is no file either.
+        # A name that is too long for the file system, or contains a NUL, is not a file.
         except (OSError, ValueError):
             return False
 
@@ -127,7 +127,7 @@ class FolderStorage(Storage):
             raise DataError("A file cannot be read", where=self.root / name, found=error) from error
 
     def read(self, name: str, most: int = PICTURE_BYTES) -> bytes:
-        """The bytes of one file; named pipes and devices are none."""
+        """The bytes of one file; named pipes and devices are not files."""
         try:
             return _bytes_of(self.where(name), most)
         except (OSError, ValueError) as error:
@@ -135,14 +135,14 @@ class FolderStorage(Storage):
 
 
 def _files_below(folder: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Names of all files below a folder, each with what stands before it; hidden folders are none.
+    """Names of all files below a folder, with ``prefix``; hidden folders are left out.
 
     ``os.walk`` takes twice the time for a hundred thousand files.
     """
     folders = []
     try:
         status = Path(folder).stat()
-        # A link back up would be walked for ever.
+        # A link to a parent folder would be an endless loop.
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
@@ -164,12 +164,12 @@ def _is_hidden(folder: str) -> bool:
 
 
 def _bytes_of(path: str, most: int) -> bytes:
-    """All of a file; called for every text, where a file object takes twice the time."""
+    """All bytes of a file; called for every text, as a file object takes twice the time."""
     descriptor = os.open(path, _OPEN)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         if status.st_size > most:
             raise _too_large(path, most, f"{status.st_size:,} bytes")
         data = os.read(descriptor, status.st_size + 1)
@@ -191,7 +191,7 @@ def _too_large(where: str, most: int, found: str) -> TooLargeError:
         where=where,
         expected=f"at most {most:,} bytes for {_KIND_OF_BYTES.get(most, 'this file')}",
         found=found,
-        hint="look at the file, and replace or remove it",
+        hint="inspect the file, then replace or remove it",
     )
 
 

@@ -1,8 +1,7 @@
-"""Divides groups of labelled things so that each class is cut in the same ratios.
+"""Divides groups of labelled items so that each class is divided in the same ratios.
 
-The division barely changes when a thing is added, removed or relabelled: each class is put into
-an order by a hash that depends on nothing but the seed and an id, and only the places where that
-order is cut move.
+Adding, removing or relabelling an item changes little: each class is ordered by a hash that depends
+only on the seed and an id, and only the bounds of the parts in that order move.
 """
 
 import hashlib
@@ -18,12 +17,12 @@ _Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """Things that stay together, to be dealt with the class that most of them have.
+    """Items that stay together; assigned with the class that most of them have.
 
     Attributes:
-        key: Its place in the order of its class.
-        positions: Where its things stand in the input.
-        counts: Things per class.
+        key: Its position in the order of its class.
+        positions: Positions of its items in the input.
+        counts: Items per class.
     """
 
     key: bytes
@@ -43,18 +42,18 @@ def stratified(
     ratios: Sequence[float],
     seed: int,
 ) -> list[int]:
-    """Returns a part's index for each thing; a group is never cut.
+    """Returns the index of each item's part; groups are never divided.
 
-    The units of a class (a group, or a thing on its own) are ordered by a hash of the seed and
-    their smallest id. Groups are dealt first: one that is larger than the class's share of a part
-    goes to the largest part, and the others are dealt by the ratios, as far as parts have room.
-    The order of the things on their own is then cut so that every part reaches its size. A group
-    of several classes is dealt with the class that most of its things have.
+    The units of a class (a group, or a single item) are ordered by a hash of the seed and their
+    smallest id. Groups are assigned first: one that is larger than the class's share of a part goes
+    to the largest part, and the others are assigned by the ratios, as far as parts have room. The
+    ordered single items are then divided so that every part reaches its size. A group of several
+    classes is assigned with the class that most of its items have.
 
     Args:
-        labels: Class index of each thing.
-        groups: Group number of each thing.
-        ids: A unique id for each thing.
+        labels: Class index of each item.
+        groups: Group number of each item.
+        ids: A unique id for each item.
         ratios: One per part.
         seed: Another seed gives another order.
     """
@@ -83,10 +82,10 @@ def stratified(
 
 
 def class_sizes(count: int, ratios: Sequence[float]) -> _Counts:
-    """Things of one class per part: largest remainder, with none empty where that can be.
+    """Items of one class per part, by largest remainder; no part is empty if that is possible.
 
-    A part with a ratio above 0 gets at least one as long as there are enough; the first parts
-    take precedence where there are not.
+    A part with a ratio above 0 gets at least one item if there are enough; otherwise the first
+    parts take precedence.
     """
     shares = np.asarray(ratios, dtype=np.float64)
     exact = shares * count / shares.sum()
@@ -96,7 +95,7 @@ def class_sizes(count: int, ratios: Sequence[float]) -> _Counts:
     asked = np.flatnonzero(shares > 0)
     for part in asked[:count]:
         if sizes[part] == 0:
-            # not from a part with a single one, unless that one is out of turn
+            # not from a part with a single one, unless an earlier part has none
             donors = np.where(np.isin(np.arange(len(sizes)), asked[:count]), sizes - 1, sizes)
             sizes[np.argmax(donors)] -= 1
             sizes[part] = 1
@@ -106,7 +105,7 @@ def class_sizes(count: int, ratios: Sequence[float]) -> _Counts:
 def _units(
     labels: Sequence[int], groups: Sequence[int], ids: Sequence[str], seed: int
 ) -> tuple[list[list[_Unit]], list[list[tuple[bytes, int]]]]:
-    """Each class's groups, and the keys and positions of its things on their own, by their keys."""
+    """Each class's groups, and the keys and positions of its single items, ordered by key."""
     n_classes = max(labels, default=-1) + 1
     grouped: list[list[_Unit]] = [[] for _ in range(n_classes)]
     alone: list[list[tuple[bytes, int]]] = [[] for _ in range(n_classes)]
@@ -128,7 +127,7 @@ def _units(
 
 
 def _key(seed: int, name: str) -> bytes:
-    """Digest of a seed and an id; long enough that no two ids share one."""
+    """Digest of a seed and an id, long enough to be unique."""
     text = f"{seed}\0{name}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=16).digest()
 
@@ -179,13 +178,13 @@ def _with_room(unit: _Unit, part: int, room: _Counts) -> int:
 def _cuts(
     weights: _Counts, points: NDArray[np.float64], room: _Counts, ratios: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Where each part ends in a row of groups, counted in things.
+    """The end of each part in a sequence of groups, counted in items.
 
-    Every group has a point between 0 and 1, and parts end where the ratios divide that line: so no
-    group's part depends on the others. Ends move only as far as the parts' room demands.
+    Every group has a point between 0 and 1, and parts end where the ratios divide that interval: so
+    no group's part depends on the others. Ends move only as far as the parts' room requires.
     """
     shares = np.cumsum(ratios) / np.sum(ratios)
-    shares[np.flatnonzero(ratios)[-1] :] = 1.0  # whatever rounding made of the sum
+    shares[np.flatnonzero(ratios)[-1] :] = 1.0  # also if the sum was rounded
     total, end, ends = int(weights.sum()), 0, []
     for part, share in enumerate(shares):
         wanted = int(weights[points < share].sum())
@@ -196,9 +195,9 @@ def _cuts(
 
 
 def _fill(room: _Counts, n_things: int) -> list[int]:
-    """How many go to each part: its room, less where groups overfilled another."""
+    """Number of items for each part: its room, or less if groups overfilled another part."""
     free = np.maximum(room, 0)
-    # Rooms add up to the things that are left; whatever one part has too many of, others lack.
+    # Rooms add up to the items that are left; an excess in one part is a lack in others.
     while free.sum() > n_things:
         free[np.argmax(free)] -= 1
     return [int(count) for count in free]

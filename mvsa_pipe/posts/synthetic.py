@@ -25,19 +25,19 @@ from mvsa_pipe.posts.synthetic_ceilings import (
 )
 
 TRUTH = "truth.json"
-# Bumped when the same configuration would write other posts.
+# Incremented when the same configuration writes other posts.
 _VERSION = 2
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What to write.
+    """Configuration of synthetic posts.
 
     Attributes:
-        posts: How many posts.
-        seed: Seeds every draw.
+        posts: Number of posts.
+        seed: Seed of all draws.
         image_px: Width and height of each picture.
-        ambiguity: Chance that a text, or a picture, shows neutral whatever its label.
+        ambiguity: Probability that a text, or a picture, shows neutral instead of its label.
 
     Raises:
         ConfigError: A value cannot be used; the message names the field.
@@ -59,7 +59,7 @@ class SyntheticConfig:
             value = getattr(self, field)
             if not least <= value <= most:
                 raise ConfigError(
-                    "Synthetic posts cannot be written so",
+                    "Synthetic posts cannot be written with this value",
                     where=field,
                     expected=f"{least} to {most}",
                     found=value,
@@ -67,7 +67,7 @@ class SyntheticConfig:
 
     @property
     def name(self) -> str:
-        """The data set's name; a digest stands for an unusual configuration."""
+        """The data set's name; with a digest if the configuration is not the default."""
         plain = f"synthetic-{self.posts}-seed-{self.seed}"
         if self == SyntheticConfig(posts=self.posts, seed=self.seed):
             return plain
@@ -75,16 +75,16 @@ class SyntheticConfig:
         return f"{plain}-{digest[:8]}"
 
     def as_record(self) -> dict[str, int | float]:
-        """The configuration as it is written beside the posts."""
+        """The configuration as written beside the posts."""
         return {"version": _VERSION, **asdict(self)}
 
 
 @dataclass(frozen=True)
 class SyntheticTruth:
-    """What is known about posts that were written.
+    """Ground truth of written posts.
 
     Attributes:
-        folder: Where they are.
+        folder: Their folder.
         name: The data set's name.
         expected: Best possible accuracies over all posts that could have been drawn.
         realised: The same readers' accuracies on the posts that were drawn.
@@ -102,16 +102,16 @@ def bayes_accuracy(config: SyntheticConfig) -> Ceilings:
 
 
 def write_synthetic(folder: Path, config: SyntheticConfig) -> SyntheticTruth:
-    """Writes the posts whole or not at all; posts of the same configuration are kept.
+    """Writes the posts completely or not at all; keeps posts of the same configuration.
 
     Raises:
         DataError: The folder contains something else.
-        StorageError: The disk refuses.
+        StorageError: Writing fails.
     """
     if not _holds(folder, config):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DataError(
-                "Something else lies where synthetic posts should go",
+                "The folder of synthetic posts contains something else",
                 where=folder,
                 expected=f"nothing, or all posts of {config.as_record()}",
                 hint="remove it, or name another folder",

@@ -1,8 +1,8 @@
-"""What the best possible reader of synthetic posts scores, by exact enumeration.
+"""Best possible accuracies on synthetic posts, by exact enumeration.
 
-A synthetic post has a text label and an image label, drawn together from ``JOINT``; the real MVSA
-rule makes its label from the two. What is written is one *cue* a modality: its label or, with
-probability ``ambiguity``, the neutral one instead. Every accuracy below follows from these four.
+A synthetic post has a text label and an image label, drawn together from ``JOINT``; MVSA's rule
+combines them to its label. Each modality shows one *cue*: its label or, with probability
+``ambiguity``, the neutral one instead. All accuracies below follow from these rules.
 """
 
 import math
@@ -27,12 +27,12 @@ JOINT: dict[tuple[str, str], float] = {
 
 @dataclass(frozen=True)
 class Cues:
-    """What one post's text and image show, and the label that the post has.
+    """The cues of one post's text and image, and its label.
 
     Attributes:
         text: Sentiment of the words.
         image: Sentiment of the picture.
-        label: The post's label, made of its labels before any became ambiguous.
+        label: The post's label, from its labels before any became ambiguous.
     """
 
     text: str
@@ -45,10 +45,10 @@ class Ceilings:
     """Best possible accuracies.
 
     Attributes:
-        text: Seeing the text alone.
-        image: Seeing the picture alone.
-        fused: Seeing both.
-        majority: Seeing neither.
+        text: With the text alone.
+        image: With the picture alone.
+        fused: With both.
+        majority: With neither.
     """
 
     text: float
@@ -66,15 +66,15 @@ _VIEWS: dict[str, View] = {
 
 
 def consolidated_label(text_label: str, image_label: str) -> str:
-    """The post's label by MVSA's own rule; ``JOINT`` holds no pair that it drops."""
+    """The post's label by MVSA's rule; ``JOINT`` contains no pair that it drops."""
     label = consolidate(text_label, image_label)
     if label is None:
-        raise AssertionError("JOINT holds an opposing pair")
+        raise AssertionError("JOINT contains an opposing pair")
     return label
 
 
 def outcomes(ambiguity: float) -> Iterator[tuple[Cues, float]]:
-    """Every way in which a post can turn out, with its probability; they sum to 1."""
+    """Every possible post with its probability; probabilities sum to 1."""
     for (text_label, image_label), probability in JOINT.items():
         for text_cue, text_chance in ((text_label, 1 - ambiguity), (NEUTRAL, ambiguity)):
             for image_cue, image_chance in ((image_label, 1 - ambiguity), (NEUTRAL, ambiguity)):
@@ -96,7 +96,7 @@ def expected_ceilings(ambiguity: float) -> Ceilings:
 
 
 def scored_ceilings(posts: Iterable[Cues], ambiguity: float) -> Ceilings:
-    """The accuracies that the same readers reach on given posts; majority is their own.
+    """Accuracies of the same readers on given posts; the majority class is that of these posts.
 
     Raises:
         ValueError: There are no posts.
@@ -113,7 +113,7 @@ def scored_ceilings(posts: Iterable[Cues], ambiguity: float) -> Ceilings:
 
 
 def _best_guesses(view: View, ambiguity: float) -> dict[Hashable, str]:
-    """The likeliest label for whatever a view may see; the first in class order on a tie."""
+    """Most likely label per view; the first in class order on a tie."""
     weights: defaultdict[Hashable, dict[str, float]] = defaultdict(
         lambda: dict.fromkeys(SENTIMENTS, 0.0)
     )

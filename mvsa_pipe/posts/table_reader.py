@@ -1,4 +1,4 @@
-"""Posts in a table of their own, and Hugging Face's imagefolder, which is the same thing."""
+"""Reads posts in a single table, including Hugging Face's imagefolder."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ from mvsa_pipe.posts.table_rows import Table, header, is_table, read_rows
 _FILE_NAME = "file_name"
 _LONGEST_TEXT = 2**20
 _OUTSIDE_HINT = (
-    "mend the names, or name the folder that holds the pictures: --image-root FOLDER (and --data "
+    "correct the names, or name the folder of the pictures: --image-root FOLDER (and --data "
     "PATH for the table)"
 )
 _HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
@@ -33,10 +33,10 @@ _ID_COLUMN = ReadOptions.id_column
 class TableReader:
     """Reads one table of posts.
 
-    ``PictureFinder`` says how pictures are named.
+    ``PictureFinder`` describes names of pictures.
 
     Attributes:
-        looks_for: What the layout is known by.
+        looks_for: How the layout is recognised.
         imagefolder: Whether the table is a ``metadata`` file with a ``file_name`` column, which
             also serves as the id where there is no id column.
     """
@@ -47,7 +47,7 @@ class TableReader:
     imagefolder: bool
 
     def recognises(self, place: DatasetPath) -> bool:
-        """Whether exactly one such table is here."""
+        """Whether there is exactly one such table."""
         return len(self._tables(place)) == 1
 
     def read(self, place: DatasetPath, options: ReadOptions) -> PostSet:
@@ -59,7 +59,7 @@ class TableReader:
         name, *others = self._tables(place) or [""]
         if not name or others:
             raise DataError(
-                "There is not one table here but " + (str(len(others) + 1) if name else "none"),
+                "Expected one table here, not " + (str(len(others) + 1) if name else "none"),
                 where=place.where(),
                 expected=self.looks_for,
                 hint="name the file itself",
@@ -71,7 +71,7 @@ class TableReader:
         storage = pictures.storage
         if table.pictures is not None:
             _refuse_root(options, table)
-            # Here, since most tables hold none.
+            # Here, as most tables contain no pictures.
             from mvsa_pipe.posts.parquet_pictures import RowPictures
 
             storage = RowPictures(storage, place.prefix + name, table.pictures)
@@ -144,7 +144,7 @@ class TableReader:
             if label is None and options.require_labels:
                 fault = fault or f"the {options.label_column} is empty"
             elif label is not None and CONTROL.search(label):
-                fault = fault or f"the label {label!r} holds a control character"
+                fault = fault or f"the label {label!r} contains a control character"
             if fault or picture.fault:
                 faults.add(line, fault or picture.fault)
             elif faults.new_id(line, post_id):
@@ -160,7 +160,7 @@ class TableReader:
 
 def _text_fault(text: str | None) -> str:
     if text is not None and _HALF_CHARACTER.search(text):
-        return "the text holds half a surrogate pair, which no encoding can write"
+        return "the text contains an unpaired surrogate, which no encoding can write"
     if text is not None and len(text) > _LONGEST_TEXT:
         return f"a text of {len(text):,} characters, where a post has at most {_LONGEST_TEXT:,}"
     return ""
@@ -169,7 +169,7 @@ def _text_fault(text: str | None) -> str:
 def _refuse_root(options: ReadOptions, table: Table) -> None:
     if options.image_root is not None:
         raise ConfigError(
-            "The table holds its pictures itself",
+            "The table itself contains its pictures",
             where=table.where,
             found=f"--image-root {options.image_root}",
             hint="leave out --image-root, or name another column: --image-column",

@@ -1,4 +1,4 @@
-"""Tables of any kind as rows of named cells: csv, tsv, jsonl, parquet."""
+"""Reads tables of any kind as rows of named cells: csv, tsv, jsonl, parquet."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from mvsa_pipe.posts.row_faults import RowFaults
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _DEFAULTS = ReadOptions()
-# A text has at most a mebibyte; other columns may hold a picture in base64 that is not asked for.
+# A text has at most a mebibyte; unused columns may contain a picture in base64.
 _MOST_LINE = 2**23
 
 
@@ -33,15 +33,15 @@ class Table:
     """The rows of a file.
 
     Attributes:
-        where: How messages name the file.
+        where: The file's name in messages.
         columns: Names of the columns, in the file's order.
-        rows: Line number (parquet: row number) and cells by asked column; what is absent or empty
-            is ``None``.
+        rows: Line number (parquet: row number) and cells by requested column; absent or empty cells
+            are ``None``.
         encoding: How the file's bytes were decoded.
-        notes: What was decided and ignored, counted.
-        findings: What was guessed, in sentences.
-        pictures: The column whose rows hold pictures, if one does.
-        unit: What row numbers count.
+        notes: Numbers of decisions and ignored rows or columns, by kind.
+        findings: Guesses, one sentence each.
+        pictures: The column whose rows contain pictures, if there is one.
+        unit: The unit of row numbers.
     """
 
     where: str
@@ -58,7 +58,7 @@ class Table:
         return column in match_columns([column], self.columns)
 
     def require(self, *columns: str) -> None:
-        """Checks that columns are there, once each.
+        """Checks that each column occurs exactly once.
 
         Raises:
             DataError: One is missing or repeated; the message names those present.
@@ -67,31 +67,31 @@ class Table:
 
 
 def is_table(name: str) -> bool:
-    """Whether a file's suffix says that it is a table."""
+    """Whether a file has the suffix of a table."""
     return name.lower().endswith(TABLE_SUFFIXES)
 
 
 def read_rows(
     place: DatasetPath, name: str, kinds: Mapping[str, Kind], options: ReadOptions = _DEFAULTS
 ) -> Table:
-    """The asked columns of all rows of a table.
+    """The requested columns of all rows of a table.
 
     Args:
-        place: Where the table lies.
-        name: Its name there.
-        kinds: The asked columns, and what each is read for; one that is not there is left out.
-        options: How the table is written, where that is known.
+        place: The table's folder.
+        name: Its name in it.
+        kinds: The requested columns and their uses; missing columns are left out.
+        options: The table's separator, quoting and encoding, if known.
 
     Raises:
-        DataError: The file is not what its suffix says, has rows of a wrong width, or cells that
-            are no texts.
-        ConfigError: An option does not go with this kind of table.
+        DataError: The file's content does not match its suffix, rows have a wrong width, or cells
+            are not texts.
+        ConfigError: An option does not apply to this kind of table.
     """
     where = place.where(name)
     suffix = _suffix(name)
     _refuse_foreign_options(where, suffix, options)
     if suffix == ".parquet":
-        # Here, since importing pyarrow takes longer than reading most data sets.
+        # Here, as importing pyarrow takes longer than reading most data sets.
         from mvsa_pipe.posts.parquet_rows import read_parquet
 
         columns, rows, pictures = read_parquet(place, name, kinds)
@@ -107,7 +107,7 @@ def read_rows(
 
 
 def _refuse_long_lines(text: str, where: str) -> None:
-    """Refuses a line that no post fills, before it is cut into a million cells or keys."""
+    """Refuses an implausibly long line before it is split into a million cells or keys."""
     start, line = 0, 1
     while start < len(text):
         end = text.find("\n", start)
@@ -174,10 +174,10 @@ def _delimited(
 
 
 class _Repeated(dict[str, Any]):
-    """A JSON object that has a key twice.
+    """A JSON object with a repeated key.
 
     Attributes:
-        keys_twice: Those keys.
+        keys_twice: The repeated keys.
     """
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
@@ -199,7 +199,7 @@ def _jsonl(
     columns: dict[str, None] = {}
     asked = {name.casefold() for name in kinds}
     blank = 0
-    # Not splitlines: a JSON string may hold U+2028 as it is.
+    # Not splitlines: a JSON string may contain U+2028.
     lines = text.split("\n")
     for line, record in enumerate(lines, start=1):
         if not record.strip():
@@ -208,7 +208,7 @@ def _jsonl(
         try:
             cells = json.loads(record, object_pairs_hook=_object)
         except ValueError as error:
-            faults.add(line, f"no JSON ({error})")
+            faults.add(line, f"not JSON ({error})")
             continue
         except RecursionError:
             faults.add(line, "JSON nested too deeply")
@@ -223,7 +223,7 @@ def _jsonl(
         kept = {key: value for key, value in cells.items() if key.casefold() in asked}
         records.append((line, kept))
         if isinstance(cells, _Repeated) and (twice := cells.keys_twice & kept.keys()):
-            faults.add(line, f"the key {min(twice)!r} stands twice")
+            faults.add(line, f"the key {min(twice)!r} occurs twice")
     if blank + 1 >= len(lines) and not records and not lines[-1].strip():
         faults.add(1, "the file is empty, where one JSON object a line is expected")
     names = tuple(columns)

@@ -1,6 +1,6 @@
-"""Texts of MVSA's own files: which encoding their bytes are in; and what tweets share.
+"""Decodes texts of MVSA's files, and normalises tweets for comparison.
 
-Tables are decoded by ``encodings``, which guesses nothing in silence.
+Tables are decoded by ``encodings``, which reports every guess.
 """
 
 import re
@@ -11,17 +11,18 @@ _BYTE_ORDER_MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 _MARKS = tuple(mark for mark, _ in _BYTE_ORDER_MARKS)
-# A quarter of MVSA-Single's texts are GB18030 (its "…" is A1 AD); Latin-1 takes what is left.
+# A quarter of MVSA-Single's texts are GB18030 (its "…" is A1 AD); Latin-1 decodes the rest.
 _ENCODINGS = ("utf-8", "gb18030", "latin-1")
 
 _NOISE = re.compile(r"\b(?:https?://|www\.)\S+|@\w+:?|\brt\b:?", re.IGNORECASE)
 
 
 def decode_text(data: bytes) -> tuple[str, str]:
-    r"""The text of some bytes, without its byte order mark, and the encoding that served.
+    r"""The text of some bytes, without its byte order mark, and its encoding.
 
-    Tried in order: what a byte order mark says, UTF-8, GB18030, Latin-1, which takes any bytes.
-    NUL characters are removed: no text means them, and tokenizers and CSV readers choke on them.
+    Tried in order: the encoding of a byte order mark, UTF-8, GB18030, and Latin-1, which decodes
+    any bytes. NUL characters are removed: they have no meaning, and tokenizers and CSV readers fail
+    on them.
     """
     encodings: tuple[str, ...] = _ENCODINGS
     if data.startswith(_MARKS):
@@ -36,5 +37,5 @@ def decode_text(data: bytes) -> tuple[str, str]:
 
 
 def normalised(text: str) -> str:
-    """What is left of a tweet when retweet marks, user names, links, case and spacing go."""
+    """A tweet without retweet marks, user names, links, case and spacing."""
     return " ".join(_NOISE.sub(" ", text).casefold().split())

@@ -1,4 +1,4 @@
-"""A data set in a zip archive that is read in place, never unpacked."""
+"""Reads a data set in a zip archive without unpacking it."""
 
 import re
 import stat
@@ -18,13 +18,13 @@ from mvsa_pipe.posts.storage import (
     stamp_of,
 )
 
-# Tables are packed to a tenth or so. What shrinks further than this is a zip bomb, or small.
+# Tables are compressed to a tenth or so. Files that shrink more are a zip bomb, or small.
 _MOST_PACKED, _SMALL_BYTES = 100, 2**26
 
 # Python unpacks the others (bzip2, lzma) without a limit.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-# Zip programs that predate Unicode write names in the encoding of their system.
+# Old zip programs write names in the encoding of their system.
 _NAME_ENCODINGS = ("gb18030", "big5", "cp932", "cp949", "cp1252", "cp866", "cp1251")
 _UTF8_FLAG = 0x800
 _LOCAL_HEADER_BYTES = 30
@@ -34,7 +34,7 @@ class ZipStorage(Storage):
     """Files in a zip archive, never unpacked.
 
     Raises:
-        DataError: The archive is cut short, is no zip, or holds paths that leave it or clash.
+        DataError: The archive is cut short, is not a zip, or has paths that leave it or clash.
     """
 
     def __init__(self, root: Path) -> None:
@@ -48,7 +48,7 @@ class ZipStorage(Storage):
                 "This zip archive cannot be read; it may be cut short",
                 where=root,
                 found=error,
-                hint=f"fetch it again, and try: unzip -t {root}",
+                hint=f"download it again, or test it: unzip -t {root}",
             ) from error
         try:
             self._entries, self._spellings = _entries_of(root, self._archive.infolist())
@@ -61,25 +61,25 @@ class ZipStorage(Storage):
         return self._entries.keys()
 
     def spellings(self) -> Mapping[str, str]:
-        """Names that are not recorded as UTF-8, as other systems would have meant them."""
+        """Names without a recorded encoding, decoded as on other systems."""
         return self._spellings
 
     def has(self, name: str) -> bool:
-        """Whether the archive holds a file of that name."""
+        """Whether the archive contains a file of that name."""
         return name in self._entries
 
     def size(self, name: str) -> int:
-        """Bytes in one file, unpacked, as the archive's directory says."""
+        """Uncompressed bytes of one file, according to the archive's directory."""
         return self._entry(name).file_size
 
     def _entry(self, name: str) -> zipfile.ZipInfo:
         try:
             return self._entries[name]
         except KeyError as error:
-            raise DataError("The archive holds no such file", where=self.where(name)) from error
+            raise DataError("The archive contains no such file", where=self.where(name)) from error
 
     def stamp(self, name: str) -> tuple[int, ...]:
-        """The archive's own stamp, and where the file lies in it."""
+        """The archive's stamp, and the file's position in it."""
         entry = self._entry(name)
         return (*self._stamp, entry.header_offset, entry.CRC, entry.file_size)
 
@@ -92,16 +92,16 @@ class ZipStorage(Storage):
                 "A file in the archive is too large to be part of a data set",
                 where=self.where(name),
                 expected=f"at most {most:,} bytes",
-                found=f"{entry.file_size:,} bytes, packed into {entry.compress_size:,}",
+                found=f"{entry.file_size:,} bytes, compressed to {entry.compress_size:,}",
                 hint="do not trust this archive; pack the data set again",
             )
         if entry.compress_type not in _METHODS:
             raise DataError(
-                "A file in the archive is packed in a way that cannot be unpacked safely",
+                "A file in the archive has a compression method that cannot be unpacked safely",
                 where=self.where(name),
                 expected="the method deflate, or none",
                 found=f"method {entry.compress_type}",
-                hint="pack the data set again, by: zip -r",
+                hint="pack the data set again: zip -r",
             )
         try:
             return self._read(entry)
@@ -118,12 +118,13 @@ class ZipStorage(Storage):
             ) from error
 
     def _read(self, entry: zipfile.ZipInfo) -> bytes:
-        # Opening and closing count the archive's users without a lock of their own; unpacking,
-        # the slow part, runs side by side.
+        # Opening and closing count the archive's users without a lock; unpacking, the slow part,
+        # runs in parallel.
         with self._lock:
             stream = self._archive.open(entry)
         try:
-            # Never without a number: Python would unpack all before it looks at the size given.
+            # Always with a size: otherwise Python would unpack everything before it checks the
+            # size.
             return stream.read(entry.file_size + 1)
         finally:
             with self._lock:
@@ -136,7 +137,7 @@ def _entries_of(
     """Files of an archive by name, and other spellings of the names.
 
     Raises:
-        DataError: Paths leave the archive or clash, or files lie on top of one another.
+        DataError: Paths leave the archive or clash, or entries overlap.
     """
     entries: dict[str, zipfile.ZipInfo] = {}
     spellings: dict[str, str] = {}
@@ -151,7 +152,7 @@ def _entries_of(
             continue
         if name.startswith("/") or ".." in name.split("/") or re.match(r"[a-zA-Z]:", name):
             raise DataError(
-                "This zip archive holds a path that leads out of it",
+                "This zip archive contains a path that leads out of it",
                 where=root,
                 expected="relative paths without '..'",
                 found=repr(entry.filename),
@@ -163,7 +164,7 @@ def _entries_of(
             spellings.setdefault(other, name)
     if twice:
         raise DataError(
-            f"This zip archive holds {len(twice):,} paths twice",
+            f"This zip archive contains {len(twice):,} paths twice",
             where=root,
             found=name_some(twice),
             hint="pack the data set again",
@@ -173,9 +174,9 @@ def _entries_of(
 
 
 def _names_of(entry: zipfile.ZipInfo) -> list[str]:
-    """The name of a file with ``/`` between folders, and how else its bytes can be read.
+    """The name of a file with ``/`` between folders, and other decodings of its bytes.
 
-    Programs on Windows write backslashes, and many write UTF-8 without saying so.
+    Programs on Windows write backslashes, and many write UTF-8 without marking it.
     """
     names = [entry.filename]
     if not entry.filename.isascii() and not entry.flag_bits & _UTF8_FLAG:
@@ -200,12 +201,12 @@ def _decoded(raw: bytes, encodings: tuple[str, ...]) -> Iterator[str]:
 
 
 def _refuse_overlaps(root: Path, entries: Mapping[str, zipfile.ZipInfo]) -> None:
-    """Raises where files share packed bytes, by which a small archive holds endless ones."""
+    """Raises if entries share compressed bytes, as in a zip bomb."""
     end, last = 0, ""
     for name, entry in sorted(entries.items(), key=lambda item: item[1].header_offset):
         if entry.header_offset < end:
             raise DataError(
-                "Files in this zip archive lie on top of one another",
+                "Entries of this zip archive overlap",
                 where=root,
                 found=f"{last!r} and {name!r}",
                 hint="do not trust this archive; pack the data set again",

@@ -49,7 +49,7 @@ def test_a_folder_of_something_else(refused):
     Path("other").mkdir()
     Path("other/notes.md").write_text("hello")
     text = refused(*FIT, "--data", "other")
-    assert "No known layout" in text
+    assert "no known layout" in text
     assert "notes.md" in text
     assert "--format" in text
 
@@ -78,12 +78,12 @@ def test_a_label_list_that_is_wrong(refused, change, words):
 @pytest.mark.parametrize(
     ("rows", "header", "words"),
     [
-        (["1,a,,pos", "1,b,,neg"], "id,text,image,label", "'1' stands in line 2 already"),
+        (["1,a,,pos", "1,b,,neg"], "id,text,image,label", "'1' already occurs in line 2"),
         (["1,a,pos"], "id,text,label", "1 column is missing.*Expected image"),
         (["1,a,,pos,more"], "id,text,image,label", "line 2: 5 cells"),
         (["1,a,,", "2,b,,neg"], "id,text,image,label", "line 2: the label is empty"),
         (["1,a,,Good", "2,b,,good"], "id,text,image,label", "'good' in line 3 beside"),
-        (["1,a,../../etc/x.jpg,pos"], "id,text,image,label", "does not lie in the table's folder"),
+        (["1,a,../../etc/x.jpg,pos"], "id,text,image,label", "is not in the table's folder"),
         (['1,"never, closed,,pos'], "id,text,image,label", "line 2: unexpected end"),
     ],
     ids=["duplicate", "column", "width", "unlabelled", "case", "outside", "quote"],

@@ -137,7 +137,7 @@ def test_an_extraction_needs_a_backbone_or_a_run(refused):
 @pytest.mark.usefixtures("place")
 def test_a_gpu_that_is_not_there(refused, words):
     text = refused(*words, "--device", "cuda")
-    assert "Device 'cuda' was asked for" in text
+    assert "Device 'cuda' was requested" in text
     assert "--device cpu" in text
 
 
@@ -226,7 +226,7 @@ def test_a_run_that_lacks_a_file(refused, name):
 def test_an_output_that_cannot_be_written(refused):
     Path("file").write_text("")
     words = ["predict", "runs/text", "--text", "x", "--output"]
-    assert "A file stands where a folder is needed" in refused(*words, "file/out.csv")
+    assert "There is a file where a folder is needed" in refused(*words, "file/out.csv")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -79,12 +79,12 @@ def test_repairs_that_cannot_be(refused) -> None:
         assert "Another process is writing" in refused("cache", "repair", path, keeps=False)
         assert path.read_bytes() == before
     other = Path(shutil.copy(path, "elsewhere.h5"))
-    assert "does not lie where" in refused("cache", "repair", other)
+    assert "not at the path that mvsa extract uses" in refused("cache", "repair", other)
     shutil.rmtree("cache/.resolved")
     path.write_bytes(path.read_bytes()[:300])
     text = refused("cache", "repair", path)
-    assert "nothing else holds the fingerprint" in text
-    assert "then extract anew: mvsa extract --data PATH --backbone tiny-text" in text
+    assert "its fingerprint was not found elsewhere" in text
+    assert "then extract again: mvsa extract --data PATH --backbone tiny-text" in text
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_merges_that_cannot_be(refused, mvsa) -> None:
     assert "no shards of 'nothing'" in refused("cache", "merge", "nothing", "--cache", "apart")
     assert "no shards of 'tiny'" in refused("cache", "merge", "tiny")
     both = ("cache", "merge", cache_of("tiny-text"), cache_of("tiny-image"))
-    assert "other features than were asked for" in refused(*both)
+    assert "a different fingerprint than requested" in refused(*both)
     assert mvsa(*EXTRACT, "tiny-image", "--shard", "2/3", "--cache", "apart").exit_code == 0
     assert "Shards of several caches" in refused("cache", "merge", "tiny", "--cache", "apart")
     (share,) = Path("apart").glob("*/shards/tiny-text-*.3-of-3.h5")
@@ -182,7 +182,7 @@ def test_export(mvsa, refused, form: str) -> None:
     assert "lies where the export shall go" in again
     Path("file").touch()
     text = refused("cache", "export", "tiny-image", "--to", "file/below", "--as", form)
-    assert "A file stands where a folder is needed" in text
+    assert "There is a file where a folder is needed" in text
     assert "No cache is named" in refused("cache", "export", "nothing", "--to", "new")
     flip(cache_of("tiny-image"))
     text = refused("cache", "export", "tiny-image", "--to", "new", "--as", form)
@@ -229,7 +229,7 @@ def test_a_profile_adds_up(mvsa) -> None:
 def test_a_profile_that_cannot_be_written(mvsa) -> None:
     result = mvsa(*EXTRACT, "tiny-text", "--profile", "data")
     assert result.exit_code == 2
-    assert "A file stands where a folder is needed" in result.stderr
+    assert "There is a file where a folder is needed" in result.stderr
 
 
 @pytest.mark.usefixtures("workplace")

@@ -71,7 +71,7 @@ def test_seeds_out_of_bounds(refused, table, seed, split):
 
 def test_a_split_that_is_not_published(refused, table):
     text = refused("data", "check", table("posts", CLASSES * 4), "--split", "published")
-    assert "comes without a split" in text
+    assert "has no published split" in text
 
 
 def test_folds_of_line_numbers(mvsa, refused, table):

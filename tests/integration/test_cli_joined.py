@@ -112,4 +112,4 @@ def test_layers_that_are_not_there_lose_nothing(refused):
     mix = refused("fit", "--head", "cmac", "--layer-mix", "mean")
     assert "--layer-mix mean needs a cache of several layers" in mix
     layers = refused("extract", "--backbone", "tiny-image", "--layers", "all", "--partner", "none")
-    assert "only its last can be kept" in layers
+    assert "only the last can be stored" in layers

@@ -57,7 +57,7 @@ def test_units_end_with_results_errors_or_losses(cluster):
     assert "4 Ray workers were lost while 13 was squared (--ray local)" in error.paragraph()
     assert isinstance(ended[-1][0], UnreadablePostsError)
     assert ended[-1][0].faults == {"-1": "negative"}
-    assert {"a worker is ready", "a Ray worker was lost; another takes its place"} == set(said)
+    assert {"a worker is ready", "a Ray worker was lost and is being replaced"} == set(said)
 
 
 def test_workers_that_cannot_be_set_up(cluster, tmp_path):

@@ -147,7 +147,7 @@ def test_a_killed_worker_costs_nothing(folder, options):
     there, listener = on_ray(here), Listener(kill_after=3)
     (done,) = extract_all(posts, [IMAGE], there, listener)
     assert listener.killed
-    assert "a Ray worker was lost; another takes its place" in listener.lines
+    assert "a Ray worker was lost and is being replaced" in listener.lines
     assert (done.extracted, set(done.skipped)) == (98, {"3", "90"})
     assert everything(there.cache) == everything(here.cache)
     assert not stray(there.cache)

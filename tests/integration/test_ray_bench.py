@@ -113,5 +113,5 @@ def test_what_a_user_can_mend_arrives_as_it_is():
 def test_a_cluster_that_is_not_there(monkeypatch):
     ray = pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(ConfigError, match=r"No Ray cluster answers"):
+    with pytest.raises(ConfigError, match=r"There is no Ray cluster at this address"):
         bench(replace(OPTIONS, heads=("text",), ray="127.0.0.1:1"))

@@ -78,4 +78,4 @@ def test_a_run_without_a_usable_record_of_its_backbone(mvsa, refused, record):
     config.write_text(json.dumps(told))
     picture = next(Path("data/data").glob("*.jpg"))
     paragraph = refused("predict", "runs/seen", "--text", "so", "--image", picture)
-    assert "no usable record of which backbone" in paragraph
+    assert "The record of the backbone is missing or invalid" in paragraph

@@ -22,13 +22,13 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for choice in ("cuda", "cuda:0", "mps", "meta"):
-        with pytest.raises(ConfigError, match=f"'{choice}' was asked for.*--device auto"):
+        with pytest.raises(ConfigError, match=f"'{choice}' was requested.*--device auto"):
             resolve_device(choice)
     assert resolve_device("auto") == resolve_device("cpu") == CPU
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(ConfigError, match="'cuda:2' was asked for"):
+    with pytest.raises(ConfigError, match="'cuda:2' was requested"):
         resolve_device("cuda:2")
     with pytest.raises(ConfigError, match=r"No device is named 'gpu'.*auto, cpu, cuda, mps"):
         resolve_device("gpu")

@@ -54,7 +54,7 @@ def test_whatever_goes_wrong_the_old_file_stays(tmp_path: Path, error: BaseExcep
         (errno.EROFS, "cannot be written to"),
         (errno.EACCES, "cannot be written to"),
         (errno.EPERM, "cannot be written to"),
-        (errno.ENOTDIR, "A file stands where a folder is needed"),
+        (errno.ENOTDIR, "There is a file where a folder is needed"),
         (errno.EIO, "Reading or writing failed"),
     ],
 )
@@ -79,12 +79,12 @@ def test_what_the_disk_refuses(
 
 def test_a_file_in_a_folder_s_place(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="There is a file where a folder is needed"):
         make_folder(tmp_path / "file" / "below")
-    with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="There is a file where a folder is needed"):
         make_folder(tmp_path / "file")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="There is a file where a folder is needed"):
         write_bytes(tmp_path / "folder", b"")
 
 

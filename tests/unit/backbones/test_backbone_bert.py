@@ -165,7 +165,7 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BackboneError, match=r"cannot be had.*--weights bert=PATH"):
         load_text("bert")
-    with pytest.raises(BackboneError, match=r"nothing that is there.*--weights bert=PATH"):
+    with pytest.raises(BackboneError, match=r"a path that does not exist.*--weights bert=PATH"):
         load_text("bert", weights=str(tmp_path / "nowhere"))
 
 

@@ -103,7 +103,7 @@ def test_a_feature_map_of_the_open_door_has_no_layers(tmp_path: Path) -> None:
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
     ResNetModel(config).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="only its last can be kept"):
+    with pytest.raises(ConfigError, match="only the last can be stored"):
         load_image(f"hf-image:{tmp_path}", layers=Layers.LAST4)
 
 

@@ -64,7 +64,7 @@ def test_code_of_a_text_encoder(text_folder: Path, file: str, family: str, own_t
     change(text_folder / file, auto_map=CLASSES)
     if own_type:
         change(text_folder / "config.json", model_type="evil")
-    with pytest.raises(BackboneError, match=r"code of its own.*never runs"):
+    with pytest.raises(BackboneError, match=r"its own Python code.*never runs"):
         load_text(family, weights=str(text_folder), max_tokens=16)
     assert not (text_folder.parent / "ran").exists()
 
@@ -72,7 +72,7 @@ def test_code_of_a_text_encoder(text_folder: Path, file: str, family: str, own_t
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
 def test_code_of_an_image_encoder(image_folder: Path, file: str) -> None:
     change(image_folder / file, auto_map=CLASSES)
-    with pytest.raises(BackboneError, match=r"code of its own.*never runs"):
+    with pytest.raises(BackboneError, match=r"its own Python code.*never runs"):
         load_image(f"hf-image:{image_folder}")
     assert not (image_folder.parent / "ran").exists()
 
@@ -89,7 +89,7 @@ def test_code_of_an_image_encoder(image_folder: Path, file: str) -> None:
 )
 def test_other_ways_to_name_code(text_folder: Path, fields: dict[str, Any]) -> None:
     change(text_folder / "config.json", **fields)
-    with pytest.raises(BackboneError, match="code of its own"):
+    with pytest.raises(BackboneError, match=r"its own (Python )?code"):
         load_text(f"hf-text:{text_folder}", max_tokens=16)
 
 
@@ -100,7 +100,7 @@ def test_code_of_the_hub_s_models(
     hub = tmp_path / "hub"
     as_hub(text_folder, "some/evil", hub)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
-    with pytest.raises(BackboneError, match="code of its own"):
+    with pytest.raises(BackboneError, match=r"its own (Python )?code"):
         load_text("hf-text:some/evil", max_tokens=16)
     assert not (tmp_path / "ran").exists()
 
@@ -148,9 +148,9 @@ def test_a_plain_pickle_is_not_unpickled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_hidden_layers": 10**9}, "a number that no encoder has"),
-        ({"num_labels": 10**9}, "a number that no encoder has"),
-        ({"vocab_size": 10**18}, "a number that no encoder has"),
+        ({"num_hidden_layers": 10**9}, "an implausible number"),
+        ({"num_labels": 10**9}, "an implausible number"),
+        ({"vocab_size": 10**18}, "an implausible number"),
         ({"hidden_size": 10**6, "num_attention_heads": 2}, "does not belong to the weights"),
         ({"vocab_size": 10**9}, "does not belong to the weights"),
         ({"hidden_size": "wide"}, "cannot be had"),
@@ -183,7 +183,7 @@ def test_token_ids_that_would_fill_the_memory(text_folder: Path) -> None:
         key = next(k for k, v in words.items() if isinstance(v, int))
         kept, words[key] = words[key], 10**9
         path.write_text(json.dumps(rules))
-        with pytest.raises(BackboneError, match="a token id that no tokenizer has"):
+        with pytest.raises(BackboneError, match="an implausible token id"):
             load_text(f"hf-text:{text_folder}", max_tokens=16)
         words[key] = kept
 

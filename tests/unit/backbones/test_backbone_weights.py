@@ -40,7 +40,7 @@ def test_what_holds_no_tensors(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"lr": 0.1}, tmp_path / "numbers.pth")
     for name in ("list.pth", "numbers.pth"):
-        with pytest.raises(BackboneError, match="holds no state dict"):
+        with pytest.raises(BackboneError, match="contains no state dict"):
             read_weights(tmp_path / name)
     with pytest.raises(BackboneError, match="no weights file"):
         read_weights(tmp_path)

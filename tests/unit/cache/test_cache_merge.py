@@ -78,7 +78,7 @@ def test_another_fingerprint(tmp_path: Path) -> None:
     with open_writer(CacheFolder(tmp_path), "set", fingerprint(weights="other")) as writer:
         writer.commit(rows(["b"]))
         other = writer.finish([], {})
-    refused(tmp_path, [first, other], "other features than were asked for.*weights is 'other'")
+    refused(tmp_path, [first, other], "a different fingerprint than requested.*weights is 'other'")
 
 
 def test_another_data_set(tmp_path: Path) -> None:

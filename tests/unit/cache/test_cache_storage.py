@@ -156,7 +156,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
 def test_a_file_in_the_cache_s_place(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with (
-        pytest.raises(StorageError, match="A file stands where a folder is needed"),
+        pytest.raises(StorageError, match="There is a file where a folder is needed"),
         open_writer(CacheFolder(tmp_path / "cache"), "set", fingerprint()),
     ):
         pass

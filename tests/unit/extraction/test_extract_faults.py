@@ -172,7 +172,7 @@ def test_a_memory_that_is_wrong_is_set_right_and_said(
     wrong = replace(known, fingerprint=replace(known.fingerprint, precision="bfloat16"))
     with monkeypatch.context() as patch:
         patch.setattr(job, "recall", lambda *_: wrong)
-        with pytest.raises(CacheError, match=r"remembered.*no longer holds.*run the same again"):
+        with pytest.raises(CacheError, match=r"remembered.*no longer valid.*run the same again"):
             run(folder, options)
     assert run(folder, options).file.header.fingerprint == known.fingerprint
 

@@ -72,7 +72,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     if not short:
         assert extract(posts, ALL, options, NoProgress()).extracted == 30
         return
-    with pytest.raises(StorageError, match=r"no room for these layers.*free.*Found"):
+    with pytest.raises(StorageError, match=r"too little free space for these layers.*free.*Found"):
         extract(posts, ALL, options, NoProgress())
     assert not list(options.cache.rglob("*.h5"))
     assert not list(options.cache.rglob("*.jsonl"))

@@ -181,7 +181,7 @@ def test_other_weights(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flip(path, "pooled", 1)
     shutil.rmtree(root / "cache" / ".resolved")  # as a new version of the code does
     monkeypatch.setattr(tiny, "_SEED", 1)
-    refused(root, path, "other features than were asked for.*weights is")
+    refused(root, path, "a different fingerprint than requested.*weights is")
 
 
 def test_while_another_process_writes(root: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_cache_elsewhere_or_under_another_name(root: Path) -> None:
     flip(path, "pooled", *range(36))
     shard = path.parent / "shards" / f"{path.stem}.1-of-2.h5"
     shard.parent.mkdir()
-    elsewhere = "does not lie where"
+    elsewhere = "not at the path that mvsa extract uses"
     for other, said in (
         (shard, "Shards are extracted again"),
         (path.with_name("renamed.h5"), elsewhere),

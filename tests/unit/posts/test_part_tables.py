@@ -146,7 +146,7 @@ def test_two_tables_of_one_part_are_not_guessed_between(write):
 def test_a_post_in_two_parts_is_refused(write):
     write("train.csv", PARTS["train"])
     folder = write("test.csv", range(28, 40))
-    with pytest.raises(DataError, match=r"2 posts stand in two tables.*28, 29"):
+    with pytest.raises(DataError, match=r"2 posts occur in two tables.*28, 29"):
         read_posts(folder)
 
 
@@ -162,14 +162,14 @@ def test_other_tables_beside_the_parts_are_counted(write):
 def test_tables_of_several_tasks_are_no_split(write):
     for name in ("a_train", "a_test", "b_train", "b_test"):
         folder = write(f"{name}.csv", PARTS["val"])
-    with pytest.raises(DataError, match="No known layout"):
+    with pytest.raises(DataError, match="no known layout"):
         read_posts(folder)
 
 
 def test_a_data_set_without_a_published_split(post_set):
     posts = post_set(["positive", "negative", "neutral"] * 10)
     assert parse_split("auto", posts) == random_split(posts)
-    with pytest.raises(SplitError, match=r"comes without a split.*--split random-8:1:1"):
+    with pytest.raises(SplitError, match=r"has no published split.*--split random-8:1:1"):
         parse_split("published", posts)
 
 

@@ -100,8 +100,8 @@ def test_duplicates_are_reported_and_only_leakage_spoils(folder):
     assert apart.spoilers == (
         "Without a post in val: 2 classes (negative, positive).",
         "Without a post in test: 2 classes (negative, positive).",
-        "A text that stands in more than one part of the split: 2 texts (1+2, 7+8).",
-        "A picture that stands in more than one part of the split: 1 picture (4+5).",
+        "A text that occurs in more than one part of the split: 2 texts (1+2, 7+8).",
+        "A picture that occurs in more than one part of the split: 1 picture (4+5).",
         "Tested although train holds the same text or picture: 1 post (2).",
     )
 
@@ -133,8 +133,8 @@ def test_what_stands_in_no_part_or_not_in_train_is_told_apart(folder):
 def test_a_class_too_small_spoils(write_mvsa):
     report = check_posts(read_posts(write_mvsa(["1\tpositive,neutral", "2\tpositive,neutral"])))
     assert report.spoilers == (
-        "Only one class, so there is nothing to tell apart: 1 class (positive).",
-        "Fewer than two posts, so not to be divided: 2 classes (negative: 0, neutral: 0).",
+        "Only one class, so there is nothing to classify: 1 class (positive).",
+        "Fewer than two posts, so it cannot be divided: 2 classes (negative: 0, neutral: 0).",
         "Fewer than three posts, so absent from val or test: 1 class (positive: 2).",
     )
 
@@ -151,7 +151,7 @@ SIX = [word for word in ("positive", "negative") for _ in range(6)]
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        (["positive"] * 12, ["Only one class, so there is nothing to tell apart: 1 class"]),
+        (["positive"] * 12, ["Only one class, so there is nothing to classify: 1 class"]),
         (["NA", "None", "yes"] * 4, ["named like a missing value: 2 classes (NA, None)"]),
         (["NaN", "n/a", "<NA>", "Null", "yes"] * 3, ["named like a missing value: 4 classes"]),
         (["1", "1.0", "01", "2"] * 3, ["the same number: 1 class ('01' = '1' = '1.0')"]),
@@ -237,7 +237,7 @@ def test_a_picture_that_stands_in_for_others_makes_no_duplicates(write_mvsa):
     report = check_posts(posts, split)
     assert report.stand_ins == {"data/1.jpg": tuple(str(n) for n in range(1, 13))}
     assert report.duplicates == report.leakage.images == ()
-    (sentence,) = (s for s in report.spoilers if "stood in" in s)
+    (sentence,) = (s for s in report.spoilers if "placeholder" in s)
     assert sentence.endswith("1 picture (data/1.jpg: 12 posts).")
     assert json.loads(json.dumps(report.as_record()))["stand_ins"]["data/1.jpg"][0] == "1"
 

@@ -80,7 +80,7 @@ def test_numbers_that_are_ids_too_are_lines(fair, post_set):
 
 @pytest.mark.parametrize("inside", ["", "splits"])
 def test_a_fold_has_to_be_named(fair, posts, inside):
-    with pytest.raises(SplitError, match=r"holds folds.*one of 1, 2, 3\..*--split .*:1"):
+    with pytest.raises(SplitError, match=r"contains folds.*one of 1, 2, 3\..*--split .*:1"):
         parse_split(str(fair / inside), posts)
 
 
@@ -95,7 +95,7 @@ def test_line_numbers_without_their_list_are_refused(fair, posts, tmp_path, post
     shutil.copytree(fair / "splits", alone)
     numbered = renamed(post_set(["positive", "negative", "neutral"] * 10), map(str, range(30)))
     for of_it in (posts, numbered):  # also where every number is an id
-        with pytest.raises(SplitError, match=r"hold line numbers.*valid_pairlist\.txt"):
+        with pytest.raises(SplitError, match=r"contain line numbers.*valid_pairlist\.txt"):
             parse_split(f"{alone}:2", of_it)
 
 
@@ -105,7 +105,7 @@ def test_one_fold_alone_is_no_exception(fair, posts):
     assert found(read_split(fair / "splits", posts)) == expected(1)
     assert found(read_split(fair, posts, fold=1)) == expected(1)
     (fair / "valid_pairlist.txt").unlink()
-    with pytest.raises(SplitError, match="hold line numbers"):
+    with pytest.raises(SplitError, match="contain line numbers"):
         read_split(fair / "splits", posts)
 
 
@@ -119,7 +119,9 @@ def test_plain_lists_beside_the_list_hold_lines_too(fair, posts):
 def test_plain_lists_that_count_through_are_suspected(tmp_path, posts):
     for part, numbers in parts_of(1).items():
         (tmp_path / f"{part}.txt").write_text("".join(f"{n}\n" for n in numbers))
-    with pytest.raises(SplitError, match=r"30 ids that the data set lacks.*numbers count lines"):
+    with pytest.raises(
+        SplitError, match=r"30 ids that the data set lacks.*numbers seem to be line numbers"
+    ):
         read_split(tmp_path, posts)
 
 
@@ -135,13 +137,13 @@ def test_numbered_lists_of_ids_are_ids(fair, posts):
     ("change", "words"),
     [
         (lambda text: text.replace("129,0", "129,1"), r"other labels.*1 other labels \(129"),
-        (lambda text: text.replace("129,", "128,"), "stand twice in this list.*128"),
+        (lambda text: text.replace("129,", "128,"), "occur twice in this list.*128"),
         (lambda text: text.replace("129,0,0,0", "129,3,0,0"), "line 1: '129,3,0,0'"),
         (lambda text: text.replace("129,0,0,0\n", "\n"), "line 1: ''"),
         (lambda text: text.replace("129,0,0,0", "129,neutral,neutral"), "line 1: "),
         (lambda _: "", "no line"),
         (lambda text: text.replace("129,", "9999,"), "1 id that the data set lacks: 9999.*: 129"),
-        (lambda text: text[text.index("\n") + 1 :], r"no line numbers.*0 to 28.*29"),
+        (lambda text: text[text.index("\n") + 1 :], r"not line numbers.*0 to 28.*29"),
     ],
 )
 def test_a_list_that_does_not_fit(fair, posts, change, words):
@@ -155,7 +157,7 @@ def test_a_list_that_does_not_fit(fair, posts, change, words):
 def test_entries_that_are_no_lines(fair, posts, entry):
     with (fair / "splits" / "train_1.txt").open("a", encoding="utf-8") as file:
         file.write(f"{entry}\n")
-    with pytest.raises(SplitError, match=r"no line numbers.*train_1\.txt.*1 entry beyond"):
+    with pytest.raises(SplitError, match=r"not line numbers.*train_1\.txt.*1 entry beyond"):
         parse_split(f"{fair}:1", posts)
 
 

@@ -56,18 +56,18 @@ def test_bad_guid_tag_rows_are_all_named(guid_folder):
     assert "3 rows cannot be used" in message
     assert "line 2: the tag 'joy'" in message
     assert "line 3: 3 comma-separated columns" in message
-    assert "line 5: the id '3' stands in line 4 already" in message
+    assert "line 5: the id '3' already occurs in line 4" in message
 
 
 def test_a_guid_in_two_lists_is_an_error(guid_folder):
     (guid_folder / "more.txt").write_text("guid,tag\n1,positive\n")
-    with pytest.raises(DataError, match=r"train\.txt:2.*'1' stands in another list"):
+    with pytest.raises(DataError, match=r"train\.txt:2.*'1' is in another list"):
         read_posts(guid_folder)
 
 
 def test_a_guid_in_two_parts_is_an_error(guid_folder):
     (guid_folder / "dev.txt").write_text("guid,tag\n1,positive\n")
-    with pytest.raises(DataError, match=r"1 post stands in two tables.*Found 1\."):
+    with pytest.raises(DataError, match=r"1 post occurs in two tables.*Found 1\."):
         read_posts(guid_folder)
 
 
@@ -173,9 +173,9 @@ def test_memotion_faults(write_memotion):
         DataError, match=r"line 2: overall_sentiment 'meh', which is none of very_n"
     ):
         read_posts(write_memotion([bad]))
-    with pytest.raises(DataError, match=r"line 5: the id 'image_1' stands in line 2 already"):
+    with pytest.raises(DataError, match=r"line 5: the id 'image_1' already occurs in line 2"):
         read_posts(write_memotion([MEMES[0], MEMES[1], MEMES[0]]))
-    with pytest.raises(DataError, match=r"'\.\./image_1\.jpg' is no bare file name"):
+    with pytest.raises(DataError, match=r"'\.\./image_1\.jpg' is not a plain file name"):
         read_posts(write_memotion([["0", "../image_1.jpg", *MEMES[0][2:]]]))
     with pytest.raises(DataError, match=r"1 column is missing.*overall_sentiment.*Found columns"):
         read_posts(write_memotion([row[:-1] for row in MEMES], COLUMNS[:-1]))

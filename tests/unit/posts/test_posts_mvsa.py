@@ -143,7 +143,7 @@ def test_a_row_of_another_width_is_named_with_both_widths(write_mvsa):
 
 def test_an_id_that_stands_twice_is_named_with_both_lines(write_mvsa):
     folder = write_mvsa(["1\tpositive,neutral", "2\tneutral,neutral", "1\tneutral,neutral"])
-    with pytest.raises(DataError, match=r"line 4: the id '1' stands in line 2 already"):
+    with pytest.raises(DataError, match=r"line 4: the id '1' already occurs in line 2"):
         read_posts(folder)
 
 
@@ -168,7 +168,7 @@ def test_a_list_without_its_files_is_an_error(write_mvsa, jpeg):
 
 
 def test_nothing_left_is_an_error(write_mvsa, jpeg):
-    with pytest.raises(DataError, match=r"no post to be had.*opposing"):
+    with pytest.raises(DataError, match=r"no posts.*opposing"):
         read_posts(write_mvsa(["1\tpositive,negative"]))
     empty = write_mvsa([], folder="empty")
     (empty / "data" / "1.jpg").write_bytes(jpeg(1))

@@ -59,7 +59,7 @@ def test_no_name_leads_out_of_the_folder_of_caches(tmp_path, name):
         lambda: folder.path_of("set", fingerprint(), mark=f"../{name}"),
         lambda: folder.path_of("set", fingerprint(), shard=f"../{name}"),
     ):
-        with pytest.raises(StorageError, match="would not lie where it belongs"):
+        with pytest.raises(StorageError, match="would be outside of its folder"):
             call()
 
 

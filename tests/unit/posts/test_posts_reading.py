@@ -38,7 +38,7 @@ def test_an_unknown_layout_says_what_was_looked_for_and_what_is_there(tmp_path):
 
 def test_the_data_folder_itself_points_one_up(write_mvsa):
     folder = write_mvsa()
-    with pytest.raises(DataError, match=f"labelResultAll.txt lies one folder up: name {folder}"):
+    with pytest.raises(DataError, match=f"labelResultAll.txt is one folder up: name {folder}"):
         read_posts(folder / "data")
 
 
@@ -53,7 +53,7 @@ def test_an_archive_inside_the_folder_is_pointed_at(write_mvsa, zipped, tmp_path
 def test_two_data_sets_side_by_side_are_not_guessed_between(write_mvsa, tmp_path):
     write_mvsa(folder="a")
     write_mvsa(folder="b")
-    with pytest.raises(DataError, match=r"Several data sets.*/a \(mvsa-single\).*/b"):
+    with pytest.raises(DataError, match=r"several data sets.*/a \(mvsa-single\).*/b"):
         read_posts(tmp_path)
 
 
@@ -65,7 +65,7 @@ def test_what_macos_packs_along_is_no_data_set(write_mvsa, zipped):
 
 
 def test_a_format_that_is_named_overrules_what_lies_there(write_mvsa):
-    with pytest.raises(DataError, match=r"No known layout.*memotion") as caught:
+    with pytest.raises(DataError, match=r"no known layout.*memotion") as caught:
         read_posts(write_mvsa(), ReadOptions(format="memotion"))
     assert "mvsa-single" not in str(caught.value)
 

@@ -74,7 +74,7 @@ def test_one_file_of_ids_and_parts(tmp_path, posts, name):
 def test_a_published_fold(tmp_path, posts, fold):
     folder = write_lists(tmp_path / "fair10" / fold, plain)
     assert read_split(folder, posts).tag == "fair10/fold-3"
-    with pytest.raises(SplitError, match=r"holds folds.*one of 3\..*fair10:3"):
+    with pytest.raises(SplitError, match=r"contains folds.*one of 3\..*fair10:3"):
         read_split(tmp_path / "fair10", posts)
 
 
@@ -116,7 +116,7 @@ def test_posts_without_a_label_may_stand_in_no_part(tmp_path, post_set):
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("s.csv", "id,split\n0,train\n1,nowhere\n", "part that is not known|one that is not known"),
+        ("s.csv", "id,split\n0,train\n1,nowhere\n", "an unknown one"),
         ("s.csv", "id,part2\n0,train\n", "names no part"),
         ("s.csv", "name,split\n0,train\n", "no id column"),
         ("s.csv", "id,split\n0,train,x\n", "3 cells, where the header has 2.*UTF-8"),

@@ -173,7 +173,7 @@ def test_what_is_packed_beyond_belief_is_refused(tmp_path, monkeypatch):
     archive = ZipStorage(
         make_zip(tmp_path / "set.zip", {"t.csv": bytes(10**6), "s.csv": b"a" * 9000})
     )
-    with pytest.raises(DataError, match="1,000,000 bytes, packed into"):
+    with pytest.raises(DataError, match="1,000,000 bytes, compressed to"):
         archive.read("t.csv", most=2**30)
     assert len(archive.read("s.csv", most=2**30)) == 9000
 
@@ -213,7 +213,7 @@ def test_files_that_share_packed_bytes_are_refused(tmp_path):
     second = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
     data[second + 42 : second + 46] = struct.pack("<I", 0)
     path.write_bytes(data)
-    with pytest.raises(DataError, match="on top of one another"):
+    with pytest.raises(DataError, match="overlap"):
         ZipStorage(path)
 
 
@@ -277,7 +277,7 @@ def test_a_named_pipe_is_no_file_and_is_not_waited_for(tmp_path):
     assert folder.names() == ()
     for name in ("1.jpg", "2.jpg"):
         assert not folder.has(name)
-        with pytest.raises(DataError, match="no regular file"):
+        with pytest.raises(DataError, match="not a regular file"):
             folder.read(name)
 
 

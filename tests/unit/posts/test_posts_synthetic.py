@@ -177,13 +177,13 @@ def test_something_else_in_the_folder_is_never_overwritten(tmp_path):
     config = SyntheticConfig(posts=30, image_px=16)
     (tmp_path / "set").mkdir()
     write_synthetic(tmp_path / "set", config)
-    with pytest.raises(DataError, match="Something else lies"):
+    with pytest.raises(DataError, match="contains something else"):
         write_synthetic(tmp_path / "set", SyntheticConfig(posts=31, image_px=16))
     (tmp_path / "set" / "data" / "3.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match="Something else lies"):
+    with pytest.raises(DataError, match="contains something else"):
         write_synthetic(tmp_path / "set", config)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DataError, match="Something else lies"):
+    with pytest.raises(DataError, match="contains something else"):
         write_synthetic(tmp_path / "file", config)
     assert (tmp_path / "file").read_text() == "mine"
 

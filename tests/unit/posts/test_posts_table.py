@@ -116,7 +116,7 @@ def test_lines_are_counted_as_an_editor_counts_them(folder):
     )
     with pytest.raises(DataError) as caught:
         read_posts(folder / "t.csv")
-    assert "line 4: the id '1' stands in line 2 already" in str(caught.value)
+    assert "line 4: the id '1' already occurs in line 2" in str(caught.value)
     assert "line 5: the id is empty" in str(caught.value)
 
 
@@ -144,11 +144,11 @@ def test_bad_csv_headers(folder, content, fault):
     ("content", "fault"),
     [
         ("", "the file is empty"),
-        ('{"id": 1', "line 1: no JSON"),
+        ('{"id": 1', "line 1: not JSON"),
         ("[1, 2]\n", "line 1: list, where an object"),
         (
             '{"id": "1", "text": "\\ud83d", "image": "", "label": "x"}\n',
-            "half a surrogate pair",
+            "an unpaired surrogate",
         ),
         ('{"id": "a\\nb", "text": "", "image": "", "label": "x"}\n', "control character"),
     ],
@@ -177,7 +177,7 @@ def test_a_parquet_file_that_is_none(folder):
 )
 def test_pictures_outside_the_folder_are_refused(folder, image):
     (folder / "t.csv").write_text(f"id,text,image,label\n1,x,{image},positive\n")
-    with pytest.raises(DataError, match="does not lie in the table's folder"):
+    with pytest.raises(DataError, match="is not in the table's folder"):
         read_posts(folder / "t.csv")
 
 

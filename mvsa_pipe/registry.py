@@ -125,7 +125,7 @@ class Registry(Generic[T]):
                 f"The {self.kind} {name!r} of an installed package cannot be imported",
                 where=row.summary,
                 found=f"{type(error).__name__}: {error}",
-                hint=f"mend or uninstall {row.source}",
+                hint=f"repair or uninstall {row.source}",
             ) from error
 
     def register(self, row: Row, item: T, *, replace: bool = False) -> None:
@@ -134,10 +134,10 @@ class Registry(Generic[T]):
         Args:
             row: The row.
             item: The object.
-            replace: Whether it takes the place of an added row of that name.
+            replace: Whether it replaces an added row of that name.
 
         Raises:
-            ConfigError: The name is taken, or is no kebab-case name.
+            ConfigError: The name is taken, or is not kebab-case.
         """
         if fault := name_fault(row.name):
             raise ConfigError(
@@ -155,7 +155,7 @@ class Registry(Generic[T]):
         self._added[row.name] = item
 
     def added(self, name: str) -> T | None:
-        """The object that was added under a name in this process; ``None`` if none was."""
+        """The object that was added under a name in this process; ``None`` if there is none."""
         return self._added.get(name)
 
     def _all(self) -> dict[str, Row]:
@@ -190,13 +190,13 @@ class Registry(Generic[T]):
 
 
 def name_fault(name: str) -> str:
-    """What a row's name must be, if this one is not; empty for a good name."""
+    """The rule that a row's name violates; empty for a valid name."""
     if _NAME.fullmatch(name) and len(name) <= _MOST_LETTERS:
         return ""
     return f"at most {_MOST_LETTERS} small letters, digits and single hyphens"
 
 
 def kebab_case(name: str) -> str:
-    """The name of a class as a row's name: ``MyHead`` becomes ``my-head``."""
+    """Converts the name of a class to a row's name: ``MyHead`` to ``my-head``."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+", "-", name)
     return words.lower().strip("-")

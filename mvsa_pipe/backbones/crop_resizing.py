@@ -3,7 +3,7 @@
 Pillow resizes whole pictures, one multiplication at a time. This computes the same fixed-point
 arithmetic, with the same rounding after columns and after rows, but only for the pixels of the
 crop, and vectorised: columns are resized for 64 rows at a time. Importing this module compiles it,
-or loads what was compiled before.
+or loads machine code that was compiled before.
 """
 
 import math
@@ -74,7 +74,7 @@ def resized_crop(
     Args:
         picture: The picture, contiguous.
         size: Width and height to which Pillow would resize it, columns first.
-        corner: Left and upper edge of the square, which lies inside the resized picture.
+        corner: Left and upper edge of the square, which is inside the resized picture.
         crop_px: The square's side.
         interpolation: ``bilinear`` or ``bicubic``, both antialiased.
     """
@@ -211,5 +211,5 @@ def _compile(cache: bool) -> tuple[Any, Any]:
     )
 
 
-# While the module is imported, as threads that import it then wait for the one that compiles.
+# During import, so that other threads that import the module wait for the compiling one.
 _columns, _rows = kept(_compile, Path(__file__))

@@ -1,7 +1,7 @@
 """How pictures become pixels: by Pillow, or faster by code that gives the same pixels here.
 
-Fast decoding takes simplejpeg for JPEGs and numba for the crop. Both repeat what Pillow computes,
-so that features do not depend on it and have one fingerprint. As other versions of these libraries
+Fast decoding uses simplejpeg for JPEGs and numba for the crop. Both give Pillow's pixels, so that
+features do not depend on the choice and have one fingerprint. As other versions of these libraries
 might differ, every process that decodes fast first compares both on a dozen JPEGs, bit for bit.
 """
 
@@ -24,8 +24,8 @@ from mvsa_pipe.backbones.ruled import RuledImageBackbone
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.images import decode_image, decode_image_fast
 
-# For fewer pictures ``auto`` decodes exactly. Loading numba and what it compiled takes 0.7 s, which
-# fast decoding makes up for in some 500 pictures on one core; compiling takes 5 s more, once.
+# For fewer pictures ``auto`` decodes exactly. Loading numba and its machine code takes 0.7 s, which
+# fast decoding saves in some 500 pictures on one core; compiling takes 5 s more, once.
 FEWEST_FAST = 1_000
 
 _RESIZING = Path(__file__).with_name("crop_resizing.py")
@@ -44,7 +44,7 @@ class Decoding(ABC, Generic[PictureT]):
 
         Args:
             data: The file's bytes.
-            where: How messages name it.
+            where: The file's name in messages.
 
         Raises:
             ImageError: As ``decode_image``.
@@ -92,17 +92,17 @@ def choose_decoding(
     """The way in which some pictures are decoded.
 
     Args:
-        decode: What was asked for.
+        decode: The requested way.
         backbones: The backbones that take the pictures.
-        pictures: How many pictures.
-        say: Is told what takes time, and why pictures are not decoded fast.
+        pictures: Number of pictures.
+        say: Called with messages about what takes time, and why pictures are not decoded fast.
 
     Raises:
-        ConfigError: ``fast`` was asked for, and does not give Pillow's pixels here.
+        ConfigError: ``fast`` was requested, and does not give Pillow's pixels here.
     """
     asked = settled(decode, pictures)
     ruled = any(isinstance(backbone, RuledImageBackbone) for backbone in backbones)
-    # The other backbones resize by code of their own, which is most of the time.
+    # The other backbones resize by their own code, which takes most of the time.
     if asked is Decode.EXACT or (asked is Decode.AUTO and not ruled):
         return ExactDecoding()
     fault = _fault(say)
@@ -111,7 +111,7 @@ def choose_decoding(
     if decode is Decode.FAST:
         raise ConfigError(
             "--decode fast cannot be used here",
-            expected="the very pixels that Pillow gives, in a self-test",
+            expected="Pillow's exact pixels in a self-test",
             found=fault,
             hint="--decode exact (or auto); pip install -c constraints.txt brings versions of "
             "Pillow, simplejpeg and numba that agree",
@@ -121,7 +121,7 @@ def choose_decoding(
 
 
 def settled(decode: Decode, pictures: int) -> Decode:
-    """What was asked for, with ``auto`` as ``exact`` where pictures are too few to gain."""
+    """The requested way; ``auto`` becomes ``exact`` for few pictures."""
     few = decode is Decode.AUTO and pictures < FEWEST_FAST
     return Decode.EXACT if few else decode
 
@@ -134,12 +134,12 @@ def _fault(say: Callable[[str], None]) -> str | None:
         say("compiling fast decoding, which takes some seconds")
     fault = self_test()
     if compiles and fault is None and _will_compile():
-        say("what was compiled cannot be kept, so that every run compiles again (NUMBA_CACHE_DIR)")
+        say("compiled code cannot be stored, so that every run compiles again (NUMBA_CACHE_DIR)")
     return fault
 
 
 def _will_compile() -> bool:
-    """Whether nothing compiled was kept for this machine."""
+    """Whether no machine code is stored for this machine."""
     try:
         from mvsa_pipe.backbones.machine_code import archive_of  # numba comes with it
 
@@ -151,18 +151,18 @@ def _will_compile() -> bool:
 
 @lru_cache(maxsize=1)
 def self_test() -> str | None:
-    """Compares fast with exact decoding on a dozen JPEGs; says what differs, or what fails.
+    """Compares fast with exact decoding on a dozen JPEGs; returns the difference or error.
 
-    One result a process, as its libraries do not change.
+    Computed once per process, as its libraries do not change.
     """
     try:
         return next(filter(None, map(_difference, SELF_TEST)), None)
-    except Exception as error:  # noqa: BLE001  # numba's errors are of any kind
+    except Exception as error:  # noqa: BLE001  # numba raises errors of any kind
         return f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
 
 
 def _difference(sample: JpegSample) -> str | None:
-    """What of a sample differs between both ways."""
+    """The difference between both ways for a sample."""
     data, name = sample.encoded(), str(sample)
     picture, array = decode_image(data, name), decode_image_fast(data, name)
     if not np.array_equal(np.asarray(picture), array):

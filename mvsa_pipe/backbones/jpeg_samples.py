@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Pillow's own numbers; it writes no others.
+# Pillow's numbers of chroma subsampling; it writes no others.
 _BY_PILLOW = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 _BY_SIMPLEJPEG = {"4:4:0": "440", "4:1:1": "411"}
 
@@ -27,7 +27,7 @@ class JpegSample:
         progressive: Whether it has several scans; not with 4:4:0 and 4:1:1, and up to quality
             85, as Pillow's buffer is too small for more.
         restart_blocks: Blocks between restart markers; 0 writes none; as ``progressive``.
-        seed: Decides what it shows.
+        seed: Seed of its content.
     """
 
     width: int
@@ -78,8 +78,8 @@ class JpegSample:
         return pixels
 
 
-# Odd and even sides, tall and wide up to 1:2, larger and smaller than what they are resized to;
-# every subsampling; baseline and progressive; qualities up to both ends.
+# Odd and even sides, tall and wide up to 1:2, larger and smaller than their resized size; every
+# subsampling; baseline and progressive; lowest and highest qualities.
 SELF_TEST = (
     JpegSample(97, 61, "4:4:4", seed=1),
     JpegSample(61, 97, "4:2:2", seed=2),

@@ -1,10 +1,10 @@
 """Keeps machine code that numba compiled, so that later processes load it instead of compiling.
 
-numba caches into a folder of pickles and object files, which it trusts: it loads whatever a crash
-or a full disk left there, and a damaged object file can end the process. Here a process compiles in
-a temporary folder, and the files become one archive in the user's cache folder: written whole or
-not at all, its checksum verified before numba reads any of it. Processes that start together
-compile the same and replace the archive by an equal one.
+numba caches into a folder of pickles and object files without checking them: it loads leftovers of
+a crash or a full disk, and a damaged object file can end the process. Here a process compiles in a
+temporary folder, and the files become one archive in the user's cache folder: written completely or
+not at all, and verified by its checksum before numba reads it. Processes that start together
+compile the same code and replace the archive by an equal one.
 """
 
 import hashlib
@@ -34,16 +34,16 @@ MadeT = TypeVar("MadeT")
 
 
 def kept(compile_: Callable[[bool], MadeT], source: Path) -> MadeT:
-    """Compiles the functions of a source file, or loads what was kept of them.
+    """Compiles the functions of a source file, or loads their stored machine code.
 
-    Where nothing can be written, every process compiles anew.
+    If nothing can be written, every process compiles again.
 
     Args:
-        compile_: Compiles, given numba's ``cache``; called again if what was kept cannot be used.
+        compile_: Compiles, given numba's ``cache``; called again if stored code cannot be used.
         source: The file that contains all of the compiled code.
 
     Raises:
-        RuntimeError: numba does not compile, as its environment says.
+        RuntimeError: numba is configured not to compile.
     """
     if _CONFIG.DISABLE_JIT:
         raise RuntimeError("numba does not compile: NUMBA_DISABLE_JIT is set")
@@ -83,16 +83,16 @@ def _compiled(
 
 
 def archive_of(source: Path) -> Path | None:
-    """The archive for a source file and this machine; ``None`` where there is no home to keep it.
+    """The archive for a source file and this machine; ``None`` if there is no cache folder.
 
-    Its name contains a digest of everything that decides the machine code.
+    Its name contains a digest of everything that determines the machine code.
     """
     folder = _cache_folder()
     if folder is None:
         return None
     facts = (
         source,
-        source.stat().st_mtime_ns,  # decides for numba before 0.67, together with the path
+        source.stat().st_mtime_ns,  # numba before 0.67 identifies files by it and the path
         _CHECKSUM(source.read_bytes()).hexdigest(),
         (numba.__version__, llvmlite.__version__, np.__version__, sys.version),
         (platform.system(), platform.machine(), llvmlite.binding.get_host_cpu_name()),
@@ -104,7 +104,7 @@ def archive_of(source: Path) -> Path | None:
 
 
 def _cache_folder() -> Path | None:
-    """Where this user's programs keep what only saves time; ``NUMBA_CACHE_DIR`` comes first."""
+    """The user's cache folder; ``NUMBA_CACHE_DIR`` takes precedence."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         return Path(chosen) / _APP

@@ -61,16 +61,17 @@ class ImagePreprocessing:
     def pixels_of_array(
         self, picture: UInt8[np.ndarray, "H W 3"]
     ) -> UInt8[np.ndarray, "crop crop 3"]:
-        """The same of an array: only what the crop keeps is resized, by compiled code.
+        """The same pixels of an array: compiled code resizes only the part that the crop keeps.
 
-        Pillow computes what its versions resize in different orders, and what the crop exceeds.
+        Pillow resizes pictures that its versions treat in different orders, and those smaller than
+        the crop.
         """
         height, width, _ = picture.shape
         size, corner = self._placed((width, height))
         ordered = max(width, height) <= _COLUMNS_FIRST * min(width, height)
         if self.crop_px > min(size) or not ordered:
             return self.pixels(Image.fromarray(picture))
-        from mvsa_pipe.backbones.crop_resizing import resized_crop  # numba comes with it
+        from mvsa_pipe.backbones.crop_resizing import resized_crop  # imports numba
 
         whole = np.ascontiguousarray(picture)
         return resized_crop(whole, size, corner, self.crop_px, self.interpolation)

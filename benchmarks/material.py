@@ -22,8 +22,8 @@ from transformers import (
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.storage import FolderStorage
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.storage.base import FolderStorage
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 
 _SHARED = Path(__file__).parents[2] / "shared"
 _POSTS = _SHARED / "data" / "MVSA_Single_dev.zip"

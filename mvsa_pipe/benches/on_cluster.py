@@ -12,7 +12,7 @@ from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
 from mvsa_pipe.devices import cpu_threads
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads.own import add_same_head, head_origin
-from mvsa_pipe.posts.make_split import AUTO, PUBLISHED
+from mvsa_pipe.posts.splits.make_split import AUTO, PUBLISHED
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.user_code import Origin
 

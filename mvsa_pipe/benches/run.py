@@ -18,7 +18,7 @@ from mvsa_pipe.benches.variations import Setting, settings_of
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
 from mvsa_pipe.errors import ConfigError, MvsaError
-from mvsa_pipe.posts.make_split import AUTO
+from mvsa_pipe.posts.splits.make_split import AUTO
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import free_name
 from mvsa_pipe.runs.fit import reason_alone, refuse_early

@@ -13,7 +13,7 @@ from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
 from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
 from mvsa_pipe.posts.check import CheckReport, check_posts
-from mvsa_pipe.posts.make_split import PUBLISHED
+from mvsa_pipe.posts.splits.make_split import PUBLISHED
 
 app = typer.Typer(help="Check data sets.", no_args_is_help=True, add_completion=False)
 

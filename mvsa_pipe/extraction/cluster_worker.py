@@ -27,7 +27,7 @@ from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone, make_work
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.pipeline import run_pipeline
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts.storage import Storage
+from mvsa_pipe.posts.storage.base import Storage
 from mvsa_pipe.provenance import package_versions
 
 

@@ -16,7 +16,7 @@ from mvsa_pipe.heads.own import add_recorded_head
 from mvsa_pipe.layers import LayerMix, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Split
-from mvsa_pipe.posts.split import TEST, VAL
+from mvsa_pipe.posts.splits.split import TEST, VAL
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import backbone_options, is_tuned
 

@@ -23,7 +23,7 @@ from mvsa_pipe.finetune.tunable_backbone import TunableBackbone
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, protocol_tag
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
-from mvsa_pipe.posts.make_split import resolved_split
+from mvsa_pipe.posts.splits.make_split import resolved_split
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs.options import DataChoice
 from mvsa_pipe.runs.prepare import Experiment, read_and_split, training_data_of

@@ -5,10 +5,10 @@ that would affect a result. A new layout is one file with a reader and one row i
 """
 
 from mvsa_pipe.posts.formats import FORMATS, LabelRule, Quoting, Reader, ReadOptions, Task
-from mvsa_pipe.posts.make_split import parse_split, random_split
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.reading import read_posts
-from mvsa_pipe.posts.split import Split, protocol_tag
+from mvsa_pipe.posts.splits.make_split import parse_split, random_split
+from mvsa_pipe.posts.splits.split import Split, protocol_tag
 
 __all__ = [
     "FORMATS",

@@ -12,8 +12,8 @@ from mvsa_pipe.images import ImageFault, inspect_image
 from mvsa_pipe.posts.duplicates import image_keys, joined, members, stand_ins, text_keys
 from mvsa_pipe.posts.labels import doubtful_labels
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, Split, protocol_tag
-from mvsa_pipe.posts.storage import TooLargeError
+from mvsa_pipe.posts.splits.split import PARTS, TEST, TRAIN, Split, protocol_tag
+from mvsa_pipe.posts.storage.base import TooLargeError
 
 _MOST_THREADS = 8
 

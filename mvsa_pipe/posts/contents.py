@@ -11,7 +11,7 @@ from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.digest_memo import DigestMemory
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.storage import Storage
+from mvsa_pipe.posts.storage.base import Storage
 
 # Files that are submitted at a time; each takes memory until its result is fetched.
 _FILES_A_TIME = 1024

@@ -1,16 +1,19 @@
-"""The folder, archive or file at the path that a user named."""
+"""The folder, archive or file at the path that a user named, and its data set's name."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.names import checked_name
-from mvsa_pipe.posts.storage import TABLE_BYTES, TEXT_BYTES, FolderStorage, Storage
-from mvsa_pipe.posts.zip_storage import ZipStorage
+from mvsa_pipe.durable import MOST_NAME_BYTES, name_fault
+from mvsa_pipe.errors import ConfigError, DataError
+from mvsa_pipe.posts.storage.base import TABLE_BYTES, TEXT_BYTES, FolderStorage, Storage
+from mvsa_pipe.posts.storage.zip_archive import ZipStorage
 
 # A marker file with the name of a data set.
 MARKER = "mvsa.json"
+
+_NAME = re.compile(r"\w+(?:[-.]\w+)*")
 
 
 @dataclass(frozen=True)
@@ -119,3 +122,21 @@ def open_path(path: Path) -> DatasetPath:
     if path.suffix.lower() == ".zip":
         return DatasetPath(path, ZipStorage(path))
     return DatasetPath(path, FolderStorage(path.parent), file=path.name)
+
+
+def checked_name(name: str, where: object) -> str:
+    """A data set's name, safe as a folder's name and as a part of a protocol tag.
+
+    Raises:
+        ConfigError: It has other characters than letters, digits, and single ``-``, ``_`` or ``.``,
+            or is too long.
+    """
+    if name_fault(name) or not _NAME.fullmatch(name):
+        raise ConfigError(
+            "A data set's name cannot be used",
+            where=where,
+            expected=f"letters and digits joined by '-', '_' or '.', {MOST_NAME_BYTES} bytes at "
+            "most",
+            found=repr(name[:80]),
+        )
+    return name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.storage import Storage
+from mvsa_pipe.posts.storage.base import Storage
 
 # A file could change again this soon without a different time stamp.
 SETTLED_SECONDS = 2.0

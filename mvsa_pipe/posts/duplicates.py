@@ -1,17 +1,19 @@
 """Posts with the same text or picture: they belong in one part of a split."""
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.storage import Storage
-from mvsa_pipe.posts.text import normalised
+from mvsa_pipe.posts.storage.base import Storage
 
 # A picture with different texts is a placeholder if more posts share it: popular memes are shared
 # by a handful, an "image not found" by hundreds.
 _MOST_SHARING = 10
+
+_NOISE = re.compile(r"\b(?:https?://|www\.)\S+|@\w+:?|\brt\b:?", re.IGNORECASE)
 
 
 def duplicate_groups(posts: PostSet) -> tuple[int, ...]:
@@ -27,6 +29,11 @@ def duplicate_groups(posts: PostSet) -> tuple[int, ...]:
 def text_keys(posts: PostSet) -> list[str | None]:
     """The normalised text of each post; ``None`` for empty texts."""
     return [normalised(post.text or "") or None for post in posts.posts]
+
+
+def normalised(text: str) -> str:
+    """A tweet without retweet marks, user names, links, case and spacing."""
+    return " ".join(_NOISE.sub(" ", text).casefold().split())
 
 
 def image_keys(posts: PostSet) -> list[bytes | None]:

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.options import Options, option
-from mvsa_pipe.posts.dataset_path import DatasetPath
-from mvsa_pipe.posts.names import checked_name
+from mvsa_pipe.posts.dataset_path import DatasetPath, checked_name
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.registry import Registry, Row
 
@@ -203,40 +202,40 @@ FORMATS: Registry[Reader] = Registry(
     [
         Row(
             "mvsa-single",
-            "mvsa_pipe.posts.mvsa:SINGLE",
+            "mvsa_pipe.posts.readers.mvsa:SINGLE",
             "labelResultAll.txt with one annotator, and data/ID.txt, data/ID.jpg",
             "Niu et al. 2016",
         ),
         Row(
             "mvsa-multiple",
-            "mvsa_pipe.posts.mvsa:MULTIPLE",
+            "mvsa_pipe.posts.readers.mvsa:MULTIPLE",
             "labelResultAll.txt with three annotators, and data/ID.txt, data/ID.jpg",
             "Niu et al. 2016",
         ),
         Row(
             "published",
-            "mvsa_pipe.posts.part_tables:READER",
+            "mvsa_pipe.posts.readers.part_tables:READER",
             "train, val and test tables beside each other, or folders of one table each",
         ),
         Row(
             "guid-tag",
-            "mvsa_pipe.posts.guid_tag:READER",
+            "mvsa_pipe.posts.readers.guid_tag:READER",
             "a list with the header guid,tag, and data/ID.txt, data/ID.jpg",
         ),
         Row(
             "memotion",
-            "mvsa_pipe.posts.memotion:READER",
+            "mvsa_pipe.posts.readers.memotion:READER",
             "labels.csv and images/ of Memotion 7k",
             "Sharma et al. 2020, SemEval task 8",
         ),
         Row(
             "imagefolder",
-            "mvsa_pipe.posts.table_reader:IMAGEFOLDER",
+            "mvsa_pipe.posts.readers.table:IMAGEFOLDER",
             "a Hugging Face metadata.csv or metadata.jsonl beside its pictures",
         ),
         Row(
             "table",
-            "mvsa_pipe.posts.table_reader:READER",
+            "mvsa_pipe.posts.readers.table:READER",
             "csv, tsv, jsonl or parquet with columns id, text, image, label",
         ),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from mvsa_pipe.errors import DataError, name_some
-from mvsa_pipe.posts.mvsa import SENTIMENTS
+from mvsa_pipe.posts.readers.mvsa import SENTIMENTS
 
 # Spellings of missing values in tables and programs.
 _MISSING = frozenset(

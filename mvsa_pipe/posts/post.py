@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from mvsa_pipe.posts.storage import Storage
+from mvsa_pipe.posts.storage.base import Storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 from mvsa_pipe.errors import ConfigError, DataError, name_some
 from mvsa_pipe.posts.dataset_path import DatasetPath, open_path
 from mvsa_pipe.posts.formats import FORMATS, Reader, ReadOptions
-from mvsa_pipe.posts.part_tables import READER as PUBLISHED
 from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.posts.readers.part_tables import READER as PUBLISHED
 
 _DEFAULTS = ReadOptions()
 

@@ -12,8 +12,8 @@ from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.posts import parse_split, read_posts
-from mvsa_pipe.posts.synthetic import SyntheticConfig, realised_ceilings, write_synthetic
-from mvsa_pipe.posts.synthetic_ceilings import Ceilings
+from mvsa_pipe.posts.synthetic.ceilings import Ceilings
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, realised_ceilings, write_synthetic
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.quickstart.options import QuickstartOptions
 from mvsa_pipe.runs.options import CacheChoice, DataChoice

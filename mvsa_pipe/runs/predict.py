@@ -8,7 +8,7 @@ from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import Post, PostSet, ReadOptions, read_posts
-from mvsa_pipe.posts.storage import FolderStorage
+from mvsa_pipe.posts.storage.base import FolderStorage
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Prediction, Run, predictions_of
 from mvsa_pipe.runs.inference import load_head, only_read, predict_posts

@@ -20,8 +20,8 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
-from mvsa_pipe.posts.make_split import resolved_split
-from mvsa_pipe.posts.split import PARTS
+from mvsa_pipe.posts.splits.make_split import resolved_split
+from mvsa_pipe.posts.splits.split import PARTS
 from mvsa_pipe.runs import Member, split_table
 from mvsa_pipe.runs.cache_choice import chosen_files, refuse_single_layers
 from mvsa_pipe.runs.layout import CONTENT_DIGITS

@@ -13,7 +13,7 @@ from mvsa_pipe.errors import FIT_AGAIN, MvsaError, RunError, name_some
 from mvsa_pipe.json_schema import read_json, validated
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
-from mvsa_pipe.posts.split import PARTS
+from mvsa_pipe.posts.splits.split import PARTS
 from mvsa_pipe.runs.layout import (
     CONFIG,
     FAILED,

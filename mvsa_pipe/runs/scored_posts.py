@@ -7,7 +7,7 @@ from mvsa_pipe.errors import RunError, SplitError, name_some
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.contents import content_digests
-from mvsa_pipe.posts.split import PARTS, TEST, TRAIN, VAL
+from mvsa_pipe.posts.splits.split import PARTS, TEST, TRAIN, VAL
 from mvsa_pipe.runs import Member, Run
 from mvsa_pipe.runs.layout import CONTENT_DIGITS
 from mvsa_pipe.runs.options import InferenceOptions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 
 BACKBONES = ("--backbone", "tiny-text", "--backbone", "tiny-image")
 LABELS = ("negative", "neutral", "positive")

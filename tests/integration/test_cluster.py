@@ -14,7 +14,7 @@ from mvsa_pipe.cluster.connection import Cluster, WorkerPlan, connected
 from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.contents import UnreadablePostsError
-from mvsa_pipe.posts.zip_storage import ZipStorage
+from mvsa_pipe.posts.storage.zip_archive import ZipStorage
 
 
 class Squares(Worker[int, int]):

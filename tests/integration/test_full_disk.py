@@ -14,7 +14,7 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.extraction import batches
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 
 EXTRACT = ("extract", "--partner", "none", "--batch-size", "2", "--precision", "float32")
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.posts import Post, PostSet, random_split
-from mvsa_pipe.posts.duplicates import joined
-from mvsa_pipe.posts.mvsa import SENTIMENTS, consolidate
-from mvsa_pipe.posts.storage import FolderStorage
-from mvsa_pipe.posts.synthetic_ceilings import expected_ceilings
-from mvsa_pipe.posts.text import decode_text, normalised
+from mvsa_pipe.posts.duplicates import joined, normalised
+from mvsa_pipe.posts.readers.id_files import decode_text
+from mvsa_pipe.posts.readers.mvsa import SENTIMENTS, consolidate
+from mvsa_pipe.posts.storage.base import FolderStorage
+from mvsa_pipe.posts.synthetic.ceilings import expected_ceilings
 
 labels = st.sampled_from(SENTIMENTS)
 ratios = st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(0, 20))

@@ -11,8 +11,8 @@ import pytest
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts import digest_memo
 from mvsa_pipe.posts.digest_memo import DigestMemory
-from mvsa_pipe.posts.storage import FolderStorage, Storage
-from mvsa_pipe.posts.zip_storage import ZipStorage
+from mvsa_pipe.posts.storage.base import FolderStorage, Storage
+from mvsa_pipe.posts.storage.zip_archive import ZipStorage
 
 
 def digest(data: bytes) -> str:

@@ -22,7 +22,7 @@ from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 IMAGE = BackboneOptions("tiny-image")

@@ -22,7 +22,7 @@ from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 BACKBONES = ("tiny-text", "tiny-image")

@@ -22,7 +22,7 @@ from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.synthetic import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 BACKBONES = [BackboneOptions("tiny-text", max_tokens=8), BackboneOptions("tiny-image")]

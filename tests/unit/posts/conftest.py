@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.storage import FolderStorage
+from mvsa_pipe.posts.storage.base import FolderStorage
 
 REAL_ZIP = Path(__file__).parents[4] / "shared" / "data" / "MVSA_Single_dev.zip"
 

@@ -174,8 +174,8 @@ def test_a_data_set_without_a_published_split(post_set):
 
 
 def test_pictures_in_files_of_the_parts_own(write):
-    from mvsa_pipe.posts.joined_storage import join_storages
-    from mvsa_pipe.posts.storage import FolderStorage
+    from mvsa_pipe.posts.storage.base import FolderStorage
+    from mvsa_pipe.posts.storage.joined import join_storages
 
     for part, numbers in PARTS.items():
         folder = write(f"{part}/posts.csv", numbers)

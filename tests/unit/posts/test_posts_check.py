@@ -8,7 +8,7 @@ from PIL import Image
 
 from mvsa_pipe.posts import Split, random_split, read_posts
 from mvsa_pipe.posts.check import check_posts
-from mvsa_pipe.posts.storage import PICTURE_BYTES
+from mvsa_pipe.posts.storage.base import PICTURE_BYTES
 
 ROWS = [
     f"{n}\t{label},neutral" for n, label in enumerate(["positive", "neutral", "negative"] * 4, 1)

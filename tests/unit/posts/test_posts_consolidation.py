@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mvsa_pipe.posts.mvsa import (
+from mvsa_pipe.posts.readers.mvsa import (
     SENTIMENTS,
     agreed,
     consolidate,

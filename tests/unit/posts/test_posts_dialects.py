@@ -3,8 +3,8 @@
 import pytest
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.delimited import header_of, read_delimited
 from mvsa_pipe.posts.formats import Quoting
+from mvsa_pipe.posts.tables.delimited import header_of, read_delimited
 
 WANTED = ("id", "text", "image", "label")
 HEADER = "id\ttext\timage\tlabel\n"

@@ -4,7 +4,7 @@ import pytest
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts import ReadOptions, read_posts
-from mvsa_pipe.posts.encodings import decode_table
+from mvsa_pipe.posts.tables.encodings import decode_table
 
 
 def table(*texts):

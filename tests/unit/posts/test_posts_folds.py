@@ -6,7 +6,7 @@ import pytest
 
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.posts import parse_split
-from mvsa_pipe.posts.split_files import read_folds, read_split
+from mvsa_pipe.posts.splits.split_files import read_folds, read_split
 
 # of thirty posts whose ids are 100, 101 …; lines of the list go backwards
 IDS = [str(100 + n) for n in range(30)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mvsa_pipe.posts import Post, PostSet, read_posts
-from mvsa_pipe.posts.storage import FolderStorage
+from mvsa_pipe.posts.storage.base import FolderStorage
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts import ReadOptions, Task, read_posts
-from mvsa_pipe.posts.memotion import TASKS
+from mvsa_pipe.posts.readers.memotion import TASKS
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.posts import ReadOptions, read_posts
-from mvsa_pipe.posts.mvsa import SENTIMENTS
+from mvsa_pipe.posts.readers.mvsa import SENTIMENTS
 
 
 def test_what_is_read(write_mvsa):

@@ -12,7 +12,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import ReadOptions, read_posts
 from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.contents import contents_of
-from mvsa_pipe.posts.picture_names import NEAR_NOTE
+from mvsa_pipe.posts.readers.picture_names import NEAR_NOTE
 
 
 @pytest.fixture

@@ -105,8 +105,8 @@ def test_the_room_imports_nothing_heavy():
     import sys
 
     code = (
-        "import sys, mvsa_pipe.posts.check, mvsa_pipe.posts.synthetic\n"
-        "import mvsa_pipe.posts.table_reader\n"
+        "import sys, mvsa_pipe.posts.check, mvsa_pipe.posts.synthetic.write\n"
+        "import mvsa_pipe.posts.readers.table\n"
         "heavy = {'torch', 'transformers', 'pandas', 'pyarrow', 'sklearn'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

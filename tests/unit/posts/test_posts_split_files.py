@@ -6,7 +6,7 @@ import pytest
 
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.posts import parse_split
-from mvsa_pipe.posts.split_files import read_split
+from mvsa_pipe.posts.splits.split_files import read_split
 
 PARTS = {"train": ["0", "1", "2"], "val": ["3"], "test": ["4", "5"]}
 

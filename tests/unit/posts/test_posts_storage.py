@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts import zip_storage
-from mvsa_pipe.posts.joined_storage import JoinedStorage
-from mvsa_pipe.posts.storage import FolderStorage
-from mvsa_pipe.posts.zip_storage import ZipStorage
+from mvsa_pipe.posts.storage import zip_archive
+from mvsa_pipe.posts.storage.base import FolderStorage
+from mvsa_pipe.posts.storage.joined import JoinedStorage
+from mvsa_pipe.posts.storage.zip_archive import ZipStorage
 
 
 def make_zip(path: Path, files: dict[str, bytes]) -> Path:
@@ -169,7 +169,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, kind):
 
 
 def test_what_is_packed_beyond_belief_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(zip_storage, "_SMALL_BYTES", 10_000)
+    monkeypatch.setattr(zip_archive, "_SMALL_BYTES", 10_000)
     archive = ZipStorage(
         make_zip(tmp_path / "set.zip", {"t.csv": bytes(10**6), "s.csv": b"a" * 9000})
     )

@@ -11,14 +11,14 @@ from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.posts import random_split, read_posts
 from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.duplicates import duplicate_groups
-from mvsa_pipe.posts.mvsa import NEUTRAL, consolidate
-from mvsa_pipe.posts.synthetic import (
+from mvsa_pipe.posts.readers.mvsa import NEUTRAL, consolidate
+from mvsa_pipe.posts.synthetic.ceilings import JOINT, Ceilings, Cues, outcomes, scored_ceilings
+from mvsa_pipe.posts.synthetic.write import (
     SyntheticConfig,
     bayes_accuracy,
     realised_ceilings,
     write_synthetic,
 )
-from mvsa_pipe.posts.synthetic_ceilings import JOINT, Ceilings, Cues, outcomes, scored_ceilings
 
 SMALL = SyntheticConfig(posts=300, image_px=32)
 
@@ -192,14 +192,14 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mvsa_pipe.posts.synthetic.picture", fail)
+    monkeypatch.setattr("mvsa_pipe.posts.synthetic.write.picture", fail)
     with pytest.raises(KeyboardInterrupt):
         write_synthetic(tmp_path / "set", SyntheticConfig(posts=30))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_losing_a_race_against_the_same_posts_is_fine(tmp_path, monkeypatch):
-    import mvsa_pipe.posts.synthetic as room
+    import mvsa_pipe.posts.synthetic.write as room
 
     config, write = SyntheticConfig(posts=30, image_px=16), room._write
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mvsa_pipe.posts.text import decode_text, normalised
+from mvsa_pipe.posts.duplicates import normalised
+from mvsa_pipe.posts.readers.id_files import decode_text
 
 
 @pytest.mark.parametrize(

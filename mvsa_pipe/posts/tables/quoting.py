@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.csv_rows import Records, read_csv_rows, width_faults
 from mvsa_pipe.posts.formats import Quoting
+from mvsa_pipe.posts.tables.csv_rows import Records, read_csv_rows, width_faults
 
 _AMBIGUOUS = (
     "correct the file, or name its quoting: --quoting minimal if quotes enclose cells, "

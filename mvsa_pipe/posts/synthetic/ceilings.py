@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 
-from mvsa_pipe.posts.mvsa import NEUTRAL, SENTIMENTS, consolidate
+from mvsa_pipe.posts.readers.mvsa import NEUTRAL, SENTIMENTS, consolidate
 
 # Chosen so that either modality alone reaches 0.70 and both together 1.00 when nothing is
 # ambiguous: neutral in one modality says nothing about the post.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from mvsa_pipe.errors import DataError, name_some
 from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import FORMATS, Reader, ReadOptions, kebab
-from mvsa_pipe.posts.joined_storage import join_storages
 from mvsa_pipe.posts.labels import classes_of
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.split import PARTS, TRAIN, part_named
+from mvsa_pipe.posts.splits.split import PARTS, TRAIN, part_named
+from mvsa_pipe.posts.storage.joined import join_storages
 
 # train.csv, mvsa_test.tsv, and Hugging Face's train-00000-of-00002.parquet
 _STEM = re.compile(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from mvsa_pipe.errors import DataError, name_some
-from mvsa_pipe.posts.storage import (
+from mvsa_pipe.posts.storage.base import (
     APPLE_FOLDER,
     APPLE_PREFIX,
     PICTURE_BYTES,

@@ -5,11 +5,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mvsa_pipe.errors import SplitError, name_some
-from mvsa_pipe.posts.folds import PAIR_LIST, Fold, entries_of, folds_in, line_numbered, listed_ids
 from mvsa_pipe.posts.formats import kebab
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split, part_named
-from mvsa_pipe.posts.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, read_split_rows
+from mvsa_pipe.posts.splits.folds import (
+    PAIR_LIST,
+    Fold,
+    entries_of,
+    folds_in,
+    line_numbered,
+    listed_ids,
+)
+from mvsa_pipe.posts.splits.split import PARTS, TRAIN, VAL, Split, part_named
+from mvsa_pipe.posts.splits.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, read_split_rows
 from mvsa_pipe.spreadsheet import from_text_cell
 
 _LAYOUTS = (

@@ -7,15 +7,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import islice
 
-from mvsa_pipe.posts.csv_rows import (
+from mvsa_pipe.posts.formats import Quoting
+from mvsa_pipe.posts.tables.csv_rows import (
     Records,
     column_name,
     read_csv_rows,
     width_faults,
 )
-from mvsa_pipe.posts.formats import Quoting
-from mvsa_pipe.posts.quoting import read_quoted
-from mvsa_pipe.posts.row_faults import RowFaults
+from mvsa_pipe.posts.tables.quoting import read_quoted
+from mvsa_pipe.posts.tables.row_faults import RowFaults
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space"}
 _SEPARATORS = (",", "\t", ";", "|")

@@ -8,9 +8,9 @@ from pathlib import Path
 from mvsa_pipe.errors import SplitError, name_some
 from mvsa_pipe.posts.duplicates import duplicate_groups
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.split import PARTS, TRAIN, VAL, Split
-from mvsa_pipe.posts.split_files import read_split
-from mvsa_pipe.posts.stratify import stratified
+from mvsa_pipe.posts.splits.split import PARTS, TRAIN, VAL, Split
+from mvsa_pipe.posts.splits.split_files import read_split
+from mvsa_pipe.posts.splits.stratify import stratified
 
 DEFAULT_RATIOS = (8.0, 1.0, 1.0)
 # Ratios that divide a published train part into train and val if there is no val part.

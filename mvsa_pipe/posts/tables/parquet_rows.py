@@ -4,10 +4,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.cells import Cell, CellError, Kind, RowPicture, match_columns, plain_cell
 from mvsa_pipe.posts.dataset_path import DatasetPath
-from mvsa_pipe.posts.parquet_pictures import RowPictures, open_parquet
-from mvsa_pipe.posts.row_faults import RowFaults
+from mvsa_pipe.posts.tables.cells import (
+    Cell,
+    CellError,
+    Kind,
+    RowPicture,
+    match_columns,
+    plain_cell,
+)
+from mvsa_pipe.posts.tables.parquet_pictures import RowPictures, open_parquet
+from mvsa_pipe.posts.tables.row_faults import RowFaults
 
 # Pictures and texts are compressed to a tenth or so. Cells that shrink more are a decompression
 # bomb, or small.

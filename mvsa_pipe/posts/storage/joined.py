@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.storage import PICTURE_BYTES, Storage
+from mvsa_pipe.posts.storage.base import PICTURE_BYTES, Storage
 
 
 class JoinedStorage(Storage):

@@ -2,11 +2,10 @@
 
 from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import ReadOptions, kebab
-from mvsa_pipe.posts.id_files import IdFiles
-from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.row_faults import RowFaults
-from mvsa_pipe.posts.text import decode_text
+from mvsa_pipe.posts.readers.id_files import IdFiles, decode_text
+from mvsa_pipe.posts.readers.mvsa import SENTIMENTS
+from mvsa_pipe.posts.tables.row_faults import RowFaults
 
 _HEADER = ["guid", "tag"]
 # The tag of posts whose label is withheld.

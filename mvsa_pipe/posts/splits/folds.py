@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mvsa_pipe.errors import SplitError, name_some
-from mvsa_pipe.posts.mvsa import SENTIMENTS
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.posts.split import PARTS, part_named
-from mvsa_pipe.posts.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, decode_list
+from mvsa_pipe.posts.readers.mvsa import SENTIMENTS
+from mvsa_pipe.posts.splits.split import PARTS, part_named
+from mvsa_pipe.posts.splits.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, decode_list
 
 PAIR_LIST = "valid_pairlist.txt"
 # Meaning of the numbers in its second column.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.storage import (
+from mvsa_pipe.posts.storage.base import (
     PICTURE_BYTES,
     TABLE_BYTES,
     FolderStorage,

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mvsa_pipe.errors import ConfigError, DataError
-from mvsa_pipe.posts.cells import Kind, plain
 from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import ReadOptions, kebab
 from mvsa_pipe.posts.labels import classes_of
-from mvsa_pipe.posts.picture_names import PictureFinder
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.row_faults import CONTROL, RowFaults
-from mvsa_pipe.posts.table_rows import Table, header, is_table, read_rows
+from mvsa_pipe.posts.readers.picture_names import PictureFinder
+from mvsa_pipe.posts.tables.cells import Kind, plain
+from mvsa_pipe.posts.tables.row_faults import CONTROL, RowFaults
+from mvsa_pipe.posts.tables.table_rows import Table, header, is_table, read_rows
 
 _FILE_NAME = "file_name"
 _LONGEST_TEXT = 2**20
@@ -72,7 +72,7 @@ class TableReader:
         if table.pictures is not None:
             _refuse_root(options, table)
             # Here, as most tables contain no pictures.
-            from mvsa_pipe.posts.parquet_pictures import RowPictures
+            from mvsa_pipe.posts.tables.parquet_pictures import RowPictures
 
             storage = RowPictures(storage, place.prefix + name, table.pictures)
         stem = place.stem() if self.imagefolder else name.rpartition("/")[2].rpartition(".")[0]

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts.cells import Cell, Kind, plain
 from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import ReadOptions, Task
-from mvsa_pipe.posts.mvsa import SENTIMENTS
-from mvsa_pipe.posts.picture_names import PictureFinder
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.row_faults import RowFaults
-from mvsa_pipe.posts.table_rows import Table, header, read_rows
+from mvsa_pipe.posts.readers.mvsa import SENTIMENTS
+from mvsa_pipe.posts.readers.picture_names import PictureFinder
+from mvsa_pipe.posts.tables.cells import Cell, Kind, plain
+from mvsa_pipe.posts.tables.row_faults import RowFaults
+from mvsa_pipe.posts.tables.table_rows import Table, header, read_rows
 
 _IMAGE, _OCR, _CORRECTED = "image_name", "text_ocr", "text_corrected"
 _FOLDERS = ("images/", "")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mvsa_pipe.errors import DataError, name_some
-from mvsa_pipe.posts.cells import Cell, RowPicture, plain
 from mvsa_pipe.posts.dataset_path import DatasetPath
-from mvsa_pipe.posts.storage import FolderStorage, Storage
-from mvsa_pipe.posts.zip_storage import ZipStorage
+from mvsa_pipe.posts.storage.base import FolderStorage, Storage
+from mvsa_pipe.posts.storage.zip_archive import ZipStorage
+from mvsa_pipe.posts.tables.cells import Cell, RowPicture, plain
 
 # The note that counts pictures that were found under a similar name.
 NEAR_NOTE = "pictures-found-by-near-name"

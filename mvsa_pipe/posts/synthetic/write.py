@@ -13,9 +13,9 @@ import numpy as np
 from mvsa_pipe.durable import storage_errors, write_json
 from mvsa_pipe.errors import ConfigError, DataError, StorageError, name_some
 from mvsa_pipe.posts.dataset_path import MARKER
-from mvsa_pipe.posts.mvsa import LABEL_LIST, NEUTRAL
-from mvsa_pipe.posts.synthetic_art import picture, tweet
-from mvsa_pipe.posts.synthetic_ceilings import (
+from mvsa_pipe.posts.readers.mvsa import LABEL_LIST, NEUTRAL
+from mvsa_pipe.posts.synthetic.art import picture, tweet
+from mvsa_pipe.posts.synthetic.ceilings import (
     JOINT,
     Ceilings,
     Cues,

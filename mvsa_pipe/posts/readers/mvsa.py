@@ -13,10 +13,9 @@ from typing import ClassVar
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.dataset_path import DatasetPath
 from mvsa_pipe.posts.formats import LabelRule, ReadOptions
-from mvsa_pipe.posts.id_files import IdFiles
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.row_faults import RowFaults
-from mvsa_pipe.posts.text import decode_text
+from mvsa_pipe.posts.readers.id_files import IdFiles, decode_text
+from mvsa_pipe.posts.tables.row_faults import RowFaults
 
 SENTIMENTS = ("negative", "neutral", "positive")
 NEUTRAL = "neutral"

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError
-from mvsa_pipe.posts.cells import (
+from mvsa_pipe.posts.dataset_path import DatasetPath
+from mvsa_pipe.posts.formats import Quoting, ReadOptions
+from mvsa_pipe.posts.tables.cells import (
     Cell,
     CellError,
     Kind,
@@ -15,12 +17,10 @@ from mvsa_pipe.posts.cells import (
     require_columns,
     spelled_otherwise,
 )
-from mvsa_pipe.posts.csv_rows import MOST_COLUMNS
-from mvsa_pipe.posts.dataset_path import DatasetPath
-from mvsa_pipe.posts.delimited import header_of, read_delimited
-from mvsa_pipe.posts.encodings import decode_table
-from mvsa_pipe.posts.formats import Quoting, ReadOptions
-from mvsa_pipe.posts.row_faults import RowFaults
+from mvsa_pipe.posts.tables.csv_rows import MOST_COLUMNS
+from mvsa_pipe.posts.tables.delimited import header_of, read_delimited
+from mvsa_pipe.posts.tables.encodings import decode_table
+from mvsa_pipe.posts.tables.row_faults import RowFaults
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _DEFAULTS = ReadOptions()
@@ -92,7 +92,7 @@ def read_rows(
     _refuse_foreign_options(where, suffix, options)
     if suffix == ".parquet":
         # Here, as importing pyarrow takes longer than reading most data sets.
-        from mvsa_pipe.posts.parquet_rows import read_parquet
+        from mvsa_pipe.posts.tables.parquet_rows import read_parquet
 
         columns, rows, pictures = read_parquet(place, name, kinds)
         return Table(where, columns, rows, pictures=pictures, unit="row")

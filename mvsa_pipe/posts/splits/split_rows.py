@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.errors import DataError, SplitError, name_some
-from mvsa_pipe.posts.delimited import read_delimited
-from mvsa_pipe.posts.encodings import decode_table
+from mvsa_pipe.posts.tables.delimited import read_delimited
+from mvsa_pipe.posts.tables.encodings import decode_table
 
 SPLIT_LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl")
 _ID_KEYS = ("id", "guid")

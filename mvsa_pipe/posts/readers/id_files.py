@@ -1,4 +1,4 @@
-"""Finds ``ID.txt`` and ``ID.jpg`` beside a list of ids, the layout of MVSA."""
+"""Finds and decodes ``ID.txt``, and finds ``ID.jpg``, beside a list of ids: the layout of MVSA."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -6,13 +6,21 @@ from collections.abc import Collection
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.dataset_path import DatasetPath
-from mvsa_pipe.posts.picture_names import NEAR_NOTE
-from mvsa_pipe.posts.storage import TEXT_BYTES
-from mvsa_pipe.posts.text import decode_text
+from mvsa_pipe.posts.readers.picture_names import NEAR_NOTE
+from mvsa_pipe.posts.storage.base import TEXT_BYTES
 
 # In this order of preference if an id has several pictures.
 _PICTURE_ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "avif")
 _FOLDER = "data/"
+
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_MARKS = tuple(mark for mark, _ in _BYTE_ORDER_MARKS)
+# A quarter of MVSA-Single's texts are GB18030 (its "…" is A1 AD); Latin-1 decodes the rest.
+_ENCODINGS = ("utf-8", "gb18030", "latin-1")
 
 
 class IdFiles:
@@ -111,3 +119,22 @@ class IdFiles:
 def _folded(post_id: str) -> str:
     composed = unicodedata.normalize("NFC", post_id)
     return unicodedata.normalize("NFC", composed.casefold())
+
+
+def decode_text(data: bytes) -> tuple[str, str]:
+    r"""The text of some bytes, without its byte order mark, and its encoding.
+
+    Tried in order: the encoding of a byte order mark, UTF-8, GB18030, and Latin-1, which decodes
+    any bytes. NUL characters are removed: they have no meaning, and tokenizers and CSV readers fail
+    on them.
+    """
+    encodings: tuple[str, ...] = _ENCODINGS
+    if data.startswith(_MARKS):
+        marked = (name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark))
+        encodings = (*marked, *_ENCODINGS)
+    for encoding in encodings:
+        try:
+            return data.decode(encoding).replace("\0", ""), encoding
+        except UnicodeDecodeError:
+            continue
+    raise AssertionError("Latin-1 decodes every byte")

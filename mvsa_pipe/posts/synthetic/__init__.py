@@ -1,0 +1,1 @@
+"""Synthetic posts in MVSA's layout, with known best possible accuracies."""

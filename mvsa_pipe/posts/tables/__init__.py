@@ -1,0 +1,1 @@
+"""Reads tables of posts: delimited text, JSON lines and parquet, to rows of checked cells."""

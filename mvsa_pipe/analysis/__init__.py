@@ -1,1 +1,1 @@
-"""Runs side by side, and what can be learnt from their predictions."""
+"""Analyses of runs, from their predictions and records."""

@@ -1,4 +1,4 @@
-"""Predictions of runs for one part of their posts, refused where they cannot be compared."""
+"""Predictions of runs for one part of their posts; raises if they cannot be compared."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,23 +13,23 @@ from mvsa_pipe.runs import Prediction, Run
 
 _TEST, _VAL = "test", "val"
 
-# What a protocol tag has of the ids and labels of its posts.
+# The digest of ids and labels in a protocol tag.
 _DIGEST = re.compile(r"@[0-9a-f]{8}(?=/)")
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One run's answers on the part that is compared.
+class PartPredictions:
+    """One run's predictions on the compared part.
 
     Attributes:
-        name: What tables and sentences call it.
+        name: Its name in tables and sentences.
         run: The run.
-        answers: Label and prediction of every post of the part, by post id.
+        rows: Label and prediction of every post of the part, by id.
     """
 
     name: str
     run: Run
-    answers: dict[str, Prediction]
+    rows: dict[str, Prediction]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -38,11 +38,11 @@ class Contender:
 
     def predictions(self, posts: Sequence[str], classes: Sequence[str]) -> Counts:
         """Predicted classes of some posts ``[N]``."""
-        return _numbers([self.answers[post].prediction for post in posts], classes)
+        return _numbers([self.rows[post].prediction for post in posts], classes)
 
     def labels(self, posts: Sequence[str], classes: Sequence[str]) -> Counts:
         """True classes of some posts ``[N]``."""
-        return _numbers([self.answers[post].label for post in posts], classes)
+        return _numbers([self.rows[post].label for post in posts], classes)
 
 
 def _numbers(names: Sequence[str], classes: Sequence[str]) -> Counts:
@@ -50,12 +50,12 @@ def _numbers(names: Sequence[str], classes: Sequence[str]) -> Counts:
     return np.array([places[name] for name in names], np.int64)
 
 
-def contenders(runs: Sequence[Run]) -> tuple[str, list[Contender]]:
-    """The part that all runs were scored on, test where all have one, and their answers there.
+def part_predictions(runs: Sequence[Run]) -> tuple[str, list[PartPredictions]]:
+    """The part that all runs were scored on, preferably test, and their predictions there.
 
     Raises:
-        ConfigError: Fewer than two runs, or one of them twice.
-        RunError: Predictions are missing or damaged, or there is no part that all have.
+        ConfigError: Fewer than two runs, or the same run twice.
+        RunError: Predictions are missing or damaged, or no part is common to all runs.
     """
     _refuse_too_few(runs)
     recorded = [run.predictions() for run in runs]
@@ -63,14 +63,14 @@ def contenders(runs: Sequence[Run]) -> tuple[str, list[Contender]]:
     shared = set.intersection(*parts)
     part = _TEST if _TEST in shared else _VAL
     if part not in shared:
-        held = "; ".join(
+        scored = "; ".join(
             f"{run.path.name}: {name_some(sorted(p)) or 'none'}"
             for run, p in zip(runs, parts, strict=True)
         )
-        raise RunError("These runs were scored on no part that all of them have", found=held)
+        raise RunError("These runs were not scored on a common part", found=scored)
     names = _names(runs)
     return part, [
-        Contender(name, run, {row.post_id: row for row in rows if row.split == part})
+        PartPredictions(name, run, {row.post_id: row for row in rows if row.split == part})
         for name, run, rows in zip(names, runs, recorded, strict=True)
     ]
 
@@ -85,28 +85,26 @@ def _refuse_too_few(runs: Sequence[Run]) -> None:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Names of the folders, or their whole paths where two share a name."""
+    """Names of the folders, or their paths if names are not unique."""
     short = [run.path.resolve().name for run in runs]
     return short if len(set(short)) == len(short) else [str(run.path) for run in runs]
 
 
-def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool) -> list[str]:
+def comparable_posts(part: str, some: Sequence[PartPredictions], *, shared_only: bool) -> list[str]:
     """The posts that runs are compared on, in the first one's order.
 
     Args:
-        part: What is compared, for messages.
+        part: The compared part, for messages.
         some: The runs.
         shared_only: Whether protocols and posts may differ, as long as some posts are shared.
 
     Raises:
-        RunError: Data sets or classes differ; protocols, posts, labels or contents differ and may
-            not; or no post is shared.
+        RunError: Data sets or classes differ; protocols, posts, labels or contents differ without
+            ``shared_only``; or no post is shared.
     """
     first, rest = some[0], some[1:]
-    posts = [i for i in first.answers if all(i in other.answers for other in rest)]
-    relabelled = [
-        i for i in posts if any(c.answers[i].label != first.answers[i].label for c in rest)
-    ]
+    posts = [i for i in first.rows if all(i in other.rows for other in rest)]
+    relabelled = [i for i in posts if any(c.rows[i].label != first.rows[i].label for c in rest)]
     changed = _changed(some, posts)
     found = _differences(
         some,
@@ -134,8 +132,8 @@ def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool)
             hint="mvsa fit with the same --data and --split makes runs that can be compared",
         )
     found = other
-    if any(len(c.answers) > len(posts) for c in some):
-        sizes = name_some(f"{c.name} {len(c.answers):,}" for c in some)
+    if any(len(c.rows) > len(posts) for c in some):
+        sizes = name_some(f"{c.name} {len(c.rows):,}" for c in some)
         found.append(f"{part} posts differ: {sizes}, of which {len(posts):,} are shared")
     if found and not shared_only:
         raise RunError(
@@ -143,29 +141,27 @@ def comparable_posts(part: str, some: Sequence[Contender], *, shared_only: bool)
             where=name_some(c.name for c in some),
             expected="one protocol tag and the same posts",
             found="; ".join(found),
-            hint=f"--shared-posts compares them on the {len(same):,} {part} posts that all of "
-            "them have alike",
+            hint=f"--shared-posts compares them on the {len(same):,} {part} posts that are the "
+            "same in all of them",
         )
     return same
 
 
-def _changed(some: Sequence[Contender], posts: Sequence[str]) -> list[str]:
-    """Posts of which two runs that read the same half have read other contents.
+def _changed(some: Sequence[PartPredictions], posts: Sequence[str]) -> list[str]:
+    """Posts whose recorded contents differ between runs that read the same modality.
 
     Runs of 0.1 recorded no contents.
     """
     contents = [{m.post_id: m.contents for m in c.run.members()} for c in some]
-    halves = [
-        {half: {of[i][half] for of in contents if half in of.get(i, {})} for half in Modality}
-        for i in posts
-    ]
     return [
-        i for i, read in zip(posts, halves, strict=True) if any(len(d) > 1 for d in read.values())
+        i
+        for i in posts
+        if any(len({of[i][m] for of in contents if m in of.get(i, {})}) > 1 for m in Modality)
     ]
 
 
-def _protocol_of(some: Sequence[Contender]) -> Callable[[Contender], str]:
-    """The protocol of each run; without digests of posts where a run of 0.1 has none."""
+def _protocol_of(some: Sequence[PartPredictions]) -> Callable[[PartPredictions], str]:
+    """The protocol of each run; without digests of posts if a run of 0.1 has none."""
     tags = {c.name: str(c.run.metrics["protocol"]) for c in some}
     if all(_DIGEST.search(tag) for tag in tags.values()):
         return lambda c: tags[c.name]
@@ -173,11 +169,12 @@ def _protocol_of(some: Sequence[Contender]) -> Callable[[Contender], str]:
 
 
 def _differences(
-    some: Sequence[Contender], views: Sequence[tuple[str, Callable[[Contender], object]]]
+    some: Sequence[PartPredictions],
+    views: Sequence[tuple[str, Callable[[PartPredictions], object]]],
 ) -> list[str]:
     lines = []
     for what, view in views:
-        values = [str(view(contender)) for contender in some]
+        values = [str(view(run)) for run in some]
         if len(set(values)) > 1:
             pairs = (f"{c.name} has {v}" for c, v in zip(some, values, strict=True))
             lines.append(f"{what} differ: {', '.join(pairs)}")

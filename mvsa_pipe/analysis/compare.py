@@ -1,4 +1,4 @@
-"""Compares runs by what their folders say: scores on the same posts, paired tests, costs."""
+"""Compares runs by their records: scores on the same posts, paired tests, costs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mvsa_pipe.analysis.comparable_runs import Contender, comparable_posts, contenders
+from mvsa_pipe.analysis.comparable_runs import PartPredictions, comparable_posts, part_predictions
 from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.metrics.paired import Paired, compare_paired, holm
@@ -16,16 +16,15 @@ from mvsa_pipe.runs import Run
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run cost to train, as its record says; ``None`` where it does not say.
+    """Recorded cost of a run's training; ``None`` if not recorded.
 
     Attributes:
-        seconds: Wall time of training. A cached fit's features were made before, at their own
-            cost, which this does not hold.
-        peak_memory_bytes: Most memory that the process held.
-        peak_gpu_bytes: Most memory of the GPU that tensors held.
-        parameters_trained: How many parameters were trained.
-        energy_joules: What the device's counter counted meanwhile.
-        device: Where it was trained.
+        seconds: Wall time of training, without the extraction of cached features.
+        peak_memory_bytes: Peak memory of the process.
+        peak_gpu_bytes: Peak GPU memory of tensors.
+        parameters_trained: Number of trained parameters.
+        energy_joules: Energy by the device's counter.
+        device: The device of the training.
     """
 
     seconds: float | None
@@ -38,18 +37,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Compared:
-    """One run among those that are compared.
+    """One of the compared runs.
 
     Attributes:
-        name: What tables and sentences call it.
+        name: Its name in tables and sentences.
         path: Its folder.
         head: Its head.
         fine_tuned: Whether its backbones were trained too.
-        batch_independent: Whether a post's prediction is free of its companions.
+        batch_independent: Whether predictions are independent of their batch.
         scores: Its scores on the compared posts.
-        cost: What it cost.
-        paired: How it differs from the first run; ``None`` for the first itself.
-        p_holm: The p-value of McNemar's test, adjusted for as many tests as there are.
+        cost: Cost of its training.
+        paired: Difference from the first run; ``None`` for the first run.
+        p_holm: The p-value of McNemar's test, Holm-adjusted for the number of tests.
     """
 
     name: str
@@ -68,11 +67,11 @@ class Comparison:
     """Runs compared on the same posts.
 
     Attributes:
-        part: ``test``, or ``val`` where some run has no test part.
-        protocols: The protocol tags of the runs; one, unless only shared posts are compared.
-        posts: How many posts are compared.
-        posts_of_first: How many the part has in the first run.
-        rows: The runs, in the order in which they were named.
+        part: ``test``, or ``val`` if a run has no test part.
+        protocols: The protocol tags of the runs; several only if shared posts are compared.
+        posts: Number of compared posts.
+        posts_of_first: Number of posts of the part in the first run.
+        rows: The runs, in the given order.
         references: Majority and chance, from the first run's training posts.
     """
 
@@ -89,31 +88,31 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run], options: CompareOptions) -> Comparison:
-    """Compares runs with the first of them on the posts that all were scored on.
+    """Compares runs with the first one, on the posts that all were scored on.
 
     Raises:
-        ConfigError: Fewer than two runs, or one of them twice.
+        ConfigError: Fewer than two runs, or the same run twice.
         RunError: The runs cannot be compared, or a record is missing or damaged.
     """
-    part, some = contenders(runs)
+    part, some = part_predictions(runs)
     first = some[0]
     posts = comparable_posts(part, some, shared_only=options.shared_posts)
     classes = first.classes
     labels = first.labels(posts, classes)
-    answers = [contender.predictions(posts, classes) for contender in some]
-    pairs = [_paired(labels, answers[0], other, len(classes), options) for other in answers[1:]]
+    predicted = [run.predictions(posts, classes) for run in some]
+    pairs = [_paired(labels, predicted[0], other, len(classes), options) for other in predicted[1:]]
     adjusted = holm([pair.mcnemar.p_value for pair in pairs])
     rows = [
-        _row(contender, score(labels, predicted, classes), pair, p)
-        for contender, predicted, pair, p in zip(
-            some, answers, [None, *pairs], [None, *adjusted], strict=True
+        _row(run, score(labels, own, classes), pair, p)
+        for run, own, pair, p in zip(
+            some, predicted, [None, *pairs], [None, *adjusted], strict=True
         )
     ]
     return Comparison(
         part=part,
         protocols=tuple(dict.fromkeys(run.metrics["protocol"] for run in runs)),
         posts=len(posts),
-        posts_of_first=len(first.answers),
+        posts_of_first=len(first.rows),
         rows=rows,
         references=_references(first, labels),
     )
@@ -122,19 +121,19 @@ def compare(runs: Sequence[Run], options: CompareOptions) -> Comparison:
 def _paired(
     labels: Counts, first: Counts, second: Counts, classes: int, options: CompareOptions
 ) -> Paired:
-    # A generator of its own: a pair's interval does not depend on what is compared beside it.
+    # One generator per pair: a pair's interval does not depend on the other pairs.
     generator = np.random.default_rng(options.seed)
     return compare_paired(labels, first, second, classes, generator, resamples=options.resamples)
 
 
 def _row(
-    contender: Contender, scores: Scores, pair: Paired | None, p_holm: float | None
+    part: PartPredictions, scores: Scores, pair: Paired | None, p_holm: float | None
 ) -> Compared:
-    config, metrics = contender.run.config, contender.run.metrics
+    config, metrics = part.run.config, part.run.metrics
     return Compared(
-        name=contender.name,
-        path=str(contender.run.path),
-        head=contender.run.title,
+        name=part.name,
+        path=str(part.run.path),
+        head=part.run.title,
         fine_tuned="finetune" in config,
         batch_independent=bool(metrics.get("batch_independent", True)),
         scores=scores,
@@ -145,11 +144,11 @@ def _row(
 
 
 def _cost(metrics: dict[str, Any]) -> Cost:
-    """What the record says; fine-tuned runs count what they trained apart from what they hold."""
+    """The recorded cost; fine-tuned runs record trained and all parameters separately."""
     return Cost(
         seconds=metrics.get("seconds"),
         peak_memory_bytes=metrics.get("peak_memory_bytes"),
-        peak_gpu_bytes=metrics.get("peak_gpu_bytes") or None,  # 0 where no GPU computed
+        peak_gpu_bytes=metrics.get("peak_gpu_bytes") or None,  # 0 without a GPU
         parameters_trained=_trained(metrics),
         energy_joules=metrics.get("energy_joules"),
         device=str(metrics.get("device", "unknown")),
@@ -157,7 +156,7 @@ def _cost(metrics: dict[str, Any]) -> Cost:
 
 
 def _trained(metrics: dict[str, Any]) -> int | None:
-    """Of a cached fit the head's parameters, of a fine-tuned run those of its backbones too."""
+    """Trained parameters: the head's, and for a fine-tuned run those of its backbones too."""
     parts = metrics.get("parameters_trained")
     if isinstance(parts, dict):
         return sum(int(count) for count in parts.values())
@@ -165,7 +164,7 @@ def _trained(metrics: dict[str, Any]) -> int | None:
     return found
 
 
-def _references(first: Contender, labels: Counts) -> list[Reference]:
+def _references(first: PartPredictions, labels: Counts) -> list[Reference]:
     left_out = set(first.run.metrics.get("left_out", ()))
     members = [m for m in first.run.members() if m.split == "train" and m.post_id not in left_out]
     places = {name: number for number, name in enumerate(first.classes)}

@@ -1,17 +1,17 @@
-"""A comparison in sentences, every figure of which is computed from the records."""
+"""A comparison in sentences, with figures computed from the records."""
 
 from mvsa_pipe.analysis.compare import Compared, Comparison
 from mvsa_pipe.metrics.paired import Paired
 from mvsa_pipe.metrics.scores import Score
 
-# Below this adjusted p-value a difference is called more than chance.
+# Adjusted p-values below this are called more than chance.
 _LEVEL = 0.05
-# Times nearer to each other than this share are called equal.
+# Times whose ratio differs from 1 by at most this are called equal.
 _EQUAL = 0.05
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What a reader shall take home: for each run against the first, gain, price and doubt."""
+    """Summary sentences per run: score, time and significance against the first run."""
     first, *others = comparison.rows
     lines = []
     for other in others:
@@ -66,8 +66,8 @@ def _significance_sentence(
     return (
         f"Its difference from {first.name}, {figures} of accuracy, {verdict}: over "
         f"{comparison.posts:,} posts McNemar's p = {pair.mcnemar.p_value:.3g}{adjusted} "
-        f"({pair.mcnemar.only_second} posts right by it alone, {pair.mcnemar.only_first} by "
-        f"{first.name} alone)."
+        f"({pair.mcnemar.only_second} posts right only by it, {pair.mcnemar.only_first} only by "
+        f"{first.name})."
     )
 
 
@@ -77,7 +77,7 @@ def _caveats(comparison: Comparison) -> list[str]:
         lines.append("Scores are of validation posts, on which epochs were selected: optimistic.")
     if len({row.cost.device for row in rows}) > 1:
         named = "; ".join(f"{row.name} on {row.cost.device}" for row in rows)
-        lines.append(f"Times are of different devices, and compare them too: {named}.")
+        lines.append(f"Times are of different devices, so they also compare devices: {named}.")
     if len({row.fine_tuned for row in rows}) > 1:
         lines.append(
             "The time of a cached fit is that of training; its features were extracted before, "

@@ -1,6 +1,6 @@
-"""The command line: one file per verb reads options, calls one function and shows its result.
+"""The command line: one file per verb parses options, calls one function and prints its result.
 
-This is the only room that prints. Nothing here imports torch before a verb needs it.
+Only this package prints. It imports torch only when a verb needs it.
 """
 
 import gc
@@ -8,13 +8,13 @@ import sys
 
 from mvsa_pipe.cli.streams import require_utf8_names, secure_streams
 
-# Allocations between two garbage collections. Lists of 100,000 posts live until the end, and
-# scanning them again and again took an eighth of the time.
+# Allocations between two garbage collections. Repeated scans of lists of 100,000 posts, which are
+# never freed, took an eighth of the time.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def main() -> None:
-    """Runs the command line; handles Ctrl-C at any moment and any reader of its output."""
+    """Runs the command line; handles Ctrl-C at any moment and closed output pipes."""
     require_utf8_names()
     secure_streams()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)

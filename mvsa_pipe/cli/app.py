@@ -1,4 +1,4 @@
-"""The command ``mvsa``: its verbs, and how errors become messages and exit codes."""
+"""The command ``mvsa``: its verbs, and the conversion of errors to messages and exit codes."""
 
 import sys
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ _DEFECT = 3
 
 
 class _Verbs(LazyGroup):
-    """Turns any exception of a verb into one paragraph and an exit code."""
+    """Converts any exception of a verb to one paragraph and an exit code."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # as click's
         with _printable_usage_errors():
             return super().make_context(*args, **options)
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # click's context, in whatever package it is
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # click's context, in click or typer
         try:
             with _printable_usage_errors():
                 result = super().invoke(ctx)
@@ -106,9 +106,9 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Options that come before the verb."""
+    """Options before the verb."""
 
 
 def main() -> None:
-    """Runs the command line; exit code 0 done, 1 a check failed, 2 bad input, 3 our defect."""
+    """Runs the command line; exit codes: 0 done, 1 failed check, 2 bad input, 3 defect."""
     app(prog_name="mvsa")

@@ -9,7 +9,7 @@ from mvsa_pipe.cli.tables import titled
 @expand
 def backbones() -> None:
     """List the frozen backbones, one line each."""
-    table = titled("", "backbone", "reads", "what it gives", "source")
+    table = titled("", "backbone", "reads", "features", "source")
     for modality, rows in (("text", TEXT_BACKBONES), ("image", IMAGE_BACKBONES)):
         for row in rows:
             table.add_row(row.name, modality, row.summary, row.source)

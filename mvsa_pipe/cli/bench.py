@@ -1,4 +1,4 @@
-"""``mvsa bench``: heads side by side."""
+"""``mvsa bench``: trains and compares heads."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,8 +32,8 @@ def bench(
 ) -> None:
     """Train and compare heads with several seeds over one or more pairs of backbones.
 
-    A run that fails, for example by a learning rate that is too high, is recorded with its reason;
-    the others continue, and the exit code is 1.
+    A failed run, for example one that diverges, is recorded with its error; the others continue,
+    and the exit code is 1.
     """
     from mvsa_pipe.benches.run import run_bench, save_bench
     from mvsa_pipe.runs import require_writable
@@ -52,11 +52,11 @@ def bench(
 
 
 def show_bench(done: "Bench") -> None:
-    """Prints the table of a bench, with heads in the order in which they were named."""
+    """Prints the table of a bench, with heads in the given order."""
     note = "test" if done.part == "test" else "val, on which epochs were selected: optimistic"
     backbones = " + ".join(done.backbones.values())
     table = score_table(f"{done.protocol} · {backbones} · {note}", "head")
-    add_numbers(table, "parameters", "s a run")
+    add_numbers(table, "parameters", "s/run")
     leaders = {k: max((row.mean[k] for row in done.rows), default=0.0) for k in SHOWN}
     seeds = max((row.seeds for row in done.rows), default=0)
     ensembles = {(row.head, row.pair, row.setting): row for row in done.ensembles}
@@ -94,7 +94,7 @@ def _explain(done: "Bench", seeds: int) -> None:
     what = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     line((f"{what}, [95 % bootstrap interval over posts]", "dim"))
     if done.ensembles:
-        line(("averaged: one answer from the mean of all seeds' probabilities", "dim"))
+        line(("averaged: one prediction from the mean of all seeds' probabilities", "dim"))
     if done.seconds:
         spent = {name: f"{name} {seconds:,.1f} s" for name, seconds in done.seconds.items()}
         summed = f"summed over runs {spent['training']}, {spent['scoring']}"
@@ -104,7 +104,7 @@ def _explain(done: "Bench", seeds: int) -> None:
 
 
 def _name(row: "HeadSummary") -> Text:
-    """A head's name, with pair, setting and failures on lines of their own."""
+    """A head's name, with pair, setting and failures on separate lines."""
     name = Text.assemble(row.head, ("" if row.batch_independent else " †", "yellow"))
     for detail in filter(None, (row.pair, row.setting)):
         name.append(f"\n{detail}", "dim")

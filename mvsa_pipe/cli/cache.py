@@ -31,7 +31,7 @@ app = typer.Typer(
 
 Folder = Annotated[Path, typer.Option("--cache", help="The folder of all caches.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
-Name = Annotated[str, typer.Argument(help="A cache file, or a part of its path that is unique.")]
+Name = Annotated[str, typer.Argument(help="A cache file, or a unique part of its path.")]
 
 _FOLDER = CacheChoice.folder
 _DATA = PostsChoice.path
@@ -56,7 +56,7 @@ def list_caches(folder: Folder = _FOLDER, json: Json = False) -> None:
         line(f"nothing is cached in {folder}; next: mvsa extract --data PATH --backbone NAME")
         return
     table = titled("")
-    table.add_column("cache", overflow="fold")  # a path cut short could not be copied
+    table.add_column("cache", overflow="fold")  # a truncated path could not be copied
     add_numbers(table, "posts", "bytes")
     for heading in ("written (UTC)", "state"):
         table.add_column(heading)
@@ -128,11 +128,11 @@ def _plain(value: object) -> str:
 @app.command(cls=Verb)
 @expand
 def verify(
-    name: Annotated[str | None, typer.Argument(help="One cache; all of them unless named.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One cache; by default all.")] = None,
     folder: Folder = _FOLDER,
     json: Json = False,
 ) -> None:
-    """Check every byte against its checksum; exits 1 and names the posts with changed bytes."""
+    """Check every byte against its checksum; names posts with changed bytes and exits with 1."""
     caches = CacheFolder(folder)
     if name is not None:
         faults = {str(path): _faults(path) for path in [caches.locate(name)]}
@@ -168,14 +168,14 @@ def _faults(path: Path) -> list[str]:
 @expand
 def repair(
     name: Name,
-    data: Annotated[Path, typer.Option(help="The posts that the cache was made of.")] = _DATA,
+    data: Annotated[Path, typer.Option(help="The posts of the cache.")] = _DATA,
     device: Annotated[str, typer.Option(help="Where to compute.")] = ExtractOptions.device,
     folder: Folder = _FOLDER,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
-    """Extract posts again whose features were changed on disk.
+    """Extract posts again whose features have changed on disk.
 
-    A file or part that cannot be read is renamed to .damaged and extracted again.
+    An unreadable file or part is renamed to .damaged and extracted again.
     """
     caches = CacheFolder(folder)
     path = caches.locate(name)
@@ -193,24 +193,24 @@ def repair(
 def merge(
     names: Annotated[
         list[str],
-        typer.Argument(help="Caches to join, or one cache to join the shards of."),
+        typer.Argument(help="Caches to merge, or one cache whose shards are merged."),
     ],
     data: Annotated[
-        Path | None, typer.Option(help="The posts: features get their order, gaps are reported.")
+        Path | None, typer.Option(help="The posts: sets the order and reports missing posts.")
     ] = None,
     folder: Folder = _FOLDER,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
-    """Join caches that were extracted separately, such as the shards of one."""
+    """Merge caches that were extracted separately, such as the shards of one."""
     caches = CacheFolder(folder)
     sources = [FeatureFile(path) for path in _sources(caches, names)]
     posts = read_posts(data, replace(read, require_labels=False)).posts if data else ()
     file = merge_caches(caches, sources, [post.id for post in posts])
     line(f"{file.path}: {len(file.header.ids):,} posts of {len(sources)} caches")
-    held = {*file.header.ids, *file.header.refused}
-    lacking = [post.id for post in posts if post.id not in held]
-    if lacking:
-        line(f"{len(lacking):,} posts are in none of them: {name_some(lacking)}")
+    known = {*file.header.ids, *file.header.refused}
+    missing = [post.id for post in posts if post.id not in known]
+    if missing:
+        line(f"{len(missing):,} posts are in none of them: {name_some(missing)}")
         raise typer.Exit(1)
 
 
@@ -230,19 +230,19 @@ def _sources(caches: CacheFolder, names: list[str]) -> list[Path]:
 
 
 def _require_all_shards(shards: list[Path]) -> None:
-    """Shards are named ``….i-of-n.h5``."""
+    """Raises if shards, named ``….i-of-n.h5``, are missing or of another ``n``."""
     names = [path.stem.rpartition(".")[2] for path in shards]
     counts = {name.partition("-of-")[2] for name in names}
     count = int(max(counts, key=int))
-    lacking = [n for i in range(1, count + 1) if (n := f"{i}-of-{count}") not in names]
-    if lacking or len(counts) > 1:
+    missing = [n for i in range(1, count + 1) if (n := f"{i}-of-{count}") not in names]
+    if missing or len(counts) > 1:
         raise CacheError(
             "These are not all shards of one extraction",
             where=shards[0].parent,
             expected=f"{count} shards, 1-of-{count} to {count}-of-{count}",
             found=", ".join(names),
-            hint="extract the missing ones to their end (--shard i/n), remove those of another n, "
-            "or name the caches to merge one by one",
+            hint="finish the missing shards (--shard i/n), remove those of another n, or list the "
+            "caches to merge",
         )
 
 
@@ -255,7 +255,7 @@ def export(
     folder: Folder = _FOLDER,
 ) -> None:
     """Write a cache's features for other tools: npy, safetensors or parquet."""
-    from mvsa_pipe.cache.export import export as export_cache  # pyarrow comes with it
+    from mvsa_pipe.cache.export import export as export_cache  # imports pyarrow
 
     file = FeatureFile(CacheFolder(folder).locate(name))
     export_cache(file, to, form)
@@ -267,7 +267,7 @@ def export(
 def remove(
     name: Name,
     folder: Folder = _FOLDER,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete one cache."""
     caches = CacheFolder(folder)

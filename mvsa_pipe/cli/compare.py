@@ -1,4 +1,4 @@
-"""``mvsa compare``: runs side by side, from their records."""
+"""``mvsa compare``: compares runs by their records."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from mvsa_pipe.cli.tables import add_numbers, add_references, add_scores, score_
 if TYPE_CHECKING:
     from mvsa_pipe.analysis.compare import Comparison
 
-# Shown in tables for values that a record lacks.
+# Shown in tables for values that are not in a record.
 _UNKNOWN = "–"
 
 
@@ -25,10 +25,10 @@ def compare(
     options: CompareOptions,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Compare runs on the same posts: scores, paired tests, and what each cost, from their records.
+    """Compare runs on the same posts: scores, paired tests and costs, from their records.
 
-    Nothing is computed again. Runs over different posts are refused unless --shared-posts says to
-    compare them on the posts that all of them held out.
+    Nothing is computed again. Runs over different posts are refused, unless --shared-posts
+    compares them on the posts that all of them held out.
     """
     from mvsa_pipe.analysis.compare import compare as compare_runs
     from mvsa_pipe.analysis.sentences import sentences
@@ -82,7 +82,7 @@ def _points(difference: dict[str, Any]) -> str:
 
 
 def _show_costs(done: "Comparison") -> None:
-    table = titled("what training cost", "run")
+    table = titled("cost of training", "run")
     add_numbers(table, "seconds", "process memory", "GPU memory", "parameters", "energy")
     for row in done.rows:
         cost = row.cost

@@ -1,7 +1,7 @@
 """Output of the command line: tables to stdout, remarks and errors to stderr.
 
-Nothing is read as markup: ids, classes and paths may hold square brackets. What has a style is a
-``Text``. Nothing reaches the terminal as a control sequence but the console's own colours.
+Nothing is parsed as markup: ids, classes and paths may contain square brackets. Styled text is a
+``Text``. The only control sequences that reach the terminal are the console's colours.
 """
 
 import json
@@ -34,10 +34,10 @@ class SafeConsole(Console):
 
     @property
     def file(self) -> IO[str]:
-        """The stream itself, not its sanitising proxy, which would escape the colours."""
+        """The wrapped stream; its sanitising proxy would escape the colours."""
         stream = self._file or (sys.stderr if self.stderr else sys.stdout)
-        while (behind := getattr(stream, "rich_proxied_file", None)) is not None:
-            stream = behind
+        while (wrapped := getattr(stream, "rich_proxied_file", None)) is not None:
+            stream = wrapped
         return stream if stream is not None else NULL_FILE
 
     @file.setter
@@ -80,7 +80,7 @@ def _assembled(parts: Iterable[Part]) -> Text:
 
 
 def line(*parts: Part) -> None:
-    """Prints a line of results from parts and (part, style); never wrapped, so that paths copy."""
+    """Prints a line from parts and (part, style); never wrapped, so that paths can be copied."""
     out.print(_assembled(parts), soft_wrap=True)
 
 
@@ -90,7 +90,7 @@ def remark(*parts: Part) -> None:
 
 
 def _paragraph(heading: str, text: str, style: str = "bold red") -> None:
-    # Terminals get wrapped words; logs get one line, in which paths stay whole.
+    # Terminals get wrapped words; logs get one line, so that paths are not broken.
     whole = Text.assemble((f"{heading}: ", style), printable(" ".join(text.split())))
     err.print(whole, soft_wrap=not err.is_terminal)
 
@@ -101,42 +101,42 @@ def report_error(error: MvsaError) -> None:
 
 
 def report_lost_output(fault: OSError) -> None:
-    """Reports that standard output did not take everything that was printed."""
+    """Reports that standard output failed."""
     _paragraph(
         "error",
-        f"The work was done, but its output could not all be written: {fault}. Next: send the "
-        "output to another place; what the command wrote to files is complete.",
+        f"The command finished, but its output could not be written completely: {fault}. Next: "
+        "redirect the output elsewhere; files that the command wrote are complete.",
     )
 
 
 def report_refusal(error: UnicodeEncodeError | OSError | MemoryError) -> None:
-    """Reports an error of the operating system that has no message of its own."""
+    """Reports an error of the operating system that is not an ``MvsaError``."""
     if isinstance(error, UnicodeEncodeError):
         text = (
             f"A name or text cannot be written in {error.encoding}: {error.reason}. Found "
-            f"{error.object[:200]!r}. Next: give it another name (undecodable bytes stand as "
-            "\\udc80 to \\udcff), or set LC_ALL=C.UTF-8 if its letters are right."
+            f"{error.object[:200]!r}. Next: rename it (undecodable bytes are shown as \\udc80 to "
+            "\\udcff), or set LC_ALL=C.UTF-8 if its letters are right."
         )
     elif isinstance(error, OSError):
         where = "" if error.filename is None else f" ({error.filename})"
         text = (
             f"The operating system refused a file or folder{where}. Found "
-            f"{error.strerror or error}. Next: name another path, or mend its permissions."
+            f"{error.strerror or error}. Next: use another path, or change its permissions."
         )
     else:
         text = (
-            f"This needs more memory than there is. Found {str(error) or 'no memory left'}. Next: "
-            "free memory, or take fewer posts or a smaller batch."
+            f"There is not enough memory. Found {str(error) or 'no memory left'}. Next: free "
+            "memory, or use fewer posts or a smaller batch."
         )
     _paragraph("error", text)
 
 
 def report_interrupt() -> None:
-    """Reports what remains after Ctrl-C."""
+    """Reports an interruption by Ctrl-C."""
     _paragraph(
         "interrupted",
-        "nothing is half-written, and features that were committed stay; run the same command "
-        "again",
+        "no file is incomplete, and committed features are kept; run the same command again to "
+        "resume",
         "bold",
     )
 

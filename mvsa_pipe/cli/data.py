@@ -20,7 +20,7 @@ app = typer.Typer(help="Check data sets.", no_args_is_help=True, add_completion=
 
 @app.callback()
 def _data() -> None:
-    """Keeps ``check`` a verb of its own while it is the only one."""
+    """Makes typer treat ``check`` as a subcommand although it is the only one."""
 
 
 @app.command(cls=Verb)
@@ -33,13 +33,13 @@ def check(
         typer.Option(
             "--split",
             help="random-TRAIN:VAL:TEST, published, the path of a split, or FOLDER:3 for a fold; "
-            "the data set's published split unless named.",
+            "by default the published split, if there is one.",
         ),
     ] = None,
     split_seed: Annotated[int, typer.Option("--split-seed", help="Seed of a random split.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Count posts and labels and find what would spoil results; exits 1 if anything would."""
+    """Count posts and labels and find faults that spoil results; exits with 1 if there are any."""
     with progress() as screen:
         posts = read_posts(path, read)
         screen.say(f"{len(posts):,} posts of {posts.name}; decoding every image")
@@ -47,7 +47,7 @@ def check(
             split = PUBLISHED
         divided = None if split is None else parse_split(split, posts, seed=split_seed)
         if posts.published is not None and split != PUBLISHED:
-            screen.say("the split that the data set comes with is not used: --split published")
+            screen.say("the published split is not used: --split published")
         report = check_posts(posts, divided)
     if json:
         show_json(report.as_record())
@@ -93,7 +93,7 @@ def _show(report: CheckReport) -> None:
     for sentence in report.spoilers:
         line(("spoils results", "red"), f": {sentence}")
     if not report.spoilers:
-        line(("nothing here would spoil a result", "green"))
+        line(("no faults that spoil results", "green"))
 
 
 def _label_table(report: CheckReport) -> Table:

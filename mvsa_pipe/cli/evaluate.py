@@ -1,4 +1,4 @@
-"""``mvsa evaluate``: scores a run again, or on other posts."""
+"""``mvsa evaluate``: scores a run again on its own or other posts."""
 
 from collections import Counter
 from pathlib import Path
@@ -29,7 +29,7 @@ def evaluate(
 ) -> None:
     """Score a run again on its own split, or on other posts.
 
-    Features that the cache lacks are extracted first, by the run's own backbones.
+    Missing features are extracted first, by the run's own backbones.
     """
     from mvsa_pipe.runs import open_run
     from mvsa_pipe.runs.evaluate import evaluate as evaluate_run
@@ -51,7 +51,7 @@ def evaluate(
 
 
 def _remarks(done: "Evaluation") -> list[str]:
-    """Remarks about the posts that qualify the score."""
+    """Remarks that qualify the score."""
     lines = [
         f"{count:,} of these posts were left out: {reason}"
         for reason, count in Counter(done.left_out.values()).most_common(_MOST_REASONS)
@@ -59,7 +59,7 @@ def _remarks(done: "Evaluation") -> list[str]:
     if done.known:
         lines.append(
             f"{len(done.known):,} of the scored posts are among those that the run was trained or "
-            "selected on: the score says little about new posts"
+            "selected on: the score is too optimistic for new posts"
         )
     if done.absent_classes:
         lines.append(

@@ -1,4 +1,4 @@
-"""Turns the fields of option dataclasses into options of a verb, and shows them on two screens.
+"""Converts the fields of option dataclasses to options of a verb, with two help screens.
 
 Name, type, default, panel and help text of an option all come from the dataclass and its
 docstring. ``--help`` shows the options that most people need first, ``--help-all`` every option.
@@ -24,7 +24,7 @@ from mvsa_pipe.registry import Registry
 
 VerbT = TypeVar("VerbT", bound=Callable[..., Any])
 
-# The option that every verb has beside --help, and its parameter.
+# The second help option of every verb, and its parameter.
 _ALL_FLAG, _ALL_NAME = "--help-all", "help_all"
 # Longer lists of choices are part of the help text, which can be wrapped.
 _MOST_CHOICE_COLUMNS = 24
@@ -50,13 +50,13 @@ _COMPLETIONS = {
 class Verb(TyperCommand):
     """A command with two help screens.
 
-    Options that are declared hidden are rare ones: ``--help`` leaves them to ``--help-all``, and
-    shells complete them like all others.
+    Hidden options are rare ones: only ``--help-all`` shows them; shells complete them like all
+    others.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # as typer's
         super().__init__(*args, **options)
-        # unwraps paragraphs, whose line breaks typer would keep
+        # unwraps paragraphs: typer would keep the line breaks
         self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", self.help or "")
         self.rare = {each.name for each in self.params if getattr(each, "hidden", False)}
         for each in self.params:
@@ -64,7 +64,7 @@ class Verb(TyperCommand):
                 each.hidden = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as typer's
-        """Writes the help screen; the short one unless ``--help-all`` asks for the other."""
+        """Writes the help screen; the long one for ``--help-all``."""
         screen = copy.copy(self)
         screen.params = [_one_column(each) for each in self.params]
         if not ctx.meta.get(_ALL_NAME):
@@ -75,7 +75,7 @@ class Verb(TyperCommand):
         TyperCommand.format_help(screen, ctx, formatter)
 
 
-def _one_column(parameter: Any) -> Any:  # noqa: ANN401  # typer's, of whatever kind
+def _one_column(parameter: Any) -> Any:  # noqa: ANN401  # typer's, of any kind
     """The same parameter with a name and its negation written as one: ``--[no-]name``."""
     shown = copy.copy(parameter)
     if parameter.secondary_opts:
@@ -85,7 +85,7 @@ def _one_column(parameter: Any) -> Any:  # noqa: ANN401  # typer's, of whatever 
 
 
 def _shortened(parameter: Any) -> Any:  # noqa: ANN401
-    """The same parameter with the first of its names and of its help text's sentences."""
+    """The same parameter with its first name and the first sentence of its help text."""
     short = copy.copy(parameter)
     short.opts = parameter.opts[:1]
     short.help = re.split(r"(?<=\.) ", parameter.help or "", maxsplit=1)[0]
@@ -127,7 +127,7 @@ def expand(verb: VerbT) -> VerbT:
     every.append(_ALL)
 
     @functools.wraps(verb)
-    def expanded(**values: Any) -> Any:  # noqa: ANN401  # whatever the verb takes and returns
+    def expanded(**values: Any) -> Any:  # noqa: ANN401  # the verb's own types
         arguments = {
             name: _build(groups[name], values) if name in groups else values[name]
             for name in signature.parameters
@@ -141,7 +141,7 @@ def expand(verb: VerbT) -> VerbT:
 
 
 def _leaves(kind: type[Any], without: tuple[str, ...] = ()) -> list[inspect.Parameter]:
-    """The options of a dataclass, those of nested ones included."""
+    """The options of a dataclass and of its nested dataclasses."""
     hints, help_texts = get_type_hints(kind), attribute_docs(kind)
     found: list[inspect.Parameter] = []
     for field in fields(kind):
@@ -161,7 +161,7 @@ def _parameter(kind: type[Any], field: Field[Any], hint: Any, text: str) -> insp
     metavar = _metavar(field.name, hint)
     if metavar is not None:
         text = f"{text} One of {', '.join(map(str, _choices(hint)))}."
-    # an option without a value of its own can be set either way
+    # an option that is on by default or undecided can also be switched off
     either = field.default is True or hint == bool | None
     option = typer.Option(
         *(_with_negation(name) if either else name for name in names),

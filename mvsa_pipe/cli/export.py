@@ -1,4 +1,4 @@
-"""``mvsa export``: a run as a folder of its own."""
+"""``mvsa export``: exports a run as a self-contained folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,11 +20,11 @@ def export(
     options: ExportOptions,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Write a run as a folder that needs neither cache nor weights: head, backbones, model card.
+    """Write a run as a self-contained folder: head, backbones, model card.
 
     load_exported of mvsa_pipe.export loads the folder. ONNX files of the head and of the whole
-    model are checked against torch; what cannot be written as ONNX is named and left out, and the
-    exit code is 1 if --onnx asked for it.
+    model are checked against torch; models that cannot be written as ONNX are reported, and with
+    --onnx the exit code is 1.
     """
     from mvsa_pipe.export.write import export_run
     from mvsa_pipe.runs import open_run

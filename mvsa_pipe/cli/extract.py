@@ -29,7 +29,7 @@ def extract(
     options: ExtractOptions,
     run: Annotated[
         Path | None,
-        typer.Option("--from", help="Use the backbones of this run. Their tuned weights included."),
+        typer.Option("--from", help="Use the backbones of this run. Includes tuned weights."),
     ] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Write timings to this JSON file.", hidden=True)
@@ -43,7 +43,7 @@ def extract(
     """
     if (run is None) == (not choice.backbones):
         raise ConfigError(
-            "No backbone was named" if run is None else "Backbones were named, and a run's too",
+            "No backbone was named" if run is None else "Both --backbone and --from were given",
             expected="either --backbone NAME, or --from RUN",
             hint="mvsa backbones lists them",
         )
@@ -63,7 +63,7 @@ def extract(
 
 def _backbones_of(run: Path) -> list[BackboneOptions]:
     from mvsa_pipe.runs import open_run
-    from mvsa_pipe.runs.backbones import every_backbone  # torch comes with runs
+    from mvsa_pipe.runs.backbones import every_backbone  # imports torch
 
     return every_backbone(open_run(run))
 
@@ -74,9 +74,9 @@ def _named(
     partner = choice.partner_for(posts, cache)
     if partner is None:
         return choice.options_for(choice.backbones)
-    half = parse_backbone(partner)[0]
+    modality = parse_backbone(partner)[0]
     screen.say(
-        f"{partner} is extracted along, as no {half} backbone was named and heads read both "
+        f"{partner} is extracted too, as no {modality} backbone was named and heads read both "
         "(--partner none leaves it out)"
     )
     return choice.options_for((*choice.backbones, partner))
@@ -87,7 +87,7 @@ def _show(done: Extraction) -> None:
     skipped = (f", {len(done.skipped):,} skipped", "yellow") if done.skipped else ""
     line(
         (header.fingerprint.backbone, "bold"),
-        f": {done.extracted:,} extracted, {done.reused:,} were there",
+        f": {done.extracted:,} extracted, {done.reused:,} already cached",
         skipped,
         f", {size(header.payload_bytes)} in {done.file.path} ({done.seconds:.1f} s)",
     )

@@ -1,4 +1,4 @@
-"""``mvsa finetune``: backbones and head trained together."""
+"""``mvsa finetune``: trains backbones and head together."""
 
 from dataclasses import fields, replace
 from typing import Annotated, Any, TypeVar
@@ -38,15 +38,15 @@ def finetune(
         str | None,
         typer.Option(
             "--preset",
-            help=f"Published settings: {', '.join(PRESETS)}. Options that are given override them.",
+            help=f"Published settings: {', '.join(PRESETS)}. Given options override them.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Train backbones and head together, to measure what freezing costs.
+    """Train backbones and head together, to measure the effect of freezing.
 
-    Head, step, selection and scores are those of mvsa fit. The same command resumes an interrupted
-    run after its last epoch.
+    Head, training step, selection and scores are those of mvsa fit. The same command resumes an
+    interrupted run after its last epoch.
     """
     if head is not None:
         head = named_head(head)
@@ -82,7 +82,7 @@ def _preset(chosen: OptionsT, settings: Any, context: typer.Context) -> OptionsT
     named = {
         parameter
         for parameter in context.params
-        # by name: typer may bring a click of its own, with an enumeration of its own
+        # by name: typer may contain its own copy of click, with another enumeration
         if getattr(context.get_parameter_source(parameter), "name", None) != "DEFAULT"
     }
     known = {f.name for f in fields(chosen) if parameter_name(type(chosen), f.name) not in named}

@@ -1,4 +1,4 @@
-"""``mvsa fit``: stage two, one head."""
+"""``mvsa fit``: trains one head."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.runs import Run
 
 HEAD_HELP = "A fusion head: mvsa heads, or FILE.py:CLASS, or package.module:CLASS."
-_NAME_HELP = "The run's name; generated unless given. Of several runs, each name ends in its seed."
+_NAME_HELP = "The run's name; by default generated. Names of several runs end in their seeds."
 
 
 @expand
@@ -93,7 +93,7 @@ def head_pairs(options: list[str]) -> dict[str, str | int | float | bool]:
     """Options of a head from the values of ``--set``.
 
     Raises:
-        ConfigError: One has no name or no value.
+        ConfigError: An option has no name or no value.
     """
     pairs = [option.partition("=") for option in options]
     for option, (key, equals, _) in zip(options, pairs, strict=True):

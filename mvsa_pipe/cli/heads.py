@@ -9,7 +9,7 @@ from mvsa_pipe.heads import HEADS
 @expand
 def heads() -> None:
     """List the fusion heads, one line each."""
-    table = titled("", "head", "what it computes", "source")
+    table = titled("", "head", "method", "source")
     for row in HEADS:
         table.add_row(row.name, row.summary, row.source)
     out.print(table)

@@ -1,4 +1,4 @@
-"""``mvsa predict``: predictions of a run for new posts."""
+"""``mvsa predict``: predicts new posts with a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,7 @@ from mvsa_pipe.runs.options import InferenceOptions
 if TYPE_CHECKING:
     from mvsa_pipe.runs.predict import PredictResult
 
-# Longer tables belong in a file.
+# Longer tables are only written to files.
 _MOST_SHOWN = 20
 
 
@@ -39,16 +39,16 @@ def predict(
         typer.Option("--decode", help="How pictures become pixels, as of extract.", hidden=True),
     ] = InferenceOptions.decode,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
-    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Predict one post (--text and --image) or a table of posts (--data).
 
-    A post that lacks what the head reads gets an error, and the exit code is 1; the others are
-    predicted.
+    Posts without the text or picture that the head reads are reported, and the exit code is 1; the
+    others are predicted.
     """
     if (data is None) == (text is None and image is None):
         raise ConfigError(
-            "Nothing to predict, or too much",
+            "Give either one post or a table of posts",
             expected="either --text and --image of one post, or --data with a table of posts",
             found="neither" if data is None else "both",
         )

@@ -37,7 +37,7 @@ def one_line(text: str) -> str:
 def json_printable(document: str) -> str:
     r"""Returns the same JSON document with control characters as ``\uXXXX``.
 
-    They can stand in strings alone, so that what a reader gets does not change.
+    They only occur in strings, so the parsed values do not change.
     """
     return document if _PLAIN.fullmatch(document) else _OTHER.sub(_as_json, document)
 

@@ -1,4 +1,4 @@
-"""``mvsa quickstart``: the whole pipeline, offline."""
+"""``mvsa quickstart``: runs the whole pipeline offline."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,8 +1,8 @@
 """Standard output and error that never end a command: safe characters, any encoding, any reader.
 
-``secure_streams`` runs once, before a verb does. After it, what is printed through ``sys.stdout``
-and ``sys.stderr`` by whatever library passes the sanitiser; rich's consoles write past it, as
-their colours are control sequences, too (``cli.console`` sanitises what they are given).
+``secure_streams`` runs once, before a verb does. After it, text that any library prints through
+``sys.stdout`` and ``sys.stderr`` is sanitised. rich's consoles bypass this, as their colours are
+control sequences, too (``cli.console`` sanitises their input).
 """
 
 import codecs
@@ -15,7 +15,7 @@ from mvsa_pipe.cli.printable import printable
 
 _DEGRADE = "mvsa-degrade"
 
-# Replacements of our own non-ASCII characters, for terminals that lack them.
+# Replacements of our own non-ASCII characters, for terminals that cannot show them.
 _PLAINER = str.maketrans(
     {
         "…": "...", "×": "x", "±": "+/-", "→": "->", "–": "-", "—": "-", "’": "'", "‘": "'",
@@ -27,26 +27,26 @@ _PLAINER = str.maketrans(
 
 
 def _degrade(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replacements of characters that an encoding lacks: similar ones, or their number."""
+    """Replacements of characters that are not in an encoding: similar ones, or their number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    lacking = error.object[error.start : error.end].translate(_PLAINER)
-    return lacking.encode("ascii", "backslashreplace").decode("ascii"), error.end
+    replaced = error.object[error.start : error.end].translate(_PLAINER)
+    return replaced.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
 codecs.register_error(_DEGRADE, _degrade)
 
 
 def fitting(text: str, encoding: str) -> str:
-    """A text as a terminal of some encoding can show it; unchanged for UTF-8."""
+    """A text with only characters of an encoding; unchanged for UTF-8."""
     return text.encode(encoding, _DEGRADE).decode(encoding)
 
 
 class TolerantStream:
-    """A text stream that never raises: after a failure it drops everything that is written.
+    """A text stream that never raises: after a failure it discards all further text.
 
     Attributes:
-        fault: Why nothing more is written; ``None`` while all is well.
+        fault: The failure; ``None`` if there was none.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -73,7 +73,7 @@ class TolerantStream:
         try:
             action()
         except UnicodeError:
-            raise  # a defect: the stream's error handler takes every character
+            raise  # a defect: the stream's error handler accepts every character
         except OSError as error:
             self.fault = error
             self._discard()
@@ -89,7 +89,7 @@ class TolerantStream:
         except (OSError, ValueError):
             pass
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a text stream has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # any attribute of a text stream
         return getattr(self._stream, name)
 
 
@@ -106,7 +106,7 @@ class Sanitised(TolerantStream):
 
     def write(self, text: str) -> int:
         """Writes text as ``printable`` returns it."""
-        # Libraries' progress bars return to the line's beginning; on a terminal that is harmless.
+        # Libraries' progress bars use carriage returns, which are harmless on a terminal.
         parts = text.split("\r") if self._stream.isatty() else [text]
         return super().write("\r".join(map(printable, parts)))
 
@@ -114,9 +114,8 @@ class Sanitised(TolerantStream):
 def require_utf8_names() -> None:
     """Restarts Python in its UTF-8 mode if file names would have to be ASCII.
 
-    That is so in the POSIX locale where the user or the system switched off what Python does
-    about it (PEP 538, PEP 540): pictures whose names are not ASCII could not be opened. What is
-    printed keeps to the terminal's encoding.
+    This happens in the POSIX locale if Python's own remedies (PEP 538, PEP 540) are switched off:
+    pictures with non-ASCII names could not be opened. Output keeps the terminal's encoding.
     """
     if codecs.lookup(sys.getfilesystemencoding()).name != "ascii" or not sys.executable:
         return
@@ -133,15 +132,15 @@ def secure_streams() -> None:
 
 
 def output_fault() -> OSError | None:
-    """Why standard output lost text; ``None`` if it did not, or its reader left early."""
+    """Why standard output lost text; ``None`` if it did not, or if its reader closed the pipe."""
     fault: OSError | None = getattr(getattr(sys.stdout, "rich_proxied_file", None), "fault", None)
     return None if isinstance(fault, BrokenPipeError) else fault
 
 
 def _fill_closed_descriptors() -> None:
-    """Opens closed standard descriptors, so that no file of ours gets their numbers.
+    """Opens closed standard descriptors, so that none of our files gets their numbers.
 
-    Libraries that print to descriptor 1 would write into that file.
+    Libraries that print to descriptor 1 would otherwise write into such a file.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -150,7 +149,7 @@ def _fill_closed_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
 
 
-def _secured(stream: TextIO | None) -> Any:  # noqa: ANN401  # stands in for a stream
+def _secured(stream: TextIO | None) -> Any:  # noqa: ANN401  # has the interface of a stream
     if stream is None:
         stream = io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_WRONLY), "w"), "utf-8")
     if isinstance(stream, Sanitised):

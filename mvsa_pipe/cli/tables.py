@@ -1,4 +1,4 @@
-"""Tables that several verbs show: scores with their reference rows."""
+"""Tables of several verbs: scores with reference rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,16 +10,17 @@ from rich.text import Text
 from mvsa_pipe.cli.console import interval, out, percent
 from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.streams import fitting
+from mvsa_pipe.metrics.scores import SHOWN_SCORES
 
-# The scores that every table shows, with their headings.
-SHOWN = {"accuracy": "accuracy %", "f1_macro": "macro-F1 %", "f1_weighted": "weighted F1 %"}
+# Scores of every table, with their column names.
+SHOWN = {name: f"{title} %" for name, title in SHOWN_SCORES.items()}
 
 
 class SafeTable(Table):
-    """A table whose cells are measured as they are printed, with control characters escaped."""
+    """A table whose cells are measured after control characters are escaped."""
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:  # noqa: ANN401  # rich's
-        """Adds a row; line breaks in plain strings are written out, those in a ``Text`` stay."""
+        """Adds a row; line breaks are escaped in plain strings and kept in a ``Text``."""
         super().add_row(*(_shown(c) if isinstance(c, str) else c for c in cells), **options)
 
 
@@ -28,7 +29,7 @@ def _shown(text: str) -> str:
 
 
 def titled(title: str, *headings: str) -> Table:
-    """An empty table under a title; a title wider than the table is wrapped."""
+    """An empty table with a title, which is wrapped to the table's width."""
     title_text = Text(_shown(title), style="bold", overflow="fold")
     table = SafeTable(title=title_text, title_justify="left")
     for heading in headings:

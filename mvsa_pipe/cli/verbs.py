@@ -1,7 +1,7 @@
 """The verbs of ``mvsa``: a table, and a group that imports a verb when it runs.
 
-``mvsa --help`` and the completion of a verb's name read the table alone, and a verb does not wait
-for the imports of another.
+``mvsa --help`` and the completion of a verb's name only read the table, and a verb does not import
+the other verbs.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
         _row(
             "finetune",
             "finetune:finetune",
-            "Train backbones and head together, to measure what freezing costs.",
+            "Train backbones and head together, to measure the effect of freezing.",
         ),
         _row(
             "evaluate",
@@ -60,14 +60,12 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
         _row(
             "compare",
             "compare:compare",
-            "Compare runs on the same posts: scores, paired tests, and what each cost, from their "
-            "records.",
+            "Compare runs on the same posts: scores, paired tests and costs, from their records.",
         ),
         _row(
             "export",
             "export:export",
-            "Write a run as a folder that needs neither cache nor weights: head, backbones, model "
-            "card.",
+            "Write a run as a self-contained folder: head, backbones, model card.",
         ),
         _row("heads", "heads:heads", "List the fusion heads, one line each."),
         _row("backbones", "backbones:backbones", "List the frozen backbones, one line each."),
@@ -76,7 +74,7 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
 
 
 class LazyGroup(TyperGroup):
-    """A group that lists its verbs from the table and imports the one that is called."""
+    """A group that lists its verbs from the table and imports only the verb that is called."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  # as typer's
         listed = {row.name: TyperCommand(row.name, help=row.summary) for row in VERBS}
@@ -88,7 +86,7 @@ class LazyGroup(TyperGroup):
         return name, None if name is None else load_verb(name), rest
 
 
-def load_verb(name: str) -> Any:  # noqa: ANN401  # click's command, in whatever package it is
+def load_verb(name: str) -> Any:  # noqa: ANN401  # click's command, in click or typer
     """Imports a verb and returns its command, or the group of its commands.
 
     Raises:

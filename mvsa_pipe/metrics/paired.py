@@ -1,8 +1,8 @@
-"""Two sets of predictions on the same posts: whether they differ by more than chance.
+"""Paired tests of two sets of predictions on the same posts.
 
-Both tests look at posts one by one, so that posts which are hard for both count for neither. Every
-statistic follows from how often each (true, first, second) class triple occurs, so that resampling
-posts is one multinomial draw of these counts.
+Both tests compare post by post, so posts that are hard for both count for neither. Every statistic
+is a function of the counts of (true, first, second) class triples, so resampling posts is one
+multinomial draw of these counts.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ class McNemar:
     """McNemar's exact test of whether two predictors are right equally often.
 
     Attributes:
-        only_first: Posts that the first alone has right.
-        only_second: Posts that the second alone has right.
-        p_value: Two-sided; 1 where they never disagree about being right.
+        only_first: Number of posts that only the first predicts correctly.
+        only_second: Number of posts that only the second predicts correctly.
+        p_value: Two-sided; 1 if both are correct on the same posts.
     """
 
     only_first: int
@@ -35,7 +35,7 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much higher the second scores than the first.
+    """Difference of two scores, with a bootstrap interval.
 
     Attributes:
         value: Second minus first.
@@ -51,10 +51,10 @@ class Paired:
     """Two predictors compared on the same posts.
 
     Attributes:
-        posts: How many.
-        agreement: Share of posts for which both give the same answer.
-        mcnemar: Whether they are right equally often.
-        differences: Of accuracy and macro-F1, second minus first.
+        posts: Number of posts.
+        agreement: Share of posts with equal predictions.
+        mcnemar: McNemar's test.
+        differences: Differences of accuracy and macro-F1, second minus first.
         confidence: Coverage of the intervals.
     """
 
@@ -70,15 +70,16 @@ class Paired:
 
 
 def mcnemar(labels: Counts, first: Counts, second: Counts) -> McNemar:
-    """McNemar's test in its exact form.
+    """McNemar's exact test.
 
-    Of the posts that exactly one of the two has right, each has it with probability one half if
-    they are equally good: ``p = min(1, 2 · P[Binomial(n, ½) ≤ min(b, c)])``, ``n = b + c``.
+    If both predictors are equally good, each is the correct one with probability one half on the
+    posts that exactly one of them predicts correctly: ``p = min(1, 2 · P[Binomial(n, ½) ≤
+    min(b, c)])``, ``n = b + c``.
 
     Args:
         labels: True classes ``[N]``.
-        first: Classes that the first predicts ``[N]``.
-        second: Classes that the second predicts ``[N]``.
+        first: Predicted classes of the first ``[N]``.
+        second: Predicted classes of the second ``[N]``.
 
     Source:
         McNemar 1947, Psychometrika 12; the binomial form as in Edwards 1948, Psychometrika 13.
@@ -89,7 +90,7 @@ def mcnemar(labels: Counts, first: Counts, second: Counts) -> McNemar:
 
 
 def _two_sided(b: int, c: int) -> float:
-    """In whole numbers, as powers of one half underflow from a thousand posts on."""
+    """Integer arithmetic: 0.5**n underflows for n > 1000."""
     n = b + c
     ways = tail = 1
     for k in range(1, min(b, c) + 1):
@@ -98,7 +99,7 @@ def _two_sided(b: int, c: int) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
-def paired_differences(
+def compare_paired(
     labels: Counts,
     first: Counts,
     second: Counts,
@@ -107,24 +108,42 @@ def paired_differences(
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
-) -> dict[str, Difference]:
-    """Differences of accuracy and macro-F1 with intervals from a bootstrap over shared posts.
+) -> Paired:
+    """McNemar's test and bootstrap intervals of the differences of accuracy and macro-F1.
 
     Args:
         labels: True classes ``[N]``.
-        first: Classes that the first predicts ``[N]``.
-        second: Classes that the second predicts ``[N]``.
+        first: Predicted classes of the first ``[N]``.
+        second: Predicted classes of the second ``[N]``.
         classes: ``C``.
-        generator: What the resamples are drawn from.
-        resamples: How many there are.
+        generator: Source of the resamples.
+        resamples: Bootstrap resamples of the posts, shared by both predictors.
         confidence: Coverage of the intervals.
+
+    Raises:
+        ValueError: There are no posts, or the numbers of labels and predictions differ.
 
     Source:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13, over pairs.
     """
+    if not len(labels) or not len(labels) == len(first) == len(second):
+        raise ValueError("paired tests need one label and two predictions per post")
     triples = np.bincount((labels * classes + first) * classes + second, minlength=classes**3)
     cube = triples.reshape(classes, classes, classes)
-    drawn = generator.multinomial(len(labels), triples / len(labels), size=resamples)
+    return Paired(
+        posts=len(labels),
+        agreement=float((first == second).mean()),
+        mcnemar=mcnemar(labels, first, second),
+        differences=_differences(cube, generator, resamples, confidence),
+        confidence=confidence,
+    )
+
+
+def _differences(
+    cube: Counts, generator: np.random.Generator, resamples: int, confidence: float
+) -> dict[str, Difference]:
+    """Differences with bootstrap intervals, from counts ``[true, first, second]``."""
+    drawn = generator.multinomial(cube.sum(), cube.ravel() / cube.sum(), size=resamples)
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     values, samples = _gains(cube), _gains(drawn.reshape(resamples, *cube.shape))
     found: dict[str, Difference] = {}
@@ -140,36 +159,8 @@ def _gains(cube: NDArray[Any]) -> dict[Score, NDArray[np.float64]]:
     return {name: second[name] - first[name] for name in PAIRED_SCORES}
 
 
-def compare_paired(
-    labels: Counts,
-    first: Counts,
-    second: Counts,
-    classes: int,
-    generator: np.random.Generator,
-    *,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-) -> Paired:
-    """Both tests of two sets of predictions on the same posts, all ``[N]``.
-
-    Raises:
-        ValueError: There are no posts, or not as many of each.
-    """
-    if not len(labels) or not len(labels) == len(first) == len(second):
-        raise ValueError("paired tests need one label and two predictions a post")
-    return Paired(
-        posts=len(labels),
-        agreement=float((first == second).mean()),
-        mcnemar=mcnemar(labels, first, second),
-        differences=paired_differences(
-            labels, first, second, classes, generator, resamples=resamples, confidence=confidence
-        ),
-        confidence=confidence,
-    )
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of several tests made at once, so that the chance of any false alarm stays as said.
+    """Holm-adjusted p-values of several tests, which control the family-wise error rate.
 
     Source:
         Holm 1979, Scandinavian Journal of Statistics 6.

@@ -1,7 +1,7 @@
-"""Scores with their intervals, and the rows that cost nothing: majority and chance.
+"""Scores with intervals, and reference rows: majority and chance.
 
-Every score is a function of the confusion matrix, so that the bootstrap draws matrices: resampling
-posts with replacement and counting (true, predicted) cells is one multinomial draw.
+Every score is a function of the confusion matrix, so the bootstrap draws matrices: resampling posts
+with replacement and counting (true, predicted) cells is one multinomial draw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
+
+# Scores of every table, with their names.
+SHOWN_SCORES = {"accuracy": "accuracy", "f1_macro": "macro-F1", "f1_weighted": "weighted F1"}
 
 
 class Score(StrEnum):
@@ -29,16 +32,16 @@ class Score(StrEnum):
 
 @dataclass(frozen=True)
 class Scores:
-    """How well predictions meet labels.
+    """Scores of predictions.
 
     Attributes:
-        posts: How many posts were scored.
-        values: Each summary score.
-        intervals: Its bootstrap interval, low and high.
+        posts: Number of scored posts.
+        values: Summary scores by name.
+        intervals: Their bootstrap intervals, low and high.
         confidence: Coverage of the intervals.
         per_class: Precision, recall, F1 and support of each class.
         confusion: Rows are true classes, columns predicted ones.
-        classes: Names of both.
+        classes: Names of the classes.
     """
 
     posts: int
@@ -94,13 +97,13 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
 def validation_scores(
     loss: float, labels: Counts, predictions: Counts, classes: int
 ) -> dict[str, float]:
-    """Loss and scores on the validation posts, by the names that a history gives them."""
+    """Loss and scores on the validation posts, by their names in a history."""
     scores = score_confusion(confusion_matrix(labels, predictions, classes))
     return {"val_loss": loss} | {f"val_{n.value}": float(value) for n, value in scores.items()}
 
 
 def is_better(entry: Mapping[str, Any], than: Mapping[str, Any], select: Score) -> bool:
-    """Whether an entry of a history has the higher score; of equal ones, the lower loss."""
+    """Whether an entry of a history has a higher score, or an equal score and a lower loss."""
     key = f"val_{select.value}"
     return bool((entry[key], -entry["val_loss"]) > (than[key], -than["val_loss"]))
 
@@ -125,7 +128,7 @@ def score(
         seed: Seed of the resampling.
 
     Raises:
-        ValueError: There is nothing to score.
+        ValueError: There are no posts.
 
     Source:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
@@ -176,12 +179,12 @@ def _per_class(confusion: Counts, classes: Sequence[str]) -> dict[str, dict[str,
 
 @dataclass(frozen=True)
 class Reference:
-    """What a method that reads no post reaches.
+    """Scores of a method that reads no posts.
 
     Attributes:
-        name: ``majority_reference`` or ``chance``.
-        values: Each summary score, a mean over draws for ``chance``.
-        deviations: Standard deviation over draws; 0 for ``majority_reference``.
+        name: ``majority`` or ``chance``.
+        values: Summary scores by name; means over draws for ``chance``.
+        deviations: Standard deviations over draws; 0 for ``majority``.
     """
 
     name: str
@@ -194,7 +197,7 @@ class Reference:
 
 
 def majority_reference(train_labels: Counts, labels: Counts, classes: int) -> Reference:
-    """Always answers the most frequent class of the training posts."""
+    """Always predicts the most frequent class of the training posts."""
     top = int(np.bincount(train_labels, minlength=classes).argmax())
     values = score_confusion(confusion_matrix(labels, np.full_like(labels, top), classes))
     return Reference(
@@ -228,12 +231,12 @@ def mean_interval(
 ) -> dict[str, tuple[float, float]]:
     """Bootstrap intervals of scores averaged over runs.
 
-    Runs that scored the same posts share each resample of them, since a hard post is hard for all;
-    runs on other posts are resampled apart.
+    Runs that scored the same posts share each resample of them, as their errors are correlated;
+    runs on other posts are resampled separately.
 
     Args:
         runs: True and predicted classes of each run.
-        classes: How many classes there are.
+        classes: Number of classes.
         resamples: Bootstrap resamples of the posts.
         confidence: Coverage of the intervals.
         seed: Seed of the resampling.

@@ -1,1 +1,1 @@
-"""The offline tour: synthetic posts, tiny backbones, every head, a known ceiling."""
+"""The whole pipeline offline: synthetic posts, tiny backbones, every head, a known ceiling."""

@@ -11,13 +11,13 @@ _MOST_POSTS = 10_000_000
 
 @dataclass(frozen=True)
 class QuickstartOptions(Options):
-    """How large the quickstart is, and where it writes.
+    """Size and folder of the quickstart.
 
     Attributes:
-        folder: Where posts, caches and records go.
-        posts: How many synthetic posts are written.
+        folder: Folder of posts, caches and records.
+        posts: Number of synthetic posts.
         seeds: Runs of each head.
-        seed: Seed of posts and first run.
+        seed: Seed of the posts and of the first run.
     """
 
     folder: Path = Path("quickstart")

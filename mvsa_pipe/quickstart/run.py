@@ -1,4 +1,4 @@
-"""The whole pipeline on posts that it writes itself: offline, in minutes, with a known ceiling."""
+"""Runs the whole pipeline on synthetic posts: offline, in minutes, with a known ceiling."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +21,20 @@ from mvsa_pipe.training.options import TrainingOptions
 
 TINY = ("tiny-text", "tiny-image")
 
-# Enough for every fusion head to come near the ceiling, on two cores in three minutes.
+# Enough for every fusion head to approach the ceiling, on two cores in three minutes.
 _IMAGE_GRID, _EPOCHS = 4, 5
 
 
 @dataclass(frozen=True)
 class Quickstart:
-    """Scores of a quickstart, and the best that is possible.
+    """Scores of a quickstart, and the best possible ones.
 
     Attributes:
         data: The folder of synthetic posts.
-        extractions: One a backbone.
+        extractions: One per backbone.
         bench: All heads over the cache.
-        expected: Best possible accuracies over all posts that could have been drawn.
-        realised: The same readers' accuracies on the test posts.
+        expected: Best possible accuracies, expected over the distribution of posts.
+        realised: Accuracies of the same optimal classifiers on the test posts.
     """
 
     data: Path
@@ -48,7 +48,7 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
     """Writes synthetic posts, extracts them with tiny backbones, and benches every head.
 
     Raises:
-        MvsaError: As its steps.
+        MvsaError: From any of its steps.
     """
     config = SyntheticConfig(posts=options.posts, seed=options.seed)
     folder = options.folder / "data" / config.name

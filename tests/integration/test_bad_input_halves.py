@@ -48,7 +48,7 @@ def test_broken_pictures_are_named_all_at_once(refused, mvsa):
     assert "--on-bad-image skip" in text
     skipped = mvsa(*EXTRACT, "tiny-image", "--cache", "new", "--on-bad-image", "skip")
     assert skipped.exit_code == 0, skipped.output
-    assert "0 extracted, 95 were there, 5 skipped" in skipped.stdout
+    assert "0 extracted, 95 already cached, 5 skipped" in skipped.stdout
     assert mvsa(*EXTRACT, "tiny-text", "--cache", "new").exit_code == 0
     fit = mvsa(*FIT, "--cache", "new", "--json")
     assert sorted(json.loads(fit.stdout)["left_out"]) == sorted(faults)

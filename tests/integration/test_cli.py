@@ -44,8 +44,8 @@ def test_backbones_lists_every_row(mvsa):
 def test_extract_takes_the_partner_along_and_says_so(mvsa):
     result = mvsa("extract", "--backbone", "tiny-image", "--partner", "tiny-text", "--cache", "new")
     assert result.exit_code == 0, result.output
-    assert "tiny-text is extracted along" in result.stderr
-    assert "tiny-image: 100 extracted, 0 were there" in result.stdout
+    assert "tiny-text is extracted too" in result.stderr
+    assert "tiny-image: 100 extracted, 0 already cached" in result.stdout
     assert "tiny-text: 100 extracted" in result.stdout
     assert len(list(Path("new").glob("*/*.h5"))) == 2
 
@@ -55,7 +55,7 @@ def test_extract_leaves_the_partner_alone_when_it_is_there(mvsa):
     result = mvsa("extract", "--backbone", "tiny-image")
     assert result.exit_code == 0, result.output
     assert "along" not in result.stderr
-    assert "tiny-image: 0 extracted, 100 were there" in result.stdout
+    assert "tiny-image: 0 extracted, 100 already cached" in result.stdout
 
 
 @pytest.mark.usefixtures("place")
@@ -130,7 +130,7 @@ def test_caches_are_listed_shown_verified_and_removed(place, mvsa):
 def test_check_exits_by_what_it_finds(mvsa):
     result = mvsa("data", "check", "data", "--split", "random-8:1:1")
     assert result.exit_code == 0, result.output
-    assert "nothing here would spoil a result" in result.stdout
+    assert "no faults that spoil results" in result.stdout
     Path("data/data/5.jpg").write_bytes(b"")
     result = mvsa("data", "check", "data")
     assert result.exit_code == 1

@@ -54,7 +54,7 @@ def test_what_spoils_is_shown_and_in_the_record(mvsa, table):
     shown = mvsa("data", "check", path)
     record = json.loads(mvsa("data", "check", path, "--json").stdout)
     assert shown.exit_code == 1
-    assert "nothing here would spoil a result" not in shown.stdout
+    assert "no faults that spoil results" not in shown.stdout
     assert len(record["doubtful_labels"]) == len(record["spoilers"]) == 2
     assert mvsa("data", "check", table("sound", CLASSES * 3)).exit_code == 0
 

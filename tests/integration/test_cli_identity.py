@@ -42,7 +42,7 @@ def test_two_tables_of_one_name_are_two_data_sets(tables, mvsa, refused):
         assert mvsa("extract", "--data", table, *BACKBONES).exit_code == 0
     for table in (first, second):  # by turns, and nothing was lost
         result = mvsa("extract", "--data", table, *BACKBONES)
-        assert result.stdout.count(": 0 extracted, 30 were there") == 2
+        assert result.stdout.count(": 0 extracted, 30 already cached") == 2
     fit = ("fit", "--head", "native-cat", "--epochs", "1", "--name")
     for name, table in (("a", first), ("b", second)):  # the newest caches are not those of a
         result = mvsa(*fit, name, "--data", table)

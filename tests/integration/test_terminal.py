@@ -185,7 +185,7 @@ def test_output_to_a_full_disk() -> None:
             stderr=subprocess.PIPE,
         )  # fmt: skip
     assert code == 2
-    assert "output could not all be written" in err
+    assert "output could not be written completely" in err
     assert Path("runs/x/metrics.json").is_file()
     with Path("/dev/full").open("w") as full:
         code, out, _ = mvsa("heads", capture_output=False, stdout=subprocess.PIPE, stderr=full)

@@ -225,7 +225,7 @@ def test_a_run_whose_checkpoint_is_no_numbers_is_not_asked():
     state["text_pooled_mean"].view(-1)[0] = torch.nan
     save_file(state, path)
     with pytest.raises(RunError, match="weights that are not finite"):
-        load_head(run, "cpu")
+        load_head(run, "cpu", NoProgress())
     assert json.loads((run.path / "metrics.json").read_text())
 
 

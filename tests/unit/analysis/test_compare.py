@@ -235,7 +235,7 @@ def test_other_classes_are_refused(tmp_path):
 
 def test_a_part_that_one_lacks_is_refused(tmp_path):
     runs = [make(tmp_path, "a"), make(tmp_path, "b", part="val")]
-    with pytest.raises(RunError, match=r"no part that all of them have.*a: test; b: val"):
+    with pytest.raises(RunError, match=r"not scored on a common part.*a: test; b: val"):
         compare(runs, OPTIONS)
 
 

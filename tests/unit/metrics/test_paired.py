@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from mvsa_pipe.metrics.paired import compare_paired, holm, mcnemar, paired_differences
+from mvsa_pipe.metrics.paired import compare_paired, holm, mcnemar
 from mvsa_pipe.metrics.scores import score
 
 
@@ -49,7 +49,7 @@ def test_differences_are_those_of_the_scores():
     labels, first, second = draw()
     names = ("a", "b", "c")
     one, two = score(labels, first, names), score(labels, second, names)
-    found = paired_differences(labels, first, second, 3, np.random.default_rng(0))
+    found = compare_paired(labels, first, second, 3, np.random.default_rng(0)).differences
     for name, difference in found.items():
         assert difference.value == pytest.approx(two.values[name] - one.values[name], abs=1e-12)
         assert difference.interval[0] < difference.value < difference.interval[1]
@@ -61,7 +61,9 @@ def test_intervals_are_those_of_resampled_posts():
     gains = (second == labels).astype(float) - (first == labels)
     rows = generator.integers(0, len(labels), (4000, len(labels)))
     brute = np.percentile(gains[rows].mean(axis=1), [2.5, 97.5])
-    found = paired_differences(labels, first, second, 3, np.random.default_rng(0), resamples=4000)
+    found = compare_paired(
+        labels, first, second, 3, np.random.default_rng(0), resamples=4000
+    ).differences
     assert found["accuracy"].interval == pytest.approx(tuple(brute), abs=0.005)
 
 
@@ -69,9 +71,11 @@ def test_pairing_narrows_the_interval():
     labels, first, _ = draw()
     nearly = first.copy()
     nearly[:5] = labels[:5]
-    low, high = paired_differences(labels, first, nearly, 3, np.random.default_rng(0))[
-        "accuracy"
-    ].interval
+    low, high = (
+        compare_paired(labels, first, nearly, 3, np.random.default_rng(0))
+        .differences["accuracy"]
+        .interval
+    )
     alone = score(labels, first, ("a", "b", "c")).intervals["accuracy"]
     assert high - low < (alone[1] - alone[0]) / 3
 

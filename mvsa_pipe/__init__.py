@@ -2,6 +2,68 @@
 
 posts → backbones → cache → heads → training → evidence: the frozen backbones run once, their
 hidden states and pooled vectors go to HDF5, and every fusion head trains over the cached tensors.
+
+    import mvsa_pipe as mv
+
+    posts = mv.read_posts("data/MVSA_Single.zip")
+    caches = mv.extract(posts, ["bert", "dinov2"])
+    data = mv.load(posts, caches, split="random-8:1:1")
+    run = mv.fit(data, "dual-attention", seed=0)
+    run.scores["test"]
+
+Each name is imported when it is first used: ``import mvsa_pipe`` imports neither torch nor NumPy.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mvsa_pipe.api.bench import bench, compare
+    from mvsa_pipe.api.data import load
+    from mvsa_pipe.api.extract import extract
+    from mvsa_pipe.api.posts import read_posts
+    from mvsa_pipe.api.run import evaluate, fit, open_run
+    from mvsa_pipe.heads.base import FusionHead
+    from mvsa_pipe.heads.own import register_head
+
 __version__ = "0.1.0"
+
+_SOURCES = {
+    "FusionHead": "heads.base",
+    "bench": "api.bench",
+    "compare": "api.bench",
+    "evaluate": "api.run",
+    "extract": "api.extract",
+    "fit": "api.run",
+    "load": "api.data",
+    "open_run": "api.run",
+    "read_posts": "api.posts",
+    "register_head": "heads.own",
+}
+
+__all__ = [
+    "FusionHead",
+    "bench",
+    "compare",
+    "evaluate",
+    "extract",
+    "fit",
+    "load",
+    "open_run",
+    "read_posts",
+    "register_head",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first used."""
+    if name not in _SOURCES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_SOURCES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__})

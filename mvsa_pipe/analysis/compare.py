@@ -10,8 +10,17 @@ from mvsa_pipe.analysis.comparable_runs import PartPredictions, comparable_posts
 from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.metrics.paired import Paired, compare_paired, holm
-from mvsa_pipe.metrics.scores import Counts, Reference, Scores, chance, majority_reference, score
+from mvsa_pipe.metrics.scores import (
+    Counts,
+    Reference,
+    Score,
+    Scores,
+    chance,
+    majority_reference,
+    score,
+)
 from mvsa_pipe.runs import Run
+from mvsa_pipe.tabular import Row, Tabular
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,8 @@ class Compared:
     p_holm: float | None
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Tabular):
     """Runs compared on the same posts.
 
     Attributes:
@@ -85,6 +94,41 @@ class Comparison:
     def as_record(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
         return asdict(self)
+
+    def table_rows(self) -> list[Row]:
+        """Scores of each run, and its difference from the first."""
+        return [_table_row(row) for row in self.rows]
+
+    def table_title(self) -> str:
+        """What the runs are compared on."""
+        return f"{' / '.join(self.protocols)}, {self.part}, {self.posts:,} posts"
+
+    def table_notes(self) -> list[str]:
+        """The comparison in sentences."""
+        from mvsa_pipe.analysis.sentences import sentences  # reads comparisons itself
+
+        return sentences(self)
+
+
+def _table_row(row: "Compared") -> Row:
+    low, high = row.scores.intervals[Score.ACCURACY.value]
+    gain = None if row.paired is None else row.paired.differences[Score.ACCURACY.value]
+    return {
+        "run": row.name,
+        "head": row.head,
+        "accuracy": row.scores[Score.ACCURACY],
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "f1_macro": row.scores[Score.F1_MACRO],
+        "f1_weighted": row.scores[Score.F1_WEIGHTED],
+        "accuracy_gain": None if gain is None else gain.value,
+        "gain_low": None if gain is None else gain.interval[0],
+        "gain_high": None if gain is None else gain.interval[1],
+        "p_mcnemar": None if row.paired is None else row.paired.mcnemar.p_value,
+        "p_holm": row.p_holm,
+        "seconds": row.cost.seconds,
+        "parameters": row.cost.parameters_trained,
+    }
 
 
 def compare(runs: Sequence[Run], options: CompareOptions) -> Comparison:

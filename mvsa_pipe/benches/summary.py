@@ -8,10 +8,11 @@ import numpy as np
 
 from mvsa_pipe.benches.outcomes import FailedRun, FinishedRun, Outcome
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.metrics.scores import mean_interval, score
+from mvsa_pipe.metrics.scores import Score, mean_interval, score
 from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs.metadata import references
 from mvsa_pipe.runs.prepare import Experiment
+from mvsa_pipe.tabular import Row, Tabular
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ class HeadSummary:
     failed: int = 0
 
 
-@dataclass(frozen=True)
-class Bench:
+@dataclass(frozen=True, repr=False)
+class Bench(Tabular):
     """All runs of a bench and their summary.
 
     Attributes:
@@ -139,6 +140,25 @@ class Bench:
         names = {modality: [pair[modality] for pair in self.pairs] for modality in self.pairs[0]}
         return {modality: ", ".join(dict.fromkeys(every)) for modality, every in names.items()}
 
+    def table_rows(self) -> list[Row]:
+        """Mean scores of each head, their spread over seeds and their intervals over posts."""
+        return [_table_row(row) for row in self.rows]
+
+    def table_title(self) -> str:
+        """What was compared, and on which posts."""
+        return f"{self.protocol}, {self.part}, {' + '.join(self.backbones.values())}"
+
+    def table_notes(self) -> list[str]:
+        """The reference scores, and the runs without a result."""
+        named = ", ".join(
+            f"{row['name']} {row['values'][Score.F1_MACRO.value]:.4g}" for row in self.references
+        )
+        failed = [
+            f"failed: {run.trial.spec.head}, seed {run.trial.spec.training.seed}: {run.reason}"
+            for run in self.failed
+        ]
+        return [f"f1_macro of references: {named}", *failed]
+
     def as_record(self) -> dict[str, Any]:
         """The summary and an index of the run folders, as plain values for JSON."""
         return {
@@ -155,6 +175,29 @@ class Bench:
             "seconds": self.seconds,
             "runs": [run.as_record() for run in self.runs],
         }
+
+
+def _table_row(row: HeadSummary) -> Row:
+    scores = {
+        column: value
+        for name in (Score.ACCURACY.value, Score.F1_MACRO.value, Score.F1_WEIGHTED.value)
+        for column, value in {
+            name: row.mean[name],
+            f"{name}_sd": row.deviation[name],
+            f"{name}_low": row.interval[name][0],
+            f"{name}_high": row.interval[name][1],
+        }.items()
+    }
+    details = {name: getattr(row, name) for name in ("pair", "setting") if getattr(row, name)}
+    seeds = {"seeds": row.seeds, "failed": row.failed}
+    return {
+        "head": row.head,
+        **details,
+        **scores,
+        **seeds,
+        "seconds": row.seconds,
+        "parameters": row.parameters,
+    }
 
 
 @dataclass(frozen=True)

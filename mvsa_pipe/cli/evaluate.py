@@ -1,8 +1,7 @@
 """``mvsa evaluate``: scores a run again on its own or other posts."""
 
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,12 +11,6 @@ from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_scores, class_table, score_table
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.runs.options import InferenceOptions
-
-if TYPE_CHECKING:
-    from mvsa_pipe.runs.evaluate import Evaluation
-
-
-_MOST_REASONS = 5
 
 
 @expand
@@ -38,7 +31,7 @@ def evaluate(
     with progress() as screen:
         done = evaluate_run(opened, options, screen, read if read != ReadOptions() else None)
     record = done.as_record()
-    for line in _remarks(done):
+    for line in done.table_notes():
         remark((line, "yellow"))
     if json:
         show_json({"run": str(run), **record})
@@ -48,22 +41,3 @@ def evaluate(
     add_scores(table, name, record["scores"])
     out.print(table)
     out.print(class_table(record["scores"], f"each class, {name}"))
-
-
-def _remarks(done: "Evaluation") -> list[str]:
-    """Remarks that qualify the score."""
-    lines = [
-        f"{count:,} of these posts were left out: {reason}"
-        for reason, count in Counter(done.left_out.values()).most_common(_MOST_REASONS)
-    ]
-    if done.known:
-        lines.append(
-            f"{len(done.known):,} of the scored posts are among those that the run was trained or "
-            "selected on: the score is too optimistic for new posts"
-        )
-    if done.absent_classes:
-        lines.append(
-            f"no scored post is {' or '.join(done.absent_classes)}: macro means are over the "
-            "classes that occur among labels or predictions"
-        )
-    return lines

@@ -1,6 +1,5 @@
 """``mvsa fit``: trains one head."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,35 +42,15 @@ def fit(
     """Train one head over cached features; select on validation, score the test part once."""
     head = named_head(head)
     head_options = head_pairs(options or [])
-    from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
-    from mvsa_pipe.runs.ensemble import refuse_copies, run_seeds
-    from mvsa_pipe.runs.fit import reason_alone, refuse_early
+    from mvsa_pipe.runs.fit_plan import FitPlan
     from mvsa_pipe.runs.prepare import needs_of, prepare
-    from mvsa_pipe.runs.save_result import save_run
 
-    refuse_early(head, head_options, training)
-    refuse_copies(head, seeds)
-    names: list[str | None] = [name]
-    if seeds.seeds > 1 and not seeds.ensemble:
-        counted = seeds.counted_from(training.seed)
-        names = [None if name is None else f"{name}-seed{seed}" for seed in counted]
-    for wanted in names:
-        if wanted is not None:
-            refuse_taken(runs / checked_run_name(wanted))
-    require_writable(runs)
+    plan = FitPlan(head, head_options, training, seeds, runs, name)
+    plan.check()
     with progress() as screen:
-        experiment = prepare(data, caches, needs_of([head]))
-        for remark in experiment.remarks():
-            screen.say(remark)
-        if training.compiled and (reason := reason_alone(experiment, head, head_options, training)):
-            screen.say(f"trained uncompiled, as all heads {reason}")
-        results = run_seeds(experiment, head, head_options, training, seeds, screen)
-        failed = [result for result in results if isinstance(result, MvsaError)]
-        done = [
-            save_run(experiment, result, replace(training, seed=result.seed), runs, wanted)
-            for result, wanted in zip(results, names, strict=True)
-            if not isinstance(result, MvsaError)
-        ]
+        results = plan.run(prepare(data, caches, needs_of([head])), screen)
+    failed = [result for result in results if isinstance(result, MvsaError)]
+    done = [result for result in results if not isinstance(result, MvsaError)]
     if json and done:
         records = [{"run": str(run.path), **run.metrics} for run in done]
         show_json(records[0] if len(results) == 1 else {"runs": records})

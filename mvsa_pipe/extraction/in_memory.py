@@ -16,24 +16,29 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.decoding import choose_decoding
-from mvsa_pipe.backbones.options import Decode
+from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.cache.content import Rows
 from mvsa_pipe.cache.finite import require_finite_rows
+from mvsa_pipe.devices import resolve_device, resolve_precision
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.forward import Forward
 from mvsa_pipe.extraction.loaded_backbone import make_work
+from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.pipeline import run_pipeline
 from mvsa_pipe.extraction.text_batches import TEXTS_SORTED_TOGETHER
-from mvsa_pipe.features.batch import HIDDEN, POOLED, FeatureSizes, Field
+from mvsa_pipe.features.batch import HIDDEN, POOLED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.features.grid import to_grid
 from mvsa_pipe.features.joined import JoinedFeatures
 from mvsa_pipe.features.load import mix_layers
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
-from mvsa_pipe.features.source import FeatureSource
+from mvsa_pipe.features.source import FeatureSource, batch_of
+from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts.contents import Content
+from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
+from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import NoProgress, Progress
 
 # Callers with many posts encode this many at a time: memory stays bounded, and as texts are sorted
@@ -107,6 +112,47 @@ def encode(
         image_pooled=image.image_pooled if image else None,
     )
     return EncodedPosts(features, faults)
+
+
+def encode_posts(
+    posts: PostSet,
+    backbones: Sequence[BackboneOptions],
+    options: ExtractOptions,
+    progress: Progress,
+) -> FeatureBatch:
+    """Features of all posts by some backbones as one batch; nothing is written.
+
+    Args:
+        posts: The posts.
+        backbones: The backbones; several of one modality are joined in their order.
+        options: Device, precision and type of the features.
+        progress: Notified of posts.
+
+    Raises:
+        UnreadablePostsError: A post lacks what a backbone reads, or it cannot be read.
+        BackboneError: Weights cannot be had, or a post does not fit into the device's memory.
+        ConfigError: The device or the precision cannot be used.
+    """
+    device = resolve_device(options.device)
+    precision = resolve_precision(options.precision, device)
+    contents: dict[Modality, Sequence[Content]] = {}
+    forwards: dict[Modality, list[Forward[Any]]] = {}
+    for wanted in backbones:
+        if wanted.modality not in contents:
+            contents[wanted.modality], faults = contents_of(posts, wanted.modality)
+            if faults:
+                raise UnreadablePostsError(faults, posts.storage.root)
+        progress.say(f"loading {wanted.name}")
+        backbone = load_backbone(wanted)
+        backbone.to(device)
+        forward = Forward(backbone, device, precision, options.dtype)
+        forwards.setdefault(wanted.modality, []).append(forward)
+    needs = [need for need in Field if need.modality in forwards]
+    mix = FeatureOptions(layer_mix=LayerMix.LEARNED)  # all layers that are kept
+    encoded = encode(contents, forwards, needs, 1, mix, progress, options.decode)
+    if encoded.faults:
+        raise UnreadablePostsError(encoded.faults, posts.storage.root)
+    return batch_of(encoded.features, torch.arange(len(posts)), needs)
 
 
 def _fed_together(kept: Sequence["_Kept"]) -> list[list["_Kept"]]:

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvsa_pipe.json_schema import validated
+from mvsa_pipe.tabular import Row, Tabular
+
 Counts = NDArray[np.int64]
 
 # Scores of every table, with their names.
@@ -30,8 +33,8 @@ class Score(StrEnum):
     F1_WEIGHTED = "f1_weighted"
 
 
-@dataclass(frozen=True)
-class Scores:
+@dataclass(frozen=True, repr=False)
+class Scores(Tabular):
     """Scores of predictions.
 
     Attributes:
@@ -52,8 +55,41 @@ class Scores:
     confusion: list[list[int]]
     classes: tuple[str, ...]
 
-    def __getitem__(self, score: Score) -> float:
-        return self.values[score.value]
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Scores":
+        """Scores from what ``as_record`` returns, as JSON keeps it.
+
+        Raises:
+            ValueError: The record is of another shape.
+        """
+        return validated(record, cls)
+
+    def __getitem__(self, score: Score | str) -> float:
+        return self.values[Score(score).value]
+
+    def __repr__(self) -> str:
+        shares = (
+            f"{name} {self[name]:.4f} [{low:.4f}, {high:.4f}]"
+            for name in (Score.ACCURACY, Score.F1_MACRO)
+            for low, high in [self.intervals[name.value]]
+        )
+        return f"<Scores of {self.posts:,} posts: {', '.join(shares)}>"
+
+    def table_rows(self) -> list[Row]:
+        """Each summary score with its interval."""
+        return [
+            {"score": name, "value": value, "low": low, "high": high}
+            for name, value in self.values.items()
+            for low, high in [self.intervals[name]]
+        ]
+
+    def table_title(self) -> str:
+        """How many posts were scored."""
+        return f"{self.posts:,} posts"
+
+    def table_notes(self) -> list[str]:
+        """What the intervals are."""
+        return [f"low, high: {self.confidence:.0%} bootstrap interval over posts"]
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -14,6 +14,7 @@ from mvsa_pipe.posts.labels import doubtful_labels
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.splits.split import PARTS, TEST, TRAIN, Split, protocol_tag
 from mvsa_pipe.posts.storage.base import TooLargeError
+from mvsa_pipe.tabular import Row, Tabular
 
 _MOST_THREADS = 8
 
@@ -35,8 +36,8 @@ class Leakage:
     test_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class CheckReport:
+@dataclass(frozen=True, repr=False)
+class CheckReport(Tabular):
     """The contents and faults of a data set.
 
     Attributes:
@@ -94,6 +95,22 @@ class CheckReport:
     def as_record(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         return asdict(self)
+
+    def table_rows(self) -> list[Row]:
+        """Posts of each class, in all and in each part of the split."""
+        return [
+            {"label": name, "posts": count}
+            | {part: counts[name] for part, counts in self.split_labels.items()}
+            for name, count in self.labels.items()
+        ]
+
+    def table_title(self) -> str:
+        """The protocol tag, and how many posts there are."""
+        return f"{self.tag}: {self.n_posts:,} posts"
+
+    def table_notes(self) -> tuple[str, ...]:
+        """What would spoil a result."""
+        return self.spoilers or ("nothing here would spoil a result",)
 
 
 def check_posts(

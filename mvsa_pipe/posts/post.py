@@ -3,11 +3,17 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvsa_pipe.posts.storage.base import Storage
+from mvsa_pipe.tabular import Row, Tabular
+
+if TYPE_CHECKING:
+    from mvsa_pipe.posts.formats import ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ def set_digest(rows: Iterable[tuple[str, str | None]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
 
 
-@dataclass(frozen=True)
-class PostSet:
+@dataclass(frozen=True, repr=False)
+class PostSet(Tabular):
     """All posts of one data set, in their file's order.
 
     Attributes:
@@ -56,6 +62,8 @@ class PostSet:
         findings: Guesses of the reader, one sentence each: ``data check`` reports them.
         variant: Which of several labels were read, if not the usual one (``agree``).
         published: The part of each labelled post, if the data set has a published split.
+        path: What the user named; ``None`` for posts that were built in memory.
+        read: How the posts at that path were read.
     """
 
     name: str
@@ -67,6 +75,8 @@ class PostSet:
     findings: tuple[str, ...] = ()
     variant: str = ""
     published: Mapping[str, str] | None = None
+    path: Path | None = None
+    read: "ReadOptions | None" = None
 
     @cached_property
     def digest(self) -> str:
@@ -87,3 +97,15 @@ class PostSet:
         """Posts per class, in the order of ``classes``."""
         counts = Counter(post.label for post in self.posts)
         return {name: counts[name] for name in self.classes}
+
+    def table_rows(self) -> Iterator[Row]:
+        """Id, text, picture and label of each post."""
+        return (
+            {"id": post.id, "text": post.text, "image": post.image, "label": post.label}
+            for post in self.posts
+        )
+
+    def table_title(self) -> str:
+        """Protocol and number of posts of each class."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.label_counts().items())
+        return f"{self.protocol}: {counts or 'no labels'}"

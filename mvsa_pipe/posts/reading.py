@@ -38,7 +38,7 @@ def read_posts(path: Path, options: ReadOptions = _DEFAULTS) -> PostSet:
             expected="a label for every post that is trained or tested on",
             hint="mvsa predict takes posts without labels",
         )
-    return posts
+    return replace(posts, path=path, read=options)
 
 
 def _recognise(start: DatasetPath, wanted: str | None) -> tuple[str, Reader, DatasetPath]:

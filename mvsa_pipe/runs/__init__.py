@@ -1,6 +1,6 @@
 """Run folders: the files of one trained head, complete or absent."""
 
-from mvsa_pipe.runs.predictions import Prediction, predictions_of
+from mvsa_pipe.runs.predictions import Prediction, Predictions, predictions_of
 from mvsa_pipe.runs.reading import Member, Run, open_run
 from mvsa_pipe.runs.writing import (
     RunContents,
@@ -15,6 +15,7 @@ from mvsa_pipe.runs.writing import (
 __all__ = [
     "Member",
     "Prediction",
+    "Predictions",
     "Run",
     "RunContents",
     "checked_run_name",

@@ -105,9 +105,14 @@ def _none_serves(
         where=file.path,
         expected=f"all {len(wanted):,} posts of the split, as they are now",
         found=f"{'; '.join(found)}{more}",
-        hint=f"mvsa extract --data {data.path} --backbone {fingerprint.backbone} extracts what "
-        "is missing",
+        hint=f"{_extracting(data, fingerprint.backbone)} extracts what is missing",
     )
+
+
+def _extracting(data: DataChoice, backbone: str) -> str:
+    if data.recorded_path is None:
+        return f"mvsa_pipe.extract(posts, [{backbone!r}])"
+    return f"mvsa extract --data {data.path} --backbone {backbone}"
 
 
 def count_of(some: Sequence[object], what: str) -> str:

@@ -1,26 +1,32 @@
 """Scores a run again, on its own split or on other posts, by the same code as after training."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mvsa_pipe.errors import RunError
 from mvsa_pipe.metrics.scores import Scores, score
 from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.runs import Prediction, Run, predictions_of
+from mvsa_pipe.runs import Predictions, Run, predictions_of
 from mvsa_pipe.runs.inference import load_head, only_read, predict_data_set
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.scored_posts import ALL, UNSEEN, scored_posts
+from mvsa_pipe.tabular import Row, Tabular
+
+_MOST_REASONS = 5
 
 # Why a post is left out of a score.
 KNOWN = "the run was trained or selected on it"
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Tabular):
     """A run's scores on some posts.
 
     Attributes:
@@ -37,7 +43,7 @@ class Evaluation:
     protocol: str
     part: str
     scores: Scores
-    predictions: list[Prediction]
+    predictions: Predictions
     left_out: dict[str, str]
     known: tuple[str, ...]
     absent_classes: tuple[str, ...]
@@ -52,6 +58,32 @@ class Evaluation:
             "known": list(self.known),
             "absent_classes": list(self.absent_classes),
         }
+
+    def table_rows(self) -> Sequence[Row]:
+        """The scores with their intervals."""
+        return self.scores.table_rows()
+
+    def table_title(self) -> str:
+        """What was scored."""
+        return f"{self.protocol}, {self.part}, {self.scores.posts:,} posts"
+
+    def table_notes(self) -> list[str]:
+        """Remarks about the posts that qualify the score."""
+        lines = [
+            f"{count:,} of these posts were left out: {reason}"
+            for reason, count in Counter(self.left_out.values()).most_common(_MOST_REASONS)
+        ]
+        if self.known:
+            lines.append(
+                f"{len(self.known):,} of the scored posts are among those that the run was trained "
+                "or selected on: the score is too optimistic for new posts"
+            )
+        if self.absent_classes:
+            lines.append(
+                f"no scored post is {' or '.join(self.absent_classes)}: macro means are over the "
+                "classes that occur among labels or predictions"
+            )
+        return lines
 
 
 def evaluate(
@@ -100,5 +132,13 @@ def evaluate(
 
 def _read(run: Run, options: InferenceOptions, read: ReadOptions | None) -> PostSet:
     """The posts, with the modalities that the head reads."""
-    path = options.data or Path(run.config["data"]["path"])
-    return read_posts(path, only_read(run, read or run.read_options))
+    if options.given is not None:
+        return options.given
+    recorded = run.config["data"]["path"]
+    if options.data is None and recorded is None:
+        raise RunError(
+            "This run's posts were built in memory, so that they cannot be read again",
+            where=run.path,
+            hint="run.evaluate(posts) takes them, and so does mvsa evaluate RUN --data PATH",
+        )
+    return read_posts(options.data or Path(recorded), only_read(run, read or run.read_options))

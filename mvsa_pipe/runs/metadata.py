@@ -80,7 +80,7 @@ def config_record(
         **({"seeds": list(seeds)} if seeds else {}),
         "protocol": experiment.protocol,
         "data": {
-            "path": str(experiment.data.path.resolve()),
+            "path": experiment.data.recorded_path,
             "read": experiment.data.read.as_record(),
             "split": experiment.data.split,
             "split_seed": experiment.data.split_seed,

@@ -11,6 +11,7 @@ from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.options import MOST_SEEDS, Options, group, option
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.posts.post import PostSet
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,30 @@ class DataChoice(PostsChoice):
             is one, else ``random-8:1:1``; other shares of train, val and test are written the
             same way; ``FOLDER:3`` is one of several folds.
         split_seed: Seed of a random split.
+        given: The posts themselves, where they were read or built before.
     """
 
     split: str = "auto"
     split_seed: int = 0
+    given: PostSet | None = option(None, hidden=True)
+
+    def posts(self) -> PostSet:
+        """The posts: those that were given, or what is at the path.
+
+        Raises:
+            DataError: They cannot be read.
+        """
+        if self.given is not None:
+            return self.given
+        from mvsa_pipe.posts.reading import read_posts  # not needed by help screens
+
+        return read_posts(self.path, self.read)
+
+    @property
+    def recorded_path(self) -> str | None:
+        """The path that a run records; ``None`` for posts that were built in memory."""
+        in_memory = self.given is not None and self.given.path is None
+        return None if in_memory else str(self.path.resolve())
 
 
 @dataclass(frozen=True)
@@ -150,6 +171,7 @@ class InferenceOptions(Options):
 
     Attributes:
         data: Other posts; by default the run's own.
+        given: Other posts themselves, where they were read or built before.
         part: train, val or test of the run's split, or all. By default test, or val of a split
             without test; for other posts, all that the run was neither trained nor selected on.
         cache: The folder of all caches.
@@ -161,9 +183,15 @@ class InferenceOptions(Options):
     """
 
     data: Path | None = None
+    given: PostSet | None = option(None, hidden=True)
     part: str | None = option(None, "--split")
     cache: Path = Path("cache")
     device: str = "auto"
     head: str | None = option(None, rare=True)
     on_bad_post: BadPostPolicy = option(BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post")
     decode: Decode = option(Decode.AUTO, rare=True)
+
+    @property
+    def names_posts(self) -> bool:
+        """Whether other posts than the run's own are asked about."""
+        return self.data is not None or self.given is not None

@@ -1,5 +1,6 @@
 """Predicts new posts with a run: one post, or a table of posts."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,17 +8,18 @@ from typing import Any
 from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import Post, PostSet, ReadOptions, read_posts
-from mvsa_pipe.posts.storage.base import FolderStorage
+from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
+from mvsa_pipe.posts.in_memory import posts_in_memory
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.runs import Prediction, Run, predictions_of
+from mvsa_pipe.runs import Predictions, Run, predictions_of
 from mvsa_pipe.runs.inference import load_head, only_read, predict_posts
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.predictions import csv_table, probability_cells, probability_columns
+from mvsa_pipe.tabular import Row, Tabular
 
 
-@dataclass(frozen=True)
-class PredictResult:
+@dataclass(frozen=True, repr=False)
+class PredictResult(Tabular):
     """Predictions, and the errors of posts that could not be read.
 
     Attributes:
@@ -26,26 +28,29 @@ class PredictResult:
         classes: Names of the classes, in the order of the probabilities.
     """
 
-    predictions: list[Prediction]
+    predictions: Predictions
     faults: dict[str, str]
     classes: tuple[str, ...]
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        return asdict(self)
+        return {
+            "predictions": [asdict(row) for row in self.predictions],
+            "faults": self.faults,
+            "classes": self.classes,
+        }
 
+    def table_rows(self) -> Iterator[Row]:
+        """Post, prediction and probabilities; posts without a prediction are in the notes."""
+        return self.predictions.table_rows()
 
-def single_post(text: str | None, image: Path | None) -> PostSet:
-    """One post from a text and a picture file.
+    def table_title(self) -> str:
+        """How many posts were predicted."""
+        return self.predictions.table_title()
 
-    Raises:
-        DataError: The picture does not exist.
-    """
-    if image is not None and not image.is_file():
-        raise DataError("This image does not exist", where=image)
-    folder = image.parent if image else Path()
-    post = Post("1", text, image.name if image else None, label=None)
-    return PostSet("single-post", (), (post,), FolderStorage(folder))
+    def table_notes(self) -> list[str]:
+        """What kept posts from a prediction."""
+        return [f"post {post_id}: {fault}" for post_id, fault in self.faults.items()]
 
 
 def read_posts_to_predict(path: Path, read: ReadOptions, run: Run) -> PostSet:
@@ -65,9 +70,23 @@ def predict_one(
 
     Raises:
         ConfigError: A modality that the head reads was not given.
-        MvsaError: From ``single_post`` or ``predict``.
+        DataError: The picture does not exist.
+        MvsaError: From ``predict``.
     """
-    given = {Modality.TEXT: text is not None, Modality.IMAGE: image is not None}
+    require_modalities(run, text=text is not None, image=image is not None)
+    if image is not None and not image.is_file():
+        raise DataError("This image does not exist", where=image)
+    texts, images = (None if given is None else [given] for given in (text, image))
+    return predict(run, posts_in_memory(texts, images), options, progress)
+
+
+def require_modalities(run: Run, *, text: bool, image: bool) -> None:
+    """Raises an error if posts lack a modality that the run's head reads.
+
+    Raises:
+        ConfigError: A modality that the head reads was not given.
+    """
+    given = {Modality.TEXT: text, Modality.IMAGE: image}
     missing = [name for name in map(Modality, run.config["caches"]) if not given[name]]
     if missing:
         raise ConfigError(
@@ -76,7 +95,6 @@ def predict_one(
             expected=" and ".join(f"--{name}" for name in run.config["caches"]),
             hint="give it too, or use --data for a table of posts",
         )
-    return predict(run, single_post(text, image), options, progress)
 
 
 def predict(

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.spreadsheet import as_text_cell
+from mvsa_pipe.tabular import Row, Tabular
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,45 @@ class Prediction:
     probabilities: Sequence[float]
 
 
+class Predictions(Tabular, list[Prediction]):
+    """Predictions with the classes that their probabilities are of.
+
+    Args:
+        rows: One prediction a post.
+        classes: Names of the classes, in the order of the probabilities.
+    """
+
+    def __init__(self, rows: Iterable[Prediction], classes: Sequence[str]) -> None:
+        super().__init__(rows)
+        self.classes = tuple(classes)
+
+    def table_rows(self) -> Iterator[Row]:
+        """Post, part, label, prediction and one probability a class."""
+        columns = probability_columns(self.classes)
+        for row in self:
+            named = {"post_id": row.post_id, "split": row.split, "label": row.label}
+            shares = dict(zip(columns, row.probabilities, strict=True))
+            yield {**named, "prediction": row.prediction, **shares}
+
+    def table_title(self) -> str:
+        """How many posts there are."""
+        return f"{len(self):,} predictions"
+
+
 def predictions_of(
     post_ids: Sequence[str],
     splits: Sequence[str],
     labels: Sequence[str],
     probabilities: NDArray[np.float32],
     classes: Sequence[str],
-) -> list[Prediction]:
+) -> Predictions:
     """One prediction per post from probabilities ``[N, C]``."""
     best = probabilities.argmax(axis=1)
-    return [
+    rows = (
         Prediction(post_id, split, label, classes[int(best[row])], probabilities[row].tolist())
         for row, (post_id, split, label) in enumerate(zip(post_ids, splits, labels, strict=True))
-    ]
+    )
+    return Predictions(rows, classes)
 
 
 def write_predictions(

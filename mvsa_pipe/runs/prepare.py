@@ -19,7 +19,7 @@ from mvsa_pipe.features.streamed import StreamedFeatures
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag, read_posts
+from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag
 from mvsa_pipe.posts.splits.make_split import resolved_split
 from mvsa_pipe.posts.splits.split import PARTS
 from mvsa_pipe.runs import Member, split_table
@@ -203,11 +203,11 @@ def read_and_split(data: DataChoice, split_seed: int | None = None) -> tuple[Pos
         DataError: The posts cannot be read, or have only one class.
         SplitError: The split does not fit them, or contains posts without a label.
     """
-    posts = read_posts(data.path, data.read)
+    posts = data.posts()
     if len(posts.classes) < 2:
         raise DataError(
             "These posts have only one class",
-            where=data.path,
+            where=posts.storage.root,
             expected="two classes or more",
             found=", ".join(posts.classes),
             hint="mvsa data check shows the labels; --label-column names another column",

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 
 from mvsa_pipe.errors import FIT_AGAIN, MvsaError, RunError, name_some
-from mvsa_pipe.json_schema import read_json, validated
+from mvsa_pipe.json_schema import parse_json, read_json, validated
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.posts.splits.split import PARTS
 from mvsa_pipe.runs.layout import (
     CONFIG,
     FAILED,
+    HISTORY,
     METRICS,
     PREDICTIONS,
     RUN_SCHEMA,
     SPLIT,
     content_column,
 )
-from mvsa_pipe.runs.predictions import Prediction, probability_columns
+from mvsa_pipe.runs.predictions import Prediction, Predictions, probability_columns
 from mvsa_pipe.runs.schema import FailureShape, MetricsShape, check_config, read_options
 from mvsa_pipe.spreadsheet import from_text_cell
 
@@ -89,7 +90,7 @@ class Run:
         _require_listed_once(self.path / SPLIT, [(m.post_id, m.split) for m in members])
         return members
 
-    def predictions(self) -> list[Prediction]:
+    def predictions(self) -> Predictions:
         """The run's predictions for its scored posts, in order.
 
         Raises:
@@ -128,7 +129,7 @@ class Run:
                 found=f"post {rows[place]['post_id']!r}: {what}",
                 hint=FIT_AGAIN,
             )
-        return [
+        found = (
             Prediction(
                 post_id=row["post_id"],
                 split=row["split"],
@@ -137,7 +138,23 @@ class Run:
                 probabilities=[float(str(share)) for share in own],
             )
             for row, own in zip(rows, shares, strict=True)
-        ]
+        )
+        return Predictions(found, classes)
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """One entry per epoch, or per strength of a baseline, in order.
+
+        Raises:
+            RunError: The record is missing or damaged.
+        """
+        path = self.path / HISTORY
+        try:
+            entries = [parse_json(line) for line in path.read_bytes().splitlines()]
+        except (OSError, ValueError) as error:
+            raise RunError(
+                "This run's history cannot be read", where=path, found=error, hint=FIT_AGAIN
+            ) from error
+        return [entry for entry in entries if isinstance(entry, dict)]
 
     def checkpoint(self, name: str) -> bytes:
         """Content of the file with the trained model.

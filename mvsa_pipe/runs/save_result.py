@@ -92,7 +92,7 @@ def _source_of(head: str) -> dict[str, bytes]:
 
 
 def _predictions(experiment: Experiment, result: FitResult) -> list[Prediction]:
-    rows = []
+    rows: list[Prediction] = []
     classes = experiment.posts.classes
     for part, probabilities in result.probabilities.items():
         ids = [

@@ -53,9 +53,9 @@ class TrainingShape(Schema):
 
 
 class DataShape(Schema):
-    """The posts and their split."""
+    """The posts and their split; no path for posts that were built in memory."""
 
-    path: str
+    path: str | None
     read: dict[str, Any]
     split: str
     split_seed: int

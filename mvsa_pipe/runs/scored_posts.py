@@ -60,7 +60,7 @@ def scored_posts(run: Run, posts: PostSet, options: InferenceOptions) -> ScoredP
         changes = _changes(run, chosen, posts, contents)
         if not changes:
             return ScoredPosts([m.post_id for m in chosen], own, run.config["protocol"])
-        if options.data is None or part is not None:
+        if not options.names_posts or part is not None:
             raise _not_own(own, chosen, changes, posts, options)
     return _others(run, members, posts, contents, everything=part == ALL)
 
@@ -121,7 +121,7 @@ def _not_own(
         for fault, ids in changes.items()
     )
     hint = "name the posts that the run was made from with --data"
-    if options.data is not None:
+    if options.names_posts:
         hint = "leave --split out to score posts that are new to the run"
     return SplitError(
         f"These posts are not those of the run's part {part!r}",

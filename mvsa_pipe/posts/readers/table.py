@@ -1,6 +1,5 @@
 """Reads posts in a single table, including Hugging Face's imagefolder."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,17 +11,14 @@ from mvsa_pipe.posts.labels import classes_of
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.readers.picture_names import PictureFinder
 from mvsa_pipe.posts.tables.cells import Kind, plain
-from mvsa_pipe.posts.tables.row_faults import CONTROL, RowFaults
+from mvsa_pipe.posts.tables.row_faults import CONTROL, RowFaults, text_fault
 from mvsa_pipe.posts.tables.table_rows import Table, header, is_table, read_rows
 
 _FILE_NAME = "file_name"
-_LONGEST_TEXT = 2**20
 _OUTSIDE_HINT = (
     "correct the names, or name the folder of the pictures: --image-root FOLDER (and --data "
     "PATH for the table)"
 )
-_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
-
 
 # The note of a table without ids, which are then the numbers of its rows.
 ROWS_COUNTED = "posts named by the number of their row, as the table has no ids"
@@ -139,7 +135,7 @@ class TableReader:
             if text is not None and "\0" in text:
                 notes["NUL characters removed"] += text.count("\0")
                 text = text.replace("\0", "")
-            fault = _text_fault(text)
+            fault = text_fault(text)
             label = plain(cells.get(options.label_column)).strip() or None
             if label is None and options.require_labels:
                 fault = fault or f"the {options.label_column} is empty"
@@ -156,14 +152,6 @@ class TableReader:
         faults.raise_any(_OUTSIDE_HINT if outside else None)
         notes |= {ROWS_COUNTED: len(posts)} if counted else {}
         return posts
-
-
-def _text_fault(text: str | None) -> str:
-    if text is not None and _HALF_CHARACTER.search(text):
-        return "the text contains an unpaired surrogate, which no encoding can write"
-    if text is not None and len(text) > _LONGEST_TEXT:
-        return f"a text of {len(text):,} characters, where a post has at most {_LONGEST_TEXT:,}"
-    return ""
 
 
 def _refuse_root(options: ReadOptions, table: Table) -> None:

@@ -6,7 +6,19 @@ from mvsa_pipe.errors import DataError
 
 _MOST_SHOWN = 10
 _LONGEST_ID = 1024
+_LONGEST_TEXT = 2**20
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
+
+
+def text_fault(text: str | None) -> str:
+    """Why a post cannot have a text; empty if it can."""
+    if text is not None and _HALF_CHARACTER.search(text):
+        return "the text contains an unpaired surrogate, which no encoding can write"
+    if text is not None and len(text) > _LONGEST_TEXT:
+        return f"a text of {len(text):,} characters, where a post has at most {_LONGEST_TEXT:,}"
+    return ""
 
 
 class RowFaults:

@@ -52,7 +52,7 @@ def test_every_post_meets_its_own_label_and_part(posts):
 def test_a_published_split_is_used_unless_another_is_named(posts, monkeypatch):
     published = {post.id: ("train", "val", "test")[n % 3] for n, post in enumerate(posts.posts)}
     withit = replace(posts, published=published)
-    monkeypatch.setattr("mvsa_pipe.runs.prepare.read_posts", lambda *_: withit)
+    monkeypatch.setattr("mvsa_pipe.posts.reading.read_posts", lambda *_: withit)
     made = prepare(DATA, CACHES, BOTH)
     assert made.split.parts == published
     assert (made.data.split, made.split.tag) == ("published", "published")

@@ -87,7 +87,7 @@ class TrainingData:
         return -(-len(self.train) // batch_size)
 
     def to(self, device: torch.device) -> "TrainingData":
-        """The same data on a device, or unchanged if the device has no room for it.
+        """The same data on a device, or unchanged if it does not fit there.
 
         Features that do not fit are copied to the device batch by batch.
         """

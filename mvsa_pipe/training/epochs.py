@@ -101,10 +101,8 @@ class FitProgress:
             runs = len(planned) if kind.seeded else 1  # others are copies
             self._most = runs * len(kind.strengths)
         else:
-            self._unit, self._steps_an_epoch = (
-                "epochs",
-                data.steps_an_epoch(spec.training.batch_size),
-            )
+            self._unit = "epochs"
+            self._steps_an_epoch = data.steps_an_epoch(spec.training.batch_size)
             self._most = sum(spec.training.epochs for _, spec in planned)
         self._progress, self._alone = progress, len(planned) == 1
         self._runs: dict[int, EpochReport] = {}  # the last report of each run

@@ -28,7 +28,7 @@ def fit_baseline(
 
     Args:
         baseline: The baseline before its fit.
-        data: What it is fitted to and selected by.
+        data: Training and validation posts.
         spec: The run, with class weights and the score that selects the strength.
         on_step: Callback before each strength.
         on_epoch: Callback after each strength.

@@ -57,9 +57,8 @@ def fit_head(
         ConfigError: An option cannot be used.
         MvsaError: Training diverged.
     """
-    (fitted,) = fit_heads(
-        [(data, RunSpec(name, options, head_options))], on_step, on_epoch=on_epoch
-    )
+    spec = RunSpec(name, options, head_options)
+    (fitted,) = fit_heads([(data, spec)], on_step, on_epoch=on_epoch)
     return fitted
 
 
@@ -79,8 +78,8 @@ def fit_heads(
     Args:
         planned: The runs, each with its data; all of the same head.
         on_step: Callback before each step; raise to cancel.
-        threads: CPU threads; by default one for heads whose operations are too small to divide,
-            else torch's number.
+        threads: CPU threads; by default one for heads whose operations are too small to
+            parallelise, else torch's number.
         on_epoch: Callback after each epoch of each run.
 
     Raises:

@@ -44,7 +44,7 @@ class TrainState:
     """State of one training run, trained alone or in a stack.
 
     Args:
-        head: The head, on its device, in place.
+        head: The head, on its device; it is trained in place.
         data: Training and validation posts.
         spec: What is trained.
         on_epoch: Callback after each epoch.
@@ -107,7 +107,7 @@ class TrainState:
         return epoch_batches(self.data.train, self.options.batch_size, self._order, self._lengths)
 
     def close_epoch(self, train_loss: float, seconds: float) -> None:
-        """Scores the epoch that was just trained on validation, keeps the best, and reports.
+        """Scores the trained epoch on validation, keeps its weights if they are best, and reports.
 
         Args:
             train_loss: Mean loss over the training posts.

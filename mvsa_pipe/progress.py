@@ -10,8 +10,16 @@ OnStep = Callable[[], None]
 BYTES = "bytes"
 
 
+# Callback after some units, with their number; ``Progress.advance`` is one.
+OnUnits = Callable[[float], None]
+
+
 def no_callback() -> None:
     """Does nothing before a step."""
+
+
+def ignore_units(count: float) -> None:
+    """Does nothing after some units."""
 
 
 @runtime_checkable
@@ -58,3 +66,7 @@ class NoProgress:
 
     def say(self, line: str) -> None:
         """Ignored."""
+
+
+# The default where a caller need not listen.
+NO_PROGRESS = NoProgress()

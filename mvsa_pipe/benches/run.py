@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from mvsa_pipe.benches.at_work import BenchProgress
 from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, skipped_by_any
 from mvsa_pipe.benches.on_cluster import LoadSpec, do_on_cluster
 from mvsa_pipe.benches.options import BenchOptions
@@ -19,7 +21,7 @@ from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.durable import inside, write_json
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.posts.splits.make_split import AUTO
-from mvsa_pipe.progress import Progress
+from mvsa_pipe.progress import OnStep, Progress, no_callback
 from mvsa_pipe.runs import free_name
 from mvsa_pipe.runs.fit import reason_alone, refuse_early
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
@@ -94,7 +96,7 @@ def run_bench(
     pairs = chosen_pairs(caches, heads)
     _refuse_early(data, options, settings)
     without = skipped_by_any(data, pairs, heads)
-    progress.start("bench", len(pairs) * len(heads) * len(settings) * options.seeds)
+    shown = BenchProgress(progress, len(pairs) * len(heads) * len(settings) * options.seeds)
     first_split = training.seed if options.resplit else None
     folders, contexts, names = RunFolders(runs), [], []
     rows: list[list[Outcome]] = []
@@ -109,7 +111,7 @@ def run_bench(
         trials = _every_trial(loaded, settings, options, pair_label(pair, caches))
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
-        outcomes = _outcomes(loaded, trials, load_spec, options, folders, progress)
+        outcomes = _outcomes(loaded, trials, load_spec, options, folders, progress, shown)
         rows += [[outcomes[trial.digest] for trial in row] for row in _rows(trials, options.seeds)]
         contexts.append(BenchContext.of(loaded.first))
         names.append(loaded.first.backbones)
@@ -125,6 +127,7 @@ def _outcomes(
     options: BenchOptions,
     folders: RunFolders,
     progress: Progress,
+    shown: BenchProgress,
 ) -> dict[str, Outcome]:
     """The outcome of every trial by its digest; what has no run folder yet is trained."""
     found: dict[str, Outcome] = {}
@@ -138,14 +141,14 @@ def _outcomes(
         progress.say(
             f"{len(found):,} runs were recorded before{and_failed}; --force trains them again"
         )
-        progress.advance(len(found))
+        shown.recorded(len(found))
     missing = [trial for trial in trials if trial.digest not in found]
-    for task, results in _done(loaded, missing, load_spec, options, progress):
+    for task, results in _done(loaded, missing, load_spec, options, progress, shown):
         for trial, result in zip(task, results, strict=True):
             if isinstance(result, MvsaError):
                 progress.say(f"failed: {_named(trial)}: {result.paragraph()}")
             found[trial.digest] = folders.keep(trial, result)
-        progress.advance(len(task))
+        shown.finished(task)
     return found
 
 
@@ -204,6 +207,7 @@ def _done(
     load_spec: LoadSpec,
     options: BenchOptions,
     progress: Progress,
+    shown: BenchProgress,
 ) -> Iterator[tuple[TrialGroup, Results]]:
     """Trains trials: on a cluster, on all cores, or on a GPU."""
     if not trials:
@@ -213,11 +217,14 @@ def _done(
     tasks = group_trials(trials, on_cpu=on_cpu)
     if options.ray:
         return do_on_cluster(options.ray, load_spec.anywhere(), tasks, device, progress.say)
+
+    def do(task: TrialGroup, on_step: OnStep = no_callback, threads: int | None = None) -> Results:
+        with shown.working(task):
+            return list(loaded.do(task, on_step, threads, shown.on_epoch))
+
     if not on_cpu:  # one GPU does one task after the other
-        return ((task, list(loaded.do(task))) for task in tasks)
-    return do_side_by_side(
-        tasks, lambda task, on_step: list(loaded.do(task, on_step, threads=1)), usable_cores()
-    )
+        return ((task, do(task)) for task in tasks)
+    return do_side_by_side(tasks, partial(do, threads=1), usable_cores())
 
 
 def save_bench(bench: Bench, runs: Path) -> Path:

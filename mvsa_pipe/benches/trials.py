@@ -14,6 +14,7 @@ from mvsa_pipe.runs.fit import try_run_heads
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment, needs_of, prepare
 from mvsa_pipe.runs.save_result import run_contents
+from mvsa_pipe.training.epochs import OnEpoch, ignore_epoch
 from mvsa_pipe.training.options import RunSpec
 
 # Runs that may share a stack: beyond it a step's memory grows and hardly any time is saved.
@@ -114,7 +115,11 @@ class LoadedBench:
         return self.read_by(spec.head, spec.split_seed)
 
     def do(
-        self, task: Iterable[Trial], on_step: OnStep = no_callback, threads: int | None = None
+        self,
+        task: Iterable[Trial],
+        on_step: OnStep = no_callback,
+        threads: int | None = None,
+        on_epoch: OnEpoch = ignore_epoch,
     ) -> Iterator[RunContents | MvsaError]:
         """Trains and scores the trials of a task; yields each one's files, or why it has none.
 
@@ -124,7 +129,7 @@ class LoadedBench:
         """
         trials = list(task)
         planned = [(self.read_for(trial.spec), trial.spec) for trial in trials]
-        results = try_run_heads(planned, on_step, threads)
+        results = try_run_heads(planned, on_step, threads, on_epoch)
         for trial, result in zip(trials, results, strict=True):
             if isinstance(result, MvsaError):
                 yield result

@@ -11,12 +11,13 @@ from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError
+from mvsa_pipe.progress import OnUnits, ignore_units
 
 # Suffix of files that were set aside, which are then no caches or parts.
 ASIDE_SUFFIX = ".damaged"
 
 
-def faults(path: Path) -> list[str]:
+def faults(path: Path, on_bytes: OnUnits = ignore_units) -> list[str]:
     """Faults of a cache, its parts and their list, one phrase each.
 
     Raises:
@@ -26,7 +27,7 @@ def faults(path: Path) -> list[str]:
     lost = unreadable_parts(path)
     files = [FeatureFile(path)] if path.is_file() else []
     files += [FeatureFile(part) for part in uncommitted_parts(path)]
-    damaged = [post_id for file in files for post_id in damaged_beside(file, set(lost))]
+    damaged = [post_id for file in files for post_id in damaged_beside(file, set(lost), on_bytes)]
     found = [*(f"part {name}" for name in lost), *(f"post {post_id}" for post_id in damaged)]
     folder = parts_folder(path)
     referred = [folder / name for name in _sizes(path) if name not in lost]
@@ -39,6 +40,13 @@ def faults(path: Path) -> list[str]:
     if unlisted:
         found.append("the list of its parts lacks some that the cache refers to")
     return found
+
+
+def bytes_on_disk(path: Path) -> int:
+    """Bytes of a cache and its parts: about as many as checking it reads."""
+    with storage_errors(path):
+        files = [path, *parts_folder(path).glob("*")]
+        return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def unreadable_parts(path: Path) -> list[str]:
@@ -82,9 +90,12 @@ def _sizes(path: Path) -> dict[str, int]:
     return {segment.name: segment.size for segment in segments}
 
 
-def damaged_beside(file: FeatureFile, parts: Set[str]) -> list[str]:
+def damaged_beside(
+    file: FeatureFile, parts: Set[str], on_bytes: OnUnits = ignore_units
+) -> list[str]:
     """The damaged posts of a cache outside of the given parts."""
-    return file.damaged_posts(within=np.flatnonzero(~rows_in(file, parts)))
+    within = np.flatnonzero(~rows_in(file, parts))
+    return file.damaged_posts(within=within, on_bytes=on_bytes)
 
 
 def rows_in(file: FeatureFile, parts: Set[str]) -> NDArray[np.bool_]:

@@ -16,18 +16,22 @@ from numpy.typing import NDArray
 from mvsa_pipe.cache.content import Header, Rows
 from mvsa_pipe.cache.export_format import ExportFormat
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.cache.row_joining import RowLocation, blocks
+from mvsa_pipe.cache.row_joining import RowLocation, blocks, bytes_of
 from mvsa_pipe.durable import leftovers, replacing, storage_errors
 from mvsa_pipe.errors import StorageError
+from mvsa_pipe.progress import BYTES, NO_PROGRESS, Progress
 
 
-def export(file: FeatureFile, target: Path, form: ExportFormat) -> None:
+def export(
+    file: FeatureFile, target: Path, form: ExportFormat, progress: Progress = NO_PROGRESS
+) -> None:
     """Writes the checked features of every post, completely or not at all.
 
     Args:
         file: The cache.
         target: The file, or for ``npy`` the folder; it must not exist.
         form: The format.
+        progress: Shown the bytes that are written.
 
     Raises:
         CacheError: The cache is damaged.
@@ -39,22 +43,20 @@ def export(file: FeatureFile, target: Path, form: ExportFormat) -> None:
         raise StorageError(
             "The target of this export already exists", where=target, hint="name another --to PATH"
         )
-    writers: dict[ExportFormat, Callable[[FeatureFile, Path], None]] = {
+    writers: dict[ExportFormat, Callable[[FeatureFile, Path, Iterator[Rows]], None]] = {
         ExportFormat.NPY: _npy,
         ExportFormat.SAFETENSORS: _safetensors,
         ExportFormat.PARQUET: _parquet,
     }
+    places = [RowLocation(file, row) for row in range(len(file.header.ids))]
+    progress.start(f"exporting {file.path.name}", bytes_of(places), BYTES)
     try:
         with replacing(target) as temporary:
-            writers[form](file, temporary)
+            writers[form](file, temporary, blocks(places, on_bytes=progress.advance))
     except BaseException:
         for left in leftovers(target):
             shutil.rmtree(left, ignore_errors=True)
         raise
-
-
-def _blocks(file: FeatureFile) -> Iterator[Rows]:
-    return blocks([RowLocation(file, row) for row in range(len(file.header.ids))])
 
 
 def _about(header: Header) -> dict[str, str]:
@@ -65,21 +67,21 @@ def _about(header: Header) -> dict[str, str]:
     }
 
 
-def _npy(file: FeatureFile, target: Path) -> None:
+def _npy(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
     header = file.header
     target.mkdir()
     with (target / "pooled.npy").open("wb") as pooled, (target / "hidden.npy").open("wb") as hidden:
         for out, shape in ((pooled, _pooled_shape(header)), (hidden, header.hidden_shape)):
             about = {"descr": _dtype(header).str, "fortran_order": False, "shape": shape}
             write_array_header_1_0(out, about)
-        _fill(file, pooled, hidden)
+        _fill(rows, pooled, hidden)
     if header.offsets is not None:
         np.save(target / "offsets.npy", header.offsets)
     (target / "ids.json").write_text(json.dumps(header.ids, ensure_ascii=False), "utf-8")
     (target / "about.json").write_text(json.dumps(_about(header), indent=2), "utf-8")
 
 
-def _safetensors(file: FeatureFile, target: Path) -> None:
+def _safetensors(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
     """Written without the library, which needs all features in memory and hides a full disk."""
     header = file.header
     kind, size = ("F16", 2) if _dtype(header).itemsize == 2 else ("F32", 4)
@@ -104,12 +106,12 @@ def _safetensors(file: FeatureFile, target: Path) -> None:
         pooled.flush()
         with target.open("r+b") as hidden:
             hidden.seek(8 + len(head) + starts["hidden"])
-            _fill(file, pooled, hidden)
+            _fill(rows, pooled, hidden)
 
 
-def _fill(file: FeatureFile, pooled: BinaryIO, hidden: BinaryIO) -> None:
+def _fill(rows: Iterator[Rows], pooled: BinaryIO, hidden: BinaryIO) -> None:
     """Writes all features to two open files; a memory map would crash on a full disk."""
-    for block in _blocks(file):
+    for block in rows:
         pooled.write(np.ascontiguousarray(block.pooled).data)
         hidden.write(np.ascontiguousarray(block.hidden).data)
 
@@ -122,7 +124,7 @@ def _dtype(header: Header) -> np.dtype[Any]:
     return np.dtype(header.fingerprint.dtype.value)
 
 
-def _parquet(file: FeatureFile, target: Path) -> None:
+def _parquet(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
     header = file.header
     number = pa.float16() if header.fingerprint.dtype.value == "float16" else pa.float32()
     vector = pa.list_(number, header.width)
@@ -131,7 +133,7 @@ def _parquet(file: FeatureFile, target: Path) -> None:
         metadata=_about(header),
     )
     with pq.ParquetWriter(target, schema) as writer:
-        for block in _blocks(file):
+        for block in rows:
             bounds = block.bounds() * (header.tokens or 1) * header.layers
             columns = [
                 pa.array(block.ids, pa.string()),

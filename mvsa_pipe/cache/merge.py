@@ -8,6 +8,7 @@ from mvsa_pipe.cache.matching import mark_of
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import JOIN_BELOW_BYTES, open_writer
 from mvsa_pipe.errors import CacheError, name_some
+from mvsa_pipe.progress import NO_PROGRESS, Progress
 
 
 def merge(
@@ -15,6 +16,7 @@ def merge(
     sources: Sequence[FeatureFile],
     order: Sequence[str] = (),
     join_below_bytes: float = JOIN_BELOW_BYTES,
+    progress: Progress = NO_PROGRESS,
 ) -> FeatureFile:
     """Merges caches into the first of them, or into the cache that it is a shard of.
 
@@ -23,6 +25,7 @@ def merge(
         sources: The caches; they are kept.
         order: Ids of posts in the data set's order; other posts follow.
         join_below_bytes: A larger cache keeps its rows in parts.
+        progress: Shown the bytes that are copied.
 
     Raises:
         CacheError: The caches differ in data set, fingerprint or features of a post, or one is
@@ -39,7 +42,7 @@ def merge(
             if source.path.resolve() != writer.path.resolve():
                 writer.take_in(source)
         quarantine = list(writer.quarantine.values())
-        return writer.finish(order, _notes(sources), quarantine, join_below_bytes)
+        return writer.finish(order, _notes(sources), quarantine, join_below_bytes, progress)
 
 
 def _refuse_disagreement(sources: Sequence[FeatureFile]) -> None:

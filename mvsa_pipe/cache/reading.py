@@ -30,6 +30,7 @@ from mvsa_pipe.cache.plain_hdf5 import PlainFile
 from mvsa_pipe.cache.structure_digest import ByteRange, Structure
 from mvsa_pipe.durable import storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
+from mvsa_pipe.progress import OnUnits, ignore_units
 
 # For fewer bytes the sizes of parts are not checked before memory is allocated.
 _SURELY_THERE = 2**28
@@ -124,8 +125,21 @@ class FeatureFile:
             starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
         return self._gather("hidden", rows, starts, lengths, into), bounds_of(lengths)
 
+    def bytes_of(self, rows: NDArray[np.int64]) -> int:
+        """Bytes of the features of some rows."""
+        header = self.header
+        if header.offsets is None:
+            states = len(rows) * (header.tokens or 1)
+        else:
+            states = int((header.offsets[rows + 1] - header.offsets[rows]).sum())
+        vectors = len(rows) + states * header.layers
+        return vectors * header.width * np.dtype(header.fingerprint.dtype.value).itemsize
+
     def damaged_posts(
-        self, rows_a_time: int = 256, within: NDArray[np.int64] | None = None
+        self,
+        rows_a_time: int = 256,
+        within: NDArray[np.int64] | None = None,
+        on_bytes: OnUnits = ignore_units,
     ) -> list[str]:
         """Ids of posts, in all or in some rows, whose features are damaged.
 
@@ -141,6 +155,7 @@ class FeatureFile:
                     read(rows)
                 except DamagedRowsError as error:
                     hit.update(error.posts)
+            on_bytes(self.bytes_of(rows))
         return [post_id for post_id in self.header.ids if post_id in hit]
 
     def _gather(

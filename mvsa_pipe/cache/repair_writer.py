@@ -21,18 +21,21 @@ from mvsa_pipe.cache.manifest import MANIFEST_NAME, CachePart, Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import JOIN_BELOW_BYTES, CacheWriter
 from mvsa_pipe.errors import CacheError
+from mvsa_pipe.progress import BYTES, NO_PROGRESS, Progress
 
 
 @contextmanager
-def open_repair(path: Path, dataset: str, fingerprint: Fingerprint) -> Iterator["RepairWriter"]:
-    """Locks a damaged cache and opens it for writing.
+def open_repair(
+    path: Path, dataset: str, fingerprint: Fingerprint, progress: Progress = NO_PROGRESS
+) -> Iterator["RepairWriter"]:
+    """Locks a damaged cache, checks all its features, and opens it for writing.
 
     Raises:
         CacheError: Another process writes it, or it has another data set or fingerprint.
         StorageError: Writing fails.
     """
     with exclusive(path):
-        yield RepairWriter(path, dataset, fingerprint)
+        yield RepairWriter(path, dataset, fingerprint, progress)
 
 
 class RepairWriter(CacheWriter):
@@ -42,10 +45,12 @@ class RepairWriter(CacheWriter):
         damaged: Posts of the cache whose features are damaged or missing.
     """
 
-    def __init__(self, path: Path, dataset: str, fingerprint: Fingerprint) -> None:
+    def __init__(
+        self, path: Path, dataset: str, fingerprint: Fingerprint, progress: Progress = NO_PROGRESS
+    ) -> None:
         self._unreadable: list[Path] = []
         super().__init__(path, dataset, fingerprint)
-        self.damaged = self._damaged()
+        self.damaged = self._damaged(progress)
         for post_id in self.damaged:
             self._committed.pop(post_id, None)
             self.finished.pop(post_id, None)
@@ -55,14 +60,17 @@ class RepairWriter(CacheWriter):
         if self.file is not None and not self.file.has_whole_structure():
             self._moving.add(self.path)
 
-    def _damaged(self) -> list[str]:
+    def _damaged(self, progress: Progress) -> list[str]:
         rows_of: dict[int, tuple[FeatureFile, list[int]]] = {}
         for place in self._places().values():
             rows_of.setdefault(id(place.file), (place.file, []))[1].append(place.row)
+        every = [(file, np.array(sorted(rows), np.int64)) for file, rows in rows_of.values()]
+        wanted = sum(file.bytes_of(rows) for file, rows in every)
+        progress.start(f"checking {self.path.name}", wanted, BYTES)
         hit = {
             post_id
-            for file, rows in rows_of.values()
-            for post_id in file.damaged_posts(within=np.array(sorted(rows), np.int64))
+            for file, rows in every
+            for post_id in file.damaged_posts(within=rows, on_bytes=progress.advance)
         }
         held = () if self.file is None else self.file.header.ids
         hit.update(post_id for post_id in held if post_id not in self._committed)
@@ -136,6 +144,7 @@ class RepairWriter(CacheWriter):
         notes: Mapping[str, Any],
         quarantine: Iterable[Refusal] = (),
         join_below_bytes: float = JOIN_BELOW_BYTES,
+        progress: Progress = NO_PROGRESS,
     ) -> FeatureFile:
         """Like ``CacheWriter.finish``; unreadable files are set aside first."""
         for path in self._unreadable:
@@ -143,4 +152,4 @@ class RepairWriter(CacheWriter):
             if path != self.path:
                 path.unlink(missing_ok=True)
         self._unreadable = []
-        return super().finish(order, notes, quarantine, join_below_bytes)
+        return super().finish(order, notes, quarantine, join_below_bytes, progress)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mvsa_pipe.cache.content import Refusal, Rows, Segment, bounds_of
 from mvsa_pipe.cache.reading import FeatureFile
+from mvsa_pipe.progress import OnUnits, ignore_units
 
 # Bytes that are copied at a time; they are in memory twice.
 JOIN_BYTES = 8 * 2**20
@@ -58,16 +59,20 @@ def offsets_of(places: Sequence[RowLocation]) -> NDArray[np.int64] | None:
     return bounds_of(lengths)
 
 
-def blocks(places: Sequence[RowLocation], most_bytes: int = 0) -> Iterator[Rows]:
+def blocks(
+    places: Sequence[RowLocation], most_bytes: int = 0, on_bytes: OnUnits = ignore_units
+) -> Iterator[Rows]:
     """The rows at some locations in their order, in blocks of bounded size."""
     start, held = 0, 0
     for stop, place in enumerate(places):
         if held and held + place.payload_bytes > (most_bytes or JOIN_BYTES):
             yield gathered(places[start:stop])
+            on_bytes(held)
             start, held = stop, 0
         held += place.payload_bytes
     if held:
         yield gathered(places[start:])
+        on_bytes(held)
 
 
 def gathered(places: Sequence[RowLocation]) -> Rows:

@@ -24,9 +24,13 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.row_joining import RowLocation
 from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, StorageError, name_some
+from mvsa_pipe.progress import BYTES, NO_PROGRESS, OnUnits, Progress, ignore_units
 
 # Larger caches stay in parts, as joining takes the same space on the disk once more.
 JOIN_BELOW_BYTES = 64 * 2**30
+
+# Fewer bytes are copied before anyone could read of it.
+_SHOWN_BYTES = 256 * 2**20
 
 
 @contextmanager
@@ -276,6 +280,7 @@ class CacheWriter:
         notes: Mapping[str, Any],
         quarantine: Iterable[Refusal] = (),
         join_below_bytes: float = JOIN_BELOW_BYTES,
+        progress: Progress = NO_PROGRESS,
     ) -> FeatureFile:
         """Makes one cache file of everything committed; the writer must not be used afterwards.
 
@@ -284,6 +289,7 @@ class CacheWriter:
             notes: Facts for ``mvsa cache info``, which do not affect features.
             quarantine: Posts that could not be read.
             join_below_bytes: A larger cache keeps its rows in parts, in the order of the parts.
+            progress: Shown the bytes that are copied, where these are many.
 
         Raises:
             CacheError: A committed part is damaged; names the posts.
@@ -292,17 +298,24 @@ class CacheWriter:
         self.require_writable()
         facts = {**self._notes, **notes}, row_joining.sort_refusals(quarantine, order)
         held = self._places()
-        if row_joining.bytes_of(held.values()) > join_below_bytes:
-            return self._refer(held, *facts)
+        payload = row_joining.bytes_of(held.values())
+        if payload > join_below_bytes:
+            return self._refer(held, *facts, progress)
         places = [held[i] for i in dict.fromkeys([*order, *held]) if i in held]
-        write_feature_file(self.path, self._header(places, *facts), row_joining.blocks(places))
+        on_bytes = _shown(progress, self.path, payload)
+        blocks = row_joining.blocks(places, on_bytes=on_bytes)
+        write_feature_file(self.path, self._header(places, *facts), blocks)
         self._manifest.discard()
         del held, places  # frees the headers of all parts before the new file's header is read
         self._sources, self._committed = [], {}
         return FeatureFile(self.path)
 
     def _refer(
-        self, held: dict[str, RowLocation], notes: dict[str, Any], quarantine: tuple[Refusal, ...]
+        self,
+        held: dict[str, RowLocation],
+        notes: dict[str, Any],
+        quarantine: tuple[Refusal, ...],
+        progress: Progress,
     ) -> FeatureFile:
         folder = self._manifest.folder
         elsewhere = [
@@ -310,7 +323,8 @@ class CacheWriter:
             for place in held.values()
             if place.file.path.parent != folder or place.file.path in self._moving
         ]
-        for rows in row_joining.blocks(elsewhere, PART_BYTES):
+        on_bytes = _shown(progress, folder, row_joining.bytes_of(elsewhere))
+        for rows in row_joining.blocks(elsewhere, PART_BYTES, on_bytes):
             self.commit(rows)
         moved = self._places() if elsewhere else held
         places = sorted(moved.values(), key=lambda place: (place.file.path.name, place.row))
@@ -343,3 +357,11 @@ class CacheWriter:
             quarantine=quarantine,
             segments=segments,
         )
+
+
+def _shown(progress: Progress, path: Path, payload_bytes: int) -> OnUnits:
+    """Begins to show the copying of many bytes; returns the callback after some of them."""
+    if payload_bytes < _SHOWN_BYTES:
+        return ignore_units
+    progress.start(f"writing {path.name}", payload_bytes, BYTES)
+    return progress.advance

@@ -21,6 +21,7 @@ from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.repair import repair as repair_cache
 from mvsa_pipe.posts import ReadOptions, read_posts
+from mvsa_pipe.progress import BYTES, Progress
 from mvsa_pipe.runs.options import CacheChoice, PostsChoice
 
 app = typer.Typer(
@@ -135,31 +136,33 @@ def verify(
     """Check every byte against its checksum; names posts with changed bytes and exits with 1."""
     caches = CacheFolder(folder)
     if name is not None:
-        faults = {str(path): _faults(path) for path in [caches.locate(name)]}
+        known = {caches.locate(name): ""}
     else:
-        faults = {
-            str(entry.path): [entry.fault]
-            if entry.file is None and entry.fault
-            else _faults(entry.path)
-            for entry in caches.entries()
-        }
+        known = {e.path: "" if e.file is not None else e.fault or "" for e in caches.entries()}
+    faults: dict[str, list[str]] = {}
+    with progress() as screen:
+        to_read = sum(checking.bytes_on_disk(path) for path, fault in known.items() if not fault)
+        screen.start("verify", to_read, BYTES)
+        for path, fault in known.items():
+            screen.note(path.name)
+            faults[str(path)] = [fault] if fault else _faults(path, screen)
     if json:
         show_json(faults)
     else:
-        for path, found in faults.items():
+        for path_name, found in faults.items():
             state = (name_some(found), "red") if found else ("whole", "green")
-            line(f"{path}: ", state)
+            line(f"{path_name}: ", state)
             if found and "mvsa cache" not in found[0]:
-                line(f"next: mvsa cache repair {path}")
+                line(f"next: mvsa cache repair {path_name}")
         if not faults:
             line(f"nothing is cached in {folder}")
     if any(faults.values()):
         raise typer.Exit(1)
 
 
-def _faults(path: Path) -> list[str]:
+def _faults(path: Path, screen: Progress) -> list[str]:
     try:
-        return checking.faults(path)
+        return checking.faults(path, screen.advance)
     except CacheError as error:  # the other caches are still checked
         return [error.paragraph()]
 
@@ -205,7 +208,8 @@ def merge(
     caches = CacheFolder(folder)
     sources = [FeatureFile(path) for path in _sources(caches, names)]
     posts = read_posts(data, replace(read, require_labels=False)).posts if data else ()
-    file = merge_caches(caches, sources, [post.id for post in posts])
+    with progress() as screen:
+        file = merge_caches(caches, sources, [post.id for post in posts], progress=screen)
     line(f"{file.path}: {len(file.header.ids):,} posts of {len(sources)} caches")
     known = {*file.header.ids, *file.header.refused}
     missing = [post.id for post in posts if post.id not in known]
@@ -258,7 +262,8 @@ def export(
     from mvsa_pipe.cache.export import export as export_cache  # imports pyarrow
 
     file = FeatureFile(CacheFolder(folder).locate(name))
-    export_cache(file, to, form)
+    with progress() as screen:
+        export_cache(file, to, form, screen)
     line(f"{len(file.header.ids):,} posts in {to}")
 
 

@@ -42,13 +42,13 @@ def check(
     """Count posts and labels and find faults that spoil results; exits with 1 if there are any."""
     with progress() as screen:
         posts = read_posts(path, read)
-        screen.say(f"{len(posts):,} posts of {posts.name}; decoding every image")
+        screen.say(f"{len(posts):,} posts of {posts.name}")
         if split is None and posts.published is not None:
             split = PUBLISHED
         divided = None if split is None else parse_split(split, posts, seed=split_seed)
         if posts.published is not None and split != PUBLISHED:
             screen.say("the published split is not used: --split published")
-        report = check_posts(posts, divided)
+        report = check_posts(posts, divided, screen)
     if json:
         show_json(report.as_record())
     else:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,9 @@ from mvsa_pipe.metrics.scores import SHOWN_SCORES
 
 # Scores of every table, with their column names.
 SHOWN = {name: f"{title} %" for name, title in SHOWN_SCORES.items()}
+
+# Columns of a terminal that no table fills.
+_NO_LIMIT = 10_000
 
 
 class SafeTable(Table):
@@ -70,13 +74,29 @@ def add_references(table: Table, references: Sequence[Mapping[str, Any]], *rest:
         table.add_row(row["name"], *cells, *rest, style="dim")
 
 
-def class_table(scores: Mapping[str, Any], title: str) -> Table:
-    """Precision, recall, F1 and the confusion row of each class."""
+def class_table(scores: Mapping[str, Any], title: str) -> RenderableType:
+    """Precision, recall, F1 and the confusion row of each class; two tables if one is too wide."""
+    one = _class_table(scores, title, shares=True, confusion=True)
+    if Measurement.get(out, out.options.update(max_width=_NO_LIMIT), one).maximum <= out.width:
+        return one
+    apart = f"{title}: predicted as"
+    return Group(
+        _class_table(scores, title, shares=True),
+        _class_table(scores, apart, confusion=True),
+    )
+
+
+def _class_table(
+    scores: Mapping[str, Any], title: str, *, shares: bool = False, confusion: bool = False
+) -> Table:
     table = titled(title, "true class")
-    add_numbers(table, "precision %", "recall %", "F1 %", "posts")
-    add_numbers(table, *(f"→ {name}" for name in scores["classes"]))
+    if shares:
+        add_numbers(table, "precision %", "recall %", "F1 %", "posts")
+    for name in scores["classes"] if confusion else ():
+        table.add_column(Text(_shown(f"→ {name}"), overflow="fold"), justify="right")
     for name, counts in zip(scores["classes"], scores["confusion"], strict=True):
         row = scores["per_class"][name]
-        shares = [percent(row[k]) for k in ("precision", "recall", "f1")]
-        table.add_row(name, *shares, f"{row['support']:,.0f}", *(f"{n:,}" for n in counts))
+        cells = [percent(row[k]) for k in ("precision", "recall", "f1")]
+        cells.append(f"{row['support']:,.0f}")
+        table.add_row(name, *(cells if shares else ()), *(f"{n:,}" for n in counts if confusion))
     return table

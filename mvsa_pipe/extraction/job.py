@@ -163,7 +163,7 @@ class BackboneJob:
             opened: AbstractContextManager[CacheWriter]
             if context.repair:
                 path = folder.path_of(name, resolution.fingerprint, mark=mark)
-                opened = open_repair(path, name, resolution.fingerprint)
+                opened = open_repair(path, name, resolution.fingerprint, context.progress)
             else:
                 opened = open_writer(folder, name, resolution.fingerprint, options.shard_name, mark)
             job = cls(backbone, context, stack.enter_context(opened), resolution, mark, session)
@@ -261,7 +261,9 @@ class BackboneJob:
             with self.context.clock.phase(Phase.FINISH):
                 order = [post.id for post in self.context.posts.posts]
                 limit = options.join_below_bytes
-                file = self.writer.finish(order, notes, quarantine.values(), limit)
+                file = self.writer.finish(
+                    order, notes, quarantine.values(), limit, self.context.progress
+                )
         else:
             file = self.writer.file or FeatureFile(self.writer.path)
         for kept in self.writer.set_aside:

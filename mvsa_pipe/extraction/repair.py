@@ -17,7 +17,7 @@ from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.fingerprint_memo import recall
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.posts.post import PostSet
-from mvsa_pipe.progress import Progress
+from mvsa_pipe.progress import BYTES, Progress
 
 # A limit that no cache reaches: a repaired file stays in one piece.
 _ANY_SIZE_GIB = 1e12
@@ -55,7 +55,7 @@ def repair(
         raise _elsewhere(path, folder.root / "DATA-SET" / path.name, "mvsa extract")
     if not path.is_file() and not parts_folder(path).is_dir():
         FeatureFile(path)  # raises an error that says what is there instead
-    if not _is_damaged(path):
+    if not _is_damaged(path, progress):
         FeatureFile(path)
         return []
     file = _readable(path)
@@ -76,11 +76,12 @@ def repair(
         on_bad_post=BadPostPolicy.SKIP,
         join_gib=limit,
     )
-    with open_repair(path, dataset, fingerprint) as writer:
+    with open_repair(path, dataset, fingerprint, progress) as writer:
         if file is not None and writer.committed == file.header.content_digests:
             if writer.unfinished:
                 refused = writer.quarantine.values()
-                writer.finish(file.header.ids, {}, refused, options.join_below_bytes)
+                limit_bytes = options.join_below_bytes
+                writer.finish(file.header.ids, {}, refused, limit_bytes, progress)
             return []
         damaged = writer.damaged
     fingerprint.require_makeable(path)
@@ -98,7 +99,7 @@ def repair(
     return [post_id for post_id in ids if post_id in done.computed]
 
 
-def _is_damaged(path: Path) -> bool:
+def _is_damaged(path: Path, progress: Progress) -> bool:
     """Whether the cache is damaged.
 
     Raises:
@@ -106,16 +107,17 @@ def _is_damaged(path: Path) -> bool:
     """
     try:
         with exclusive(path):
-            return _has_faults(path)
+            return _has_faults(path, progress)
     except StorageError:  # it is read-only
-        if _has_faults(path):
+        if _has_faults(path, progress):
             raise
         return False
 
 
-def _has_faults(path: Path) -> bool:
+def _has_faults(path: Path, progress: Progress) -> bool:
+    progress.start(f"checking {path.name}", checking.bytes_on_disk(path), BYTES)
     try:
-        return bool(checking.faults(path))
+        return bool(checking.faults(path, progress.advance))
     except CacheError:
         return True
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -14,6 +14,7 @@ from mvsa_pipe.posts.labels import doubtful_labels
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.splits.split import PARTS, TEST, TRAIN, Split, protocol_tag
 from mvsa_pipe.posts.storage.base import TooLargeError
+from mvsa_pipe.progress import NO_PROGRESS, Progress
 from mvsa_pipe.tabular import Row, Tabular
 
 _MOST_THREADS = 8
@@ -116,16 +117,17 @@ class CheckReport(Tabular):
 def check_posts(
     posts: PostSet,
     split: Split | None = None,
-    on_image: Callable[[], None] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> CheckReport:
     """Counts the content of a data set and finds its faults; decodes every picture.
 
     Args:
         posts: The data set.
         split: Its split; without one, leakage is not checked.
-        on_image: Called in this thread after each post's picture, to show progress.
+        progress: Shown the pictures that are compared, then those that are decoded.
     """
-    texts, pictures = text_keys(posts), image_keys(posts)
+    progress.start("comparing pictures", len(posts.posts), "posts")
+    texts, pictures = text_keys(posts), image_keys(posts, progress.advance)
     ignored = stand_ins(texts, pictures)
     pictures = [None if key in ignored else key for key in pictures]
     groups = members(joined(texts, pictures))
@@ -146,7 +148,7 @@ def check_posts(
         encodings=dict(Counter(post.encoding for post in posts.posts if post.text is not None)),
         missing_texts=tuple(post.id for post in posts.posts if post.text is None),
         empty_texts=tuple(post.id for post in posts.posts if post.text == ""),
-        images=_image_faults(posts, on_image),
+        images=_image_faults(posts, progress),
         duplicates=_ids(posts, groups),
         conflicting=_ids(posts, conflicting),
         split_labels=split_labels,
@@ -170,9 +172,8 @@ def _is_odd(post_id: str) -> bool:
     return not post_id.isprintable() or "  " in post_id or post_id != post_id.strip()
 
 
-def _image_faults(
-    posts: PostSet, on_image: Callable[[], None] | None
-) -> dict[str, tuple[str, ...]]:
+def _image_faults(posts: PostSet, progress: Progress) -> dict[str, tuple[str, ...]]:
+    progress.start("decoding pictures", len(posts.posts), "posts")
     faults: dict[str, list[str]] = {fault.value: [] for fault in ImageFault}
     n_threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(n_threads) as pool:
@@ -180,8 +181,7 @@ def _image_faults(
         for post, fault in zip(posts.posts, found, strict=True):
             if fault is not None:
                 faults[fault.value].append(post.id)
-            if on_image is not None:
-                on_image()
+            progress.advance(1)
     return {fault: tuple(ids) for fault, ids in faults.items()}
 
 

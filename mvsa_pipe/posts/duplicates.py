@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.posts.storage.base import Storage
+from mvsa_pipe.progress import OnUnits, ignore_units
 
 # A picture with different texts is a placeholder if more posts share it: popular memes are shared
 # by a handful, an "image not found" by hundreds.
@@ -36,7 +37,7 @@ def normalised(text: str) -> str:
     return " ".join(_NOISE.sub(" ", text).casefold().split())
 
 
-def image_keys(posts: PostSet) -> list[bytes | None]:
+def image_keys(posts: PostSet, on_posts: OnUnits = ignore_units) -> list[bytes | None]:
     """A digest of each picture that may have a duplicate; ``None`` for all others.
 
     A picture whose size is unique is never read. Missing, empty and unreadable ones have no
@@ -50,6 +51,7 @@ def image_keys(posts: PostSet) -> list[bytes | None]:
         size = 0 if name is None else sizes[name]
         has_twin = name is not None and size > 0 and shared[size] > 1
         keys.append(_digest(posts.storage, name) if name is not None and has_twin else None)
+        on_posts(1)
     return keys
 
 

@@ -8,7 +8,7 @@ from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.progress import NoProgress, Progress
+from mvsa_pipe.progress import NO_PROGRESS, Progress
 from mvsa_pipe.runs.fit import FitResult, score_fitted, try_run_heads
 from mvsa_pipe.runs.options import SeedChoice
 from mvsa_pipe.runs.prepare import Experiment
@@ -16,8 +16,6 @@ from mvsa_pipe.training.epochs import FitProgress
 from mvsa_pipe.training.fitting import fit_heads
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.state import FittedModel
-
-_NO_PROGRESS = NoProgress()
 
 
 def refuse_copies(head: str, seeds: SeedChoice) -> None:
@@ -41,7 +39,7 @@ def run_seeds(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
     choice: SeedChoice,
-    progress: Progress = _NO_PROGRESS,
+    progress: Progress = NO_PROGRESS,
 ) -> list[FitResult | MvsaError]:
     """Trains one run per seed, or one ensemble of all seeds; returns results or errors of runs.
 
@@ -64,7 +62,7 @@ def run_ensemble(
     head_options: Mapping[str, OptionValue],
     training: TrainingOptions,
     seeds: Sequence[int],
-    progress: Progress = _NO_PROGRESS,
+    progress: Progress = NO_PROGRESS,
 ) -> FitResult:
     """Trains a head with every seed, each selected on validation, and averages probabilities.
 

@@ -129,7 +129,7 @@ def test_what_is_there_is_never_replaced(tmp_path: Path, form: ExportFormat, wha
         to.write_text("precious")
     else:
         to.mkdir()
-    with pytest.raises(StorageError, match=r"lies where the export shall go.*--to PATH"):
+    with pytest.raises(StorageError, match=r"target of this export already exists.*--to PATH"):
         export(file, to, form)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "there"]
     assert to.is_dir() or to.read_text() == "precious"

@@ -9,10 +9,25 @@ from PIL import Image
 from mvsa_pipe.posts import Split, random_split, read_posts
 from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.storage.base import PICTURE_BYTES
+from mvsa_pipe.progress import NoProgress
 
 ROWS = [
     f"{n}\t{label},neutral" for n, label in enumerate(["positive", "neutral", "negative"] * 4, 1)
 ]
+
+
+class Counted(NoProgress):
+    """The units that each step has advanced by."""
+
+    def __init__(self):
+        self.steps, self.last = {}, ""
+
+    def start(self, what, *_, **__):
+        self.last = what
+        self.steps[what] = 0
+
+    def advance(self, count):
+        self.steps[self.last] += count
 
 
 @pytest.fixture
@@ -23,10 +38,11 @@ def folder(write_mvsa):
 def test_a_sound_data_set_has_no_spoilers(folder):
     posts = read_posts(folder)
     split = random_split(posts, (2, 1, 1))
-    seen = []
-    report = check_posts(posts, split, on_image=lambda: seen.append(1))
+    seen = Counted()
+    report = check_posts(posts, split, seen)
     assert report.spoilers == ()
-    assert len(seen) == report.n_posts == 12
+    assert report.n_posts == 12
+    assert seen.steps == {"comparing pictures": 12, "decoding pictures": 12}
     assert report.tag == f"{posts.protocol}/random-2:1:1/seed-0"
     assert report.labels == {"negative": 4, "neutral": 4, "positive": 4}
     assert report.split_labels["train"] == {"negative": 2, "neutral": 2, "positive": 2}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mvsa_pipe.analysis.run_labels import run_labels
 from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.metrics.scores import Counts
 from mvsa_pipe.modality import Modality
@@ -68,7 +69,7 @@ def part_predictions(runs: Sequence[Run]) -> tuple[str, list[PartPredictions]]:
             for run, p in zip(runs, parts, strict=True)
         )
         raise RunError("These runs were not scored on a common part", found=scored)
-    names = _names(runs)
+    names = run_labels(runs)
     return part, [
         PartPredictions(name, run, {row.post_id: row for row in rows if row.split == part})
         for name, run, rows in zip(names, runs, recorded, strict=True)
@@ -82,12 +83,6 @@ def _refuse_too_few(runs: Sequence[Run]) -> None:
             "A comparison needs two different runs or more",
             found=name_some(str(run.path) for run in runs),
         )
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """Names of the folders, or their paths if names are not unique."""
-    short = [run.path.resolve().name for run in runs]
-    return short if len(set(short)) == len(short) else [str(run.path) for run in runs]
 
 
 def comparable_posts(part: str, some: Sequence[PartPredictions], *, shared_only: bool) -> list[str]:

@@ -13,9 +13,11 @@ _EQUAL = 0.05
 def sentences(comparison: Comparison) -> list[str]:
     """Summary sentences per run: score, time and significance against the first run."""
     first, *others = comparison.rows
+    mixed = len({row.fine_tuned for row in comparison.rows}) > 1
     lines = []
     for other in others:
-        lines.append(f"{_score_sentence(first, other)}{_time_sentence(first, other)}.")
+        called = [_called(row) if mixed else row.name for row in (first, other)]
+        lines.append(f"{_score_sentence(first, other, *called)}{_time_sentence(first, other)}.")
         if other.paired is not None and other.p_holm is not None:
             lines.append(_significance_sentence(comparison, first, other.paired, other.p_holm))
     lines += _caveats(comparison)
@@ -26,13 +28,13 @@ def _called(row: Compared) -> str:
     return f"{row.name} ({'fine-tuned' if row.fine_tuned else 'cached fit'})"
 
 
-def _score_sentence(first: Compared, other: Compared) -> str:
+def _score_sentence(first: Compared, other: Compared, first_name: str, name: str) -> str:
     own, theirs = other.scores[Score.ACCURACY], first.scores[Score.ACCURACY]
     figures = f"({100 * own:.1f} against {100 * theirs:.1f} %)"
     if theirs == 0:
-        return f"{_called(other)} reaches an accuracy of {100 * own:.1f} %, {_called(first)} none"
+        return f"{name} reaches an accuracy of {100 * own:.1f} %, {first_name} none"
     share = f"{100 * own / theirs:.1f} %"
-    return f"{_called(other)} reaches {share} of the accuracy of {_called(first)} {figures}"
+    return f"{name} reaches {share} of the accuracy of {first_name} {figures}"
 
 
 def _time_sentence(first: Compared, other: Compared) -> str:

@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from mvsa_pipe.analysis.options import CompareOptions
-from mvsa_pipe.cli.console import interval, line, out, show_json, size
+from mvsa_pipe.cli.console import interval, line, out, sentence, show_json, size
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_numbers, add_references, add_scores, score_table, titled
 
 if TYPE_CHECKING:
     from mvsa_pipe.analysis.compare import Comparison
 
+# In narrower terminals an interval is printed below its value.
+_WIDE_COLUMNS = 100
 # Shown in tables for values that are not in a record.
 _UNKNOWN = "–"
 
@@ -43,8 +46,11 @@ def compare(
     _show_scores(done, record)
     _show_tests(record)
     _show_costs(done)
-    for sentence in words:
-        line(sentence)
+    for row in done.rows:
+        if row.name != Path(row.path).name:
+            line((row.name, "bold"), f": {row.path}")
+    for text in words:
+        sentence(text)
 
 
 def _show_scores(done: "Comparison", record: dict[str, Any]) -> None:
@@ -55,7 +61,8 @@ def _show_scores(done: "Comparison", record: dict[str, Any]) -> None:
     table = score_table(f"{' / '.join(done.protocols)} · {note} · {posts}", "run")
     for row in record["rows"]:
         mark = "" if row["batch_independent"] else " †"
-        add_scores(table, f"{row['name']} ({row['head']}){mark}", row["scores"])
+        head = "" if row["head"] in row["name"] else f" ({row['head']})"
+        add_scores(table, f"{row['name']}{head}{mark}", row["scores"])
     table.add_section()
     add_references(table, record["references"])
     out.print(table)
@@ -63,10 +70,8 @@ def _show_scores(done: "Comparison", record: dict[str, Any]) -> None:
 
 def _show_tests(record: dict[str, Any]) -> None:
     first, *others = record["rows"]
-    table = titled(f"against {first['name']}", "run")
-    add_numbers(
-        table, "accuracy, points", "macro-F1, points", "right alone", "McNemar p", "agree %"
-    )
+    table = titled(f"points more than {first['name']}, and McNemar's test", "run")
+    add_numbers(table, "accuracy", "macro-F1", "right alone", "p-value", "agree %")
     for row in others:
         pair = row["paired"]
         test = pair["mcnemar"]
@@ -77,8 +82,10 @@ def _show_tests(record: dict[str, Any]) -> None:
     out.print(table)
 
 
-def _points(difference: dict[str, Any]) -> str:
-    return f"{100 * difference['value']:+.1f} {interval(difference['interval'])}"
+def _points(difference: dict[str, Any]) -> Text:
+    between = " " if out.width >= _WIDE_COLUMNS else "\n"
+    bounds = (f"{between}{interval(difference['interval'])}", "dim")
+    return Text.assemble(f"{100 * difference['value']:+.1f}", bounds)
 
 
 def _show_costs(done: "Comparison") -> None:

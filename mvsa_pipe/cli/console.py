@@ -84,6 +84,11 @@ def line(*parts: Part) -> None:
     out.print(_assembled(parts), soft_wrap=True)
 
 
+def sentence(text: str) -> None:
+    """Prints a sentence of results; its words are wrapped on a terminal only."""
+    out.print(_assembled([text]), soft_wrap=not out.is_terminal)
+
+
 def remark(*parts: Part) -> None:
     """Prints a remark on stderr; never wrapped."""
     err.print(_assembled(parts), soft_wrap=True)

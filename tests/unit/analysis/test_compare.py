@@ -132,7 +132,7 @@ def test_words_take_back_what_many_tests_would_find_by_chance(tmp_path):
         (25.0, "at 2.5 times the time"),
         (4.0, "at 1/2.5 of the time"),
         (5000.0, "at 500 times the time"),
-        (None, "of a (cached fit) (100.0 against 100.0 %)."),
+        (None, "of a (100.0 against 100.0 %)."),
     ],
 )
 def test_words_for_times(tmp_path, seconds, words):
@@ -246,9 +246,11 @@ def test_one_run_alone_or_twice_is_no_comparison(tmp_path):
             compare(runs, OPTIONS)
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path):
+def test_runs_of_one_name_and_the_same_settings_are_numbered(tmp_path):
     runs = [make(tmp_path / "x", "a"), make(tmp_path / "y", "a")]
-    assert [row.name for row in compare(runs, OPTIONS).rows] == [str(run.path) for run in runs]
+    rows = compare(runs, OPTIONS).rows
+    assert [row.name for row in rows] == ["run 1", "run 2"]
+    assert [row.path for row in rows] == [str(run.path) for run in runs]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_a_failed_write_leaves_nothing(
     file = write_cache(tmp_path / "cache", ["a", "b", "c"])
     honest = exporting.blocks
 
-    def some(places: object) -> object:
+    def some(places: object, **_: object) -> object:
         yield from list(honest(places))[:1]  # type: ignore[arg-type]
         raise OSError(28, os.strerror(28))
 

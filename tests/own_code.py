@@ -3,6 +3,10 @@
 from pathlib import Path
 from textwrap import dedent
 
+from mvsa_pipe import user_code
+from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
+from mvsa_pipe.heads import HEADS
+
 # Twenty lines with its imports.
 MINE = '''
 import torch
@@ -36,3 +40,13 @@ def write_code(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dedent(text), encoding="utf-8")
     return path
+
+
+def start_again(monkeypatch, state: Path | None = None) -> None:
+    """Lets this process be as new: no own heads or backbones; of another user if ``state`` is."""
+    for table in (HEADS, TEXT_BACKBONES, IMAGE_BACKBONES):
+        monkeypatch.setattr(table, "_rows", {row.name: row for row in table.built_in})
+        monkeypatch.setattr(table, "_added", {})
+    monkeypatch.setattr(user_code, "_named", set())
+    if state is not None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(state))

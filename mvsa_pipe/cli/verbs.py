@@ -67,7 +67,7 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "export:export",
             "Write a run as a self-contained folder: head, backbones, model card.",
         ),
-        _row("heads", "heads:heads", "List the fusion heads, one line each."),
+        _row("heads", "heads:app", "List the fusion heads, one line each."),
         _row("backbones", "backbones:backbones", "List the frozen backbones, one line each."),
     ],
 )

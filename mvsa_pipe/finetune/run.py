@@ -25,6 +25,7 @@ from mvsa_pipe.finetune.prepare import LiveExperiment, prepare_live
 from mvsa_pipe.finetune.processes import Processes
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.build import build_head, fill_head, parse_checkpoint
+from mvsa_pipe.heads.contract import require_sound
 from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
@@ -135,6 +136,7 @@ def _built(
     """The head as ``mvsa fit`` would build it, or as it was fitted."""
     training_data = experiment.training_data
     training_data.require_posts()
+    require_sound(name, options, training_data.features.sizes)
     head = build_head(name, training_data.features.sizes, training.seed, options, device)
     if not isinstance(head, FusionHead):
         raise ConfigError(

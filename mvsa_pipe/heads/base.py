@@ -26,7 +26,7 @@ from mvsa_pipe.heads.options import HeadOptions
 __all__ = ["FusionHead", "HeadOptions"]
 
 # torch's layers draw their weights from the one global generator, whichever thread builds them.
-_GLOBAL_GENERATOR = threading.Lock()
+GLOBAL_GENERATOR = threading.RLock()
 
 
 class FusionHead(nn.Module, Model):
@@ -111,7 +111,7 @@ class FusionHead(nn.Module, Model):
         Weights are drawn on the CPU and moved, so that they are the same bit for bit on any device.
         The global generators are left as they were.
         """
-        with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reseed the global generators of all accelerators
             torch.default_generator.manual_seed(seed)
             head = cls.construct(sizes, options)

@@ -21,6 +21,7 @@ from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.build import build_head
+from mvsa_pipe.heads.contract import require_sound
 from mvsa_pipe.heads.model import CPU
 from mvsa_pipe.heads.options import OptionValue, parse_options
 from mvsa_pipe.progress import OnStep, no_callback
@@ -174,6 +175,7 @@ def _started(data: TrainingData, spec: RunSpec, on_epoch: OnEpoch) -> TrainState
     data.require_posts()
     began = time.perf_counter()
     device = resolve_device(options.device)
+    require_sound(spec.head, spec.head_options, data.features.sizes)
     head = build_head(spec.head, data.features.sizes, options.seed, spec.head_options, device)
     assert isinstance(head, FusionHead)  # noqa: S101  # the registry has no third kind
     data = data.to(device)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from heads_support import SIZES
 from torch import Tensor
 
 from mvsa_pipe.baselines.base import Baseline
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.build import build_head
+from mvsa_pipe.heads.check_batches import SIZES
 
 BASELINES = [name for name in HEADS.names if issubclass(HEADS.load(name), Baseline)]
 

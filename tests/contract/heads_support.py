@@ -8,7 +8,6 @@ from typing import get_type_hints
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mvsa_pipe.features.batch import HIDDEN, FeatureBatch, FeatureSizes
@@ -16,10 +15,11 @@ from mvsa_pipe.features.joined import join_batches
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.build import build_head
+from mvsa_pipe.heads.check_batches import SIZES, random_batch
+from mvsa_pipe.heads.checks import Subject
 
 # published figures are kept by default; these make a head small enough to train in a test
 SMALL = {"width": 16, "hidden": 24, "n_attn": 2, "feedforward": 24}
-SIZES = FeatureSizes(text_width=24, image_width=20, image_tokens=5, classes=3)
 # of a second backbone a modality, where there is one
 SECOND = FeatureSizes(text_width=7, image_width=9, image_tokens=3, classes=0)
 LAYERS = 3
@@ -70,10 +70,10 @@ class Variant:
         """Features that the head reads; a second backbone cuts texts into tokens of its own."""
         if self.layered:
             return make_layered_batch(sizes, posts, tokens, seed)
-        first = make_batch(sizes, posts, tokens, seed)
+        first = random_batch(sizes, posts, tokens, seed)
         if not self.joined:
             return first
-        return join_batches([first, make_batch(SECOND, posts, tokens + 2, seed + 1)])
+        return join_batches([first, random_batch(SECOND, posts, tokens + 2, seed + 1)])
 
     def build_small(self, seed: int = 0, *, dropout: bool = True) -> FusionHead:
         """The head at a size that trains in moments, without any dropout if asked."""
@@ -81,6 +81,14 @@ class Variant:
         small = {name: value for name, value in SMALL.items() if name in names}
         none = {} if dropout else {name: 0.0 for name in names if name.endswith("dropout")}
         return self.build(seed=seed, **small, **none)
+
+    def subject(self, sizes: FeatureSizes = SIZES, *, small: bool = True) -> Subject:
+        """The head as the contract's checks take it; with its default figures if not small."""
+        return Subject(
+            lambda seed: self.build_small(seed) if small else self.build(sizes, seed),
+            lambda posts, tokens, seed: self.batch(sizes, posts, tokens, seed),
+            self.name,
+        )
 
     def build_ready(self, seed: int = 0) -> FusionHead:
         """A small head in eval mode."""
@@ -115,29 +123,9 @@ every_head_and_input = pytest.mark.parametrize(
 )
 
 
-def make_batch(
-    sizes: FeatureSizes = SIZES, posts: int = 6, tokens: int = 7, seed: int = 0
-) -> FeatureBatch:
-    """Random features of posts with 1 to ``tokens`` real text tokens; padding holds garbage."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    lengths = torch.randint(1, tokens + 1, (posts,), generator=generator)
-    lengths[0] = tokens
-    return FeatureBatch(
-        text_hidden=draw(posts, tokens, sizes.text_width),
-        text_mask=torch.arange(tokens) < lengths[:, None],
-        text_pooled=draw(posts, sizes.text_width),
-        image_hidden=draw(posts, sizes.image_tokens, sizes.image_width),
-        image_pooled=draw(posts, sizes.image_width),
-    )
-
-
 def make_layered_batch(sizes: FeatureSizes, posts: int, tokens: int, seed: int) -> FeatureBatch:
     """Features with an axis of layers."""
-    batch = make_batch(sizes, posts, tokens, seed)
+    batch = random_batch(sizes, posts, tokens, seed)
     draws = torch.Generator().manual_seed(seed)
 
     def layered(count: int, width: int) -> Tensor:
@@ -148,22 +136,3 @@ def make_layered_batch(sizes: FeatureSizes, posts: int, tokens: int, seed: int) 
         text_hidden=layered(tokens, sizes.text_width),
         image_hidden=layered(sizes.image_tokens, sizes.image_width),
     )
-
-
-def make_labels(posts: int, classes: int = SIZES.classes) -> Tensor:
-    """Labels that name each class about equally often."""
-    return torch.arange(posts) % classes
-
-
-def train(
-    head: FusionHead, batch: FeatureBatch, labels: Tensor, steps: int, learning_rate: float = 3e-3
-) -> Iterator[float]:
-    """Yields the loss of each step before it is taken."""
-    optimiser = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=0.0)
-    head.train()
-    for _ in range(steps):
-        optimiser.zero_grad()
-        loss = F.cross_entropy(head(batch), labels)
-        loss.backward()
-        optimiser.step()
-        yield loss.item()

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from baselines_contract import BASELINES, fits
-from heads_support import SIZES, make_batch, make_labels
 from skops import io as skops
 
 from mvsa_pipe.baselines.saving import TRUSTED
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.check_batches import SIZES, make_labels, random_batch
 
 POSTS = 24
 TEXTS = [f"a text of {word} words" for word in ("few", "many", "no") * (POSTS // 3)]
@@ -22,7 +22,7 @@ each_baseline = pytest.mark.parametrize("name", BASELINES)
 
 
 def fitted(name, texts=None, seed=0, labels=None):
-    batch = make_batch(posts=POSTS, seed=1)
+    batch = random_batch(posts=POSTS, seed=1)
     return list(
         fits(name, batch, make_labels(POSTS) if labels is None else labels, SIZES, seed, texts)
     )[-1]
@@ -57,7 +57,7 @@ def test_the_table_has_three():
 @pytest.mark.parametrize("axes", [(1, 1, 1, 2), (5, 3, 9, 4)])
 def test_probabilities_are_shares_for_any_sizes(name, axes):
     sizes = FeatureSizes(*axes)
-    batch = make_batch(sizes, posts=POSTS)
+    batch = random_batch(sizes, posts=POSTS)
     baseline = next(fits(name, batch, make_labels(POSTS, sizes.classes), sizes))
     found = baseline.predict_proba(batch)
     assert found.shape == (POSTS, sizes.classes)
@@ -68,7 +68,7 @@ def test_probabilities_are_shares_for_any_sizes(name, axes):
 
 @each_baseline
 def test_half_precision_features_are_read_as_the_numbers_that_they_are(name):
-    batch = make_batch(posts=POSTS)
+    batch = random_batch(posts=POSTS)
     halves = FeatureBatch(
         text_pooled=batch.text_pooled.half(), image_pooled=batch.image_pooled.half()
     )
@@ -81,7 +81,7 @@ def test_half_precision_features_are_read_as_the_numbers_that_they_are(name):
 
 @each_baseline
 def test_a_post_does_not_depend_on_its_companions(name):
-    baseline, batch = fitted(name), make_batch(posts=6)
+    baseline, batch = fitted(name), random_batch(posts=6)
     together = baseline.predict_proba(batch)
     order = torch.tensor([3, 1, 5, 0, 4, 2])
     torch.testing.assert_close(baseline.predict_proba(select(batch, order)), together[order])
@@ -92,14 +92,14 @@ def test_a_post_does_not_depend_on_its_companions(name):
 @each_baseline
 def test_overfits_sixteen_posts(name):
     """A solver may know that its fit is too close to be sure of: its predictions are right."""
-    batch, labels = make_batch(posts=16), make_labels(16)
+    batch, labels = random_batch(posts=16), make_labels(16)
     *_, baseline = fits(name, batch, labels)
     assert torch.equal(baseline.predict_proba(batch).argmax(dim=1), labels)
 
 
 @each_baseline
 def test_reads_only_what_it_needs(name):
-    baseline, batch = fitted(name), make_batch()
+    baseline, batch = fitted(name), random_batch()
     assert baseline.needs == {Field.TEXT_POOLED, Field.IMAGE_POOLED}
     pooled = select(batch, slice(None))
     assert torch.equal(baseline.predict_proba(pooled), baseline.predict_proba(batch))
@@ -110,7 +110,7 @@ def test_reads_only_what_it_needs(name):
 
 @each_baseline
 def test_it_says_whether_the_seed_matters(name):
-    one, again, other = (fitted(name, seed=s).predict_proba(make_batch()) for s in (1, 1, 2))
+    one, again, other = (fitted(name, seed=s).predict_proba(random_batch()) for s in (1, 1, 2))
     assert torch.equal(one, again)
     assert torch.equal(one, other) is not HEADS.load(name).seeded
 
@@ -131,7 +131,7 @@ def test_what_is_saved_answers_alike(name, texts, absent):
     if absent is not None:
         labels = torch.where(labels == absent, 2, labels)
     baseline = fitted(name, texts, labels=labels)
-    batch = make_batch(posts=POSTS, seed=2)
+    batch = random_batch(posts=POSTS, seed=2)
     found = reload(baseline).predict_proba(batch, texts)
     assert torch.equal(found, baseline.predict_proba(batch, texts))
 
@@ -139,7 +139,7 @@ def test_what_is_saved_answers_alike(name, texts, absent):
 @each_baseline
 def test_averages_are_saved_whole(name):
     members = [fitted(name, seed=seed) for seed in (0, 1, 2)]
-    both, batch = members[0].average(members), make_batch()
+    both, batch = members[0].average(members), random_batch()
     mean = torch.stack([member.predict_proba(batch) for member in members]).mean(dim=0)
     torch.testing.assert_close(both.predict_proba(batch), mean)
     again = reload(both, seeds=[0, 1, 2])
@@ -170,7 +170,7 @@ def test_nothing_is_trusted_that_is_not_named(name, texts):
 @each_baseline
 def test_damaged_bytes_are_one_paragraph(name):
     """Whatever byte was changed, the answers are those that were saved, or there is none."""
-    baseline, batch = fitted(name), make_batch()
+    baseline, batch = fitted(name), random_batch()
     data, draws = baseline.dump(), np.random.default_rng(0)
     for cut in (b"", data[:-30], data[: len(data) // 2], b"\0" * 99):
         with pytest.raises(RunError, match="damaged"):

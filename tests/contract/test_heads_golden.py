@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from baselines_contract import BASELINES, fits
-from heads_support import VARIANTS, make_batch, make_labels, train
+from heads_support import VARIANTS
 
 from mvsa_pipe.heads import HEADS
+from mvsa_pipe.heads.check_batches import make_labels, random_batch, train
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "head_losses.json"
 # wide enough for other processors' rounding, narrow enough for any change of a formula
@@ -29,13 +30,13 @@ EACH = sorted(
 
 
 def first_losses(each) -> list[float]:
-    batch, labels = make_batch(posts=12, seed=11), make_labels(12)
+    batch, labels = random_batch(posts=12, seed=11), make_labels(12)
     if each in BASELINES:
         found = (
             fitted.predict_proba(batch).numpy() for fitted in fits(each, batch, labels, seed=5)
         )
         return [float(-np.log(shares[np.arange(12), labels]).mean()) for shares in found]
-    return list(train(each.build_small(seed=5), batch, labels, steps=5, learning_rate=1e-3))
+    return list(train(each.build_small(seed=5), batch, steps=5, learning_rate=1e-3))
 
 
 @pytest.mark.parametrize("each", EACH, ids=str)

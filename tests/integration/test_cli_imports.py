@@ -22,7 +22,7 @@ COMPUTING = {
     *("threadpoolctl", "torch", "torchvision", "transformers", "xxhash"),
 }
 HEAVY = {"onnx", "pandas", "pyarrow", "ray", "sklearn", "torch", "torchvision", "transformers"}
-PATHS = [*VERBS.names, "data check"] + [
+PATHS = [*VERBS.names, "data check", "heads check"] + [
     f"cache {verb}" for verb in ("list", "info", "verify", "repair", "merge", "export", "remove")
 ]
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 import torch
-from own_code import MINE, write_code
+from own_code import MINE, start_again, write_code
 from torch import nn
 
 from mvsa_pipe import user_code
@@ -25,10 +25,7 @@ SIZES = FeatureSizes(text_width=5, image_width=4, image_tokens=3, classes=3)
 @pytest.fixture(autouse=True)
 def fresh_table(monkeypatch, tmp_path):
     """A table of heads that forgets what a test adds, and a user who has named nothing."""
-    monkeypatch.setattr(HEADS, "_rows", dict(HEADS._rows))
-    monkeypatch.setattr(HEADS, "_added", {})
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(user_code, "_named", set())
+    start_again(monkeypatch, tmp_path / "state")
     monkeypatch.chdir(tmp_path)
 
 
@@ -214,16 +211,11 @@ def config_of(name):
     return {"head": name, SOURCE: head_origin(name).as_record()}
 
 
-def another_process(monkeypatch):
-    monkeypatch.setattr(HEADS, "_added", {})
-    monkeypatch.setattr(HEADS, "_rows", {row.name: row for row in HEADS.built_in})
-
-
 def test_a_run_finds_its_class_again(tmp_path, monkeypatch):
     path = write_code(tmp_path / "my_heads.py", MINE)
     config = config_of(head_name("my_heads.py:Mine"))
     assert recorded_head(config, tmp_path) == (HEADS.load("mine"), "")
-    another_process(monkeypatch)
+    start_again(monkeypatch)
     kind, remark = recorded_head(config, tmp_path)
     assert (kind.__name__, remark) == ("Mine", "")
     assert recorded_head({"head": "gated"}, tmp_path) == (Gated, "")
@@ -246,7 +238,7 @@ def test_a_class_without_a_file_is_only_found_where_it_is_registered(tmp_path, m
     mine = type("Cell", (Plain,), {"__module__": "__main__"})
     config = config_of(head_name(mine))
     assert recorded_head(config, tmp_path)[0] is mine
-    another_process(monkeypatch)
+    start_again(monkeypatch)
     with pytest.raises(RunError, match="a script or a notebook"):
         recorded_head(config, tmp_path)
 

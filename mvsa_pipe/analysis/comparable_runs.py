@@ -9,6 +9,7 @@ import numpy as np
 from mvsa_pipe.analysis.run_labels import run_labels
 from mvsa_pipe.errors import ConfigError, RunError, name_some
 from mvsa_pipe.metrics.scores import Counts
+from mvsa_pipe.metrics.weighted import Answers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Prediction, Run
 
@@ -40,6 +41,17 @@ class PartPredictions:
     def predictions(self, posts: Sequence[str], classes: Sequence[str]) -> Counts:
         """Predicted classes of some posts ``[N]``."""
         return _numbers([self.rows[post].prediction for post in posts], classes)
+
+    def answered(self, posts: Sequence[str], classes: Sequence[str]) -> Answers:
+        """Labels, predicted classes and probabilities of some posts."""
+        places = [self.classes.index(name) for name in classes]
+        shares = np.array([self.rows[post].probabilities for post in posts], np.float64)
+        return Answers(
+            self.labels(posts, classes),
+            self.predictions(posts, classes),
+            len(classes),
+            shares[:, places],
+        )
 
     def labels(self, posts: Sequence[str], classes: Sequence[str]) -> Counts:
         """True classes of some posts ``[N]``."""

@@ -10,10 +10,10 @@ from mvsa_pipe.analysis.comparable_runs import PartPredictions, comparable_posts
 from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.metrics.paired import Paired, compare_paired, holm
+from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.metrics.scores import (
     Counts,
     Reference,
-    Score,
     Scores,
     chance,
     majority_reference,
@@ -143,14 +143,15 @@ def compare(runs: Sequence[Run], options: CompareOptions) -> Comparison:
     posts = comparable_posts(part, some, shared_only=options.shared_posts)
     classes = first.classes
     labels = first.labels(posts, classes)
-    predicted = [run.predictions(posts, classes) for run in some]
-    pairs = [_paired(labels, predicted[0], other, len(classes), options) for other in predicted[1:]]
+    answers = [run.answered(posts, classes) for run in some]
+    pairs = [
+        _paired(labels, answers[0].predicted, other.predicted, len(classes), options)
+        for other in answers[1:]
+    ]
     adjusted = holm([pair.mcnemar.p_value for pair in pairs])
     rows = [
-        _row(run, score(labels, own, classes), pair, p)
-        for run, own, pair, p in zip(
-            some, predicted, [None, *pairs], [None, *adjusted], strict=True
-        )
+        _row(run, score(labels, own.predicted, classes, own.probabilities), pair, p)
+        for run, own, pair, p in zip(some, answers, [None, *pairs], [None, *adjusted], strict=True)
     ]
     return Comparison(
         part=part,

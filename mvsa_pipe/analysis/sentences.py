@@ -2,7 +2,7 @@
 
 from mvsa_pipe.analysis.compare import Compared, Comparison
 from mvsa_pipe.metrics.paired import Paired
-from mvsa_pipe.metrics.scores import Score
+from mvsa_pipe.metrics.score_table import Score
 
 # Adjusted p-values below this are called more than chance.
 _LEVEL = 0.05

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mvsa_pipe.benches.outcomes import FinishedRun, TestPredictions
 from mvsa_pipe.benches.summary import Bench, HeadSummary
 from mvsa_pipe.metrics.paired import Difference, mean_difference
-from mvsa_pipe.metrics.scores import Score
+from mvsa_pipe.metrics.score_table import Score
 
 _SCORE = Score.F1_MACRO
 # The chance of calling any difference of a bench real although there is none.

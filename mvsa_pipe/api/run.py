@@ -11,7 +11,8 @@ from mvsa_pipe.api.screen import shown_progress
 from mvsa_pipe.errors import ConfigError, MvsaError, RunError
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.own import head_name
-from mvsa_pipe.metrics.scores import Score, Scores
+from mvsa_pipe.metrics.score_table import Score
+from mvsa_pipe.metrics.scores import Scores
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.in_memory import posts_in_memory
 from mvsa_pipe.runs import Run

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mvsa_pipe.baselines.base import Baseline
-from mvsa_pipe.metrics.scores import Score, is_better, validation_scores
+from mvsa_pipe.metrics.score_table import Score, is_better
+from mvsa_pipe.metrics.scores import validation_scores
+from mvsa_pipe.metrics.weighted import Answers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -87,4 +89,6 @@ def _entry(baseline: Baseline, val: LabelledRows) -> dict[str, float]:
     shares = baseline.predict(val.frame)
     own = shares[np.arange(len(val.labels)), val.labels]
     loss = -math.fsum(np.log(own)) / len(own)
-    return validation_scores(loss, val.labels, shares.argmax(axis=1), baseline.sizes.classes)
+    known = shares if math.isfinite(loss) else None
+    answers = Answers(val.labels, shares.argmax(axis=1), baseline.sizes.classes, known)
+    return validation_scores(loss, answers)

@@ -20,15 +20,13 @@ from mvsa_pipe.durable import inside, json_bytes, whole_folder
 from mvsa_pipe.errors import MvsaError, RunError
 from mvsa_pipe.json_schema import Count, Schema, Seconds, validated
 from mvsa_pipe.metrics.scores import score
+from mvsa_pipe.metrics.weighted import PROBABILITY_DECIMALS, Answers
 from mvsa_pipe.provenance import now
 from mvsa_pipe.runs import Prediction, Run, RunContents, open_run, write_run
 from mvsa_pipe.runs.fit import scored_parts
 from mvsa_pipe.runs.layout import FAILED
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.reading import read_failure
-
-# What predictions.csv keeps of a probability: averages are the same before and after it is read.
-_DECIMALS = 6
 
 
 class _MetricsShape(Schema):
@@ -55,6 +53,12 @@ class TestPredictions:
     labels: Int[ndarray, " N"]
     predicted: Int[ndarray, " N"]
     probabilities: Float[ndarray, "N C"]
+
+    @property
+    def answers(self) -> Answers:
+        """The same without the posts' ids, for scores."""
+        classes = self.probabilities.shape[1]
+        return Answers(self.labels, self.predicted, classes, self.probabilities)
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,7 @@ def _found(run: Run, trial: Trial, experiment: Experiment) -> FinishedRun:
             raise ValueError(f"predictions of other posts than the part {part} has")
         if tuple(run.config["data"]["classes"]) != classes or (own.labels != labels).any():
             raise ValueError(f"other labels than the posts of the part {part} have")
-        scores[part] = score(labels, own.predicted, classes).as_record()
+        scores[part] = score(labels, own.predicted, classes, own.probabilities).as_record()
     metrics = run.metrics | {"protocol": experiment.protocol, "scores": scores}
     return FinishedRun(trial, run.path, metrics, answers)
 
@@ -222,7 +226,7 @@ def _answers(
             tuple(row.post_id for row in rows),
             np.array([places[row.label] for row in rows], np.int64),
             np.array([places[row.prediction] for row in rows], np.int64),
-            np.array([[round(p, _DECIMALS) for p in row.probabilities] for row in rows]),
+            np.array([[round(p, PROBABILITY_DECIMALS) for p in row.probabilities] for row in rows]),
         )
         for part, rows in parts.items()
     }

@@ -8,7 +8,9 @@ import numpy as np
 
 from mvsa_pipe.benches.outcomes import FailedRun, FinishedRun, Outcome
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.metrics.scores import Score, mean_interval, score
+from mvsa_pipe.metrics.corrected_t import corrected_mean
+from mvsa_pipe.metrics.score_table import Score
+from mvsa_pipe.metrics.scores import Interval, defined_in_all, mean_interval, score
 from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs.metadata import references
 from mvsa_pipe.runs.prepare import Experiment
@@ -57,7 +59,7 @@ def average_runs(
     if len(runs) < 2 or not alike or not HEADS.load(trial.spec.head).seeded:
         return None
     shares = np.mean([one.probabilities for one in every], axis=0)
-    scores = score(first.labels, shares.argmax(axis=1), classes)
+    scores = score(first.labels, shares.argmax(axis=1), classes, shares)
     return EnsembleSummary(
         head=trial.spec.head,
         pair=trial.pair,
@@ -80,7 +82,8 @@ class HeadSummary:
         part: ``test``, or ``val`` where the split has no test part.
         mean: Mean of each score over seeds.
         deviation: Sample standard deviation over seeds.
-        interval: Bootstrap interval of the mean over posts.
+        interval: Of the mean: a bootstrap over posts and seeds; with a split of its own for each
+            seed, the corrected resampled t-interval over splits.
         seconds: Mean seconds of one training.
         parameters: Trained numbers.
         batch_independent: Whether a post's prediction is free of its companions.
@@ -255,7 +258,7 @@ def summarise(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
         pairs=pairs,
-        rows=[_row(own, failed, part, len(context.classes)) for own, failed in some],
+        rows=[_row(own, failed, part) for own, failed in some],
         references=context.references,
         runs=[run for row in rows for run in row],
         seconds={name: round(value, 3) for name, value in (seconds | spent).items()},
@@ -263,11 +266,10 @@ def summarise(
     )
 
 
-def _row(runs: Sequence[FinishedRun], failed: int, part: str, classes: int) -> HeadSummary:
+def _row(runs: Sequence[FinishedRun], failed: int, part: str) -> HeadSummary:
     first = runs[0]
     scores = [run.metrics["scores"][part]["values"] for run in runs]
-    values = {name: [row[name] for row in scores] for name in scores[0]}
-    answers = [run.answers[part] for run in runs]
+    values = {name: [row[name] for row in scores] for name in defined_in_all(scores)}
     return HeadSummary(
         head=first.trial.spec.head,
         pair=first.trial.pair,
@@ -275,13 +277,28 @@ def _row(runs: Sequence[FinishedRun], failed: int, part: str, classes: int) -> H
         part=part,
         mean=_each(values, lambda v: float(np.mean(v))),
         deviation=_each(values, lambda v: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0),
-        interval=mean_interval([(own.labels, own.predicted) for own in answers], classes),
+        interval=_interval(runs, part, values),
         seconds=float(np.mean([run.metrics["seconds"] for run in runs])),
         parameters=int(first.metrics["parameters"]),
         batch_independent=bool(first.metrics["batch_independent"]),
         seeds=len(runs),
         failed=failed,
     )
+
+
+def _interval(
+    runs: Sequence[FinishedRun], part: str, values: dict[str, list[float]]
+) -> dict[str, Interval]:
+    """Over posts and seeds of runs on the same posts, else over their splits."""
+    answers = [run.answers[part] for run in runs]
+    if all(own.ids == answers[0].ids for own in answers):
+        found = mean_interval([own.answers for own in answers])
+        return {name: found[name] for name in values}
+    sizes = [run.metrics["posts"] for run in runs]
+    tested, trained = (sum(size[name] for size in sizes) for name in (part, "train"))
+    return {
+        name: corrected_mean(of_runs, tested / trained).interval for name, of_runs in values.items()
+    }
 
 
 def _each(

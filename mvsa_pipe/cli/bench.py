@@ -1,24 +1,37 @@
 """``mvsa bench``: trains and compares heads."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from mvsa_pipe.benches.options import BenchOptions
-from mvsa_pipe.cli.console import interval, line, out, percent, show_json
+from mvsa_pipe.cli.console import line, out, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.screen import progress
-from mvsa_pipe.cli.tables import SHOWN, add_numbers, add_references, score_table
+from mvsa_pipe.cli.tables import (
+    NOT_RECORDED,
+    add_numbers,
+    add_references,
+    score_interval,
+    score_table,
+)
+from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
+from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from mvsa_pipe.benches.summary import Bench, HeadSummary
+    from mvsa_pipe.benches.summary import Bench, EnsembleSummary, HeadSummary
 
 # In narrower terminals the interval is printed below the score.
 _WIDE_COLUMNS = 130
+# Columns of a score with its deviation, and of all else; no table has fewer scores than asked for
+# or this many.
+_SCORE_COLUMNS, _OTHER_COLUMNS, _LEAST_TOGETHER = 17, 44, 3
 
 
 @expand
@@ -27,6 +40,7 @@ def bench(
     data: DataChoice,
     caches: CacheChoice,
     training: TrainingOptions,
+    shown: ScoreChoice,
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
@@ -45,41 +59,21 @@ def bench(
     if json:
         show_json(done.as_record())
     else:
-        show_bench(done)
+        show_bench(done, shown.chosen)
         line(f"records: {path}")
     if done.failed:
         raise typer.Exit(1)
 
 
-def show_bench(done: "Bench") -> None:
-    """Prints the table of a bench, with heads in the given order."""
-    note = "test" if done.part == "test" else "val, on which epochs were selected: optimistic"
-    backbones = " + ".join(done.backbones.values())
-    table = score_table(f"{done.protocol} · {backbones} · {note}", "head")
-    add_numbers(table, "parameters", "s/run")
-    leaders = {k: max((row.mean[k] for row in done.rows), default=0.0) for k in SHOWN}
+def show_bench(done: "Bench", scores: Sequence[Score] = DEFAULT_SCORES) -> None:
+    """Prints the table of a bench, with heads in the order in which they were named.
+
+    Scores that are too many for one table of the terminal's width are shown in several.
+    """
+    together = max(_LEAST_TOGETHER, (out.width - _OTHER_COLUMNS) // _SCORE_COLUMNS)
+    for start in range(0, len(scores), together):
+        out.print(_table(done, scores[start : start + together]))
     seeds = max((row.seeds for row in done.rows), default=0)
-    ensembles = {(row.head, row.pair, row.setting): row for row in done.ensembles}
-    best = {k: max((row.values[k] for row in done.ensembles), default=0.0) for k in SHOWN}
-    pair = done.rows[0].pair if done.rows else ""
-    for row in done.rows:
-        if row.pair != pair:
-            table.add_section()
-            pair = row.pair
-        cells = [_cell(row, k, row.seeds, best=row.mean[k] == leaders[k]) for k in SHOWN]
-        name = _name(row)
-        table.add_row(name, *cells, f"{row.parameters:,}", f"{row.seconds:.1f}")
-        if ensemble := ensembles.get((row.head, row.pair, row.setting)):
-            own = [_shown(ensemble.values[k], ensemble.interval[k], best[k]) for k in SHOWN]
-            averaged = Text(f"  {row.seeds} averaged", "italic")
-            table.add_row(
-                averaged, *own, f"{row.seeds * row.parameters:,}", f"{row.seeds * row.seconds:.1f}"
-            )
-    for name in _without_rows(done):
-        table.add_row(name, *[Text("failed", "red") for _ in SHOWN], "", "")
-    table.add_section()
-    add_references(table, done.references, "", "")
-    out.print(table)
     for run in done.failed:
         trial = run.trial
         details = (trial.spec.head, trial.pair, trial.setting, f"seed {trial.spec.training.seed}")
@@ -89,10 +83,39 @@ def show_bench(done: "Bench") -> None:
         _explain(done, seeds)
 
 
+def _table(done: "Bench", scores: Sequence[Score]) -> Table:
+    note = "test" if done.part == "test" else "val, on which epochs were selected: optimistic"
+    backbones = " + ".join(done.backbones.values())
+    table = score_table(f"{done.protocol} · {backbones} · {note}", "head", scores)
+    add_numbers(table, "parameters", "s/run")
+    leaders = {k: _best(k, [row.mean for row in done.rows]) for k in scores}
+    ensembles = {(row.head, row.pair, row.setting): row for row in done.ensembles}
+    best = {k: _best(k, [row.values for row in done.ensembles]) for k in scores}
+    pair = done.rows[0].pair if done.rows else ""
+    for row in done.rows:
+        if row.pair != pair:
+            table.add_section()
+            pair = row.pair
+        cells = [_cell(row, k, leaders[k]) for k in scores]
+        table.add_row(_name(row), *cells, f"{row.parameters:,}", f"{row.seconds:.1f}")
+        if ensemble := ensembles.get((row.head, row.pair, row.setting)):
+            own = [_ensemble_cell(ensemble, k, best[k]) for k in scores]
+            averaged = Text(f"  {row.seeds} averaged", "italic")
+            table.add_row(
+                averaged, *own, f"{row.seeds * row.parameters:,}", f"{row.seeds * row.seconds:.1f}"
+            )
+    for name in _without_rows(done):
+        table.add_row(name, *[Text("failed", "red") for _ in scores], "", "")
+    table.add_section()
+    add_references(table, done.references, "", "", scores=scores)
+    return table
+
+
 def _explain(done: "Bench", seeds: int) -> None:
     """Prints the legend of the table."""
     what = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    line((f"{what}, [95 % bootstrap interval over posts]", "dim"))
+    over = "posts and seeds" if seeds > 1 else "posts"
+    line((f"{what}, [95 % interval over {over}]", "dim"))
     if done.ensembles:
         line(("averaged: one prediction from the mean of all seeds' probabilities", "dim"))
     if done.seconds:
@@ -128,17 +151,28 @@ def _without_rows(done: "Bench") -> list[Text]:
     return names
 
 
-def _cell(row: "HeadSummary", score: str, seeds: int, *, best: bool) -> Text:
-    figure = percent(row.mean[score])
-    if seeds > 1:
-        figure += f" ± {percent(row.deviation[score])}"
-    return _with_bounds(figure, row.interval[score], best=best)
+def _best(score: Score, rows: Sequence[Mapping[str, float]]) -> float | None:
+    """The best of some values of a score; ``None`` where no row has one."""
+    return max((row[score] for row in rows if score in row), key=score.gain, default=None)
 
 
-def _shown(value: float, bounds: tuple[float, float], best: float) -> Text:
-    return _with_bounds(percent(value), bounds, best=value == best)
+def _cell(row: "HeadSummary", score: Score, best: float | None) -> Text:
+    if score not in row.mean:
+        return Text(NOT_RECORDED)
+    figure = score.shown(row.mean[score])
+    if row.seeds > 1:
+        figure += f" ± {score.shown(row.deviation[score])}"
+    return _with_bounds(figure, score, row.interval[score], best=row.mean[score] == best)
 
 
-def _with_bounds(figure: str, bounds: tuple[float, float], *, best: bool) -> Text:
+def _ensemble_cell(row: "EnsembleSummary", score: Score, best: float | None) -> Text:
+    if score not in row.values:
+        return Text(NOT_RECORDED)
+    value = row.values[score]
+    return _with_bounds(score.shown(value), score, row.interval[score], best=value == best)
+
+
+def _with_bounds(figure: str, score: Score, bounds: Sequence[float], *, best: bool) -> Text:
     between = " " if out.width >= _WIDE_COLUMNS else "\n"
-    return Text.assemble((figure, "bold" if best else ""), (f"{between}{interval(bounds)}", "dim"))
+    shown = f"{between}{score_interval(score, bounds)}"
+    return Text.assemble((figure, "bold" if best else ""), (shown, "dim"))

@@ -1,5 +1,6 @@
 """``mvsa compare``: compares runs by their records."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,15 +10,22 @@ from rich.text import Text
 from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.cli.console import interval, line, out, sentence, show_json, size
 from mvsa_pipe.cli.expand import expand
-from mvsa_pipe.cli.tables import add_numbers, add_references, add_scores, score_table, titled
+from mvsa_pipe.cli.tables import (
+    NOT_RECORDED,
+    add_numbers,
+    add_references,
+    add_scores,
+    score_table,
+    titled,
+)
+from mvsa_pipe.metrics.options import ScoreChoice
+from mvsa_pipe.metrics.score_table import Score
 
 if TYPE_CHECKING:
     from mvsa_pipe.analysis.compare import Comparison
 
 # In narrower terminals an interval is printed below its value.
 _WIDE_COLUMNS = 100
-# Shown in tables for values that are not in a record.
-_UNKNOWN = "–"
 
 
 @expand
@@ -26,6 +34,7 @@ def compare(
         list[Path], typer.Argument(help="Run folders; all others are compared with the first.")
     ],
     options: CompareOptions,
+    shown: ScoreChoice,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Compare runs on the same posts: scores, paired tests and costs, from their records.
@@ -43,7 +52,7 @@ def compare(
         show_json({**done.as_record(), "sentences": words})
         return
     record = done.as_record()
-    _show_scores(done, record)
+    _show_scores(done, record, shown.chosen)
     _show_tests(record)
     _show_costs(done)
     for row in done.rows:
@@ -53,18 +62,18 @@ def compare(
         sentence(text)
 
 
-def _show_scores(done: "Comparison", record: dict[str, Any]) -> None:
+def _show_scores(done: "Comparison", record: dict[str, Any], shown: Sequence[Score]) -> None:
     note = "test" if done.part == "test" else "val, on which epochs were selected: optimistic"
     posts = f"{done.posts:,} posts"
     if done.posts != done.posts_of_first or len(done.protocols) > 1:
         posts = f"the {done.posts:,} posts that all runs share"
-    table = score_table(f"{' / '.join(done.protocols)} · {note} · {posts}", "run")
+    table = score_table(f"{' / '.join(done.protocols)} · {note} · {posts}", "run", shown)
     for row in record["rows"]:
         mark = "" if row["batch_independent"] else " †"
         head = "" if row["head"] in row["name"] else f" ({row['head']})"
-        add_scores(table, f"{row['name']}{head}{mark}", row["scores"])
+        add_scores(table, f"{row['name']}{head}{mark}", row["scores"], shown)
     table.add_section()
-    add_references(table, record["references"])
+    add_references(table, record["references"], scores=shown)
     out.print(table)
 
 
@@ -95,10 +104,10 @@ def _show_costs(done: "Comparison") -> None:
         cost = row.cost
         table.add_row(
             row.name,
-            _UNKNOWN if cost.seconds is None else f"{cost.seconds:,.1f}",
-            _UNKNOWN if cost.peak_memory_bytes is None else size(cost.peak_memory_bytes),
-            _UNKNOWN if cost.peak_gpu_bytes is None else size(cost.peak_gpu_bytes),
-            _UNKNOWN if cost.parameters_trained is None else f"{cost.parameters_trained:,}",
-            _UNKNOWN if cost.energy_joules is None else f"{cost.energy_joules:,.0f} J",
+            NOT_RECORDED if cost.seconds is None else f"{cost.seconds:,.1f}",
+            NOT_RECORDED if cost.peak_memory_bytes is None else size(cost.peak_memory_bytes),
+            NOT_RECORDED if cost.peak_gpu_bytes is None else size(cost.peak_gpu_bytes),
+            NOT_RECORDED if cost.parameters_trained is None else f"{cost.parameters_trained:,}",
+            NOT_RECORDED if cost.energy_joules is None else f"{cost.energy_joules:,.0f} J",
         )
     out.print(table)

@@ -9,6 +9,7 @@ from mvsa_pipe.cli.console import out, remark, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_scores, class_table, score_table
+from mvsa_pipe.metrics.options import ScoreChoice
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.runs.options import InferenceOptions
 
@@ -18,6 +19,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     options: InferenceOptions,
     read: ReadOptions,
+    shown: ScoreChoice,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Score a run again on its own split, or on other posts.
@@ -36,8 +38,8 @@ def evaluate(
     if json:
         show_json({"run": str(run), **record})
         return
-    table = score_table(f"{opened.title} on {done.protocol}", "scored")
+    table = score_table(f"{opened.title} on {done.protocol}", "scored", shown.chosen)
     name = f"{done.part}, {done.scores.posts:,} posts"
-    add_scores(table, name, record["scores"])
+    add_scores(table, name, record["scores"], shown.chosen)
     out.print(table)
     out.print(class_table(record["scores"], f"each class, {name}"))

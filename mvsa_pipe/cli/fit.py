@@ -1,5 +1,6 @@
 """``mvsa fit``: trains one head."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.errors import ConfigError, MvsaError, RunError
 from mvsa_pipe.heads import HEADS, named_head
+from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
+from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -31,6 +34,7 @@ def fit(
     caches: CacheChoice,
     training: TrainingOptions,
     seeds: SeedChoice,
+    shown: ScoreChoice,
     options: Annotated[
         list[str] | None,
         typer.Option("--set", help="An option of the head, as name=value. Repeatable."),
@@ -56,7 +60,7 @@ def fit(
         show_json(records[0] if len(results) == 1 else {"runs": records})
     elif not json:
         for run in done:
-            show_run(run)
+            show_run(run, shown.chosen)
     if failed:
         raise failed[0] if not done else _some_failed(failed, len(results))
 
@@ -81,17 +85,17 @@ def head_pairs(options: list[str]) -> dict[str, str | int | float | bool]:
     return {key: value for key, _, value in pairs}
 
 
-def show_run(run: "Run") -> None:
+def show_run(run: "Run", shown: Sequence[Score] = DEFAULT_SCORES) -> None:
     """Prints the scores and the path of a new run."""
     metrics = run.metrics
-    table = score_table(f"{run.title} on {metrics['protocol']}", "scored")
+    table = score_table(f"{run.title} on {metrics['protocol']}", "scored", shown)
     name = ""
     for part, scores in metrics["scores"].items():
         held_out = "test" if part == "test" else "val (selected on)"
         name = f"{held_out}, {scores['posts']:,} posts"
-        add_scores(table, name, scores)
+        add_scores(table, name, scores, shown)
     last = list(metrics["scores"])[-1]
-    add_references(table, metrics["references"][last])
+    add_references(table, metrics["references"][last], scores=shown)
     out.print(table)
     out.print(class_table(metrics["scores"][last], f"each class, {name}"))
     line(

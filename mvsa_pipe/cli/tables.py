@@ -8,13 +8,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from mvsa_pipe.cli.console import interval, out, percent
+from mvsa_pipe.cli.console import out, percent
 from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.streams import fitting
-from mvsa_pipe.metrics.scores import SHOWN_SCORES
+from mvsa_pipe.metrics.options import DEFAULT_SCORES
+from mvsa_pipe.metrics.score_table import Score
 
-# Scores of every table, with their column names.
-SHOWN = {name: f"{title} %" for name, title in SHOWN_SCORES.items()}
+# Shown for values that a record lacks.
+NOT_RECORDED = "–"
 
 # Columns of a terminal that no table fills.
 _NO_LIMIT = 10_000
@@ -47,29 +48,49 @@ def add_numbers(table: Table, *headings: str) -> None:
         table.add_column(Text(_shown(heading)), justify="right", no_wrap=True)
 
 
-def score_table(title: str, first_column: str) -> Table:
-    """An empty table of the shown scores."""
+def score_table(title: str, first_column: str, scores: Sequence[Score] = DEFAULT_SCORES) -> Table:
+    """An empty table of some scores."""
     table = titled(title, first_column)
-    add_numbers(table, *SHOWN.values())
+    add_numbers(table, *(score.heading for score in scores))
     return table
 
 
-def add_scores(table: Table, name: str, scores: Mapping[str, Any]) -> None:
+def add_scores(
+    table: Table,
+    name: str,
+    record: Mapping[str, Any],
+    scores: Sequence[Score] = DEFAULT_SCORES,
+) -> None:
     """Adds a row with bootstrap intervals from a scores record."""
+    values, intervals = record["values"], record["intervals"]
     cells = [
-        Text.assemble(percent(scores["values"][k]), (f" {interval(scores['intervals'][k])}", "dim"))
-        for k in SHOWN
+        Text.assemble(s.shown(values[s]), (f" {score_interval(s, intervals[s])}", "dim"))
+        if s in values
+        else NOT_RECORDED
+        for s in scores
     ]
     table.add_row(name, *cells)
 
 
-def add_references(table: Table, references: Sequence[Mapping[str, Any]], *rest: str) -> None:
+def score_interval(score: Score, bounds: Sequence[float]) -> str:
+    """``[70.2, 77.9]`` of a percentage, ``[0.512, 0.604]`` of another number."""
+    return f"[{score.shown(bounds[0])}, {score.shown(bounds[1])}]"
+
+
+def add_references(
+    table: Table,
+    references: Sequence[Mapping[str, Any]],
+    *rest: str,
+    scores: Sequence[Score] = DEFAULT_SCORES,
+) -> None:
     """Adds the majority and chance rows."""
     for row in references:
+        values, deviations = row["values"], row["deviations"]
         cells = [
-            percent(row["values"][k])
-            + (f" ± {percent(row['deviations'][k])}" if row["deviations"][k] else "")
-            for k in SHOWN
+            s.shown(values[s]) + (f" ± {s.shown(deviations[s])}" if deviations[s] else "")
+            if s in values
+            else NOT_RECORDED
+            for s in scores
         ]
         table.add_row(row["name"], *cells, *rest, style="dim")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mvsa_pipe.metrics.scores import SHOWN_SCORES
+from mvsa_pipe.metrics.options import DEFAULT_SCORES
 
 _LOADING = """\
 ```python
@@ -72,15 +72,15 @@ def _scores(config: Mapping[str, Any]) -> list[str]:
             "other protocols are not comparable. Intervals are 95 % bootstrap intervals over posts."
         ),
         "",
-        f"| part | posts | {' | '.join(SHOWN_SCORES.values())} |",
-        f"|---|---|{'---|' * len(SHOWN_SCORES)}",
+        f"| part | posts | {' | '.join(score.row.title for score in DEFAULT_SCORES)} |",
+        f"|---|---|{'---|' * len(DEFAULT_SCORES)}",
     ]
     for part, scores in (run["scores"] or {}).items():
         held = "test" if part == "test" else "val (its epoch was selected on it: optimistic)"
-        cells = [_with_interval(scores, key) for key in SHOWN_SCORES]
+        cells = [_with_interval(scores, key) for key in DEFAULT_SCORES]
         lines.append(f"| {held} | {scores['posts']} | {' | '.join(cells)} |")
         for row in (run["references"] or {}).get(part, ()):
-            cells = [_with_deviation(row, key) for key in SHOWN_SCORES]
+            cells = [_with_deviation(row, key) for key in DEFAULT_SCORES]
             lines.append(f"| {row['name']} on {part} | | {' | '.join(cells)} |")
     return [*lines, ""]
 

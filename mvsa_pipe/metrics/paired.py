@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvsa_pipe.metrics.scores import Counts, Score, score_confusion
+from mvsa_pipe.metrics.score_table import Score, score_confusion
+from mvsa_pipe.metrics.scores import Counts
 
 # The scores whose differences are resampled.
 PAIRED_SCORES = (Score.ACCURACY, Score.F1_MACRO)

@@ -1,36 +1,19 @@
-"""Scores with intervals, and reference rows: majority and chance.
-
-Every score is a function of the confusion matrix, so the bootstrap draws matrices: resampling posts
-with replacement and counting (true, predicted) cells is one multinomial draw.
-"""
+"""Scores with intervals, and reference rows: majority and chance."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.json_schema import validated
+from mvsa_pipe.metrics.score_table import Score, class_values, score_confusion, score_posts
+from mvsa_pipe.metrics.weighted import Answers, Classes, Floats, resampled_posts
 from mvsa_pipe.tabular import Row, Tabular
 
-Counts = NDArray[np.int64]
-
-# Scores of every table, with their names.
-SHOWN_SCORES = {"accuracy": "accuracy", "f1_macro": "macro-F1", "f1_weighted": "weighted F1"}
-
-
-class Score(StrEnum):
-    """The summary scores; all are in [0, 1] and higher is better."""
-
-    ACCURACY = "accuracy"
-    PRECISION_MACRO = "precision_macro"
-    RECALL_MACRO = "recall_macro"
-    F1_MACRO = "f1_macro"
-    PRECISION_WEIGHTED = "precision_weighted"
-    RECALL_WEIGHTED = "recall_weighted"
-    F1_WEIGHTED = "f1_weighted"
+Counts = Classes
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,21 +22,24 @@ class Scores(Tabular):
 
     Attributes:
         posts: Number of scored posts.
-        values: Summary scores by name.
+        values: Summary scores by name; without those that the posts do not define, such as the
+            AUROC of one class.
         intervals: Their bootstrap intervals, low and high.
         confidence: Coverage of the intervals.
         per_class: Precision, recall, F1 and support of each class.
         confusion: Rows are true classes, columns predicted ones.
         classes: Names of the classes.
+        per_class_intervals: Bootstrap intervals of ``per_class``; absent in older records.
     """
 
     posts: int
     values: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, Interval]
     confidence: float
     per_class: dict[str, dict[str, float]]
     confusion: list[list[int]]
     classes: tuple[str, ...]
+    per_class_intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Scores":
@@ -102,52 +88,22 @@ def confusion_matrix(labels: Counts, predictions: Counts, classes: int) -> Count
     return cells.reshape(classes, classes).astype(np.int64)
 
 
-def score_confusion(confusion: NDArray[Any]) -> dict[Score, NDArray[np.float64]]:
-    """Summary scores of matrices ``[..., C, C]``.
-
-    A class that occurs in neither labels nor predictions is left out of macro means; a class that
-    is never predicted has precision 0, as in scikit-learn with ``zero_division=0``.
-    """
-    counts = confusion.astype(np.float64)
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    support, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
-    precision = _ratio(hits, predicted)
-    recall = _ratio(hits, support)
-    f1 = _ratio(2 * hits, support + predicted)
-    total = counts.sum(axis=(-2, -1))
-    occurs = (support + predicted) > 0
-    out = {Score.ACCURACY: _ratio(hits.sum(axis=-1), total)}
-    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
-        macro = _ratio((values * occurs).sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
-        weighted = _ratio((values * support).sum(axis=-1), total)
-        out[Score(f"{name}_macro")] = macro
-        out[Score(f"{name}_weighted")] = weighted
-    return out
+def values_of(answers: Answers) -> dict[str, float]:
+    """Every score that the posts define, by its name."""
+    found = {s.value: float(value[0]) for s, value in score_posts(answers.plain()).items()}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    whole = np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.zeros_like(part, np.float64), where=whole > 0)
-
-
-def validation_scores(
-    loss: float, labels: Counts, predictions: Counts, classes: int
-) -> dict[str, float]:
+def validation_scores(loss: float, answers: Answers) -> dict[str, float]:
     """Loss and scores on the validation posts, by their names in a history."""
-    scores = score_confusion(confusion_matrix(labels, predictions, classes))
-    return {"val_loss": loss} | {f"val_{n.value}": float(value) for n, value in scores.items()}
-
-
-def is_better(entry: Mapping[str, Any], than: Mapping[str, Any], select: Score) -> bool:
-    """Whether an entry of a history has a higher score, or an equal score and a lower loss."""
-    key = f"val_{select.value}"
-    return bool((entry[key], -entry["val_loss"]) > (than[key], -than["val_loss"]))
+    return {"val_loss": loss} | {f"val_{name}": value for name, value in values_of(answers).items()}
 
 
 def score(
     labels: Counts,
     predictions: Counts,
     classes: Sequence[str],
+    probabilities: NDArray[Any] | None = None,
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -159,6 +115,7 @@ def score(
         labels: True classes ``[N]``.
         predictions: Predicted classes ``[N]``.
         classes: Names of the classes.
+        probabilities: One per class ``[N, C]``; without them their scores are left out.
         resamples: Bootstrap resamples of the posts.
         confidence: Coverage of the intervals.
         seed: Seed of the resampling.
@@ -169,48 +126,45 @@ def score(
     Source:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
-    if not len(labels):
-        raise ValueError("no posts to score")
+    answers = Answers(labels, predictions, len(classes), probabilities)
+    values = values_of(answers)
+    summary: dict[str, list[Floats]] = {name: [] for name in values}
+    each_class: dict[str, list[Floats]] = {}
+    for weights in resampled_posts(len(labels), resamples, np.random.default_rng(seed)):
+        drawn = answers.weighted(weights)
+        for name, found in score_posts(drawn, map(Score, values)).items():
+            summary[name.value].append(found)
+        for column, of_classes in class_values(drawn.confusion).items():
+            each_class.setdefault(column, []).append(of_classes)
     confusion = confusion_matrix(labels, predictions, len(classes))
-    values = score_confusion(confusion)
-    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
-    drawn = _resampled(confusion, resamples, seed)
-    intervals = {
-        name.value: (float(low), float(high))
-        for name, samples in score_confusion(drawn).items()
-        for low, high in [np.percentile(samples, tails)]
-    }
+    plain = class_values(confusion.astype(np.float64)) | {"support": confusion.sum(axis=1)}
+    by_class = {column: np.concatenate(blocks) for column, blocks in each_class.items()}
     return Scores(
         posts=len(labels),
-        values={name.value: float(value) for name, value in values.items()},
-        intervals=intervals,
+        values=values,
+        intervals={
+            name: percentile_interval(np.concatenate(blocks), confidence)
+            for name, blocks in summary.items()
+        },
         confidence=confidence,
-        per_class=_per_class(confusion, classes),
+        per_class={
+            name: {column: float(numbers[c]) for column, numbers in plain.items()}
+            for c, name in enumerate(classes)
+        },
+        per_class_intervals={
+            name: {k: percentile_interval(v[:, c], confidence) for k, v in by_class.items()}
+            for c, name in enumerate(classes)
+        },
         confusion=confusion.tolist(),
         classes=tuple(classes),
     )
 
 
-def _resampled(confusion: Counts, resamples: int, seed: int) -> Counts:
-    total = int(confusion.sum())
-    shares = confusion.ravel() / total
-    drawn = np.random.default_rng(seed).multinomial(total, shares, size=resamples)
-    return drawn.reshape(resamples, *confusion.shape)
-
-
-def _per_class(confusion: Counts, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    hits = np.diagonal(confusion).astype(np.float64)
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    columns = {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, support + predicted),
-        "support": support.astype(np.float64),
-    }
-    return {
-        name: {column: float(values[c]) for column, values in columns.items()}
-        for c, name in enumerate(classes)
-    }
+def percentile_interval(samples: Floats, confidence: float) -> Interval:
+    """Middle part of some samples; those in which a score is not defined are left out."""
+    defined = samples[np.isfinite(samples)]
+    low, high = np.percentile(defined, [50 * (1 - confidence), 50 * (1 + confidence)])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -233,66 +187,65 @@ class Reference:
 
 
 def majority_reference(train_labels: Counts, labels: Counts, classes: int) -> Reference:
-    """Always predicts the most frequent class of the training posts."""
-    top = int(np.bincount(train_labels, minlength=classes).argmax())
-    values = score_confusion(confusion_matrix(labels, np.full_like(labels, top), classes))
-    return Reference(
-        "majority", {k.value: float(v) for k, v in values.items()}, {k.value: 0.0 for k in values}
-    )
+    """Always predicts the most frequent class of the training posts.
+
+    Its probabilities are the training posts' class shares, as in scikit-learn's ``prior``.
+    """
+    values = values_of(majority_answers(train_labels, labels, classes))
+    return Reference("majority", values, dict.fromkeys(values, 0.0))
+
+
+def majority_answers(train_labels: Counts, labels: Counts, classes: int) -> Answers:
+    """Predictions of ``majority_reference`` for every post."""
+    shares = np.bincount(train_labels, minlength=classes) / len(train_labels)
+    every = np.tile(shares, (len(labels), 1))
+    return Answers(labels, np.full_like(labels, int(shares.argmax())), classes, every)
 
 
 def chance(
     train_labels: Counts, labels: Counts, classes: int, *, draws: int = 2000, seed: int = 0
 ) -> Reference:
-    """Guesses each post from the training posts' class shares."""
+    """Guesses each post from the training posts' class shares, which are its probabilities."""
     shares = np.bincount(train_labels, minlength=classes) / len(train_labels)
     support = np.bincount(labels, minlength=classes)
     generator = np.random.default_rng(seed)
     drawn = np.stack([generator.multinomial(n, shares, size=draws) for n in support], axis=1)
-    values = score_confusion(drawn)
+    guessed = score_confusion(drawn)
+    by_shares = values_of(majority_answers(train_labels, labels, classes))
+    # the calibration of a guess is not that of the likeliest class
+    by_shares.pop(Score.ECE.value, None)
     return Reference(
         "chance",
-        {k.value: float(v.mean()) for k, v in values.items()},
-        {k.value: float(v.std(ddof=1)) for k, v in values.items()},
+        by_shares | {k.value: float(v.mean()) for k, v in guessed.items()},
+        dict.fromkeys(by_shares, 0.0) | {k.value: float(v.std(ddof=1)) for k, v in guessed.items()},
     )
 
 
 def mean_interval(
-    runs: Sequence[tuple[Counts, Counts]],
-    classes: int,
+    runs: Sequence[Answers],
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """Bootstrap intervals of scores averaged over runs.
+) -> dict[str, Interval]:
+    """Intervals of scores averaged over runs (seeds) on the same posts: over posts and seeds.
 
-    Runs that scored the same posts share each resample of them, as their errors are correlated;
-    runs on other posts are resampled separately.
+    See ``mvsa_pipe.metrics.hierarchical``.
 
     Args:
-        runs: True and predicted classes of each run.
-        classes: Number of classes.
-        resamples: Bootstrap resamples of the posts.
+        runs: Labels and predictions of each run.
+        resamples: Bootstrap resamples.
         confidence: Coverage of the intervals.
         seed: Seed of the resampling.
     """
-    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
-    generator = np.random.default_rng(seed)
-    weights: dict[bytes, NDArray[np.float32]] = {}
-    sums: dict[Score, NDArray[np.float64]] = {}
-    for labels, predictions in runs:
-        size = len(labels)
-        key = labels.tobytes()
-        if key not in weights:
-            shares = np.full(size, 1.0 / size)
-            weights[key] = generator.multinomial(size, shares, size=resamples).astype(np.float32)
-        cells = np.eye(classes * classes, dtype=np.float32)[labels * classes + predictions]
-        confusion = (weights[key] @ cells).reshape(resamples, classes, classes)
-        for name, values in score_confusion(confusion).items():
-            sums[name] = sums.get(name, 0.0) + values / len(runs)
+    from mvsa_pipe.metrics.hierarchical import resampled_means
+
+    samples = resampled_means([runs], resamples=resamples, seed=seed)
     return {
-        name.value: (float(low), float(high))
-        for name, values in sums.items()
-        for low, high in [np.percentile(values, tails)]
+        name.value: percentile_interval(values[0], confidence) for name, values in samples.items()
     }
+
+
+def defined_in_all(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """Names of the scores that all of some rows have, in the order of the first."""
+    return [name for name in rows[0] if all(name in row for row in rows)]

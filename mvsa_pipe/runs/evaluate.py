@@ -116,6 +116,7 @@ def evaluate(
         np.array([classes.index(name) for name in truth], np.int64),
         probabilities.argmax(axis=1),
         classes,
+        probabilities,
     )
     rows = predictions_of(usable, [chosen.part] * len(usable), truth, probabilities, classes)
     left_out = dict.fromkeys(chosen.known if chosen.part == UNSEEN else (), KNOWN)

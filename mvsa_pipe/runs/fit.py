@@ -153,7 +153,10 @@ def result_of(
     labels = {part: experiment.labels_of(part) for part in probabilities}
     predicted = {part: values.argmax(axis=1) for part, values in probabilities.items()}
     classes = experiment.posts.classes
-    scores = {part: score(labels[part], predicted[part], classes) for part in probabilities}
+    scores = {
+        part: score(labels[part], predicted[part], classes, shares)
+        for part, shares in probabilities.items()
+    }
     record = metrics_record(experiment, head, training, fitted, scores)
     record["scoring_seconds"] = round(time.perf_counter() - scoring_since, 4)
     return FitResult(head, training.seed, record, scores, labels, predicted, probabilities, fitted)

@@ -4,14 +4,16 @@ Checked when a folder is opened, for all verbs. Entries that no reader uses are 
 that older and newer runs can be read.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.json_schema import Count, Schema, Seconds, Seed, Share, parse_json, validated
+from mvsa_pipe.json_schema import Count, Schema, Seconds, Seed, parse_json, validated
 from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.user_code import Origin
@@ -88,44 +90,55 @@ class ConfigShape(Schema):
     head_source: dict[str, str] | UnsetType = UNSET  # own heads have one
 
 
-class EveryScore(Schema):
-    """One value per summary score."""
-
-    accuracy: Share
-    precision_macro: Share
-    recall_macro: Share
-    f1_macro: Share
-    precision_weighted: Share
-    recall_weighted: Share
-    f1_weighted: Share
+# Runs of 0.1 have these scores alone.
+_FIRST_SCORES = tuple(
+    f"{name}_{mean}" for mean in ("macro", "weighted") for name in ("precision", "recall", "f1")
+)
 
 
-class EveryInterval(Schema):
-    """One interval per summary score."""
+def _require_scores(where: str, values: Mapping[str, float | tuple[float, float]]) -> None:
+    """Holds values, or intervals of them, against the table of scores.
 
-    accuracy: tuple[Share, Share]
-    precision_macro: tuple[Share, Share]
-    recall_macro: tuple[Share, Share]
-    f1_macro: tuple[Share, Share]
-    precision_weighted: tuple[Share, Share]
-    recall_weighted: tuple[Share, Share]
-    f1_weighted: tuple[Share, Share]
+    Raises:
+        ValueError: One that every run has is missing, or one is out of its range.
+    """
+    missing = [name for name in ("accuracy", *_FIRST_SCORES) if name not in values]
+    if missing:
+        raise ValueError(f"no score {missing[0]!r} in {where!r}")
+    for row in (score.row for score in Score if score.value in values):
+        found = values[row.name]
+        for value in found if isinstance(found, tuple) else (found,):
+            if not row.least <= value <= row.most:
+                raise ValueError(f"{row.name} {value!r} in {where!r} is out of its range")
 
 
 class ScoresShape(Schema):
     """Schema of ``Scores``: the entries that are shown."""
 
     posts: Count
-    values: EveryScore
-    intervals: EveryInterval
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        """Checks the scores, by the table of scores."""
+        _require_scores("values", self.values)
+        _require_scores("intervals", self.intervals)
+        if self.values.keys() != self.intervals.keys():
+            raise ValueError("values and intervals of different scores")
 
 
 class ReferenceShape(Schema):
     """Schema of ``Reference``."""
 
     name: str
-    values: EveryScore
-    deviations: EveryScore
+    values: dict[str, float]
+    deviations: dict[str, Annotated[float, Meta(ge=0)]]
+
+    def __post_init__(self) -> None:
+        """Checks the scores, by the table of scores."""
+        _require_scores("values", self.values)
+        if self.values.keys() != self.deviations.keys():
+            raise ValueError("values and deviations of different scores")
 
 
 class MetricsShape(Schema):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads.options import OptionValue
-from mvsa_pipe.metrics.scores import Score
+from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.options import MOST_BATCH, MOST_EPOCHS, MOST_SEED, Options, option
 
 # Such weights, their sums and their products with losses are finite in single precision.
@@ -34,7 +34,8 @@ class TrainingOptions(Options):
         schedule: How the learning rate falls.
         warmup: Share of all steps in which the learning rate rises from 0.
         patience: Stop after this many epochs without a better score; 0 never.
-        select: The validation score that picks the epoch.
+        select: The validation score that picks the epoch; the lowest log_loss, brier or ece, the
+            highest of any other.
         class_weights: none, balanced or explicit. ``balanced`` is the inverse class frequency
             in the training posts. Explicit weights are written as negative=2,neutral=1 and so on;
             a pair whose label contains a comma must be in double quotes, and a JSON object names

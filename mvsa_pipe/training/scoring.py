@@ -1,5 +1,6 @@
 """Predictions of a head, in batches of fixed size and order."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.scores import validation_scores
+from mvsa_pipe.metrics.weighted import Answers
 from mvsa_pipe.training.data import TrainingData, by_length
 
 # Posts per forward pass without training. Results depend on it, so it is a constant.
@@ -102,4 +104,7 @@ def validation_entry(head: FusionHead, data: TrainingData) -> dict[str, float]:
     labels = data.labels[data.val].to(logits.device)
     loss = float(F.cross_entropy(logits, labels))
     predicted = logits.argmax(dim=1).cpu().numpy()
-    return validation_scores(loss, labels.cpu().numpy(), predicted, len(data.classes))
+    # of a diverged run the classes alone are scored; its loss ends it
+    shares = logits.softmax(dim=1).cpu().numpy() if math.isfinite(loss) else None
+    answers = Answers(labels.cpu().numpy(), predicted, len(data.classes), shares)
+    return validation_scores(loss, answers)

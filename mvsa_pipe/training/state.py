@@ -13,7 +13,7 @@ from torch import Tensor
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
-from mvsa_pipe.metrics.scores import is_better
+from mvsa_pipe.metrics.score_table import is_better
 from mvsa_pipe.training.data import TrainingData, epoch_batches
 from mvsa_pipe.training.epochs import EpochReport, OnEpoch, ignore_epoch
 from mvsa_pipe.training.options import RunSpec, TrainingOptions, parse_class_weights

@@ -36,7 +36,7 @@ def printed(monkeypatch):
 
 
 def scores(name="x"):
-    shown = dict.fromkeys(tables.SHOWN, 0.5)
+    shown = dict.fromkeys(tables.DEFAULT_SCORES, 0.5)
     return {
         "values": shown,
         "intervals": dict.fromkeys(shown, (0.25, 1.0)),
@@ -92,7 +92,7 @@ SPENT = {"loading": 1.0, "wall": 1234.5, "training": 2000.0, "scoring": 10.0}
 def summary(head, **changed):
     from mvsa_pipe.benches.summary import HeadSummary
 
-    shown = dict.fromkeys(tables.SHOWN, 0.7654)
+    shown = dict.fromkeys(tables.DEFAULT_SCORES, 0.7654)
     fields = {
         "head": head,
         "pair": "",
@@ -127,6 +127,7 @@ def test_the_table_of_a_bench_fits(printed, width, seeds):
     figure = "76.5 ± 12.3" if seeds > 1 else "76.5"
     assert f"{figure} [50.0, 100.0]" in text or re.search(rf"│ +{figure} │", text)
     assert "native-combine-faithful †" in text
-    assert "[95 % bootstrap interval over posts]" in text
+    over = "posts and seeds" if seeds > 1 else "posts"
+    assert f"[95 % interval over {over}]" in text
     assert ("± standard deviation over 3 seeds" in text) == (seeds == 3)
     assert "wall 1,234.5 s, loading 1.0 s; summed over runs training 2,000.0 s" in text

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
+from mvsa_pipe.metrics.score_table import LABEL_SCORES, Score, score_confusion
 from mvsa_pipe.metrics.scores import (
-    Score,
     chance,
     confusion_matrix,
     majority_reference,
     mean_interval,
     score,
-    score_confusion,
 )
+from mvsa_pipe.metrics.weighted import Answers
 
 CLASSES = ("negative", "neutral", "positive", "mixed")
 
@@ -75,13 +75,13 @@ def test_the_interval_is_that_of_resampled_posts():
     labels = generator.integers(0, 3, 80)
     predictions = np.where(generator.random(80) < 0.7, labels, generator.integers(0, 3, 80))
     found = score(labels, predictions, CLASSES[:3], resamples=4000, seed=1)
-    naive = {name: [] for name in Score}
+    naive = {name: [] for name in LABEL_SCORES}
     for _ in range(4000):
         drawn = generator.integers(0, 80, 80)
         matrix = confusion_matrix(labels[drawn], predictions[drawn], 3)
         for name, value in score_confusion(matrix).items():
             naive[name].append(float(value))
-    for name in Score:
+    for name in LABEL_SCORES:
         low, high = np.percentile(naive[name], [2.5, 97.5])
         assert found.intervals[name.value] == pytest.approx((low, high), abs=0.02), name
 
@@ -108,7 +108,12 @@ def test_majority_answers_the_commonest_training_class():
     train, labels = np.array([2, 2, 0]), np.array([0, 0, 0, 2])
     row = majority_reference(train, labels, 3)
     expected = reference_scores(labels, np.full(4, 2))
-    assert row.values == pytest.approx({name.value: value for name, value in expected.items()})
+    found = {name.value: row.values[name.value] for name in expected}
+    assert found == pytest.approx({name.value: value for name, value in expected.items()})
+    assert row.values["log_loss"] == pytest.approx(
+        -(3 * np.log(1 / 3) + np.log(2 / 3)) / 4, rel=1e-5
+    )
+    assert row.values["auroc"] == 0.5
     assert not any(row.deviations.values())
 
 
@@ -129,29 +134,34 @@ def test_chance_guesses_by_the_training_shares():
     assert row.values["f1_macro"] == pytest.approx(np.mean(guesses), abs=0.01)
 
 
+def answers(labels, predictions, classes):
+    return Answers(labels, predictions, classes)
+
+
 def test_one_run_has_the_interval_of_its_score():
     generator = np.random.default_rng(0)
     labels, predictions = generator.integers(0, 3, 200), generator.integers(0, 3, 200)
-    alone = mean_interval([(labels, predictions)], 3)
+    alone = mean_interval([answers(labels, predictions, 3)])
     single = score(labels, predictions, CLASSES[:3]).intervals
     for name, bounds in alone.items():
         assert bounds == pytest.approx(single[name], abs=0.015)
 
 
-def test_runs_on_the_same_posts_do_not_narrow_the_interval():
+def test_equal_runs_on_the_same_posts_do_not_narrow_the_interval():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, 150)
     predictions = np.where(generator.random(150) < 0.7, labels, 1 - labels)
-    one = mean_interval([(labels, predictions)], 2)["accuracy"]
-    same = mean_interval([(labels, predictions)] * 4, 2)["accuracy"]
+    one = mean_interval([answers(labels, predictions, 2)])["accuracy"]
+    same = mean_interval([answers(labels, predictions, 2)] * 4)["accuracy"]
     assert same == pytest.approx(one)
 
 
-def test_runs_on_other_posts_narrow_the_interval():
-    generator = np.random.default_rng(0)
-    runs = []
-    for size in (150, 149, 151, 150):
-        labels = generator.integers(0, 2, size)
-        runs.append((labels, np.where(generator.random(size) < 0.7, labels, 1 - labels)))
-    one, four = mean_interval(runs[:1], 2)["accuracy"], mean_interval(runs, 2)["accuracy"]
-    assert four[1] - four[0] == pytest.approx((one[1] - one[0]) / 2, rel=0.2)
+def test_seeds_that_differ_widen_the_interval():
+    """Five seeds right on 60 to 80 posts of 100: their spread is larger than that of posts."""
+    labels = np.zeros(100, np.int64)
+    runs = [np.repeat([0, 1], [right, 100 - right]) for right in (60, 65, 70, 75, 80)]
+    low, high = mean_interval([answers(labels, run, 2) for run in runs])["accuracy"]
+    posts_alone = np.mean(runs, axis=0).std() / 10
+    of_seeds = np.std([60, 65, 70, 75, 80], ddof=1) / 100 / np.sqrt(5)
+    expected = np.sqrt(posts_alone**2 + of_seeds**2)
+    assert (high - low) / (2 * 1.96) == pytest.approx(expected, rel=0.1)

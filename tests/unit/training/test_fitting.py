@@ -12,7 +12,7 @@ from training_support import OPTIONS, N, make_data, with_features
 from mvsa_pipe.baselines.logistic import Logistic
 from mvsa_pipe.errors import ConfigError, MvsaError, SplitError
 from mvsa_pipe.heads.build import build_head
-from mvsa_pipe.metrics.scores import Score
+from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.training.fitting import fit_head
 from mvsa_pipe.training.options import Schedule
 from mvsa_pipe.training.scoring import predict_logits, predict_probabilities

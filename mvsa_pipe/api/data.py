@@ -118,8 +118,7 @@ class Data(Tabular):
         Every picture is decoded.
         """
         with shown_progress() as screen:
-            screen.start("decode", len(self.posts))
-            return check_posts(self.posts, self.split, lambda: screen.advance(1))
+            return check_posts(self.posts, self.split, screen)
 
     def table_rows(self) -> list[Row]:
         """Posts of each class in each part."""

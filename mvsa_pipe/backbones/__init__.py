@@ -118,7 +118,7 @@ def load_backbone(options: "BackboneOptions") -> "TextBackbone | ImageBackbone":
     table = TEXT_BACKBONES if options.modality is Modality.TEXT else IMAGE_BACKBONES
     backbone: TextBackbone | ImageBackbone = table.load(options.family)(options)
     if options.tuned is not None:
-        from mvsa_pipe.backbones.tuned import load_tuned_weights  # torch comes with it
+        from mvsa_pipe.backbones.weights import load_tuned_weights  # torch comes with it
 
         load_tuned_weights(backbone, options.tuned)
     return backbone

@@ -173,13 +173,3 @@ def cells(feature_map: Float[Tensor, "B D h w"]) -> Float[Tensor, "B P D"]:
 def describe(options: BackboneOptions) -> str:
     """A backbone's name in caches and records, free of this machine's paths."""
     return options.name if options.folder is None else f"{options.family}:{options.folder.name}"
-
-
-def mean_over_tokens(
-    x: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"] | None = None
-) -> Float[Tensor, "B D"]:
-    """Mean over all tokens, or over those that the mask selects (zero if it selects none)."""
-    if mask is None:
-        return x.mean(dim=1)
-    real = mask.unsqueeze(-1)
-    return torch.where(real, x, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)

@@ -19,8 +19,12 @@ from PIL import Image
 from mvsa_pipe.backbones.base import ImageBackbone
 from mvsa_pipe.backbones.jpeg_samples import SELF_TEST, JpegSample
 from mvsa_pipe.backbones.options import Decode
-from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
-from mvsa_pipe.backbones.ruled import RuledImageBackbone
+from mvsa_pipe.backbones.preprocessing import (
+    CropRounding,
+    ImagePreprocessing,
+    Interpolation,
+    PreprocessedImageBackbone,
+)
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.images import decode_image, decode_image_fast
 
@@ -101,7 +105,7 @@ def choose_decoding(
         ConfigError: ``fast`` was requested, and does not give Pillow's pixels here.
     """
     asked = settled(decode, pictures)
-    ruled = any(isinstance(backbone, RuledImageBackbone) for backbone in backbones)
+    ruled = any(isinstance(backbone, PreprocessedImageBackbone) for backbone in backbones)
     # The other backbones resize by their own code, which takes most of the time.
     if asked is Decode.EXACT or (asked is Decode.AUTO and not ruled):
         return ExactDecoding()

@@ -13,9 +13,13 @@ from mvsa_pipe.backbones.base import (
 )
 from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
+from mvsa_pipe.backbones.preprocessing import (
+    CropRounding,
+    ImagePreprocessing,
+    Interpolation,
+    PreprocessedImageBackbone,
+)
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model
-from mvsa_pipe.backbones.ruled import RuledImageBackbone
 from mvsa_pipe.backbones.weights import WeightsSource, locate_weights
 from mvsa_pipe.errors import ConfigError
 
@@ -28,7 +32,7 @@ _SIZES: dict[str, tuple[int, int, int, bool]] = {
 }
 
 
-class DinoV2(RuledImageBackbone):
+class DinoV2(PreprocessedImageBackbone):
     """DINOv2 with 14-pixel patches: at 224 pixels one CLS token and 16 × 16 patches.
 
     Hidden states are those of the last layer after its norm, CLS first (or of several layers); the

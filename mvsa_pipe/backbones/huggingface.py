@@ -21,7 +21,6 @@ from mvsa_pipe.backbones.base import (
     TextBackbone,
     cells,
     describe,
-    mean_over_tokens,
     weights_digest,
 )
 from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments, layers_in
@@ -30,6 +29,7 @@ from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_mod
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
 from mvsa_pipe.errors import BackboneError, ConfigError
 from mvsa_pipe.layers import Layers
+from mvsa_pipe.pooling import mean_over_tokens
 
 
 class HuggingFaceText(TextBackbone):

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from mvsa_pipe.backbones.base import ImageBackbone
 from mvsa_pipe.backbones.options import DECODER
 
 # Up to this ratio of the sides, all versions of Pillow resize columns first; from 13.0 on, rows are
@@ -120,6 +121,26 @@ class ImagePreprocessing:
             mean=_three(fields["mean"]),
             std=_three(fields["std"]),
         )
+
+
+class PreprocessedImageBackbone(ImageBackbone):
+    """An image backbone with an ``ImagePreprocessing``.
+
+    Attributes:
+        rule: Shortest edge, crop, interpolation, mean and deviation.
+    """
+
+    rule: ImagePreprocessing
+
+    def prepare(self, picture: Image.Image) -> UInt8[np.ndarray, "crop crop 3"]:
+        """The resized and cropped picture."""
+        return self.rule.pixels(picture)
+
+    def prepare_array(
+        self, picture: UInt8[np.ndarray, "H W 3"]
+    ) -> UInt8[np.ndarray, "crop crop 3"]:
+        """The same, resizing only what the crop keeps."""
+        return self.rule.pixels_of_array(picture)
 
 
 def _three(text: str) -> tuple[float, float, float]:

@@ -21,14 +21,18 @@ from mvsa_pipe.backbones.base import (
     Encoded,
     TextBackbone,
     cells,
-    mean_over_tokens,
     weights_digest,
 )
 from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
-from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
-from mvsa_pipe.backbones.ruled import RuledImageBackbone
+from mvsa_pipe.backbones.preprocessing import (
+    CropRounding,
+    ImagePreprocessing,
+    Interpolation,
+    PreprocessedImageBackbone,
+)
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.pooling import mean_over_tokens
 
 _SEED, _DEPTH = 0, 2
 _PAD, _CLS, _SEP, _FIRST_WORD, _VOCABULARY = 0, 1, 2, 3, 4096
@@ -97,7 +101,7 @@ class TinyText(TextBackbone):
         return Encoded(kept(output, last, self._options), pooled)
 
 
-class TinyImage(RuledImageBackbone):
+class TinyImage(PreprocessedImageBackbone):
     """A ResNet of 10 layers at 64 pixels: 2 × 2 cells, 512 wide, and their average.
 
     Raises:

@@ -20,10 +20,15 @@ from mvsa_pipe.backbones.base import (
     weights_digest,
 )
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.backbones.preprocessing import CropRounding, ImagePreprocessing, Interpolation
-from mvsa_pipe.backbones.ruled import RuledImageBackbone
+from mvsa_pipe.backbones.preprocessing import (
+    CropRounding,
+    ImagePreprocessing,
+    Interpolation,
+    PreprocessedImageBackbone,
+)
 from mvsa_pipe.backbones.weights import fill, local_hint, read_weights
-from mvsa_pipe.durable import make_folder, write_json
+from mvsa_pipe.disk import make_folder
+from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import BackboneError
 from mvsa_pipe.registry import Registry, Row
 
@@ -41,7 +46,7 @@ _CHAINS = (
 )
 
 
-class TorchvisionImage(RuledImageBackbone):
+class TorchvisionImage(PreprocessedImageBackbone):
     """A torchvision classifier up to its last feature map ``[B, D, h, w]``.
 
     Tokens are the map's cells, the pooled vector is their mean. Preprocessing is the one published

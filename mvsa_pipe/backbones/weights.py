@@ -1,8 +1,8 @@
-"""Finds and reads files of weights; missing weights are an error and are never drawn at random."""
+"""Finds, reads and replaces weights; missing ones are an error and are never drawn at random."""
 
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,8 @@ from huggingface_hub import constants, try_to_load_from_cache
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mvsa_pipe.backbones.options import BackboneOptions
+from mvsa_pipe.backbones.base import Backbone, weights_digest
+from mvsa_pipe.backbones.options import TUNED_MARK, BackboneOptions
 from mvsa_pipe.errors import BackboneError, name_some
 
 # Batch counters, which do not affect the output.
@@ -177,3 +178,32 @@ def _files_of(source: str) -> tuple[Path, ...]:
     model = f"models--{source.replace('/', '--')}"
     reference = Path(constants.HF_HUB_CACHE) / model / "refs" / "main"
     return (reference,) if reference.is_file() else ()
+
+
+def load_tuned_weights(backbone: Backbone, path: str) -> None:
+    """Replaces all weights of a loaded backbone and marks its name.
+
+    The mark distinguishes tuned from published features; the digest of the weights distinguishes
+    tunings, independent of the file's path.
+
+    Raises:
+        BackboneError: The file cannot be read, or belongs to another architecture.
+    """
+    file = Path(path)
+    replace_weights(backbone, file)
+    backbone.identity = replace(
+        backbone.identity,
+        name=f"{backbone.identity.name}{TUNED_MARK}",
+        witnesses=(*backbone.identity.witnesses, file.resolve()),
+    )
+
+
+def replace_weights(backbone: Backbone, file: Path) -> None:
+    """Replaces all weights of a loaded backbone; it keeps its name.
+
+    Raises:
+        BackboneError: As ``load_tuned_weights``.
+    """
+    fill(backbone.module, read_weights(file), file)
+    backbone.freeze()
+    backbone.identity = replace(backbone.identity, weights=weights_digest(backbone.module))

@@ -16,7 +16,8 @@ from numpy import ndarray
 from mvsa_pipe.benches.trials import Trial
 from mvsa_pipe.cluster.pool import LostWorkersError
 from mvsa_pipe.devices import MemoryShortageError
-from mvsa_pipe.durable import inside, json_bytes, whole_folder
+from mvsa_pipe.disk import inside
+from mvsa_pipe.durable import json_bytes, whole_folder
 from mvsa_pipe.errors import MvsaError, RunError
 from mvsa_pipe.json_schema import Count, Schema, Seconds, validated
 from mvsa_pipe.metrics.scores import score

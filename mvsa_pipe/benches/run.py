@@ -18,7 +18,8 @@ from mvsa_pipe.benches.trial_digest import experiment_digest, spec_digest
 from mvsa_pipe.benches.trials import LoadedBench, Trial, group_trials
 from mvsa_pipe.benches.variations import Setting, settings_of
 from mvsa_pipe.devices import resolve_device, usable_cores
-from mvsa_pipe.durable import inside, write_json
+from mvsa_pipe.disk import inside
+from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.posts.splits.make_split import AUTO
 from mvsa_pipe.progress import OnStep, Progress, no_callback

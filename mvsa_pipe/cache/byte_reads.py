@@ -20,7 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.content import PARTS_SUFFIX
-from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.errors import CacheError
 
 _BLOCK_BYTES = 2**20
@@ -60,7 +60,7 @@ class RowFile:
         if not self.path.is_file():
             raise damaged(self.path, "the file, or a part of the cache, is missing")
         file = open_file(self.path)
-        if self.stamp not in (None, stamp_of(file)):
+        if self.stamp not in (None, open_stamp(file)):
             file.close()
             raise CacheError(
                 "This cache was replaced by a newer one while it was being read",
@@ -183,7 +183,7 @@ def open_file(path: Path) -> FileIO:
         return FileIO(path)
 
 
-def stamp_of(file: FileIO) -> Stamp:
+def open_stamp(file: FileIO) -> Stamp:
     """Identity of an open file: a file that replaces it by a rename has another stamp."""
     status = os.fstat(file.fileno())
     return (status.st_dev, status.st_ino, status.st_size)

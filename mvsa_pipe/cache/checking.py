@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mvsa_pipe.cache.content import PARTS_SUFFIX, Segment, parts_folder
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.progress import OnUnits, ignore_units
 

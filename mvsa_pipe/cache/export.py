@@ -17,7 +17,8 @@ from mvsa_pipe.cache.content import Header, Rows
 from mvsa_pipe.cache.export_format import ExportFormat
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.row_joining import RowLocation, blocks, bytes_of
-from mvsa_pipe.durable import leftovers, replacing, storage_errors
+from mvsa_pipe.disk import storage_errors
+from mvsa_pipe.durable import leftovers, replacing
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.progress import BYTES, NO_PROGRESS, Progress
 

@@ -8,11 +8,12 @@ from mvsa_pipe.backbones.options import TUNED_MARK
 from mvsa_pipe.cache.checking import ASIDE_SUFFIX
 from mvsa_pipe.cache.content import PARTS_SUFFIX, parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.cache.lock import exclusive, lock_file
 from mvsa_pipe.cache.manifest import Manifest, delete_parts
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.durable import inside, leftovers, storage_errors
+from mvsa_pipe.disk import inside, storage_errors
+from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
+from mvsa_pipe.locks import exclusive, lock_file
 from mvsa_pipe.modality import Modality
 
 # Folder of shards inside a data set's folder.

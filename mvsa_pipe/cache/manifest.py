@@ -16,7 +16,8 @@ from pathlib import Path
 
 import xxhash
 
-from mvsa_pipe.durable import storage_errors, write_bytes
+from mvsa_pipe.disk import storage_errors
+from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.errors import CacheError
 
 MANIFEST_NAME = "manifest.jsonl"

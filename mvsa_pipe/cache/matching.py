@@ -10,10 +10,10 @@ from mvsa_pipe.cache.byte_reads import damaged
 from mvsa_pipe.cache.content import Refusal, parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import SHARDS, CacheFolder
-from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError, MvsaError
+from mvsa_pipe.locks import exclusive
 from mvsa_pipe.posts.contents import ContentDigests
 from mvsa_pipe.posts.post import set_digest
 

@@ -20,7 +20,7 @@ from mvsa_pipe.cache.byte_reads import (
     damaged,
     gather,
     open_file,
-    stamp_of,
+    open_stamp,
 )
 from mvsa_pipe.cache.content import PARTS, Header, bounds_of, parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
@@ -28,7 +28,7 @@ from mvsa_pipe.cache.finite import not_finite
 from mvsa_pipe.cache.header import read_fingerprint, read_header, read_notes
 from mvsa_pipe.cache.plain_hdf5 import PlainFile
 from mvsa_pipe.cache.structure_digest import ByteRange, Structure
-from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.progress import OnUnits, ignore_units
 
@@ -69,7 +69,8 @@ class FeatureFile:
                 self.seal = self.header.seal(self.checksums)
                 self._structure = _structure(plain, self.header)
                 self._sources = {
-                    name: _sources(plain, path, stamp_of(raw), self.header, name) for name in PARTS
+                    name: _sources(plain, path, open_stamp(raw), self.header, name)
+                    for name in PARTS
                 }
         except MvsaError:
             raise

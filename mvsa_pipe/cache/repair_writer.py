@@ -16,11 +16,11 @@ from mvsa_pipe.cache.byte_reads import damaged
 from mvsa_pipe.cache.checking import keep_aside
 from mvsa_pipe.cache.content import Refusal, Segment
 from mvsa_pipe.cache.fingerprint import Fingerprint
-from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import MANIFEST_NAME, CachePart, Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import JOIN_BELOW_BYTES, CacheWriter
 from mvsa_pipe.errors import CacheError
+from mvsa_pipe.locks import exclusive
 from mvsa_pipe.progress import BYTES, NO_PROGRESS, Progress
 
 

@@ -17,13 +17,13 @@ from mvsa_pipe.cache.content import PART_BYTES, Header, Refusal, Rows, Segment, 
 from mvsa_pipe.cache.file_writing import write_feature_file, write_referring_file
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.manifest import CachePart, Manifest
 from mvsa_pipe.cache.part_files import whole_parts, write_part
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.row_joining import RowLocation
 from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, StorageError, name_some
+from mvsa_pipe.locks import exclusive
 from mvsa_pipe.progress import BYTES, NO_PROGRESS, OnUnits, Progress, ignore_units
 
 # Larger caches stay in parts, as joining takes the same space on the disk once more.

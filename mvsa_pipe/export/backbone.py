@@ -16,10 +16,10 @@ from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.from_record import backbone_from_record, renewed_preprocessing
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.backbones.tuned import replace_weights
+from mvsa_pipe.backbones.weights import replace_weights
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import Precision
-from mvsa_pipe.durable import make_folder, storage_errors
+from mvsa_pipe.disk import make_folder, storage_errors
 from mvsa_pipe.errors import MvsaError, RunError
 from mvsa_pipe.export.layout import weights_file
 from mvsa_pipe.extraction.forward import Forward

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mvsa_pipe.backbones.weights import first_line
-from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.errors import MvsaError, StorageError
 from mvsa_pipe.export.onnx_graphs import Graph
 

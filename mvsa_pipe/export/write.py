@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mvsa_pipe.durable import storage_errors, whole_folder, write_bytes, write_json
+from mvsa_pipe.disk import storage_errors
+from mvsa_pipe.durable import whole_folder, write_bytes, write_json
 from mvsa_pipe.errors import MvsaError, StorageError
 from mvsa_pipe.export.backbone import run_backbone, write_backbone
 from mvsa_pipe.export.card import model_card

@@ -19,7 +19,7 @@ from mvsa_pipe.cache.manifest import CachePart
 from mvsa_pipe.cache.part_files import write_part
 from mvsa_pipe.cluster.pool import Worker
 from mvsa_pipe.devices import usable_cores
-from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.extraction.batches import Batch
 from mvsa_pipe.extraction.clock import Clock, Stage

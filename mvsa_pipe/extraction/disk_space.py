@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvsa_pipe.durable import storage_errors
+from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.job import BackboneJob, PassContext
 from mvsa_pipe.layers import Layers

@@ -20,7 +20,7 @@ from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.posts.digest_memo import SETTLED_SECONDS
+from mvsa_pipe.file_stamps import file_stamp, is_settled
 from mvsa_pipe.provenance import package_versions
 
 
@@ -43,7 +43,7 @@ def recall(backbone: BackboneOptions, options: ExtractOptions) -> ResolvedFinger
         known = json.loads(_memo(backbone, options).read_text(encoding="utf-8"))
         if known["question"] != _question(backbone, options):
             return None
-        if any(_stamp(Path(path)) != stamp for path, stamp in known["witnesses"].items()):
+        if any([*file_stamp(path)] != stamp for path, stamp in known["witnesses"].items()):
             return None
         return ResolvedFingerprint(Fingerprint.from_json(known["fingerprint"]), known["device"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -77,9 +77,8 @@ def remember(
     """
     # A memo only saves time; the extraction itself reports errors of the disk.
     with suppress(OSError, StorageError):
-        stamps = {str(path): _stamp(path) for path in witnesses}
-        latest = max((max(stamp[1:3]) / 1e9 for stamp in stamps.values()), default=0.0)
-        if latest + SETTLED_SECONDS < loaded_since:
+        stamps = {str(path): file_stamp(path) for path in witnesses}
+        if all(is_settled(stamp, loaded_since) for stamp in stamps.values()):
             known = {
                 "question": _question(backbone, options),
                 "fingerprint": resolution.fingerprint.to_json(),
@@ -128,8 +127,3 @@ def _cpu_digest() -> str:
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
     facts = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
     return hashlib.sha256("".join(sorted(facts)).encode()).hexdigest()[:16]
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

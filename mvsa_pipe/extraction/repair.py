@@ -7,7 +7,6 @@ from mvsa_pipe.cache import checking
 from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import SHARDS, CacheFolder
-from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.matching import mark_of
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.repair_writer import open_repair
@@ -16,6 +15,7 @@ from mvsa_pipe.extraction.damaged_identity import backbone_of, fingerprint_of, r
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.fingerprint_memo import recall
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.locks import exclusive
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import BYTES, Progress
 

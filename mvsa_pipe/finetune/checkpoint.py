@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mvsa_pipe.backbones.weights import first_line
-from mvsa_pipe.cache.lock import exclusive
-from mvsa_pipe.durable import make_folder, replacing, storage_errors, write_json
-from mvsa_pipe.errors import CacheError, RunError
+from mvsa_pipe.disk import storage_errors
+from mvsa_pipe.durable import replacing, write_json
+from mvsa_pipe.errors import RunError
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.locks import exclusive
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import tuned_file
 
@@ -55,26 +56,14 @@ class ResumeFolder:
         if not watch:
             yield
             return
-        make_folder(self.path)
-        lock = exclusive(self.path / _LAST)
-        try:
-            lock.__enter__()
-        except CacheError as error:
-            raise RunError(
-                "Another process is training this very run",
-                where=self.path,
-                found=error.found,
-                hint="wait for it to end; another --seed is another run",
-            ) from error
-        try:
+        hint = "wait for it to end; another --seed is another run"
+        with exclusive(self.path / _LAST, "training this very run", RunError, hint):
             if restart:
                 self._clear()
             write_json(self.path / _QUESTION, dict(self.question))
             yield
             with storage_errors(self.path):
                 shutil.rmtree(self.path)
-        finally:
-            lock.__exit__(None, None, None)
 
     def _clear(self) -> None:
         (self.path / _LAST).unlink(missing_ok=True)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.heads.blocks import Dropout
 from mvsa_pipe.heads.options import EncoderOptions
+from mvsa_pipe.pooling import mean_over_tokens
 
 
 class PreNormLayer(nn.Module):

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.attention import PreNormLayer, build_layers
 from mvsa_pipe.heads.blocks import Classifier, join
 from mvsa_pipe.heads.options import EncoderOptions, count
 from mvsa_pipe.heads.tokens import TokenHead
+from mvsa_pipe.pooling import mean_over_tokens
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention
 from mvsa_pipe.heads.base import FusionHead
@@ -18,6 +17,7 @@ from mvsa_pipe.heads.faithful_blocks import (
 )
 from mvsa_pipe.heads.options import EncoderOptions
 from mvsa_pipe.heads.tokens import TokenHead
+from mvsa_pipe.pooling import mean_over_tokens
 
 
 class Hstec(TokenHead):

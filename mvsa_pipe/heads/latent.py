@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import (
     Attention,
@@ -24,6 +23,7 @@ from mvsa_pipe.heads.attention import (
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.blocks import Classifier, Dropout, Projection, join
 from mvsa_pipe.heads.options import AttentionOptions, ProjectionOptions
+from mvsa_pipe.pooling import mean_over_tokens
 
 _POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvsa_pipe.durable import MOST_NAME_BYTES, name_fault
+from mvsa_pipe.disk import MOST_NAME_BYTES, name_fault
 from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.posts.storage.base import TABLE_BYTES, TEXT_BYTES, FolderStorage, Storage
 from mvsa_pipe.posts.storage.zip_archive import ZipStorage

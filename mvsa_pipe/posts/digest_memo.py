@@ -13,10 +13,8 @@ from pathlib import Path
 
 from mvsa_pipe.durable import write_memo
 from mvsa_pipe.errors import DataError
+from mvsa_pipe.file_stamps import is_settled
 from mvsa_pipe.posts.storage.base import Storage
-
-# A file could change again this soon without a different time stamp.
-SETTLED_SECONDS = 2.0
 
 
 class DigestMemory:
@@ -55,7 +53,7 @@ class DigestMemory:
         began = time.time()
         stamp = self._storage.stamp(name)
         found = digest(self._storage.read(name))
-        if stamp[1] / 1e9 + SETTLED_SECONDS < began:
+        if is_settled(stamp, began):
             self._learned[name] = f"{stamp} {found}"
         return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.durable import write_bytes
-from mvsa_pipe.spreadsheet import as_text_cell
+from mvsa_pipe.posts.tables.csv_rows import as_text_cell
 from mvsa_pipe.tabular import Row, Tabular
 
 

@@ -14,6 +14,7 @@ from mvsa_pipe.json_schema import parse_json, read_json, validated
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.posts.splits.split import PARTS
+from mvsa_pipe.posts.tables.csv_rows import from_text_cell
 from mvsa_pipe.runs.layout import (
     CONFIG,
     FAILED,
@@ -26,7 +27,6 @@ from mvsa_pipe.runs.layout import (
 )
 from mvsa_pipe.runs.predictions import Prediction, Predictions, probability_columns
 from mvsa_pipe.runs.schema import FailureShape, MetricsShape, check_config, read_options
-from mvsa_pipe.spreadsheet import from_text_cell
 
 
 @dataclass(frozen=True)

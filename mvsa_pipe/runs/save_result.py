@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.durable import inside
+from mvsa_pipe.disk import inside
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.own import SOURCE_FILE

@@ -8,13 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvsa_pipe.durable import (
-    json_bytes,
-    make_folder,
-    name_fault,
-    storage_errors,
-    whole_folder,
-)
+from mvsa_pipe.disk import make_folder, name_fault, storage_errors
+from mvsa_pipe.durable import json_bytes, whole_folder
 from mvsa_pipe.errors import ConfigError, RunError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import (

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from mvsa_pipe.compiling import COMPILABLE, compiled
 from mvsa_pipe.devices import Precision, arithmetic, at_least_float32
+from mvsa_pipe.devices.compiling import COMPILABLE, compiled
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from mvsa_pipe.backbones import decoding
-from mvsa_pipe.cache import lock
-from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.extraction import batches
+from mvsa_pipe.locks import exclusive
 
 EXTRACT = ("extract", "--partner", "none", "--data", "data", "--batch-size", "4", "--backbone")
 EXPORTED = {"npy": "pooled.npy", "safetensors": "", "parquet": ""}
@@ -274,7 +274,7 @@ def test_a_whole_cache_that_may_only_be_read(mvsa, refused, monkeypatch) -> None
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     path = cache_of("tiny-text")
-    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(FileLock, "acquire", refuse)
     done = mvsa(*EXTRACT, "tiny-text", "--batch-size", "0")
     assert done.exit_code == 0, done.stderr
     assert ": 0 extracted, " in done.stdout

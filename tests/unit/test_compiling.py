@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
 
-from mvsa_pipe.compiling import compiled
+from mvsa_pipe.devices.compiling import compiled
 from mvsa_pipe.errors import MvsaError
 
 

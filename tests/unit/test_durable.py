@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe import durable
-from mvsa_pipe.durable import (
-    leftovers,
-    make_folder,
-    replacing,
-    whole_folder,
-    write_bytes,
-    write_json,
-)
+from mvsa_pipe.disk import make_folder
+from mvsa_pipe.durable import leftovers, replacing, whole_folder, write_bytes, write_json
 from mvsa_pipe.errors import DataError, StorageError
 
 

@@ -17,7 +17,7 @@ from mvsa_pipe.posts.splits.folds import (
 )
 from mvsa_pipe.posts.splits.split import PARTS, TRAIN, VAL, Split, part_named
 from mvsa_pipe.posts.splits.split_rows import SPLIT_LIST_SUFFIXES, SplitRow, read_split_rows
-from mvsa_pipe.spreadsheet import from_text_cell
+from mvsa_pipe.posts.tables.csv_rows import from_text_cell
 
 _LAYOUTS = (
     "a folder with train, val (or dev) and test lists (.txt, .json, .csv), folds of such lists, or "

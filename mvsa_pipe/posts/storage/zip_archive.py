@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from mvsa_pipe.errors import DataError, name_some
+from mvsa_pipe.file_stamps import file_stamp
 from mvsa_pipe.posts.storage.base import (
     APPLE_FOLDER,
     APPLE_PREFIX,
     PICTURE_BYTES,
     Storage,
     TooLargeError,
-    stamp_of,
 )
 
 # Tables are compressed to a tenth or so. Files that shrink more are a zip bomb, or small.
@@ -42,7 +42,7 @@ class ZipStorage(Storage):
         self._lock = threading.Lock()
         try:
             self._archive = zipfile.ZipFile(root)
-            self._stamp = stamp_of(root)
+            self._stamp = file_stamp(root)
         except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
             raise DataError(
                 "This zip archive cannot be read; it may be cut short",

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mvsa_pipe.durable import storage_errors, write_json
+from mvsa_pipe.disk import storage_errors
+from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError, DataError, StorageError, name_some
 from mvsa_pipe.posts.dataset_path import MARKER
 from mvsa_pipe.posts.readers.mvsa import LABEL_LIST, NEUTRAL

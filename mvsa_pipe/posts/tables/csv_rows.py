@@ -1,7 +1,8 @@
-"""Reads rows of delimited text in one way: with quotes that enclose cells, or without."""
+"""Rows of delimited text: reads them with or without quoted cells, and escapes formulas."""
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,6 +11,11 @@ from mvsa_pipe.posts.formats import Quoting
 MOST_COLUMNS = 10_000
 # The csv module's default is 128 kB a cell, less than a picture in base64 in an unused column.
 _LONGEST_CELL = 2**22
+
+# Signs that start a formula, and their full-width forms; spreadsheets skip leading blanks.
+_FORMULA = re.compile(r"'*[\t\r\n]*[=+\-@＝＋－＠]|'*[\t\r\n]")
+_GUARDED = re.compile(r"'+(?:[\t\r\n]*[=+\-@＝＋－＠]|[\t\r\n])")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -92,3 +98,19 @@ def _fits(cells: list[str], width: int, named: int, extra: int) -> bool:
     if len(cells) < width:
         return len(cells) >= named and not any(cell.strip() for cell in cells[named:])
     return len(cells) == extra and not any(cell.strip() for cell in cells[width:])
+
+
+def as_text_cell(text: str) -> str:
+    """The cell for a text in a file that a spreadsheet may open.
+
+    ``=HYPERLINK("http://…")`` as a post's id would be evaluated as a formula. Such a cell gets a
+    leading apostrophe, which ``from_text_cell`` removes. A cell that starts with apostrophes before
+    a formula gets one more, so that reading returns what was written. Plain numbers (``-1`` as a
+    class) are not changed.
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_text_cell(cell: str) -> str:
+    """The text of a cell that ``as_text_cell`` wrote."""
+    return cell[1:] if _GUARDED.match(cell) else cell

@@ -10,14 +10,14 @@ import pytest
 from feature_caches import fingerprint, rows, write_cache
 
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.lock import exclusive, lock_file
 from mvsa_pipe.cache.writer import open_writer
 from mvsa_pipe.errors import CacheError
+from mvsa_pipe.locks import exclusive, lock_file
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mvsa_pipe.cache.lock import exclusive
+from mvsa_pipe.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

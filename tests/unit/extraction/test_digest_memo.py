@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mvsa_pipe import file_stamps
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.posts import digest_memo
 from mvsa_pipe.posts.digest_memo import DigestMemory
 from mvsa_pipe.posts.storage.base import FolderStorage, Storage
 from mvsa_pipe.posts.storage.zip_archive import ZipStorage
@@ -21,7 +21,7 @@ def digest(data: bytes) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(digest_memo, "SETTLED_SECONDS", -60.0)  # files here are seconds old
+    monkeypatch.setattr(file_stamps, "SETTLED_SECONDS", -60.0)  # files here are seconds old
     (tmp_path / "posts").mkdir()
     for name in "ab":
         (tmp_path / "posts" / name).write_bytes(f"picture {name}".encode())
@@ -87,7 +87,7 @@ def test_a_young_file_is_not_remembered(
     folder: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could change again within its time stamp's grain."""
-    monkeypatch.setattr(digest_memo, "SETTLED_SECONDS", 60.0)
+    monkeypatch.setattr(file_stamps, "SETTLED_SECONDS", 60.0)
     learn(FolderStorage(folder), memory, "a")
     assert not memory.exists()
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
+from mvsa_pipe import file_stamps
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.extraction import fingerprint_memo
@@ -37,7 +38,7 @@ def weights(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractOptions:
-    monkeypatch.setattr(fingerprint_memo, "SETTLED_SECONDS", -60.0)  # files here are seconds old
+    monkeypatch.setattr(file_stamps, "SETTLED_SECONDS", -60.0)  # files here are seconds old
     return ExtractOptions(cache=tmp_path / "cache", precision="float32", device="cpu")
 
 
@@ -131,7 +132,7 @@ def test_a_memo_of_nonsense_values(weights: Path, options: ExtractOptions) -> No
 def test_files_that_may_have_changed_while_loading_are_not_remembered(
     weights: Path, options: ExtractOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fingerprint_memo, "SETTLED_SECONDS", 2.0)
+    monkeypatch.setattr(file_stamps, "SETTLED_SECONDS", 2.0)
     load(weights, options)  # the file is younger than that
     assert recall(wanted(weights), options) is None
     old = time.time() - 60

@@ -13,7 +13,6 @@ from mvsa_pipe.backbones import tiny
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.lock import exclusive
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError
@@ -21,6 +20,7 @@ from mvsa_pipe.extraction import batches
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.repair import repair
+from mvsa_pipe.locks import exclusive
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import NoProgress

@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 
-from mvsa_pipe.backbones.base import mean_over_tokens
 from mvsa_pipe.heads.blocks import (
     Classifier,
     Dropout,
@@ -19,6 +18,7 @@ from mvsa_pipe.heads.blocks import (
     normalise,
 )
 from mvsa_pipe.heads.faithful_blocks import pair_loss_floor
+from mvsa_pipe.pooling import mean_over_tokens
 
 
 def seeded(seed: int = 0) -> torch.Generator:

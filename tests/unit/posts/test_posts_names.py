@@ -8,7 +8,7 @@ import pytest
 from feature_caches import fingerprint
 
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.durable import inside, name_fault
+from mvsa_pipe.disk import inside, name_fault
 from mvsa_pipe.errors import ConfigError, StorageError
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.formats import kebab

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvsa_pipe.posts.tables.csv_rows import as_text_cell, from_text_cell
 from mvsa_pipe.runs.predictions import Prediction, write_predictions
-from mvsa_pipe.spreadsheet import as_text_cell, from_text_cell
 
 SIGNS = st.text(st.sampled_from("'=+-@\t\r\n＝1.eEa "), max_size=8)
 

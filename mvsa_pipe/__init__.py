@@ -14,8 +14,9 @@ hidden states and pooled vectors go to HDF5, and every fusion head trains over t
 Each name is imported when it is first used: ``import mvsa_pipe`` imports neither torch nor NumPy.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mvsa_pipe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mvsa_pipe.api.bench import bench, compare
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
     from mvsa_pipe.heads.own import register_head
 
 __version__ = "0.1.0"
-
-_SOURCES = {
-    "FusionHead": "heads.base",
-    "bench": "api.bench",
-    "compare": "api.bench",
-    "evaluate": "api.run",
-    "extract": "api.extract",
-    "fit": "api.run",
-    "load": "api.data",
-    "open_run": "api.run",
-    "read_posts": "api.posts",
-    "register_head": "heads.own",
-}
 
 __all__ = [
     "FusionHead",
@@ -54,16 +42,18 @@ __all__ = [
     "register_head",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used."""
-    if name not in _SOURCES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.{_SOURCES[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    """The public names, imported or not."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "FusionHead": "heads.base",
+        "bench": "api.bench",
+        "compare": "api.bench",
+        "evaluate": "api.run",
+        "extract": "api.extract",
+        "fit": "api.run",
+        "load": "api.data",
+        "open_run": "api.run",
+        "read_posts": "api.posts",
+        "register_head": "heads.own",
+    },
+)

@@ -2,16 +2,12 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from mvsa_pipe.cache import checking
 from mvsa_pipe.cache.export_format import ExportFormat
-from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
-from mvsa_pipe.cache.merge import merge as merge_caches
-from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cli.console import line, out, show_json, size
 from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.printable import one_line
@@ -19,10 +15,13 @@ from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.extraction.repair import repair as repair_cache
-from mvsa_pipe.posts import ReadOptions, read_posts
+from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.progress import BYTES, Progress
 from mvsa_pipe.runs.options import CacheChoice, PostsChoice
+
+if TYPE_CHECKING:
+    from mvsa_pipe.cache.folder import CacheEntry, CacheFolder
+    from mvsa_pipe.cache.reading import FeatureFile
 
 app = typer.Typer(
     help="List, verify, repair, merge and export caches.",
@@ -42,6 +41,8 @@ _DATA = PostsChoice.path
 @expand
 def list_caches(folder: Folder = _FOLDER, json: Json = False) -> None:
     """List all caches, one line each."""
+    from mvsa_pipe.cache.folder import CacheFolder
+
     caches = CacheFolder(folder)
     entries = caches.entries()
     if json:
@@ -73,14 +74,14 @@ def list_caches(folder: Folder = _FOLDER, json: Json = False) -> None:
     out.print(table)
 
 
-def _entry_record(entry: CacheEntry) -> dict[str, Any]:
+def _entry_record(entry: "CacheEntry") -> dict[str, Any]:
     record = {"path": str(entry.path), "bytes": entry.bytes_on_disk, "parts": entry.parts}
     if entry.file is None:
         return record | {"fault": entry.fault}
     return record | _record(entry.file)
 
 
-def _record(file: FeatureFile) -> dict[str, Any]:
+def _record(file: "FeatureFile") -> dict[str, Any]:
     header = file.header
     return {
         "path": str(file.path),
@@ -99,6 +100,9 @@ def _record(file: FeatureFile) -> dict[str, Any]:
 @expand
 def info(name: Name, folder: Folder = _FOLDER, json: Json = False) -> None:
     """Show a cache's fingerprint, shapes, sizes and origin."""
+    from mvsa_pipe.cache.folder import CacheFolder
+    from mvsa_pipe.cache.reading import FeatureFile
+
     file = FeatureFile(CacheFolder(folder).locate(name))
     record = _record(file)
     if json:
@@ -134,6 +138,9 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every byte against its checksum; names posts with changed bytes and exits with 1."""
+    from mvsa_pipe.cache import checking
+    from mvsa_pipe.cache.folder import CacheFolder
+
     caches = CacheFolder(folder)
     if name is not None:
         known = {caches.locate(name): ""}
@@ -161,6 +168,8 @@ def verify(
 
 
 def _faults(path: Path, screen: Progress) -> list[str]:
+    from mvsa_pipe.cache import checking
+
     try:
         return checking.faults(path, screen.advance)
     except CacheError as error:  # the other caches are still checked
@@ -180,6 +189,10 @@ def repair(
 
     An unreadable file or part is renamed to .damaged and extracted again.
     """
+    from mvsa_pipe.cache.folder import CacheFolder
+    from mvsa_pipe.extraction.repair import repair as repair_cache
+    from mvsa_pipe.posts import read_posts
+
     caches = CacheFolder(folder)
     path = caches.locate(name)
     posts = read_posts(data, replace(read, require_labels=False))
@@ -205,6 +218,11 @@ def merge(
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Merge caches that were extracted separately, such as the shards of one."""
+    from mvsa_pipe.cache.folder import CacheFolder
+    from mvsa_pipe.cache.merge import merge as merge_caches
+    from mvsa_pipe.cache.reading import FeatureFile
+    from mvsa_pipe.posts import read_posts
+
     caches = CacheFolder(folder)
     sources = [FeatureFile(path) for path in _sources(caches, names)]
     posts = read_posts(data, replace(read, require_labels=False)).posts if data else ()
@@ -218,7 +236,7 @@ def merge(
         raise typer.Exit(1)
 
 
-def _sources(caches: CacheFolder, names: list[str]) -> list[Path]:
+def _sources(caches: "CacheFolder", names: list[str]) -> list[Path]:
     if len(names) > 1:
         return [caches.locate(name) for name in names]
     shards = caches.shards_named(names[0])
@@ -260,6 +278,8 @@ def export(
 ) -> None:
     """Write a cache's features for other tools: npy, safetensors or parquet."""
     from mvsa_pipe.cache.export import export as export_cache  # imports pyarrow
+    from mvsa_pipe.cache.folder import CacheFolder
+    from mvsa_pipe.cache.reading import FeatureFile
 
     file = FeatureFile(CacheFolder(folder).locate(name))
     with progress() as screen:
@@ -275,6 +295,8 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete one cache."""
+    from mvsa_pipe.cache.folder import CacheFolder
+
     caches = CacheFolder(folder)
     path = caches.locate(name)
     if not yes:

@@ -1,7 +1,7 @@
 """``mvsa data``: checks data sets."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,9 +11,10 @@ from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
-from mvsa_pipe.posts import ReadOptions, parse_split, read_posts
-from mvsa_pipe.posts.check import CheckReport, check_posts
-from mvsa_pipe.posts.splits.make_split import PUBLISHED
+from mvsa_pipe.posts.formats import ReadOptions
+
+if TYPE_CHECKING:
+    from mvsa_pipe.posts.check import CheckReport
 
 app = typer.Typer(help="Check data sets.", no_args_is_help=True, add_completion=False)
 
@@ -40,6 +41,10 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Count posts and labels and find faults that spoil results; exits with 1 if there are any."""
+    from mvsa_pipe.posts import parse_split, read_posts
+    from mvsa_pipe.posts.check import check_posts
+    from mvsa_pipe.posts.splits.make_split import PUBLISHED
+
     with progress() as screen:
         posts = read_posts(path, read)
         screen.say(f"{len(posts):,} posts of {posts.name}")
@@ -57,7 +62,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _show(report: CheckReport) -> None:
+def _show(report: "CheckReport") -> None:
     line((report.tag, "bold"), f": {report.n_posts:,} posts")
     out.print(_label_table(report))
     facts = titled("facts", "what")
@@ -96,7 +101,7 @@ def _show(report: CheckReport) -> None:
         line(("no faults that spoil results", "green"))
 
 
-def _label_table(report: CheckReport) -> Table:
+def _label_table(report: "CheckReport") -> Table:
     table = titled("labels", "class")
     add_numbers(table, "posts", *report.split_labels)
     for name, count in report.labels.items():

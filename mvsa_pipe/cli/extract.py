@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +14,13 @@ from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.backbone_choice import ExtractChoice
-from mvsa_pipe.extraction.extract import extract_all
-from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
-from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs.options import PostsChoice
+
+if TYPE_CHECKING:
+    from mvsa_pipe.extraction.job import Extraction
+    from mvsa_pipe.posts import PostSet
 
 
 @expand
@@ -47,6 +48,9 @@ def extract(
             expected="either --backbone NAME, or --from RUN",
             hint="mvsa backbones lists them",
         )
+    from mvsa_pipe.extraction.extract import extract_all
+    from mvsa_pipe.posts import read_posts
+
     own = [] if run is None else _backbones_of(run)
     posts = read_posts(data.path, replace(data.read, require_labels=False))
     with progress() as screen:
@@ -69,7 +73,7 @@ def _backbones_of(run: Path) -> list[BackboneOptions]:
 
 
 def _named(
-    choice: ExtractChoice, posts: PostSet, cache: Path, screen: Progress
+    choice: ExtractChoice, posts: "PostSet", cache: Path, screen: Progress
 ) -> list[BackboneOptions]:
     partner = choice.partner_for(posts, cache)
     if partner is None:
@@ -82,7 +86,7 @@ def _named(
     return choice.options_for((*choice.backbones, partner))
 
 
-def _show(done: Extraction) -> None:
+def _show(done: "Extraction") -> None:
     header = done.file.header
     skipped = (f", {len(done.skipped):,} skipped", "yellow") if done.skipped else ""
     line(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvsa_pipe.backbones import parse_backbone
 from mvsa_pipe.backbones.options import (
@@ -11,15 +12,14 @@ from mvsa_pipe.backbones.options import (
     BackboneOptions,
     Pooling,
 )
-from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.matching import CacheContent
-from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.options import Options, option
-from mvsa_pipe.posts.contents import content_digests
-from mvsa_pipe.posts.post import PostSet
+
+if TYPE_CHECKING:
+    from mvsa_pipe.cache.reading import FeatureFile
+    from mvsa_pipe.posts import PostSet
 
 # The backbone that is added when only the other modality was named and this one is not cached.
 PARTNERS: Mapping[Modality, str] = {Modality.TEXT: "bert", Modality.IMAGE: "dinov2"}
@@ -29,8 +29,8 @@ _SELF_LOCATED = ("hf-text", "hf-image", "tiny-text", "tiny-image")
 
 
 def current_caches(
-    posts: PostSet, modality: Modality, cache: Path, wanted: str | None = None
-) -> list[FeatureFile]:
+    posts: "PostSet", modality: Modality, cache: Path, wanted: str | None = None
+) -> list["FeatureFile"]:
     """Caches with current features of any of the posts; those with all of them first.
 
     Args:
@@ -39,6 +39,10 @@ def current_caches(
         cache: The folder of all caches.
         wanted: A backbone, see ``CacheFolder.fitting``.
     """
+    from mvsa_pipe.cache.folder import CacheFolder  # help screens need no h5py
+    from mvsa_pipe.cache.matching import CacheContent
+    from mvsa_pipe.posts.contents import content_digests
+
     try:
         fitting = CacheFolder(cache).fitting(posts.name, modality, wanted)
     except CacheError:
@@ -78,7 +82,7 @@ class ExtractChoice(Options):
         if self.partner not in ("auto", "none"):
             parse_backbone(self.partner)
 
-    def partner_for(self, posts: PostSet, cache: Path) -> str | None:
+    def partner_for(self, posts: "PostSet", cache: Path) -> str | None:
         """The backbone of the other modality that must be extracted too, if any.
 
         Raises:

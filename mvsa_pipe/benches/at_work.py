@@ -71,7 +71,7 @@ class BenchProgress:
             return ""
         named = [self._name(task) for task in self._tasks[:_MOST_NAMED]]
         more = len(self._tasks) - len(named)
-        return f"at work: {', '.join(named)}{f' and {more:,} more' if more else ''}"
+        return f"{', '.join(named)}{f' and {more:,} more' if more else ''} at work"
 
     def _name(self, task: Sequence[Trial]) -> str:
         """Head, setting and seed of a run, or the number of runs, with their epoch."""
@@ -80,6 +80,6 @@ class BenchProgress:
         words = [spec.head, *(settings if len(settings) == 1 else ())]
         words.append(f"seed {spec.training.seed}" if len(task) == 1 else f"× {len(task)}")
         reports = [r for trial in task if (r := self._reports.get(id(trial.spec))) is not None]
-        if reports:
-            words.append(f"({max(r.done for r in reports)}/{reports[0].most})")
+        if reports:  # epochs of all runs, of those under way and of those to come
+            words.append(f"({sum(r.done for r in reports)}/{len(task) * reports[0].most})")
         return " ".join(filter(None, words))

@@ -43,7 +43,7 @@ class ScreenProgress:
 
     def _begin(self, what: str, total: float, unit: str, *, may_end_early: bool) -> None:
         self._what, self._total, self._unit, self._note = what, total, unit, ""
-        self._bounded, self._done = may_end_early, 0.0
+        self._bounded, self._done, self._fractions = may_end_early, 0.0, False
         self._began = self._said = time.monotonic()
 
     def start(
@@ -72,6 +72,7 @@ class ScreenProgress:
             if self._closed:
                 return
             self._done += count
+            self._fractions = self._fractions or not float(count).is_integer()
             ended = self._done >= self._total * (1 - _ROUNDING)
             if self._live is None and not _draws():
                 self._say_now_and_then(ended=ended)
@@ -121,8 +122,9 @@ class ScreenProgress:
     def _count(self) -> str:
         if self._unit == BYTES:
             return f"{console.size(self._done)} of {console.size(self._total)}"
-        whole = int(self._done + _ROUNDING * self._total)  # 2.999... of three are three
-        return f"{whole:,}/{self._total:,.0f} {self._unit}".rstrip()
+        done = self._done + _ROUNDING * self._total  # 2.999... of three are three
+        shown = f"{done:,.1f}" if self._fractions else f"{int(done):,}"
+        return f"{shown}/{self._total:,.0f} {self._unit}".rstrip()
 
     def _rate(self) -> str:
         spent = time.monotonic() - self._began

@@ -31,6 +31,9 @@ from mvsa_pipe.user_code import origin_of, source_file
 
 _CPU = "cpu"
 
+# Steps of an export beside loading backbones: writing and comparing, and one per ONNX file.
+_STEPS, _ONNX_STEPS = 2, 2
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -73,7 +76,7 @@ def export_run(run: Run, options: ExportOptions, progress: Progress) -> Exported
     with storage_errors(target):
         if target.exists():
             raise _taken(target)
-    model = _model_of(run, progress, options.head)
+    model = _model_of(run, progress, options.head, options.onnx)
     try:
         with whole_folder(target) as folder:
             onnx = _fill(folder, run, model, options, progress)
@@ -95,13 +98,17 @@ def _taken(target: Path) -> StorageError:
     )
 
 
-def _model_of(run: Run, progress: Progress, named: str | None) -> ExportedModel:
+def _model_of(run: Run, progress: Progress, named: str | None, onnx: bool | None) -> ExportedModel:
     """The run's head on the run's backbones."""
     head = load_head(run, _CPU, progress, named)
     parts = {}
-    for modality in needed(head):
+    halves = needed(head)
+    steps = len(halves) + _STEPS + (0 if onnx is False or _without_onnx(head) else _ONNX_STEPS)
+    progress.start("export", steps, "steps")
+    for modality in halves:
         progress.say(f"loading the {modality} backbone")
         parts[modality] = run_backbone(run, modality)
+        progress.advance(1)
     classes, grid = tuple(run.config["data"]["classes"]), int(run.config["image_grid"])
     return ExportedModel(classes, head, parts, grid, head.device)
 
@@ -109,6 +116,7 @@ def _model_of(run: Run, progress: Progress, named: str | None) -> ExportedModel:
 def _fill(
     folder: Path, run: Run, model: ExportedModel, options: ExportOptions, progress: Progress
 ) -> tuple[OnnxFile, ...]:
+    progress.say("writing head and backbones")
     write_bytes(folder / model.head.file, model.head.dump())
     kind, _ = recorded_head(run.config, run.path, options.head)
     source = source_file(kind)
@@ -118,8 +126,10 @@ def _fill(
         write_backbone(part, folder, modality)
     config = _config(run, model) | _source_record(kind)
     write_json(folder / CONFIG, config)
+    progress.advance(1)
     progress.say("loading what was written, and comparing it with the run")
     _prove(folder, model)
+    progress.advance(1)
     onnx = () if options.onnx is False else tuple(_onnx(folder, model, progress))
     config["onnx"] = [file.as_record() for file in onnx]
     write_json(folder / CONFIG, config)
@@ -129,20 +139,25 @@ def _fill(
 
 
 def _onnx(folder: Path, model: ExportedModel, progress: Progress) -> list[OnnxFile]:
-    if not isinstance(model.head, FusionHead):
-        return [_no_onnx("no ONNX graph is written for baselines of scikit-learn")]
-    if missing := missing_packages():
-        return [_no_onnx(f"ONNX needs {missing}; next: {INSTALL}")]
+    if fault := _without_onnx(model.head):
+        return [OnnxFile(f"{HEAD_ONNX} and {MODEL_ONNX}", {}, None, fault)]
+    assert isinstance(model.head, FusionHead)  # noqa: S101  # others are without
     progress.say(f"writing {HEAD_ONNX}")
     head = write_onnx(HeadGraph(model.head), head_batches(model.head), folder / HEAD_ONNX)
+    progress.advance(1)
     progress.say(f"writing {MODEL_ONNX}")
     graph = ModelGraph(model, model.head)
     whole = write_onnx(graph, model_batches(model), folder / MODEL_ONNX)
+    progress.advance(1)
     return [head, whole]
 
 
-def _no_onnx(fault: str) -> OnnxFile:
-    return OnnxFile(f"{HEAD_ONNX} and {MODEL_ONNX}", {}, None, fault)
+def _without_onnx(head: Model) -> str | None:
+    """Why no ONNX file can be written; ``None`` if it can."""
+    if not isinstance(head, FusionHead):
+        return "no ONNX graph is written for baselines of scikit-learn"
+    missing = missing_packages()
+    return f"ONNX needs {missing}; next: {INSTALL}" if missing else None
 
 
 def _prove(folder: Path, model: ExportedModel) -> None:

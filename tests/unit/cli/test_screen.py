@@ -65,7 +65,7 @@ def test_a_total_that_shrinks_ends_the_step(printed, clock):
         shown.expect(4)
         for _ in range(40):  # fractions that do not add up exactly
             shown.advance(0.1)
-    assert buffer.getvalue() == "fit: 4/4 epochs, 2.0/s, took 2.0 s\n"
+    assert buffer.getvalue() == "fit: 4.0/4 epochs, 2.0/s, took 2.0 s\n"
 
 
 def test_bytes_are_sizes(printed, clock):
@@ -104,7 +104,7 @@ def test_a_bar_fits_in_80_columns(printed, clock):
         clock[0] = 5000.0
         shown.advance(1234.5)
     plain = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", buffer.getvalue()).replace("\r", "\n")
-    assert "1,234/2,000 epochs  4.1 s each  at most 52 min left" in plain
+    assert "1,234.5/2,000 epochs  4.1 s each  at most 52 min left" in plain
     assert "best 72.0 %" in plain
     assert max(map(len, plain.splitlines())) <= 80
 

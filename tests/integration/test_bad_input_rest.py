@@ -202,7 +202,7 @@ def test_a_cache_of_another_fingerprint(refused, mvsa):
     other = mvsa(*EXTRACT, "tiny-text", "--max-tokens", "5", "--json")
     shutil.copy(json.loads(other.stdout)[0]["cache"], path)
     text = refused("evaluate", "runs/both", keeps=False)  # digests of posts are kept
-    assert "preprocessing.max_tokens is 5, asked for 128" in text
+    assert "preprocessing.max_tokens is 5, requested 128" in text
     assert fingerprint["preprocessing"]["max_tokens"] == 128
 
 

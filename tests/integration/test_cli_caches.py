@@ -179,7 +179,7 @@ def test_export(mvsa, refused, form: str) -> None:
         pooled = np.load("out/features/pooled.npy")
         np.testing.assert_array_equal(pooled, file.pooled(np.arange(100)))
     again = refused("cache", "export", "tiny-image", "--to", "out/features", "--as", form)
-    assert "lies where the export shall go" in again
+    assert "target of this export already exists" in again
     Path("file").touch()
     text = refused("cache", "export", "tiny-image", "--to", "file/below", "--as", form)
     assert "There is a file where a folder is needed" in text

@@ -157,13 +157,13 @@ def test_weights_of_another_architecture(
 
 
 def test_a_folder_of_another_family(dinov2_folder: Path) -> None:
-    with pytest.raises(BackboneError, match=r"no bert model.*model_type bert.*dinov2"):
+    with pytest.raises(BackboneError, match=r"not a bert model.*model_type bert.*dinov2"):
         load_text("bert", weights=str(dinov2_folder))
 
 
 def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(BackboneError, match=r"cannot be had.*--weights bert=PATH"):
+    with pytest.raises(BackboneError, match=r"cannot be loaded.*--weights bert=PATH"):
         load_text("bert")
     with pytest.raises(BackboneError, match=r"a path that does not exist.*--weights bert=PATH"):
         load_text("bert", weights=str(tmp_path / "nowhere"))

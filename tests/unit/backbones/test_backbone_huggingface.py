@@ -161,9 +161,9 @@ def test_what_is_no_encoder_of_texts(bert_folder: Path, tmp_path: Path) -> None:
     save_tokenizer(tmp_path)
     with pytest.raises(BackboneError, match="encoder with a decoder"):
         load_text(f"hf-text:{tmp_path}")
-    with pytest.raises(BackboneError, match="cannot be had"):
+    with pytest.raises(BackboneError, match="cannot be loaded"):
         load_image(f"hf-image:{bert_folder}")
-    with pytest.raises(BackboneError, match=r"cannot be had.*--weights hf-text:no/such=PATH"):
+    with pytest.raises(BackboneError, match=r"cannot be loaded.*--weights hf-text:no/such=PATH"):
         load_text("hf-text:no/such")
 
 

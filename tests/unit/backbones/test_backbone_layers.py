@@ -95,7 +95,7 @@ def test_the_last_of_several_layers_is_what_is_kept_of_one(
 
 @pytest.mark.parametrize("name", ["resnet50", "torchvision:squeezenet1_0", "tiny-image"])
 def test_a_backbone_without_layers_of_one_shape_refuses_more_than_the_last(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"only its last.*--layers last;.*Found --layers all"):
+    with pytest.raises(ConfigError, match=r"only the last.*--layers last;.*Found --layers all"):
         BackboneOptions(name, layers=Layers.ALL)
 
 

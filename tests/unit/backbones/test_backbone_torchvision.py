@@ -104,7 +104,7 @@ def test_named_weights_are_fetched_and_their_digest_checked(
     for path in (wrong, right):
         shutil.copy(state, path)
     monkeypatch.setattr(published, "url", wrong.as_uri())
-    with pytest.raises(BackboneError, match=r"cannot be had.*invalid hash.*--weights"):
+    with pytest.raises(BackboneError, match=r"cannot be loaded.*invalid hash.*--weights"):
         load_image("torchvision:squeezenet1_0")
     monkeypatch.setattr(published, "url", right.as_uri())
     backbone = load_image("torchvision:squeezenet1_0")
@@ -127,7 +127,7 @@ def test_code_in_kept_weights_is_never_run(tmp_path: Path, monkeypatch: pytest.M
 def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(models.ResNet50_Weights.IMAGENET1K_V2.value, "url", "file:///nowhere-1.pth")
-    with pytest.raises(BackboneError, match=r"cannot be had.*--weights resnet50=PATH"):
+    with pytest.raises(BackboneError, match=r"cannot be loaded.*--weights resnet50=PATH"):
         load_image("resnet50", weights="IMAGENET1K_V2")
     with pytest.raises(BackboneError, match=r"IMAGENET1K_V9.*IMAGENET1K_V1, IMAGENET1K_V2"):
         load_image("resnet50", weights="IMAGENET1K_V9")

@@ -125,7 +125,7 @@ def test_pickled_code_is_neither_run_nor_advised(
     file = text_folder / "pytorch_model.bin" if place == "beside" else tmp_path / "weights.pth"
     torch.save({"a": Bomb(ran)}, file)
     weights = text_folder if place == "beside" else file
-    with pytest.raises(BackboneError, match="more than tensors") as caught:
+    with pytest.raises(BackboneError, match="objects other than tensors") as caught:
         load_text("bert", weights=str(weights), max_tokens=16)
     assert "weights_only" not in caught.value.paragraph()
     assert not ran.exists()
@@ -153,15 +153,15 @@ def test_a_plain_pickle_is_not_unpickled(tmp_path: Path) -> None:
         ({"vocab_size": 10**18}, "an implausible number"),
         ({"hidden_size": 10**6, "num_attention_heads": 2}, "does not belong to the weights"),
         ({"vocab_size": 10**9}, "does not belong to the weights"),
-        ({"hidden_size": "wide"}, "cannot be had"),
-        ({"hidden_size": 32.5}, "cannot be had"),
-        ({"hidden_size": -32}, "cannot be had"),
-        ({"hidden_size": None}, "cannot be had"),
-        ({"num_attention_heads": 0}, "cannot be had"),
-        ({"model_type": ["bert"]}, "cannot be had"),
-        ({"id2label": 3}, "cannot be had"),
-        ({"hidden_act": "no-such"}, "cannot be had"),
-        ({"dtype": "float9000"}, "cannot be had"),
+        ({"hidden_size": "wide"}, "cannot be loaded"),
+        ({"hidden_size": 32.5}, "cannot be loaded"),
+        ({"hidden_size": -32}, "cannot be loaded"),
+        ({"hidden_size": None}, "cannot be loaded"),
+        ({"num_attention_heads": 0}, "cannot be loaded"),
+        ({"model_type": ["bert"]}, "cannot be loaded"),
+        ({"id2label": 3}, "cannot be loaded"),
+        ({"hidden_act": "no-such"}, "cannot be loaded"),
+        ({"dtype": "float9000"}, "cannot be loaded"),
     ],
 )
 @pytest.mark.parametrize("with_state", [False, True])

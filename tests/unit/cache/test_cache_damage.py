@@ -114,7 +114,7 @@ def test_what_never_was_a_cache(tmp_path: Path) -> None:
     path.parent.mkdir()
     with h5py.File(path, "w") as file:
         file["pooled"] = np.zeros((2, 3))
-    with pytest.raises(CacheError, match="does not say that it is a feature cache"):
+    with pytest.raises(CacheError, match="is not marked as a feature cache"):
         FeatureFile(path)
     path.write_text("just a text")
     with pytest.raises(CacheError, match="damaged, cut short, or no feature cache"):

@@ -45,7 +45,7 @@ def test_a_file_in_another_s_place_is_refused(tmp_path: Path, name: str) -> None
     place = CacheFolder(tmp_path).path_of("set", wanted)
     file.path.rename(place)
     with (
-        pytest.raises(CacheError, match="other features than were asked for") as caught,
+        pytest.raises(CacheError, match="different fingerprint than requested") as caught,
         open_writer(CacheFolder(tmp_path), "set", wanted),
     ):
         pass
@@ -53,7 +53,7 @@ def test_a_file_in_another_s_place_is_refused(tmp_path: Path, name: str) -> None
     field = "preprocessing.max_tokens" if name == "preprocessing" else name
     value = {"preprocessing": 64}.get(name, OTHERS[name])
     own = {"preprocessing": 128}.get(name, getattr(fingerprint(), name))
-    assert f"{field} is {own!r}, asked for {value!r}" in message
+    assert f"{field} is {own!r}, requested {value!r}" in message
     assert str(place) in message
     assert f"mvsa extract --backbone {wanted.backbone}" in message
 

@@ -35,7 +35,7 @@ def test_entries(folder: CacheFolder) -> None:
     assert entries.keys() == {"small", "newer", "unfinished", "damaged"} | {"small"}
     assert len(folder.entries()) == 5
     assert entries["unfinished"].parts == 2
-    assert "not finished" in entries["unfinished"].fault
+    assert "incomplete" in entries["unfinished"].fault
     assert "damaged" in entries["damaged"].fault
     assert entries["newer"].file is not None
     assert entries["newer"].bytes_on_disk == entries["newer"].path.stat().st_size
@@ -85,7 +85,7 @@ def test_remove_takes_nothing_else(folder: CacheFolder, tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="No cache is named"):
         folder.locate(str(text))
     for path in (text, table, folder.root / "set", folder.root / "set" / "x.txt"):
-        with pytest.raises(CacheError, match="none of this folder's"):
+        with pytest.raises(CacheError, match="not a cache in this folder"):
             folder.remove(path)
     assert text.exists()
     assert table.exists()

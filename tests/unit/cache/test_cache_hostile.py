@@ -182,7 +182,7 @@ def sealed_anew(path: Path, **changes: Any) -> None:
 def test_notes_of_another_form(tmp_path: Path, notes: Any) -> None:
     path = write_cache(tmp_path, IDS).path
     sealed_anew(path, notes=notes)
-    with pytest.raises(CacheError, match="/notes hold"):
+    with pytest.raises(CacheError, match="/notes contain"):
         FeatureFile(path)
 
 

@@ -81,7 +81,7 @@ def test_exports_hold_all_layers(tmp_path, modality):
 
 def test_the_layers_are_part_of_the_identity(modality):
     several = fingerprint(modality, layers="last4")
-    with pytest.raises(CacheError, match="layers is 'last', asked for 'last4'"):
+    with pytest.raises(CacheError, match="layers is 'last', requested 'last4'"):
         several.require(fingerprint(modality), "here")
     assert "--layers last4" in several.command
     assert "--layers" not in replace(several, layers="last").command

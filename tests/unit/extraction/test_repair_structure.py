@@ -138,7 +138,7 @@ def test_a_byte_that_is_not_read_costs_no_feature(posts, backbone, options, comp
     computed.clear()
     beside_features(file.path)
     (fault,) = faults(file.path)
-    assert "beside its features" in fault
+    assert "outside the features" in fault
     assert mend(file.path, posts) == []
     assert faults(file.path) == []
     assert features(FeatureFile(file.path)) == wanted

@@ -50,3 +50,38 @@ def start_again(monkeypatch, state: Path | None = None) -> None:
     monkeypatch.setattr(user_code, "_named", set())
     if state is not None:
         monkeypatch.setenv("XDG_STATE_HOME", str(state))
+
+
+WORDS = '''
+"""A text backbone in one class."""
+
+import zlib
+
+import numpy as np
+import torch
+from torch import nn
+
+from mvsa_pipe.backbones.base import Encoded, TextBackbone, mean_over_tokens
+
+
+class Words(TextBackbone):
+    """A random vector a word."""
+
+    takes_weights = False
+
+    def __init__(self, options):
+        self.width, self.max_tokens, self.pad_id = 8, options.max_tokens, 0
+        table = torch.randn(4096, self.width, generator=torch.Generator().manual_seed(0))
+        self.module = nn.Embedding.from_pretrained(table)
+
+    def tokenize(self, texts):
+        return [np.array([1, *(zlib.crc32(w.encode()) % 4096 for w in text.split())], np.int32)
+                for text in texts]
+
+    def cut(self, token_ids):
+        return token_ids[: self.max_tokens]
+
+    def encode(self, token_ids, mask):
+        hidden = self.module(token_ids)
+        return Encoded(hidden, mean_over_tokens(hidden, mask))
+'''

@@ -4,11 +4,14 @@ Two tables, one for each modality. A name is ``family`` or ``family:argument``, 
 ``hf-text:roberta-base``. Listing them imports no torch.
 """
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.registry import Registry, Row
+from mvsa_pipe.user_code import Origin, origin_of
 
 if TYPE_CHECKING:
     from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
@@ -36,6 +39,7 @@ TEXT_BACKBONES: "Registry[type[TextBackbone]]" = Registry(
             "BERT architecture, 2 layers, 384 wide, weights drawn from a seed: for trials only",
         ),
     ],
+    group="mvsa_pipe.backbones.text",
 )
 
 IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
@@ -69,7 +73,13 @@ IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
             "ResNet architecture, 10 layers, weights drawn from a seed: for trials only",
         ),
     ],
+    group="mvsa_pipe.backbones.image",
 )
+
+BACKBONES: "Mapping[Modality, Registry[Any]]" = {
+    Modality.TEXT: TEXT_BACKBONES,
+    Modality.IMAGE: IMAGE_BACKBONES,
+}
 
 # Families that need an argument, and the meaning of the argument.
 _OPEN_DOORS = {
@@ -103,9 +113,40 @@ def parse_backbone(name: str) -> tuple[Modality, str, str]:
         return Modality.TEXT, family, argument
     if family in IMAGE_BACKBONES:
         return Modality.IMAGE, family, argument
-    every = Registry[object]("backbone", [*TEXT_BACKBONES, *IMAGE_BACKBONES])
+    rows = {row.name: row for table in BACKBONES.values() for row in table}
+    every = Registry[object]("backbone", rows.values())
+    for table in BACKBONES.values():
+        if any(repr(family) in fault for fault in table.faults):
+            table.row(family)
     every.row(family)
     raise UnknownNameError(f"No backbone is named {name!r}")  # pragma: no cover
+
+
+def backbone_name(name: str) -> str:
+    """The name in the tables for a name, ``my_backbones.py:Mine`` or ``package.module:Mine``.
+
+    A backbone outside of this package is imported and added to the tables; no other imports torch.
+
+    Raises:
+        ConfigError: There is no such file or class, or it is no usable backbone.
+    """
+    place = name.rpartition(":")[0]
+    family = name.partition(":")[0]
+    if any(family in table for table in BACKBONES.values()):
+        return name
+    if not (name.endswith(".py") or "." in place or os.sep in place):
+        return name
+    from mvsa_pipe.backbones.own import own_backbone_name  # torch comes with it
+
+    return own_backbone_name(name)
+
+
+def backbone_source(family: str) -> Origin | None:
+    """Where the class of a backbone comes from; ``None`` for those of this package."""
+    for table in BACKBONES.values():
+        if family in table and table.row(family) not in table.built_in:
+            return origin_of(table.load(family))
+    return None
 
 
 def load_backbone(options: "BackboneOptions") -> "TextBackbone | ImageBackbone":
@@ -116,7 +157,13 @@ def load_backbone(options: "BackboneOptions") -> "TextBackbone | ImageBackbone":
         ConfigError: An option does not fit it.
     """
     table = TEXT_BACKBONES if options.modality is Modality.TEXT else IMAGE_BACKBONES
-    backbone: TextBackbone | ImageBackbone = table.load(options.family)(options)
+    kind = table.load(options.family)
+    if options.source is None:
+        backbone: TextBackbone | ImageBackbone = kind(options)
+    else:
+        from mvsa_pipe.backbones.own import build_own  # torch comes with it
+
+        backbone = build_own(kind, options)
     if options.tuned is not None:
         from mvsa_pipe.backbones.weights import load_tuned_weights  # torch comes with it
 

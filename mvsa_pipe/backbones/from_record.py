@@ -6,6 +6,7 @@ from typing import Any
 from mvsa_pipe.backbones.options import DECODER, BackboneOptions, Pooling
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.layers import Layers
+from mvsa_pipe.user_code import Origin
 
 # Value in records of pictures decoded on a GPU, which this version does not support.
 _DECODED_ON_GPU = "gpu"
@@ -29,6 +30,10 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
     if isinstance(fields, dict) and fields.get("decode") == _DECODED_ON_GPU:
         raise not_makeable("--decode gpu", where)
     try:
+        if isinstance(fields, dict) and "source" in fields:
+            from mvsa_pipe.backbones.own import add_recorded_backbone  # torch comes with it
+
+            add_recorded_backbone(fields["name"], Origin.from_record(fields["source"]), where)
         return _backbone(fields)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CacheError(

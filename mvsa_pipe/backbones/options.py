@@ -3,12 +3,20 @@
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from mvsa_pipe.backbones import FROM_FOLDERS, WITHOUT_LAYERS, parse_backbone
+from mvsa_pipe.backbones import (
+    FROM_FOLDERS,
+    WITHOUT_LAYERS,
+    backbone_name,
+    backbone_source,
+    parse_backbone,
+)
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.options import Options, option
+from mvsa_pipe.user_code import Origin
 
 # Suffix of the names of backbones with fine-tuned weights.
 TUNED_MARK = "~tuned"
@@ -55,6 +63,7 @@ class BackboneOptions(Options):
         max_tokens: Texts are cut at this many tokens, special ones included.
         layers: The layers whose hidden states are kept.
         tuned: A safetensors file of all weights after fine-tuning, loaded over the others.
+        source: Where the class of an own backbone comes from; found by its name.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -66,12 +75,23 @@ class BackboneOptions(Options):
     max_tokens: int = option(128, least=FEWEST_TOKENS, most=MOST_TOKENS)
     layers: Layers = Layers.LAST
     tuned: str | None = None
+    source: Origin | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "name", backbone_name(self.name))
         parse_backbone(self.name)
+        object.__setattr__(self, "source", backbone_source(self.family))
         if self.layers is not Layers.LAST and self.family in WITHOUT_LAYERS:
             raise without_layers(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes over the fields in another process, in which an own class is not loaded yet."""
+        self.__dict__.update(state)
+        if self.source is not None:
+            from mvsa_pipe.backbones.own import add_same_backbone  # torch comes with it
+
+            add_same_backbone(self.source)
 
     @property
     def modality(self) -> Modality:
@@ -105,13 +125,17 @@ class BackboneOptions(Options):
         return replace(self, name=name, weights=weights, tuned=tuned)
 
     def as_record(self) -> dict[str, object]:
-        """Plain values for keys and records; ``layers`` only if not the default.
+        """Plain values for keys and records; ``layers`` and ``source`` only if not the default.
 
         Caches of the last layer thus keep the keys of versions without that option.
         """
         record = asdict(self)
         if self.layers is Layers.LAST:
             del record["layers"]
+        if self.source is None:
+            del record["source"]
+        else:
+            record["source"] = self.source.as_record()
         return record
 
 

@@ -1,7 +1,7 @@
 """``mvsa backbones``: the tables of backbones."""
 
 from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES
-from mvsa_pipe.cli.console import out
+from mvsa_pipe.cli.console import out, remark
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import titled
 
@@ -14,3 +14,5 @@ def backbones() -> None:
         for row in rows:
             table.add_row(row.name, modality, row.summary, row.source)
     out.print(table)
+    for fault in (*TEXT_BACKBONES.faults, *IMAGE_BACKBONES.faults):
+        remark(("left out: ", "yellow"), fault)

@@ -6,7 +6,6 @@ import typer
 
 from mvsa_pipe.cli.console import line, out, remark, show_json
 from mvsa_pipe.cli.expand import Verb, completion, expand
-from mvsa_pipe.cli.fit import head_pairs
 from mvsa_pipe.cli.tables import titled
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads import HEADS, named_head
@@ -56,6 +55,8 @@ def check(
     parameter must learn, and what is saved must be what was trained. The exit code is 1 if a check
     fails.
     """
+    from mvsa_pipe.cli.fit import head_pairs  # another verb
+
     name, pairs = named_head(head), head_pairs(options or [])
     from mvsa_pipe.heads.base import FusionHead
     from mvsa_pipe.heads.contract import check_head

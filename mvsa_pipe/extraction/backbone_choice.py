@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvsa_pipe.backbones import parse_backbone
+from mvsa_pipe.backbones import backbone_name, parse_backbone
 from mvsa_pipe.backbones.options import (
     FEWEST_TOKENS,
     MOST_TOKENS,
@@ -57,7 +57,7 @@ class ExtractChoice(Options):
     """The backbones of an extraction, their weights and preprocessing.
 
     Attributes:
-        backbones: A backbone, see mvsa backbones; repeatable.
+        backbones: A backbone, see mvsa backbones, or FILE.py:CLASS; repeatable.
         weights: Local weights, as NAME=PATH or PATH. A safetensors or .pth file, a Hugging Face
             folder, or the name of torchvision weights; a bare PATH is accepted when exactly one of
             the backbones can use it; repeatable.
@@ -77,6 +77,9 @@ class ExtractChoice(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # own classes are loaded once, and known by name from then on
+        object.__setattr__(self, "backbones", tuple(map(backbone_name, self.backbones)))
+        object.__setattr__(self, "partner", backbone_name(self.partner))
         for name in self.backbones:
             parse_backbone(name)
         if self.partner not in ("auto", "none"):

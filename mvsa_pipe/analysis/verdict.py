@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mvsa_pipe.benches.outcomes import FinishedRun, TestPredictions
+from mvsa_pipe.benches.outcomes import FinishedRun, Predictions
 from mvsa_pipe.benches.summary import Bench, HeadSummary
 from mvsa_pipe.metrics.paired import Difference, mean_difference
 from mvsa_pipe.metrics.score_table import Score
@@ -28,7 +28,7 @@ def verdict(bench: Bench) -> list[str]:
     lines = [_lead(bench, leader)]
     runs = _answers(bench)
     others = [row for row in bench.rows if row is not leader]
-    classes = max(len(run.answers[bench.part].probabilities[0]) for run in _finished(bench))
+    classes = max(len(run.predictions[bench.part].probabilities[0]) for run in _finished(bench))
     beaten: list[str] = []
     close: list[str] = []
     apart: list[str] = []
@@ -97,16 +97,16 @@ def _finished(bench: Bench) -> list[FinishedRun]:
     return [run for run in bench.runs if isinstance(run, FinishedRun)]
 
 
-def _answers(bench: Bench) -> dict[_Row, list[TestPredictions]]:
+def _answers(bench: Bench) -> dict[_Row, list[Predictions]]:
     """Predictions of each row's runs on the part that is shown."""
-    found: dict[_Row, list[TestPredictions]] = {}
+    found: dict[_Row, list[Predictions]] = {}
     for run in _finished(bench):
         trial = run.trial
         key = trial.spec.head, trial.pair, trial.setting
-        found.setdefault(key, []).append(run.answers[bench.part])
+        found.setdefault(key, []).append(run.predictions[bench.part])
     return found
 
 
-def _same_posts(answers: Sequence[TestPredictions]) -> bool:
+def _same_posts(answers: Sequence[Predictions]) -> bool:
     first = answers[0]
     return all(one.ids == first.ids and (one.labels == first.labels).all() for one in answers)

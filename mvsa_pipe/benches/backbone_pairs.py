@@ -1,6 +1,8 @@
-"""The pairs of backbones that a bench compares: the same posts for all of them."""
+"""The pairs of backbones that a bench compares, on the same posts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import ConfigError
@@ -11,29 +13,30 @@ from mvsa_pipe.runs.prepare import needs_of, read_and_split
 
 
 def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:
-    """Every text backbone with every image backbone that is named, in the order typed.
+    """Every named text backbone with every named image backbone, in the order typed.
 
     Raises:
-        ConfigError: Several are named for a half of the posts that no head reads.
+        ConfigError: Several backbones are named for a modality that no head reads.
     """
     read = {need.modality for need in needs_of(heads)}
     for modality in Modality:
         names = caches.alternatives(modality)
         if len(names) > 1 and modality not in read:
             raise ConfigError(
-                f"--{modality} names several backbones, and no head of this bench reads any",
+                f"--{modality} names several backbones, but no head of this bench reads {modality}",
                 expected=f"a head that reads the {modality}",
                 found=f"--{modality} {','.join(map(str, names))}",
             )
-    return caches.pairs()
+    texts, images = map(caches.alternatives, (Modality.TEXT, Modality.IMAGE))
+    return tuple(replace(caches, text=text, image=image) for text, image in product(texts, images))
 
 
 def skipped_by_any(
     data: DataChoice, pairs: Sequence[CacheChoice], heads: Iterable[str]
 ) -> frozenset[str]:
-    """Posts that the extraction of some pair skipped: they are left out for all.
+    """Posts that the extraction of any pair skipped; they are left out for all pairs.
 
-    Every pair is then trained and tested on the same posts, and paired tests compare them.
+    All pairs are then trained and tested on the same posts, so that paired tests apply.
 
     Raises:
         DataError: The posts cannot be read.
@@ -54,15 +57,15 @@ def _refuse_copies(chosen: Sequence[Mapping[Modality, Sequence[FeatureFile]]]) -
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
         raise ConfigError(
-            "Two of the pairs of backbones read the same cache under two names",
-            expected="different ones; NAME@DIGITS tells two of one backbone apart",
+            "Two pairs of backbones read the same caches under different names",
+            expected="different caches; NAME@DIGITS selects one of several caches",
             found=" with ".join(path.name for path in twice[0]),
             hint="mvsa cache list",
         )
 
 
 def pair_label(pair: CacheChoice, caches: CacheChoice) -> str:
-    """What tells a pair from the others, as it was typed; empty where it is the only one."""
+    """Label of a pair in tables, as typed; empty if it is the only pair."""
     typed = [
         pair.alternatives(modality)[0]
         for modality in Modality

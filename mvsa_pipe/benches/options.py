@@ -1,4 +1,4 @@
-"""What a bench compares; torch-free, so that help screens stay fast."""
+"""Options of benches; torch-free, so that help screens stay fast."""
 
 from dataclasses import dataclass, replace
 
@@ -9,20 +9,20 @@ from mvsa_pipe.user_code import is_reference
 
 @dataclass(frozen=True)
 class BenchOptions(Options):
-    """What a bench compares.
+    """The heads, seeds and settings that a bench compares.
 
     Attributes:
-        heads: Head to train, as of fit; repeatable. Without any, all of mvsa-pipe's own but the
-            faithful variants.
-        seeds: Runs of each head. Their seeds are counted up from --seed.
+        heads: Head to train, as for fit; repeatable. By default all built-in heads except faithful
+            variants.
+        seeds: Runs of each head. Their seeds count up from --seed.
         resplit: Draw a random split for every seed, with the seed as split seed.
         vary: Values of an option to compare, as name=value,value. The option is one of training or
-            of the heads; a value that contains commas stands in double quotes; repeat for the
+            of the heads; a value that contains commas must be in double quotes; repeat for the
             product of several.
         force: Train recorded runs again.
         ray: Train on a Ray cluster. local starts one on this machine; auto, HOST:PORT or
-            ray://HOST:PORT is the address of one whose machines see posts and caches under the
-            same paths; empty trains here.
+            ray://HOST:PORT is the address of a cluster whose machines see posts and caches under
+            the same paths; empty trains here.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -42,10 +42,10 @@ class BenchOptions(Options):
                 HEADS.row(name)
 
     def named(self) -> "BenchOptions":
-        """The same with names in the table of heads, to which own heads are added.
+        """The same options with registered names; users' own heads are registered.
 
         Raises:
-            ConfigError: There is no such file or class, or it is no usable head.
+            ConfigError: The file or class does not exist, or is not a usable head.
         """
         return replace(self, heads=tuple(map(named_head, self.heads)))
 

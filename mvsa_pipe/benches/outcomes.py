@@ -1,7 +1,7 @@
 """Outcomes of trials: run folders, written as each trial ends, so that a stopped bench resumes.
 
-A trial's folder has the digest of everything that decides the run in its name, so that a run that
-is there is found by one look-up. A trial without a result leaves a folder with its reason alone.
+The name of a trial's folder contains the digest of everything that determines the run, so that an
+existing run is found by one look-up. The folder of a failed trial contains only the error.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from mvsa_pipe.runs.reading import read_failure
 
 
 class _MetricsShape(Schema):
-    """What a bench needs of a run's metrics."""
+    """The metrics that a bench reads of a run."""
 
     seconds: Seconds
     scoring_seconds: Seconds
@@ -40,14 +40,14 @@ class _MetricsShape(Schema):
 
 
 @dataclass(frozen=True)
-class TestPredictions:
+class Predictions:
     """A run's predictions for one part.
 
     Attributes:
         ids: The posts.
         labels: Their true classes.
         predicted: Their predicted classes.
-        probabilities: The probability of each class, with six decimals.
+        probabilities: Probability of each class, with six decimals.
     """
 
     ids: tuple[str, ...]
@@ -67,16 +67,16 @@ class FinishedRun:
     """A trial with a result.
 
     Attributes:
-        trial: What was trained.
-        path: Its run folder; ``None`` where runs are not kept.
-        metrics: Everything that ``metrics.json`` holds, with scores that follow from the answers.
-        answers: Its predictions for each part.
+        trial: The trial.
+        path: Its run folder; ``None`` if runs are not kept.
+        metrics: Content of ``metrics.json``, with scores computed from the predictions.
+        predictions: Its predictions for each part.
     """
 
     trial: Trial
     path: Path | None
     metrics: dict[str, Any]
-    answers: dict[str, TestPredictions]
+    predictions: dict[str, Predictions]
 
     def as_record(self) -> dict[str, Any]:
         """The entry of a bench's index."""
@@ -86,14 +86,14 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A trial without a result.
+    """A failed trial.
 
     Attributes:
-        trial: What was trained.
-        path: The folder with the reason; ``None`` where runs are not kept.
-        reason: Why it has no result, as one paragraph.
-        lasting: Whether the same run would fail again: a shortage of memory, or a lost worker,
-            may be over the next time.
+        trial: The trial.
+        path: The folder with the error; ``None`` if runs are not kept.
+        reason: The error, as one paragraph.
+        lasting: Whether the same run would fail again; not so for a shortage of memory or a lost
+            worker.
     """
 
     trial: Trial
@@ -124,19 +124,19 @@ class RunFolders:
     """The run folders of trials.
 
     Args:
-        runs: The folder of all runs; ``None`` keeps nothing and finds nothing.
+        runs: The folder of all runs; with ``None``, no run is kept or found.
     """
 
     def __init__(self, runs: Path | None) -> None:
         self._runs = runs
 
     def find(self, trial: Trial, experiment: Experiment) -> Outcome | None:
-        """The outcome of a trial; ``None`` if there is none, or a failure that may be over.
+        """The outcome of a trial; ``None`` if there is none, or a failure that may not recur.
 
-        Scores and intervals are computed anew from its predictions.
+        Scores and intervals are computed again from its predictions.
 
         Raises:
-            RunError: Its folder holds something else, or is damaged.
+            RunError: Its folder contains another run, or is damaged.
         """
         path = self._path(trial)
         if path is None or not path.exists():
@@ -148,15 +148,15 @@ class RunFolders:
             _require_same(failure.spec_digest, trial)
         except (RunError, ValueError) as error:
             raise RunError(
-                "This folder does not hold the run that this bench would make",
+                "This folder does not contain the run that this bench would make",
                 where=path,
                 found=error,
-                hint="--force trains it again, and so does removing the folder",
+                hint="use --force, or remove the folder, to train it again",
             ) from error
         return FailedRun(trial, path, failure.reason, lasting=True) if failure.lasting else None
 
     def keep(self, trial: Trial, result: RunContents | MvsaError) -> Outcome:
-        """Writes the folder of a trial, in the place of what has its name.
+        """Writes the folder of a trial; replaces an existing one.
 
         Raises:
             StorageError: The disk refuses.
@@ -166,8 +166,8 @@ class RunFolders:
             if path is not None:
                 write_run(path, result, replace=True)
             classes = result.config["data"]["classes"]
-            answers = _answers(result.predictions, classes)
-            return FinishedRun(trial, path, dict(result.metrics), answers)
+            predictions = _by_part(result.predictions, classes)
+            return FinishedRun(trial, path, dict(result.metrics), predictions)
         lasting = not isinstance(result, MemoryShortageError | LostWorkersError)
         failed = FailedRun(trial, path, result.paragraph(), lasting)
         if path is not None:
@@ -194,39 +194,37 @@ def _require_same(digest: str, trial: Trial) -> None:
 
 
 def _found(run: Run, trial: Trial, experiment: Experiment) -> FinishedRun:
-    """A run whose scores follow from its predictions.
+    """A recorded run, with scores computed from its predictions.
 
     Raises:
-        ValueError: It is of another digest, of other posts, or its metrics are of another shape.
+        ValueError: It has another digest, other posts, or invalid metrics.
         RunError: Its predictions are damaged.
     """
     _require_same(run.config.get("spec_digest", ""), trial)
     validated(run.metrics, _MetricsShape)
     ids, classes = experiment.training_data.features.post_ids, experiment.posts.classes
-    answers, scores = _answers(run.predictions(), run.config["data"]["classes"]), {}
+    predictions, scores = _by_part(run.predictions(), run.config["data"]["classes"]), {}
     for part in scored_parts(experiment):
-        labels, own = experiment.labels_of(part), answers.get(part)
+        labels, own = experiment.labels_of(part), predictions.get(part)
         if own is None or list(own.ids) != [ids[i] for i in experiment.indices[part].tolist()]:
-            raise ValueError(f"predictions of other posts than the part {part} has")
+            raise ValueError(f"predictions of other posts than those of the part {part}")
         if tuple(run.config["data"]["classes"]) != classes or (own.labels != labels).any():
-            raise ValueError(f"other labels than the posts of the part {part} have")
+            raise ValueError(f"other labels than those of the part {part}")
         scores[part] = score(labels, own.predicted, classes, own.probabilities).as_record()
     metrics = run.metrics | {"protocol": experiment.protocol, "scores": scores}
-    return FinishedRun(trial, run.path, metrics, answers)
+    return FinishedRun(trial, run.path, metrics, predictions)
 
 
-def _answers(
-    predictions: Sequence[Prediction], classes: Sequence[str]
-) -> dict[str, TestPredictions]:
-    places = {name: place for place, name in enumerate(classes)}
+def _by_part(predictions: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Predictions]:
+    indices = {name: index for index, name in enumerate(classes)}
     parts: dict[str, list[Prediction]] = {}
     for row in predictions:
         parts.setdefault(row.split, []).append(row)
     return {
-        part: TestPredictions(
+        part: Predictions(
             tuple(row.post_id for row in rows),
-            np.array([places[row.label] for row in rows], np.int64),
-            np.array([places[row.prediction] for row in rows], np.int64),
+            np.array([indices[row.label] for row in rows], np.int64),
+            np.array([indices[row.prediction] for row in rows], np.int64),
             np.array([[round(p, PROBABILITY_DECIMALS) for p in row.probabilities] for row in rows]),
         )
         for part, rows in parts.items()

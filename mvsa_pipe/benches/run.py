@@ -1,4 +1,4 @@
-"""Pairs of backbones × heads × settings × seeds: trains the runs that are missing, sums up all."""
+"""Trains missing runs of pairs of backbones × heads × settings × seeds, and summarises all runs."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,14 @@ from pathlib import Path
 
 from mvsa_pipe.benches.at_work import BenchProgress
 from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, skipped_by_any
-from mvsa_pipe.benches.on_cluster import LoadSpec, do_on_cluster
+from mvsa_pipe.benches.loaded import LoadedBench, LoadSpec
+from mvsa_pipe.benches.on_cluster import train_on_cluster
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.outcomes import FailedRun, Outcome, RunFolders
 from mvsa_pipe.benches.summary import Bench, BenchContext, summarise
-from mvsa_pipe.benches.threads import Results, TrialGroup, do_side_by_side
+from mvsa_pipe.benches.threads import train_in_threads
 from mvsa_pipe.benches.trial_digest import experiment_digest, spec_digest
-from mvsa_pipe.benches.trials import LoadedBench, Trial, group_trials
+from mvsa_pipe.benches.trials import Results, Trial, TrialGroup, group_trials
 from mvsa_pipe.benches.variations import Setting, settings_of
 from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.disk import inside
@@ -36,12 +37,12 @@ _NAMED_DIGITS = 12
 
 
 def alone_remarks(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
-    """One line on the heads whose runs cannot share a stack, where that makes a difference.
+    """One line about heads whose runs cannot share a stack, if that makes a difference.
 
-    It does where a head has several runs, or where they were to be compiled.
+    It does if a head has several runs, or if runs should be compiled.
 
     Args:
-        experiment: What they are trained on.
+        experiment: Posts and features.
         trials: All runs of the bench over this pair of backbones.
     """
     compiled = any(trial.spec.training.compiled for trial in trials)
@@ -52,14 +53,14 @@ def alone_remarks(experiment: Experiment, trials: Sequence[Trial]) -> list[str]:
         spec = trial.spec
         try:
             reason = reason_alone(experiment, spec.head, spec.head_options, spec.training)
-        except MvsaError:  # what keeps it from being built is told as its runs fail
+        except MvsaError:  # the error is reported when its runs fail
             continue
         if reason is not None and spec.head not in reasons.setdefault(reason, []):
             reasons[reason].append(spec.head)
     if not reasons:
         return []
-    said = [f"heads {reason} ({', '.join(heads)})" for reason, heads in reasons.items()]
-    return [f"trained one by one{', uncompiled' if compiled else ''}: {'; '.join(said)}"]
+    listed = [f"heads {reason} ({', '.join(heads)})" for reason, heads in reasons.items()]
+    return [f"trained one by one{', uncompiled' if compiled else ''}: {'; '.join(listed)}"]
 
 
 def run_bench(
@@ -70,25 +71,25 @@ def run_bench(
     progress: Progress,
     runs: Path | None = None,
 ) -> Bench:
-    """Trains every head in every setting with every seed, over one pair of backbones or several.
+    """Trains every head in every setting with every seed, over one or several pairs of backbones.
 
-    The features of a pair are loaded once, and let go before those of the next: memory holds one
-    pair at a time. All pairs are trained and tested on the same posts.
+    The features of a pair are loaded once and freed before those of the next pair are loaded. All
+    pairs are trained and tested on the same posts.
 
     Args:
         data: The posts and their split.
-        caches: Their features; backbones that commas part are compared.
+        caches: Their features; comma-separated backbones are compared.
         options: Heads, settings and seeds.
-        training: How every head is trained.
-        progress: Listens.
-        runs: The folder of all runs; every run is written there as it ends, and a run that is
-            there is not trained again.
+        training: Options of training.
+        progress: Notified of runs.
+        runs: The folder of all runs; every run is written there as it ends, and existing runs are
+            not trained again.
 
     Raises:
-        ConfigError: ``resplit`` with a split that lies in files, a setting that cannot be used, or
-            backbones that no head reads.
-        RunError: A run's folder is damaged, or holds something else.
-        MvsaError: As ``prepare``. A run that fails is recorded with its reason, and the others are
+        ConfigError: ``resplit`` with a fixed split, a setting that cannot be used, or backbones
+            that no head reads.
+        RunError: A run's folder is damaged, or contains another run.
+        MvsaError: From ``prepare``. A failed run is recorded with its error, and the others are
             trained.
     """
     began, loading = time.perf_counter(), 0.0
@@ -107,7 +108,7 @@ def run_bench(
         loaded = load_spec.load()
         if options.resplit:
             _refuse_fixed_split(loaded.first.data.split)
-        loaded.place(resolve_device(training.device))
+        loaded.to(resolve_device(training.device))
         loading += time.perf_counter() - since
         trials = _every_trial(loaded, settings, options, pair_label(pair, caches))
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
@@ -130,7 +131,7 @@ def _outcomes(
     progress: Progress,
     shown: BenchProgress,
 ) -> dict[str, Outcome]:
-    """The outcome of every trial by its digest; what has no run folder yet is trained."""
+    """The outcome of every trial by its digest; trials without a run folder are trained."""
     found: dict[str, Outcome] = {}
     for trial in () if options.force else trials:
         outcome = folders.find(trial, loaded.read_for(trial.spec))
@@ -170,7 +171,7 @@ def _refuse_early(data: DataChoice, options: BenchOptions, settings: Sequence[Se
 def _refuse_fixed_split(split: str) -> None:
     if not split.startswith("random"):
         raise ConfigError(
-            "--resplit cannot draw a split that lies in files anew",
+            "--resplit needs a random split, not a fixed one",
             expected="--split random-TRAIN:VAL:TEST",
             found=split,
         )
@@ -179,7 +180,7 @@ def _refuse_fixed_split(split: str) -> None:
 def _every_trial(
     loaded: LoadedBench, settings: Sequence[Setting], options: BenchOptions, pair: str
 ) -> list[Trial]:
-    """All trials, those of one head and setting one after the other."""
+    """All trials, ordered by head, setting and seed."""
     start = settings[0].training.seed
     seeds = range(start, start + options.seeds)
     splits = {seed: seed if options.resplit else None for seed in seeds}
@@ -215,21 +216,23 @@ def _done(
         return iter(())
     device = trials[0].spec.training.device
     on_cpu = resolve_device(device).type == "cpu"
-    tasks = group_trials(trials, on_cpu=on_cpu)
+    groups = group_trials(trials, on_cpu=on_cpu)
     if options.ray:
-        return do_on_cluster(options.ray, load_spec.anywhere(), tasks, device, progress.say)
+        return train_on_cluster(options.ray, load_spec.anywhere(), groups, device, progress.say)
 
-    def do(task: TrialGroup, on_step: OnStep = no_callback, threads: int | None = None) -> Results:
-        with shown.working(task):
-            return list(loaded.do(task, on_step, threads, shown.on_epoch))
+    def train(
+        group: TrialGroup, on_step: OnStep = no_callback, threads: int | None = None
+    ) -> Results:
+        with shown.working(group):
+            return list(loaded.train(group, on_step, threads, shown.on_epoch))
 
-    if not on_cpu:  # one GPU does one task after the other
-        return ((task, do(task)) for task in tasks)
-    return do_side_by_side(tasks, partial(do, threads=1), usable_cores())
+    if not on_cpu:  # a GPU trains one group after the other
+        return ((group, train(group)) for group in groups)
+    return train_in_threads(groups, partial(train, threads=1), usable_cores())
 
 
 def save_bench(bench: Bench, runs: Path) -> Path:
-    """Writes the summary and the index of its runs beside the runs; returns the file.
+    """Writes the summary and the index of its runs into the folder of runs; returns the file.
 
     Raises:
         StorageError: The disk refuses.

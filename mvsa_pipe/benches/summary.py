@@ -1,4 +1,4 @@
-"""Summary of a bench: one row per head and setting, computed from its runs alone."""
+"""Summary of a bench: one row per head and setting, computed from its runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,23 +18,32 @@ from mvsa_pipe.tabular import Row, Tabular
 
 
 @dataclass(frozen=True)
-class EnsembleSummary:
-    """A head in one setting whose seeds are averaged: the mean of their probabilities.
+class _Summary:
+    """A head in one setting.
 
     Attributes:
         head: Its name.
-        pair: Its backbones, where several pairs are compared; else empty.
-        setting: What was varied; empty where nothing was.
-        part: ``test``, or ``val`` where the split has no test part.
-        seeds: The seeds that are averaged.
-        values: Each score.
-        interval: Its bootstrap interval over posts.
+        pair: Its backbones if several pairs are compared; else empty.
+        setting: The varied options; empty if nothing is varied.
+        part: ``test``, or ``val`` if the split has no test part.
     """
 
     head: str
     pair: str
     setting: str
     part: str
+
+
+@dataclass(frozen=True)
+class EnsembleSummary(_Summary):
+    """A head in one setting with the mean probabilities of its seeds.
+
+    Attributes:
+        seeds: The averaged seeds.
+        values: Scores by name.
+        interval: Their bootstrap intervals over posts.
+    """
+
     seeds: tuple[int, ...]
     values: dict[str, float]
     interval: dict[str, tuple[float, float]]
@@ -43,20 +52,20 @@ class EnsembleSummary:
 def average_runs(
     runs: Sequence[FinishedRun], part: str, classes: Sequence[str]
 ) -> EnsembleSummary | None:
-    """Scores of the mean probabilities of runs; ``None`` where there is nothing to average.
+    """Scores of the mean probabilities of runs; ``None`` if there is nothing to average.
 
-    That is so of a single run, of runs that were scored on different posts, and of a head that is
-    the same for every seed.
+    There is nothing to average for a single run, for runs that were scored on different posts, and
+    for a head that does not depend on its seed.
 
     Args:
         runs: The runs of one head in one setting, one per seed.
         part: The part to score.
         classes: Names of the classes.
     """
-    trial, first = runs[0].trial, runs[0].answers[part]
-    every = [run.answers[part] for run in runs]
-    alike = all(one.ids == first.ids and (one.labels == first.labels).all() for one in every)
-    if len(runs) < 2 or not alike or not HEADS.load(trial.spec.head).seeded:
+    trial, first = runs[0].trial, runs[0].predictions[part]
+    every = [run.predictions[part] for run in runs]
+    same = all(one.ids == first.ids and (one.labels == first.labels).all() for one in every)
+    if len(runs) < 2 or not same or not HEADS.load(trial.spec.head).seeded:
         return None
     shares = np.mean([one.probabilities for one in every], axis=0)
     scores = score(first.labels, shares.argmax(axis=1), classes, shares)
@@ -72,29 +81,21 @@ def average_runs(
 
 
 @dataclass(frozen=True)
-class HeadSummary:
-    """One row of the table: a head in one setting over its seeds, on one part.
+class HeadSummary(_Summary):
+    """One row of the table: a head in one setting over its seeds.
 
     Attributes:
-        head: Its name.
-        pair: Its backbones, where several pairs are compared; else empty.
-        setting: What was varied; empty where nothing was.
-        part: ``test``, or ``val`` where the split has no test part.
         mean: Mean of each score over seeds.
         deviation: Sample standard deviation over seeds.
-        interval: Of the mean: a bootstrap over posts and seeds; with a split of its own for each
-            seed, the corrected resampled t-interval over splits.
+        interval: Interval of the mean: a bootstrap over posts and seeds; with one split per seed,
+            the corrected resampled t-interval over splits.
         seconds: Mean seconds of one training.
-        parameters: Trained numbers.
-        batch_independent: Whether a post's prediction is free of its companions.
-        seeds: Runs that it sums up.
-        failed: Runs of the same head and setting without a result.
+        parameters: Number of trained parameters.
+        batch_independent: Whether predictions are independent of their batch.
+        seeds: Number of its runs.
+        failed: Number of failed runs of the same head and setting.
     """
 
-    head: str
-    pair: str
-    setting: str
-    part: str
     mean: dict[str, float]
     deviation: dict[str, float]
     interval: dict[str, tuple[float, float]]
@@ -110,17 +111,16 @@ class Bench(Tabular):
     """All runs of a bench and their summary.
 
     Attributes:
-        protocol: The protocol tag; with ``resplit`` the seed's place says so.
-        part: The part that the table shows.
-        pairs: The backbone of each modality, of every pair that is compared.
-        rows: One summary a pair, head and setting, in the order asked for; none where all runs
-            failed.
+        protocol: The protocol tag; with ``resplit`` it ends in ``seed-varied``.
+        part: The part of the table.
+        pairs: The backbone of each modality, for every compared pair.
+        rows: One summary per pair, head and setting, in the given order; none if all runs failed.
         references: Majority and chance rows of the first split.
-        runs: Every run, or the reason why it has no result, in the order asked for.
-        seconds: Where the time went: ``loading`` and ``wall`` by the clock; ``training`` and
-            ``scoring`` summed over runs, some of which ran side by side or in an earlier bench.
-        ensembles: One a row whose seeds can be averaged: of none with ``resplit``, as every seed
-            is then tested on other posts.
+        runs: Every run or its failure, in the given order.
+        seconds: ``loading`` and ``wall`` by the clock; ``training`` and ``scoring`` summed over
+            runs, which may have run in parallel or in an earlier bench.
+        ensembles: One per row whose seeds can be averaged; none with ``resplit``, as every seed is
+            then tested on other posts.
     """
 
     protocol: str
@@ -134,12 +134,12 @@ class Bench(Tabular):
 
     @property
     def failed(self) -> list[FailedRun]:
-        """The runs without a result, in the order asked for."""
+        """The failed runs, in the given order."""
         return [run for run in self.runs if isinstance(run, FailedRun)]
 
     @property
     def backbones(self) -> dict[str, str]:
-        """All backbones of each modality, each once, with commas between them."""
+        """All backbones of each modality, each once, joined by commas."""
         names = {modality: [pair[modality] for pair in self.pairs] for modality in self.pairs[0]}
         return {modality: ", ".join(dict.fromkeys(every)) for modality, every in names.items()}
 
@@ -205,11 +205,11 @@ def _table_row(row: HeadSummary) -> Row:
 
 @dataclass(frozen=True)
 class BenchContext:
-    """What all runs of a bench share, without their features.
+    """Properties shared by all runs of a bench.
 
     Attributes:
         protocol: The protocol tag of the first split.
-        part: The part that is summed up: test where there is one.
+        part: The part of the summary: test, or val if the split has no test part.
         classes: Names of the classes.
         references: Majority and chance rows of the first split.
     """
@@ -221,7 +221,7 @@ class BenchContext:
 
     @classmethod
     def of(cls, experiment: Experiment) -> "BenchContext":
-        """That of an experiment under the first split."""
+        """The context of an experiment under the first split."""
         part = "test" if len(experiment.indices["test"]) else "val"
         return cls(
             experiment.protocol, part, experiment.posts.classes, references(experiment, part)
@@ -236,14 +236,14 @@ def summarise(
     *,
     resplit: bool = False,
 ) -> Bench:
-    """Sums up runs a pair, head and setting at a time, on the test part where there is one.
+    """Summarises runs per pair, head and setting.
 
     Args:
-        context: What they share.
-        pairs: The backbone of each modality, of every pair.
+        context: Properties shared by all runs.
+        pairs: The backbone of each modality, for every pair.
         rows: The runs of each row, one per seed.
         seconds: ``loading`` and ``wall``.
-        resplit: Whether every seed had a split of its own.
+        resplit: Whether every seed had its own split.
     """
     part, protocol = context.part, context.protocol
     finished = [[run for run in row if isinstance(run, FinishedRun)] for row in rows]
@@ -290,9 +290,9 @@ def _interval(
     runs: Sequence[FinishedRun], part: str, values: dict[str, list[float]]
 ) -> dict[str, Interval]:
     """Over posts and seeds of runs on the same posts, else over their splits."""
-    answers = [run.answers[part] for run in runs]
+    answers = [run.predictions[part] for run in runs]
     if all(own.ids == answers[0].ids for own in answers):
-        found = mean_interval([own.answers for own in answers])
+        found = mean_interval([own.predictions for own in answers])
         return {name: found[name] for name in values}
     sizes = [run.metrics["posts"] for run in runs]
     tested, trained = (sum(size[name] for size in sizes) for name in (part, "train"))

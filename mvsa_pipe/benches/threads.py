@@ -1,4 +1,4 @@
-"""Tasks done side by side on the cores of this machine, each on one."""
+"""Trains groups of trials in parallel threads, each on one core of this machine."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -6,41 +6,35 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import torch
 
-from mvsa_pipe.benches.trials import Trial
+from mvsa_pipe.benches.trials import Results, TrialGroup
 from mvsa_pipe.devices import cpu_threads
-from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.progress import OnStep, no_callback
-from mvsa_pipe.runs import RunContents
-
-TrialGroup = tuple[Trial, ...]
-# The files of each trial's run, or why it has none.
-Results = list[RunContents | MvsaError]
 
 
 class _StoppedError(Exception):
-    """Another task failed, or the user has enough."""
+    """Another group failed, or the user interrupted."""
 
 
-def do_side_by_side(
-    tasks: Sequence[TrialGroup], do: Callable[[TrialGroup, OnStep], Results], workers: int
+def train_in_threads(
+    groups: Sequence[TrialGroup], train: Callable[[TrialGroup, OnStep], Results], workers: int
 ) -> Iterator[tuple[TrialGroup, Results]]:
-    """Does tasks on some threads; yields each with its results as it ends.
+    """Trains groups of trials in threads; yields each group with its results as it ends.
 
-    Every thread computes on one core: a run's numbers then depend on neither the number of cores
-    nor on what runs beside it. Threads rather than processes, as they share the features.
+    Every thread computes on one core, so a run's numbers depend neither on the number of cores nor
+    on other runs. Threads share the features, which processes would not.
 
     Args:
-        tasks: The tasks, in the order in which they shall begin.
-        do: Does one; called from several threads.
-        workers: How many threads.
+        groups: The groups, in start order.
+        train: Trains one group; called from several threads.
+        workers: Number of threads.
 
     Raises:
-        MvsaError: Whatever a task raised, which concerns all; those under way are ended.
+        MvsaError: The first error that affects all groups; running groups are cancelled.
     """
     with cpu_threads(1):
-        if workers == 1 or len(tasks) == 1:
-            for task in tasks:
-                yield task, do(task, no_callback)
+        if workers == 1 or len(groups) == 1:
+            for group in groups:
+                yield group, train(group, no_callback)
             return
         ended = threading.Event()
 
@@ -48,9 +42,9 @@ def do_side_by_side(
             if ended.is_set():
                 raise _StoppedError
 
-        # torch counts threads for each thread anew
+        # torch has a separate number of threads for each thread
         with ThreadPoolExecutor(workers, "bench", torch.set_num_threads, (1,)) as pool:
-            waiting = {pool.submit(do, task, on_step): task for task in tasks}
+            waiting = {pool.submit(train, group, on_step): group for group in groups}
             try:
                 for done in as_completed(waiting):
                     yield waiting[done], done.result()

@@ -1,4 +1,4 @@
-"""Digests of everything that decides a run's numbers: equal digests mean equal runs."""
+"""Digests of everything that determines a run's numbers: equal digests mean equal runs."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from mvsa_pipe.training.options import RunSpec
 
 
 def experiment_digest(experiment: Experiment) -> str:
-    """Digest of everything but the head and its training that decides a run's numbers.
+    """Digest of everything that determines a run's numbers, except for the head and its training.
 
     It covers posts, labels and split, the contents of the caches, the device and the versions.
     """
@@ -37,18 +37,18 @@ def experiment_digest(experiment: Experiment) -> str:
 
 
 def _features_digest(file: FeatureFile, experiment: Experiment) -> str:
-    """Digest of the features that are read; a cache that has grown by other posts keeps it."""
+    """Digest of the features of these posts; added posts do not change it."""
     rows = [file.rows[post_id] for post_id in experiment.training_data.features.post_ids]
     features = hashlib.sha256(np.ascontiguousarray(file.checksums[rows]).tobytes()).hexdigest()
     return f"{file.header.fingerprint.digest}-{features}"
 
 
 def spec_digest(experiment: str, spec: RunSpec) -> str:
-    """Digest of everything that decides a run's numbers.
+    """Digest of everything that determines a run's numbers.
 
     Args:
         experiment: The ``experiment_digest`` of its posts and features.
-        spec: What is trained.
+        spec: The head and its training.
     """
     own = head_origin(spec.head)
     deciding = [experiment, spec.head, asdict(spec.training), dict(spec.head_options)]

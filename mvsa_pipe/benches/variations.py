@@ -1,4 +1,4 @@
-"""The settings that a bench compares beside heads and seeds."""
+"""The settings that ``--vary`` compares, in addition to heads and seeds."""
 
 import csv
 from collections.abc import Hashable, Sequence
@@ -10,7 +10,7 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads.options import OptionValue, parse_value
 from mvsa_pipe.training.options import TrainingOptions
 
-# What a run is told by its place in the bench, not by a setting.
+# Options that the bench sets itself; ``--vary`` cannot.
 _FIXED = ("seed", "device")
 
 
@@ -19,9 +19,9 @@ class Setting:
     """One combination of varied options.
 
     Attributes:
-        training: How heads are trained.
+        training: Options of training.
         head_options: Options of the heads, as typed.
-        label: The combination as tables show it; empty where nothing is varied.
+        label: The combination as shown in tables; empty if nothing is varied.
     """
 
     training: TrainingOptions
@@ -30,17 +30,17 @@ class Setting:
 
 
 def settings_of(vary: Sequence[str], training: TrainingOptions) -> list[Setting]:
-    """Every combination of the values that ``--vary`` names, in the order typed.
+    """Every combination of the values of ``--vary``, in the order typed.
 
-    One value in two spellings, as 1e-3 and 0.001, counts once, as the first.
+    Several spellings of one value, such as 1e-3 and 0.001, count once, as the first.
 
     Args:
-        vary: ``name=value,value`` each, a value that holds commas in double quotes; a name of a
-            training option, else of a head's option.
-        training: What is not varied.
+        vary: ``name=value,value`` each, with values that contain commas in double quotes; the name
+            of a training option, or of an option of heads.
+        training: The options that are not varied.
 
     Raises:
-        ConfigError: A text is of another form, or a value cannot be used.
+        ConfigError: The format is wrong, or a value cannot be used.
     """
     axes = [_axis(text) for text in vary]
     names = [name for name, _ in axes]
@@ -54,7 +54,7 @@ def settings_of(vary: Sequence[str], training: TrainingOptions) -> list[Setting]
 
 
 def _meaning(setting: Setting) -> Hashable:
-    """What a setting decides, however it is spelt."""
+    """Canonical value of a setting, independent of spelling."""
     return setting.training, tuple(map(_number, setting.head_options.values()))
 
 
@@ -68,7 +68,7 @@ def _number(value: OptionValue) -> OptionValue:
 def _axis(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
     try:
-        # a value that holds commas stands in double quotes
+        # values that contain commas are in double quotes
         (listed,) = csv.reader([values], skipinitialspace=True, strict=True)
     except (ValueError, csv.Error):
         listed = [""]
@@ -82,9 +82,7 @@ def _setting(values: dict[str, str], training: TrainingOptions) -> Setting:
     known = {f.name for f in fields(TrainingOptions)}
     for name in values:
         if name in _FIXED:
-            raise ConfigError(
-                f"--vary cannot vary {name}", hint="--seeds says how many seeds a head has"
-            )
+            raise ConfigError(f"--vary cannot vary {name}", hint="--seeds sets the number of seeds")
     hints = get_type_hints(TrainingOptions)
     own: dict[str, Any] = {
         name: parse_value(name, hints[name], value)

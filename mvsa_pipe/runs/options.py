@@ -1,7 +1,6 @@
 """Options of runs: posts, caches, seeds; torch-free, so that help screens stay fast."""
 
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.backbones.options import Decode
@@ -106,11 +105,6 @@ class CacheChoice(Options):
         """The backbones to compare for one modality; a single ``None`` is the newest."""
         chosen = self.text if modality is Modality.TEXT else self.image
         return (None,) if chosen is None else tuple(chosen.split(","))
-
-    def pairs(self) -> "tuple[CacheChoice, ...]":
-        """Every text backbone with every image backbone, in the order typed."""
-        every = product(self.alternatives(Modality.TEXT), self.alternatives(Modality.IMAGE))
-        return tuple(replace(self, text=text, image=image) for text, image in every)
 
     def names_of(self, modality: Modality) -> tuple[str | None, ...]:
         """The backbones chosen for one modality; a single ``None`` is the newest.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.benches import trials
+from mvsa_pipe.benches import loaded
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.cache.fingerprint import StoredDtype
@@ -72,9 +72,9 @@ def test_every_pair_is_what_it_is_alone_and_found_again(texts, monkeypatch):
         own = done.rows[2 * n : 2 * n + 2]
         assert [row.mean for row in own] == [row.mean for row in alone.rows]
         assert [row.pair for row in done.ensembles[2 * n : 2 * n + 2]] == [name, name]
-    ids = [{part: own.ids for part, own in run.answers.items()} for run in done.runs]
+    ids = [{part: own.ids for part, own in run.predictions.items()} for run in done.runs]
     assert all(each == ids[0] for each in ids)
-    monkeypatch.setattr(trials, "try_run_heads", None)  # nothing is trained again
+    monkeypatch.setattr(loaded, "try_run_heads", None)  # nothing is trained again
     assert [row.mean for row in bench(both, runs=Path("runs")).rows] == [
         row.mean for row in done.rows
     ]
@@ -88,7 +88,7 @@ def test_splits_and_settings_are_the_same_for_every_pair(texts):
     ]
     for first, second in zip(done.runs[:4], done.runs[4:], strict=True):
         assert first.metrics["protocol"] == second.metrics["protocol"]
-        assert first.answers["test"].ids == second.answers["test"].ids
+        assert first.predictions["test"].ids == second.predictions["test"].ids
 
 
 def test_posts_that_one_pair_lacks_are_left_out_for_all(workplace):
@@ -107,18 +107,18 @@ def test_posts_that_one_pair_lacks_are_left_out_for_all(workplace):
     options = replace(OPTIONS, heads=("native-cat",), seeds=1)
     done = bench(CacheChoice(image=f"{first},{second}"), options, screen)
     assert [run.metrics["left_out"] for run in done.runs] == [["7"], ["7"]]
-    assert done.runs[0].answers["test"].ids == done.runs[1].answers["test"].ids
+    assert done.runs[0].predictions["test"].ids == done.runs[1].predictions["test"].ids
     assert sum("left out" in line for line in screen.lines) == 2
 
 
 @pytest.mark.usefixtures("workplace")
 def test_what_cannot_be_compared_is_refused(texts):
     several = CacheChoice(image="tiny-image,resnet50")
-    with pytest.raises(ConfigError, match="--image names several backbones, and no head"):
+    with pytest.raises(ConfigError, match="--image names several backbones, but no head"):
         bench(several, replace(OPTIONS, heads=("text",)))
     with pytest.raises(ConfigError, match=r"several backbones to compare.*mvsa bench"):
         prepare(DataChoice(), several, needs_of(["native-cat"]))
-    with pytest.raises(ConfigError, match=r"same cache under two names"):
+    with pytest.raises(ConfigError, match=r"same caches under different names"):
         bench(CacheChoice(text=f"tiny-text,{texts[0]},{texts[1]}"))
     for name in ("tiny-image,", ",", "tiny-image,tiny-image", "tiny-image,a+a"):
         with pytest.raises(ConfigError, match="--image cannot be used"):

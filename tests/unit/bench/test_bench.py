@@ -91,7 +91,7 @@ def test_resplit_draws_a_split_of_its_own_for_every_seed(split_seed):
     for seed, run in enumerate(done.runs):
         posts = prepare(replace(DATA, split_seed=seed), CacheChoice(), needs_of(["text"]))
         labels = posts.training_data.labels[posts.indices["test"]].numpy()
-        right = (run.answers["test"].predicted == labels).mean()
+        right = (run.predictions["test"].predicted == labels).mean()
         assert run.metrics["scores"]["test"]["values"]["accuracy"] == pytest.approx(right)
     assert done.protocol.endswith("/seed-varied")
 

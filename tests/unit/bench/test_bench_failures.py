@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mvsa_pipe.baselines.logistic import Logistic
+from mvsa_pipe.benches import loaded
 from mvsa_pipe.benches import run as bench_run
-from mvsa_pipe.benches import trials
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.cli.app import app
@@ -30,13 +30,13 @@ VARIED = BenchOptions(heads=("text", "logistic"), seeds=2, vary=(f"learning-rate
 def asked(monkeypatch):
     """Names every run that is tried from here on, on one core."""
     seen = []
-    honest = trials.try_run_heads
+    honest = loaded.try_run_heads
 
     def watched(planned, *words):
         seen.extend((s.head, s.training.learning_rate, s.training.seed) for _, s in planned)
         return honest(planned, *words)
 
-    monkeypatch.setattr(trials, "try_run_heads", watched)
+    monkeypatch.setattr(loaded, "try_run_heads", watched)
     monkeypatch.setattr(bench_run, "usable_cores", lambda: 1)
     return seen
 
@@ -110,13 +110,13 @@ def test_a_shortage_of_memory_is_tried_again(asked, monkeypatch):
 
 @pytest.mark.usefixtures("workplace", "asked")
 def test_seeds_that_remain_are_summed_up(monkeypatch):
-    honest = trials.try_run_heads
+    honest = loaded.try_run_heads
 
     def partly(planned, *words):
         results = honest(planned, *words)
         return [MemoryShortageError("no room"), *results[1:]]
 
-    monkeypatch.setattr(trials, "try_run_heads", partly)
+    monkeypatch.setattr(loaded, "try_run_heads", partly)
     (row,) = bench(BenchOptions(heads=("text",), seeds=3)).rows
     assert (row.seeds, row.failed) == (2, 1)
 
@@ -126,7 +126,7 @@ def test_what_concerns_all_runs_ends_the_bench(monkeypatch):
     def damaged(*_):
         raise CacheError("Cached features were changed on disk")
 
-    monkeypatch.setattr(trials, "try_run_heads", damaged)
+    monkeypatch.setattr(loaded, "try_run_heads", damaged)
     with pytest.raises(CacheError):
         bench()
     assert not list(Path("runs-here").rglob("*.json"))
@@ -219,7 +219,7 @@ def _set(*way):
     ("tamper", "expected"),
     [
         (in_table(-1, prediction="furious"), "classes that it does not have"),
-        (in_table(-1), "other posts than the part test has|predictions of other posts"),
+        (in_table(-1), "other posts than those of the part test|predictions of other posts"),
         (in_table(-1, p_neutral="0.9", p_negative="0.9", p_positive="0.9"), "do not add up to 1"),
         (in_table(-1, p_neutral="2", p_negative="-1", p_positive="0"), "not from 0 to 1"),
         (in_table(-1, post_id="of another"), "predictions of other posts"),
@@ -243,7 +243,7 @@ def test_labels_that_are_not_those_of_the_posts_are_refused():
     with (only_run() / "predictions.csv").open(newline="") as file:
         label = list(csv.DictReader(file))[-1]["label"]
     in_table(-1, label="neutral" if label != "neutral" else "positive")()
-    refused_until_forced(ONE, "other labels than the posts")
+    refused_until_forced(ONE, "other labels than those")
 
 
 def refused_until_forced(options, expected):
@@ -274,5 +274,5 @@ def test_a_damaged_failure_is_refused_by_name(change, expected):
 @pytest.mark.usefixtures("workplace", "asked")
 def test_other_verbs_are_told_why_a_run_has_no_result():
     (run,) = bench(replace(ONE, vary=(f"learning-rate={HOPELESS}",))).failed
-    with pytest.raises(RunError, match=r"no result.*Training diverged.*--force"):
+    with pytest.raises(RunError, match=r"This run failed.*Training diverged.*--force"):
         open_run(run.path)

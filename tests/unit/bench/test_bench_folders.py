@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.benches import run, trials
+from mvsa_pipe.benches import loaded, run
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench, save_bench
 from mvsa_pipe.errors import RunError
@@ -27,13 +27,13 @@ HEADS = ("native-cat", "text")
 def trained(monkeypatch):
     """Names every run that is trained from here on, on one core, so that their order is known."""
     runs = []
-    honest = trials.try_run_heads
+    honest = loaded.try_run_heads
 
     def run_heads(planned, *words):
         runs.extend((spec.head, spec.training.seed) for _, spec in planned)
         return honest(planned, *words)
 
-    monkeypatch.setattr(trials, "try_run_heads", run_heads)
+    monkeypatch.setattr(loaded, "try_run_heads", run_heads)
     monkeypatch.setattr(run, "usable_cores", lambda: 1)
     return runs
 
@@ -73,7 +73,7 @@ def test_a_stopped_bench_resumes(trained, monkeypatch):
         DataChoice(), CacheChoice(), BenchOptions(heads=HEADS, seeds=2), TRAINING, NoProgress()
     )
     trained.clear()
-    counting = trials.try_run_heads
+    counting = loaded.try_run_heads
 
     def stopped(*words):
         if len(trained) == 2:
@@ -81,7 +81,7 @@ def test_a_stopped_bench_resumes(trained, monkeypatch):
         return counting(*words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "try_run_heads", stopped)
+        patch.setattr(loaded, "try_run_heads", stopped)
         with pytest.raises(KeyboardInterrupt):
             bench()
     assert len(list(Path("runs-here").glob("*/config.json"))) == 2
@@ -150,8 +150,8 @@ def test_a_bench_of_runs_that_are_there_is_what_it_was(trained):
     assert again.ensembles == first.ensembles
     for one, other in zip(first.runs, again.runs, strict=True):
         assert json.dumps(one.as_record()) == json.dumps(other.as_record())
-        for part, own in one.answers.items():
-            assert (own.probabilities == other.answers[part].probabilities).all()
+        for part, own in one.predictions.items():
+            assert (own.probabilities == other.predictions[part].probabilities).all()
 
 
 @pytest.mark.usefixtures("workplace", "trained")

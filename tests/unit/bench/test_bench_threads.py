@@ -10,7 +10,7 @@ import torch
 from mvsa_pipe.benches import run
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench
-from mvsa_pipe.benches.threads import do_side_by_side
+from mvsa_pipe.benches.threads import train_in_threads
 from mvsa_pipe.benches.trials import MOST_TOGETHER, Trial, group_trials
 from mvsa_pipe.errors import ConfigError, MvsaError
 from mvsa_pipe.progress import NoProgress
@@ -49,7 +49,7 @@ def test_every_task_computes_on_one_thread():
         return []
 
     for workers in (1, 2):
-        list(do_side_by_side([(trial("text", i),) for i in range(3)], do, workers))
+        list(train_in_threads([(trial("text", i),) for i in range(3)], do, workers))
         assert set(seen.values()) == {1}
     assert torch.get_num_threads() == before
 
@@ -67,7 +67,7 @@ def test_a_task_that_fails_ends_the_others():
             time.sleep(0.001)
 
     with pytest.raises(MvsaError, match="went wrong"):
-        list(do_side_by_side([(trial("text", i),) for i in range(2)], do, 2))
+        list(train_in_threads([(trial("text", i),) for i in range(2)], do, 2))
 
 
 def test_leaving_early_ends_what_is_under_way():
@@ -85,7 +85,7 @@ def test_leaving_early_ends_what_is_under_way():
         finally:
             ended.set()
 
-    done = do_side_by_side([(trial("text", i),) for i in range(2)], do, 2)
+    done = train_in_threads([(trial("text", i),) for i in range(2)], do, 2)
     assert isinstance(done, Iterator)
     next(done)
     done.close()

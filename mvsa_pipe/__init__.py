@@ -20,6 +20,7 @@ from mvsa_pipe.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mvsa_pipe.api.bench import bench, compare
+    from mvsa_pipe.api.classifier import FusionClassifier
     from mvsa_pipe.api.data import load
     from mvsa_pipe.api.extract import extract
     from mvsa_pipe.api.posts import read_posts
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "FusionClassifier",
     "FusionHead",
     "bench",
     "compare",
@@ -45,6 +47,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "FusionClassifier": "api.classifier",
         "FusionHead": "heads.base",
         "bench": "api.bench",
         "compare": "api.bench",

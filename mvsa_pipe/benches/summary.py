@@ -290,9 +290,9 @@ def _interval(
     runs: Sequence[FinishedRun], part: str, values: dict[str, list[float]]
 ) -> dict[str, Interval]:
     """Over posts and seeds of runs on the same posts, else over their splits."""
-    answers = [run.predictions[part] for run in runs]
-    if all(own.ids == answers[0].ids for own in answers):
-        found = mean_interval([own.predictions for own in answers])
+    predictions = [run.predictions[part] for run in runs]
+    if all(own.ids == predictions[0].ids for own in predictions):
+        found = mean_interval([own.answers for own in predictions])
         return {name: found[name] for name in values}
     sizes = [run.metrics["posts"] for run in runs]
     tested, trained = (sum(size[name] for size in sizes) for name in (part, "train"))

@@ -158,12 +158,12 @@ def _own_shares(answers: Answers) -> Floats:
 
 def _log_loss(posts: Weighted) -> Floats:
     """Mean of ``-ln p(true class)``; a probability counts as 1e-6 at least."""
-    return posts.mean(-np.log(np.maximum(_own_shares(posts.predictions), _LEAST_SHARE)))
+    return posts.mean(-np.log(np.maximum(_own_shares(posts.answers), _LEAST_SHARE)))
 
 
 def _brier(posts: Weighted) -> Floats:
     """Mean squared distance of probabilities and truth, summed over classes (Brier 1950)."""
-    answers = posts.predictions
+    answers = posts.answers
     truth = np.eye(answers.classes)[answers.labels]
     return posts.mean(((answers.shares - truth) ** 2).sum(axis=1))
 
@@ -173,7 +173,7 @@ def _ece(posts: Weighted) -> Floats:
 
     ``Σ_b |Σ_{i in b} (right_i - p_i)| / N`` (Guo et al. 2017, ICML, section 2).
     """
-    answers = posts.predictions
+    answers = posts.answers
     surest = answers.shares.max(axis=1)
     gaps = (answers.predicted == answers.labels) - surest
     bins = np.clip(np.ceil(surest * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
@@ -242,7 +242,7 @@ def score_confusion(confusion: Any) -> dict[Score, Floats]:  # noqa: ANN401  # a
 
 def score_posts(posts: Weighted, scores: Iterable[Score] = Score) -> dict[Score, Floats]:
     """Scores ``[R]`` of weighted posts; those of probabilities only where these are known."""
-    known = posts.predictions.probabilities is not None
+    known = posts.answers.probabilities is not None
     found: dict[Score, Floats] = {}
     for name in scores:
         if isinstance(name.row, LabelScore):

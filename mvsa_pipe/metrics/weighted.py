@@ -117,8 +117,8 @@ class Weighted:
     @cached_property
     def confusion(self) -> Floats:
         """Weights of (true, predicted) pairs ``[R, C, C]``; rows are true classes."""
-        classes = self.predictions.classes
-        counts = self.weights @ self.predictions.cells
+        classes = self.answers.classes
+        counts = self.weights @ self.answers.cells
         return counts.reshape(-1, classes, classes).astype(np.float64)
 
     @cached_property
@@ -141,7 +141,7 @@ class Weighted:
     @cached_property
     def curves(self) -> Curves:
         """Areas under the curves of each class."""
-        pairs = [self._curves_of(c) for c in range(self.predictions.classes)]
+        pairs = [self._curves_of(c) for c in range(self.answers.classes)]
         areas, precisions = zip(*pairs, strict=True)
         return Curves(np.stack(areas, axis=1), np.stack(precisions, axis=1))
 
@@ -156,9 +156,9 @@ class Weighted:
         Posts with equal probabilities count half in the first and together in the second, as in
         scikit-learn.
         """
-        shares = self.predictions.shares[:, one]
+        shares = self.answers.shares[:, one]
         order = np.argsort(shares, kind="stable")
-        ranked, true = shares[order], self.predictions.labels[order] == one
+        ranked, true = shares[order], self.answers.labels[order] == one
         own_shares, own = ranked[true], self._by_post[order[true]]
         below, below_true = _running(self._by_post[order]), _running(own)
         n_all, n_true = below[-1], below_true[-1]

@@ -114,7 +114,7 @@ def test_notes_of_several_runs_tell_whose_they_are():
 
 
 def test_a_listener_that_raises_ends_the_training():
-    def stop(report):
+    def stop(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # In narrower terminals the interval is printed below the score.
 _WIDE_COLUMNS = 130
+# In narrower ones, what a run costs is one column.
+_TWO_COST_COLUMNS = 100
 # Columns of a score with its deviation, and of all else; no table has fewer scores than asked for
 # or this many.
 _SCORE_COLUMNS, _OTHER_COLUMNS, _LEAST_TOGETHER = 17, 44, 3
@@ -87,7 +89,10 @@ def _table(done: "Bench", scores: Sequence[Score]) -> Table:
     note = "test" if done.part == "test" else "val, on which epochs were selected: optimistic"
     backbones = " + ".join(done.backbones.values())
     table = score_table(f"{done.protocol} · {backbones} · {note}", "head", scores)
-    add_numbers(table, "parameters", "s/run")
+    if out.width >= _TWO_COST_COLUMNS:
+        add_numbers(table, "parameters", "s/run")
+    else:
+        table.add_column(Text("s/run\nparameters"), justify="right", no_wrap=True)
     leaders = {k: _best(k, [row.mean for row in done.rows]) for k in scores}
     ensembles = {(row.head, row.pair, row.setting): row for row in done.ensembles}
     best = {k: _best(k, [row.values for row in done.ensembles]) for k in scores}
@@ -97,17 +102,16 @@ def _table(done: "Bench", scores: Sequence[Score]) -> Table:
             table.add_section()
             pair = row.pair
         cells = [_cell(row, k, leaders[k]) for k in scores]
-        table.add_row(_name(row), *cells, f"{row.parameters:,}", f"{row.seconds:.1f}")
+        table.add_row(_name(row), *cells, *_costs(row.parameters, row.seconds))
         if ensemble := ensembles.get((row.head, row.pair, row.setting)):
             own = [_ensemble_cell(ensemble, k, best[k]) for k in scores]
             averaged = Text(f"  {row.seeds} averaged", "italic")
-            table.add_row(
-                averaged, *own, f"{row.seeds * row.parameters:,}", f"{row.seeds * row.seconds:.1f}"
-            )
+            costs = _costs(row.seeds * row.parameters, row.seeds * row.seconds)
+            table.add_row(averaged, *own, *costs)
     for name in _without_rows(done):
-        table.add_row(name, *[Text("failed", "red") for _ in scores], "", "")
+        table.add_row(name, *[Text("failed", "red") for _ in scores])
     table.add_section()
-    add_references(table, done.references, "", "", scores=scores)
+    add_references(table, done.references, scores=scores)
     return table
 
 
@@ -124,6 +128,12 @@ def _explain(done: "Bench", seeds: int) -> None:
         line((f"{spent['wall']}, {spent['loading']}; {summed}", "dim"))
     if not all(row.batch_independent for row in done.rows):
         line(("†", "yellow"), (" a post's prediction depends on its batch, as published", "dim"))
+
+
+def _costs(parameters: int, seconds: float) -> list[Text]:
+    """Cells of what a run costs; one above the other in narrow terminals."""
+    cells = [f"{parameters:,}", f"{seconds:.1f}"]
+    return list(map(Text, cells if out.width >= _TWO_COST_COLUMNS else ["\n".join(cells[::-1])]))
 
 
 def _name(row: "HeadSummary") -> Text:

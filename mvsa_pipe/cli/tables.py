@@ -37,8 +37,8 @@ def titled(title: str, *headings: str) -> Table:
     """An empty table with a title, which is wrapped to the table's width."""
     title_text = Text(_shown(title), style="bold", overflow="fold")
     table = SafeTable(title=title_text, title_justify="left")
-    for heading in headings:
-        table.add_column(Text(_shown(heading)))
+    for heading in headings:  # names that are cut could not be told apart
+        table.add_column(Text(_shown(heading)), overflow="fold")
     return table
 
 

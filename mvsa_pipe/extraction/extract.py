@@ -119,7 +119,7 @@ def _compute(jobs: Sequence[BackboneJob], context: PassContext) -> None:
         with clock.phase(Phase.LOAD):
             decoding = choose_decoding(options.decode, images, count, progress.say)
         progress.say(f"{decoding.name} decoding")
-    progress.start(f"extract {names}", count)
+    progress.start(f"extract {names}", count, "posts")
     work = make_work(forwards, clock, options.batch_size, decoding)
     began, written = time.perf_counter(), 0
     with clock.phase(Phase.COMPUTE):

@@ -172,7 +172,7 @@ def _encode(
     if forwards[0].backbone.modality is Modality.IMAGE:
         images = [forward.backbone for forward in forwards]
         decoding = choose_decoding(decode, images, len(items), progress.say)
-    progress.start(f"encode {' + '.join(names)}", len(items))
+    progress.start(f"encode {' + '.join(names)}", len(items), "posts")
     work = make_work(forwards, Clock(), decoding=decoding)
     ids = {item.id for item in items}
     faults: dict[str, str] = {}

@@ -54,7 +54,7 @@ def picture_hashes(posts: PostSet, ids: Sequence[str], progress: Progress) -> di
     """Hashes of the pictures of some posts, by id, as far as they can be read."""
     names = {post.id: post.image for post in posts.posts}
     wanted = [(i, name) for i in ids if (name := names.get(i)) is not None]
-    progress.start("near pictures", len(wanted))
+    progress.start("near pictures", len(wanted), "posts")
 
     def one(name: str) -> int | None:
         try:

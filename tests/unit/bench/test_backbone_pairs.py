@@ -27,7 +27,7 @@ class Listening(NoProgress):
     def __init__(self):
         self.lines, self.total, self.done = [], 0, 0
 
-    def start(self, what, total):  # noqa: ARG002
+    def start(self, _, total, *__, **___):
         self.total = total
 
     def advance(self, count):

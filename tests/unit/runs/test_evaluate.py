@@ -28,7 +28,7 @@ class Lines(NoProgress):
     def __init__(self):
         self.started = []
 
-    def start(self, what, total):
+    def start(self, what, total, *_, **__):
         self.started.append((what, total))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.api.extract import extract
     from mvsa_pipe.api.posts import read_posts
     from mvsa_pipe.api.run import evaluate, fit, open_run
+    from mvsa_pipe.backbones.own import register_backbone
     from mvsa_pipe.heads.base import FusionHead
     from mvsa_pipe.heads.own import register_head
 
@@ -41,6 +42,7 @@ __all__ = [
     "load",
     "open_run",
     "read_posts",
+    "register_backbone",
     "register_head",
 ]
 
@@ -57,6 +59,7 @@ __getattr__, __dir__ = lazy_names(
         "load": "api.data",
         "open_run": "api.run",
         "read_posts": "api.posts",
+        "register_backbone": "backbones.own",
         "register_head": "heads.own",
     },
 )

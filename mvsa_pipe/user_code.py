@@ -222,6 +222,15 @@ def origin_of(kind: type) -> Origin | None:
     )
 
 
+def is_same_place(one: type, other: type) -> bool:
+    """Whether two classes are versions of one: of one name in one file, or in one module."""
+    places = [
+        (getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__)
+        for kind in (one, other)
+    ]
+    return places[0] == places[1] and one.__qualname__ == other.__qualname__
+
+
 def source_file(kind: type) -> bytes | None:
     """The content of the file that a class was named by, as it was run; ``None`` for others."""
     loaded = _files.get(kind.__module__)

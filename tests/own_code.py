@@ -61,7 +61,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvsa_pipe.backbones.base import Encoded, TextBackbone, mean_over_tokens
+from mvsa_pipe.backbones.base import Encoded, TextBackbone
+from mvsa_pipe.pooling import mean_over_tokens
 
 
 class Words(TextBackbone):

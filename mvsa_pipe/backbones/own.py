@@ -21,6 +21,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.registry import Row, kebab_case
 from mvsa_pipe.user_code import (
     Origin,
+    is_same_place,
     load_recorded,
     load_reference,
     load_same,
@@ -61,9 +62,8 @@ def register_backbone(kind: KindT) -> KindT:
             )
     before: Any = table.added(row.name)
     if before is not kind:
-        same = before is not None and origin_of(before) is not None
-        replaced = same and _place(origin_of(before)) == _place(origin)
-        table.register(row, kind, replace=replaced)
+        again = before is not None and is_same_place(before, kind)
+        table.register(row, kind, replace=again)
     return kind
 
 
@@ -220,10 +220,6 @@ def _required_origin(kind: object) -> Origin:
             hint="put the class into a file",
         )
     return origin
-
-
-def _place(origin: Origin | None) -> tuple[str, str] | None:
-    return None if origin is None else (origin.file or origin.module, origin.name)
 
 
 def _row(kind: type[Any], origin: Origin) -> Row:

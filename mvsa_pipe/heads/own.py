@@ -15,6 +15,7 @@ from mvsa_pipe.heads.model import Model
 from mvsa_pipe.user_code import (
     Origin,
     is_reference,
+    is_same_place,
     load_recorded,
     load_reference,
     load_same,
@@ -53,7 +54,7 @@ def register_head(kind: KindT) -> KindT:
     row = declared_row(kind)
     before = HEADS.added(row.name)
     if before is not kind:
-        HEADS.register(row, kind, replace=before is not None and _is_same_place(before, kind))
+        HEADS.register(row, kind, replace=before is not None and is_same_place(before, kind))
     return kind
 
 
@@ -163,13 +164,6 @@ def _note(kind: type[Model]) -> None:
     origin = origin_of(kind)
     if origin is not None:
         remember(origin)
-
-
-def _is_same_place(one: type[Model], other: type[Model]) -> bool:
-    places = [
-        (o.file or o.module, o.name) if (o := origin_of(kind)) else None for kind in (one, other)
-    ]
-    return places[0] == places[1]
 
 
 def _require_head(kind: object) -> None:

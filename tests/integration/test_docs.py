@@ -1,0 +1,42 @@
+"""Every code block of the documentation runs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from doc_blocks import run_blocks
+from own_code import start_again
+
+from mvsa_pipe.posts.formats import FORMATS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def reader(workplace, monkeypatch, tmp_path):
+    """Somebody who has posts and caches, and has not run anything of the page yet."""
+    start_again(monkeypatch, tmp_path / "state")
+    monkeypatch.setattr(FORMATS, "_rows", dict(FORMATS._rows))
+    monkeypatch.setattr(FORMATS, "_added", {})
+    monkeypatch.syspath_prepend(workplace)
+    yield
+    for name in ("my_heads", "mixing", "my_backbones"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(("page", "blocks"), [("add.md", 10)])
+def test_every_block_runs(page, blocks, mvsa):
+    assert run_blocks(DOCS / page, mvsa) == blocks
+
+
+def test_a_block_that_fails_is_told_with_its_line(tmp_path, monkeypatch, mvsa):
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("A page.\n\n```python\nx = 1\n1 / 0\n```\n", encoding="utf-8")
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_blocks(page, mvsa)
+    assert caught.traceback[-1].lineno == 4
+    page.write_text("```console\n$ mvsa heads check nope  # exit code 0\n```\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"line 2: .*nope"):
+        run_blocks(page, mvsa)

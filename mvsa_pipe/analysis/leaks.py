@@ -27,6 +27,10 @@ from mvsa_pipe.runs import Run
 # or one picture with another caption. Of MVSA-Single's posts, unrelated ones stay below 0.9.
 NEAR_COSINE = 0.95
 
+# Of pairs of a test and a training post, those with such a cosine are no more than this share where
+# vectors tell posts apart: those of untrained backbones, for example, do not.
+_MOST_NEAR_PAIRS = 1e-3
+
 # The ways in which a post can stand in train too.
 EXACT = {Modality.TEXT: "same text", Modality.IMAGE: "same picture"}
 SAME_TEXT = "same text but for case, links and names"
@@ -128,27 +132,34 @@ class LeakFinder:
     def leaks(self, held: Sequence[str], train: Sequence[str]) -> Leaks:
         """The held-out posts that training posts give away, both by id."""
         reasons: dict[str, list[str]] = {}
+        unchecked = dict(self._unchecked)
         for way, keys in self._keys.items():
             known = {keys[i] for i in train if i in keys}
             _note(reasons, way, (i for i in held if i in keys and keys[i] in known))
         hashed = [i for i in held if i in self._hashes]
-        close = near(
+        alike = near(
             [self._hashes[i] for i in hashed], [self._hashes[i] for i in train if i in self._hashes]
         )
-        _note(reasons, NEAR_PICTURE, (i for i, hit in zip(hashed, close, strict=True) if hit))
+        _note(reasons, NEAR_PICTURE, (i for i, hit in zip(hashed, alike, strict=True) if hit))
         for way, caches in self._directions.items():
             for places, directions in caches:
                 theirs = directions[[places[i] for i in train if i in places]]
                 own = [i for i in held if i in places]
                 cosines = directions[[places[i] for i in own]] @ theirs.T
-                hits = cosines.max(axis=1, initial=-1.0) >= self._near_cosine
-                _note(reasons, way, (i for i, hit in zip(own, hits, strict=True) if hit))
+                close = cosines >= self._near_cosine
+                if close.sum() > max(len(own), _MOST_NEAR_PAIRS * close.size):
+                    unchecked[way] = (
+                        f"{close.mean():.1%} of all pairs have a cosine of {self._near_cosine:g} "
+                        "or more: these vectors do not tell posts apart"
+                    )
+                    continue
+                _note(reasons, way, (own[place] for place in np.flatnonzero(close.any(axis=1))))
         found = {i: tuple(dict.fromkeys(reasons[i])) for i in held if i in reasons}
         return Leaks(
             posts=len(held),
             reasons=found,
             counts=dict(Counter(way for ways in found.values() for way in ways).most_common()),
-            unchecked=dict(self._unchecked),
+            unchecked=unchecked,
             most_bits=MOST_BITS,
             near_cosine=self._near_cosine,
         )

@@ -14,6 +14,8 @@ class CompareOptions(Options):
             held out.
         resamples: Bootstrap resamples of the posts.
         seed: Seed of the resampling.
+        near_cosine: Cosine of cached vectors from which a test post counts as near a training
+            post.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -22,3 +24,4 @@ class CompareOptions(Options):
     shared_posts: bool = False
     resamples: int = option(2000, least=1, most=MOST_RESAMPLES)
     seed: int = option(0, least=0, most=MOST_SEED)
+    near_cosine: float = option(0.95, above=0, most=1, rare=True)

@@ -1,11 +1,12 @@
 """Trains missing runs of pairs of backbones × heads × settings × seeds, and summarises all runs."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from mvsa_pipe.benches.at_work import BenchProgress
 from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, skipped_by_any
@@ -231,13 +232,18 @@ def _done(
     return train_in_threads(groups, partial(train, threads=1), usable_cores())
 
 
-def save_bench(bench: Bench, runs: Path) -> Path:
+def save_bench(bench: Bench, runs: Path, more: Mapping[str, Any] | None = None) -> Path:
     """Writes the summary and the index of its runs into the folder of runs; returns the file.
+
+    Args:
+        bench: The bench.
+        runs: The folder of all runs.
+        more: Further entries of the record, such as its analysis.
 
     Raises:
         StorageError: The disk refuses.
     """
     dataset = bench.protocol.partition("/")[0]
     path = inside(runs, free_name(runs, f"bench-{dataset}")) / "bench.json"
-    write_json(path, bench.as_record())
+    write_json(path, bench.as_record() | dict(more or {}))
     return path

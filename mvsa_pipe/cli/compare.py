@@ -9,7 +9,9 @@ from rich.text import Text
 
 from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.cli.console import interval, line, out, sentence, show_json, size
+from mvsa_pipe.cli.evidence import show_evidence
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import (
     NOT_RECORDED,
     add_numbers,
@@ -43,13 +45,29 @@ def compare(
     compares them on the posts that all of them held out.
     """
     from mvsa_pipe.analysis.compare import compare as compare_runs
+    from mvsa_pipe.analysis.contest import contest_of_runs
+    from mvsa_pipe.analysis.evidence import evidence
+    from mvsa_pipe.analysis.evidence_words import verdict_of
     from mvsa_pipe.analysis.sentences import sentences
     from mvsa_pipe.runs import open_run
 
-    done = compare_runs([open_run(path) for path in runs], options)
+    opened = [open_run(path) for path in runs]
+    done = compare_runs(opened, options)
     words = sentences(done)
+    with progress() as screen:
+        contest = contest_of_runs(opened, shared_only=options.shared_posts)
+        found = evidence(
+            contest,
+            screen,
+            shown.chosen[0],
+            resamples=options.resamples,
+            seed=options.seed,
+            near_cosine=options.near_cosine,
+        )
+    verdict = verdict_of(found)
     if json:
-        show_json({**done.as_record(), "sentences": words})
+        analysis = found.as_record() | {"verdict": verdict}
+        show_json({**done.as_record(), "sentences": words, "analysis": analysis})
         return
     record = done.as_record()
     _show_scores(done, record, shown.chosen)
@@ -60,6 +78,7 @@ def compare(
             line((row.name, "bold"), f": {row.path}")
     for text in words:
         sentence(text)
+    show_evidence(found, verdict)
 
 
 def _show_scores(done: "Comparison", record: dict[str, Any], shown: Sequence[Score]) -> None:

@@ -18,8 +18,11 @@ def test_compare_shows_scores_tests_costs_and_words(mvsa):
         f"{metrics['protocol']} · test · 10 posts",
         f"│ both (native-cat) │ {accuracy:.1f} [",
         "│ majority",
-        "against both",
-        "McNemar p",
+        "points more than both",
+        "p-value",
+        "order by accuracy",
+        "paired bootstrap over posts and seeds",
+        "leads with accuracy",
         f"{metrics['parameters']:,}",
         "text (cached fit) reaches",
     ):

@@ -1,0 +1,156 @@
+"""Heads with the predictions of their seeds and folds, from a bench or from run folders."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvsa_pipe.analysis.comparable_runs import comparable_posts, part_predictions
+from mvsa_pipe.benches.outcomes import FinishedRun
+from mvsa_pipe.benches.summary import Bench
+from mvsa_pipe.metrics.standings import Entrant, Posts
+from mvsa_pipe.metrics.weighted import Answers, Classes
+from mvsa_pipe.posts.splits.split import TRAIN
+from mvsa_pipe.runs import Run, open_run
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One head in one setting.
+
+    Attributes:
+        name: Its name in tables and sentences.
+        head: The head.
+        folds: Its predictions: of each fold, one per seed.
+    """
+
+    name: str
+    head: str
+    folds: Entrant
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The posts of one split.
+
+    Attributes:
+        ids: Posts of the compared part.
+        train: Training posts.
+        train_labels: Their classes, by index.
+        run: A run on this split.
+    """
+
+    ids: tuple[str, ...]
+    train: tuple[str, ...]
+    train_labels: Classes
+    run: Run
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Heads on the same posts.
+
+    Attributes:
+        part: The compared part.
+        entries: The heads.
+        folds: The splits; several with ``--folds`` and ``--resplit``.
+        left_out: Heads without a result in some fold.
+    """
+
+    part: str
+    entries: tuple[Entry, ...]
+    folds: tuple[Fold, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def held_out(self) -> Posts:
+        """How posts were held out."""
+        tested = sum(len(fold.ids) for fold in self.folds)
+        different = len({i for fold in self.folds for i in fold.ids})
+        return Posts(tested / sum(len(fold.train) for fold in self.folds), different == tested)
+
+
+def contest_of_bench(bench: Bench) -> Contest | None:
+    """The heads of a bench; ``None`` if it has no result, or kept no run folders."""
+    rows: dict[tuple[str, str, str], list[FinishedRun]] = {}
+    for run in bench.runs:
+        if isinstance(run, FinishedRun):
+            rows.setdefault((run.trial.spec.head, run.trial.pair, run.trial.setting), []).append(
+                run
+            )
+    runs = [run for own in rows.values() for run in own]
+    if not runs or any(run.path is None for run in runs):
+        return None
+    first: dict[tuple[str, ...], FinishedRun] = {}
+    for run in runs:
+        first.setdefault(run.predictions[bench.part].ids, run)
+    entries, left_out = [], []
+    for key, own in rows.items():
+        folds = [[run for run in own if run.predictions[bench.part].ids == ids] for ids in first]
+        name = " · ".join(filter(None, key))
+        if all(folds):
+            answers = [[run.predictions[bench.part].answers for run in seeds] for seeds in folds]
+            entries.append(Entry(name, key[0], answers))
+        else:
+            left_out.append(name)
+    opened = [open_run(run.path) for run in first.values() if run.path is not None]
+    splits = [_fold(run, ids) for run, ids in zip(opened, first, strict=True)]
+    return Contest(bench.part, tuple(entries), tuple(splits), tuple(left_out))
+
+
+def contest_of_runs(runs: Sequence[Run], *, shared_only: bool = False) -> Contest:
+    """Runs on the same posts; those that differ in their seed alone are one head.
+
+    Raises:
+        ConfigError: Fewer than two runs, or the same run twice.
+        RunError: The runs cannot be compared, or a record is missing or damaged.
+    """
+    part, some = part_predictions(runs)
+    ids = comparable_posts(part, some, shared_only=shared_only)
+    classes = some[0].classes
+    grouped: dict[str, list[int]] = {}
+    for place, one in enumerate(some):
+        grouped.setdefault(_settings(one.run), []).append(place)
+    entries = []
+    for places in grouped.values():
+        answers = [some[place].answered(ids, classes) for place in places]
+        title = some[places[0]].run.title
+        alone = sum(some[own[0]].run.title == title for own in grouped.values()) == 1
+        name = title if alone and len(places) > 1 else some[places[0]].name
+        entries.append(Entry(name, str(some[places[0]].run.config["head"]), [answers]))
+    return Contest(part, tuple(entries), (_fold(some[0].run, tuple(ids)),))
+
+
+def _settings(run: Run) -> str:
+    """Everything of a run's configuration but its seed, when and where it was written."""
+    config = run.config
+    training = {k: v for k, v in config["training"].items() if k not in ("seed", "device")}
+    caches = {half: _digests(records) for half, records in config["caches"].items()}
+    kept = [config.get(k) for k in ("head", "head_options", "layer_mix", "image_grid", "finetune")]
+    split = config["data"]["split"], config["data"]["split_seed"]
+    one_seed = None if not config.get("seeds") else config["seeds"]
+    return json.dumps([kept, training, caches, split, one_seed], sort_keys=True, default=str)
+
+
+def _digests(records: object) -> list[str]:
+    listed = records if isinstance(records, list) else [records]
+    return [str(record.get("fingerprint")) for record in listed if isinstance(record, Mapping)]
+
+
+def _fold(run: Run, ids: tuple[str, ...]) -> Fold:
+    left_out = set(run.metrics.get("left_out", ()))
+    places = {name: place for place, name in enumerate(run.config["data"]["classes"])}
+    train = [
+        m
+        for m in run.members()
+        if m.split == TRAIN and m.post_id not in left_out and m.label in places
+    ]
+    labels = np.array([places[m.label] for m in train], np.int64)
+    return Fold(ids, tuple(m.post_id for m in train), labels, run)
+
+
+def reduced(answers: Answers, kept: Classes) -> Answers:
+    """The predictions of some posts, by their places."""
+    shares = None if answers.probabilities is None else answers.probabilities[kept]
+    return Answers(answers.labels[kept], answers.predicted[kept], answers.classes, shares)

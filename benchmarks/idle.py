@@ -54,7 +54,7 @@ def main() -> None:
 
 def _fill(folder: Path, cache: Path, backbone: BackboneOptions) -> None:
     posts = read_posts(folder)
-    resolution = LoadedBackbone.load(backbone, ExtractOptions(cache=cache)).resolution
+    resolved = LoadedBackbone.load(backbone, ExtractOptions(cache=cache)).resolved
     contents, _ = contents_of(posts, backbone.modality, cache)
     count, text = len(contents), backbone.modality is Modality.TEXT
     rows = Rows(
@@ -64,7 +64,7 @@ def _fill(folder: Path, cache: Path, backbone: BackboneOptions) -> None:
         hidden=np.zeros((count * TOKENS, 384) if text else (count, 1, 384), np.float16),
         lengths=np.full(count, TOKENS) if text else None,
     )
-    with open_writer(CacheFolder(cache), posts.name, resolution.fingerprint) as writer:
+    with open_writer(CacheFolder(cache), posts.name, resolved.fingerprint) as writer:
         writer.commit(rows)
         writer.finish(rows.ids, {})
 

@@ -11,8 +11,8 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.backbone_choice import ExtractChoice
 from mvsa_pipe.extraction.extract import extract_all
-from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.post import PostSet

@@ -11,7 +11,7 @@ from mvsa_pipe.backbones.base import (
     describe,
     weights_digest,
 )
-from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments
+from mvsa_pipe.backbones.hidden_layers import layer_arguments, select_layers
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.backbones.preprocessing import (
     CropRounding,
@@ -94,4 +94,4 @@ class DinoV2(PreprocessedImageBackbone):
         asked = layer_arguments(self._options.layers)
         output = self.module(pixel_values=self.rule.normalised(pixels), **asked)
         last = output.last_hidden_state.float()
-        return Encoded(kept(output, last, self._options), last[:, 0])
+        return Encoded(select_layers(output, last, self._options), last[:, 0])

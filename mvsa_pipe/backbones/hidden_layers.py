@@ -15,7 +15,7 @@ def layer_arguments(layers: Layers) -> dict[str, bool]:
     return {} if layers is Layers.LAST else {"output_hidden_states": True}
 
 
-def kept(
+def select_layers(
     output: Any,  # noqa: ANN401  # transformers has one class for each model
     last: Float[Tensor, "B T D"],
     options: BackboneOptions,

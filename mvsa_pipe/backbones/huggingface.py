@@ -23,7 +23,7 @@ from mvsa_pipe.backbones.base import (
     describe,
     weights_digest,
 )
-from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments, layers_in
+from mvsa_pipe.backbones.hidden_layers import layer_arguments, layers_in, select_layers
 from mvsa_pipe.backbones.options import DECODER, BackboneOptions, Pooling
 from mvsa_pipe.backbones.pretrained import hugging_face_config, hugging_face_model, pretrained
 from mvsa_pipe.backbones.weights import WeightsSource, has_file, local_hint, locate_weights
@@ -141,7 +141,7 @@ class HuggingFaceText(TextBackbone):
         asked = layer_arguments(self._options.layers)
         output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
         last = output.last_hidden_state.float()
-        hidden = kept(output, last, self._options)
+        hidden = select_layers(output, last, self._options)
         if self.pooling is Pooling.POOLER:
             return Encoded(hidden, output.pooler_output.float())
         pooled = last[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(last, mask)
@@ -242,7 +242,7 @@ class HuggingFaceImage(ImageBackbone):
         output = self.module(pixel_values=pixels, **layer_arguments(self._options.layers))
         last = output.last_hidden_state.float()
         last = cells(last) if last.dim() == 4 else last
-        hidden = kept(output, last, self._options)
+        hidden = select_layers(output, last, self._options)
         pooled = getattr(output, "pooler_output", None)
         if pooled is None:
             return Encoded(hidden, last.mean(dim=1))

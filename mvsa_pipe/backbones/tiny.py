@@ -23,7 +23,7 @@ from mvsa_pipe.backbones.base import (
     cells,
     weights_digest,
 )
-from mvsa_pipe.backbones.hidden_layers import kept, layer_arguments
+from mvsa_pipe.backbones.hidden_layers import layer_arguments, select_layers
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.backbones.preprocessing import (
     CropRounding,
@@ -98,7 +98,7 @@ class TinyText(TextBackbone):
         output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
         last = output.last_hidden_state.float()
         pooled = last[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(last, mask)
-        return Encoded(kept(output, last, self._options), pooled)
+        return Encoded(select_layers(output, last, self._options), pooled)
 
 
 class TinyImage(PreprocessedImageBackbone):

@@ -47,7 +47,7 @@ def train_on_cluster(
     with connected(address) as cluster:
         pool = Pool(
             cluster,
-            cluster.team(device, one_core=True),
+            cluster.plan(device, one_core=True),
             partial(_BenchWorker, load_spec),
             say,
             lambda group: f"{group[0].spec.head} was trained",

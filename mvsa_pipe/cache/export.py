@@ -4,23 +4,33 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.content import Header, Rows
-from mvsa_pipe.cache.export_format import ExportFormat
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.row_joining import RowLocation, blocks, bytes_of
 from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.durable import leftovers, replacing
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.progress import BYTES, NO_PROGRESS, Progress
+
+
+class ExportFormat(StrEnum):
+    """Formats that other tools read.
+
+    ``npy`` is a folder with one file for each array, ``safetensors`` one file, ``parquet`` one
+    table with one row for each post.
+    """
+
+    NPY = "npy"
+    SAFETENSORS = "safetensors"
+    PARQUET = "parquet"
 
 
 def export(
@@ -126,6 +136,9 @@ def _dtype(header: Header) -> np.dtype[Any]:
 
 
 def _parquet(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
+    import pyarrow as pa  # here, as importing it takes longer than most commands
+    import pyarrow.parquet as pq
+
     header = file.header
     number = pa.float16() if header.fingerprint.dtype.value == "float16" else pa.float32()
     vector = pa.list_(number, header.width)
@@ -133,18 +146,16 @@ def _parquet(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
         [("id", pa.string()), ("pooled", vector), ("hidden", pa.list_(vector))],
         metadata=_about(header),
     )
+
+    def vectors(values: NDArray[Any]) -> Any:  # noqa: ANN401  # pyarrow is untyped
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=vector)
+
     with pq.ParquetWriter(target, schema) as writer:
         for block in rows:
             bounds = block.bounds() * (header.tokens or 1) * header.layers
             columns = [
                 pa.array(block.ids, pa.string()),
-                _vectors(block.pooled, vector),
-                pa.ListArray.from_arrays(
-                    pa.array(bounds, pa.int32()), _vectors(block.hidden, vector)
-                ),
+                vectors(block.pooled),
+                pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), vectors(block.hidden)),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-
-
-def _vectors(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)

@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mvsa_pipe.backbones.from_record import backbone_from_record
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.byte_reads import (
     Ranges,
     RowFile,
@@ -81,6 +83,14 @@ class FeatureFile:
     def rows(self) -> dict[str, int]:
         """The row of every post, by id."""
         return {post_id: row for row, post_id in enumerate(self.header.ids)}
+
+    def backbone_options(self) -> BackboneOptions:
+        """The options of the backbone that computed the features.
+
+        Raises:
+            CacheError: Their record is missing or invalid.
+        """
+        return backbone_from_record(self.header.notes.get("backbone"), self.path)
 
     def has_whole_structure(self) -> bool:
         """Whether all bytes but the features are unchanged; true for files without a digest.

@@ -19,7 +19,7 @@ from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs.options import PostsChoice
 
 if TYPE_CHECKING:
-    from mvsa_pipe.extraction.job import Extraction
+    from mvsa_pipe.extraction.result import Extraction
     from mvsa_pipe.posts import PostSet
 
 

@@ -47,7 +47,7 @@ class Cluster:
     ray: Any
     address: str
 
-    def team(self, device: str, wanted: int = 0, *, one_core: bool = False) -> WorkerPlan:
+    def plan(self, device: str, wanted: int = 0, *, one_core: bool = False) -> WorkerPlan:
         """One worker a GPU; without GPUs, or on the CPU, one a machine or one a core.
 
         Args:

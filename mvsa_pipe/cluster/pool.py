@@ -90,7 +90,7 @@ class Pool(Generic[UnitT, ResultT]):
 
     Args:
         cluster: The cluster.
-        team: Number of workers, and the resources of each.
+        plan: Number of workers, and the resources of each.
         make: Makes a worker, in its process.
         say: Called with sentences for the user.
         doing: Describes the work on a unit, for errors: "part 3 was computed".
@@ -100,18 +100,18 @@ class Pool(Generic[UnitT, ResultT]):
     def __init__(
         self,
         cluster: Cluster,
-        team: WorkerPlan,
+        plan: WorkerPlan,
         make: Callable[[], Worker[UnitT, ResultT]],
         say: Callable[[str], None],
         doing: Callable[[UnitT], str],
         leases: int = 1,
     ) -> None:
-        self._ray, self._address, self._team = cluster.ray, cluster.address, team
+        self._ray, self._address, self._plan = cluster.ray, cluster.address, plan
         self._say, self._doing, self._most_leases = say, doing, leases
         self._make = self._ray.cloudpickle.dumps(make)
         self._kind = self._ray.remote(PoolActor).options(
-            num_cpus=team.cpus,
-            num_gpus=team.gpus,
+            num_cpus=plan.cpus,
+            num_gpus=plan.gpus,
             max_concurrency=leases,
             scheduling_strategy="SPREAD",
         )
@@ -132,7 +132,7 @@ class Pool(Generic[UnitT, ResultT]):
         """
         waiting = ((unit, 0) for unit in units)
         try:
-            self._queue.extend(islice(waiting, self._team.count))
+            self._queue.extend(islice(waiting, self._plan.count))
             for _ in range(len(self._queue)):
                 self._start()
             while self._fill(waiting) or any(lease for _, lease in self._calls.values()):
@@ -163,10 +163,10 @@ class Pool(Generic[UnitT, ResultT]):
         patience = None if any(actor.ready for actor in self._actors) else _PATIENCE_SECONDS
         ended, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=patience)
         if not ended:
-            team = self._team
+            plan = self._plan
             self._say(
-                f"waiting for Ray to start {len(self._actors)} workers of {team.cpus:g} CPUs and "
-                f"{team.gpus} GPUs each"
+                f"waiting for Ray to start {len(self._actors)} workers of {plan.cpus:g} CPUs and "
+                f"{plan.gpus} GPUs each"
             )
         for reference in ended:
             actor, lease = self._calls.pop(reference)

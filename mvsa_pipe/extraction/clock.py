@@ -12,37 +12,6 @@ from enum import StrEnum
 from typing import Any
 
 
-class DecodeGate:
-    """Lets readers decode while the model waits, and pauses them while it computes.
-
-    In parallel they slow each other down: a step of the model ends with its slowest thread, which
-    shares its core with a reader. SqueezeNet, time relative to a bare forward loop: 1.40 in
-    parallel, 1.25 alternating; bfloat16 1.70 and 1.45.
-
-    Args:
-        shared: Whether readers and model use the same cores; a model on a GPU uses none.
-    """
-
-    def __init__(self, *, shared: bool) -> None:
-        self._shared = shared
-        self._readers = threading.Event()
-        self._readers.set()
-
-    @contextmanager
-    def model(self) -> Iterator[None]:
-        """Pauses readers; each finishes the picture that it decodes."""
-        try:
-            if self._shared:
-                self._readers.clear()
-            yield
-        finally:
-            self._readers.set()
-
-    def await_readers(self) -> None:
-        """Waits until readers may decode."""
-        self._readers.wait()
-
-
 class Stage(StrEnum):
     """Kinds of work on posts."""
 

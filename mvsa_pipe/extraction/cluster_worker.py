@@ -104,7 +104,7 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
         self._computing = threading.Lock()
         with TemporaryDirectory() as memos:  # in place of the caches' folder
             options = replace(self.options, cache=Path(memos))
-            self._sessions = [LoadedBackbone.load(wanted, options) for wanted in self.backbones]
+            self._loaded = [LoadedBackbone.load(wanted, options) for wanted in self.backbones]
         self._require_same_features()
         here, own = self.versions, package_versions()
         others = [
@@ -115,8 +115,8 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
         self.remarks = [f"{platform.node()} {remark}" for remark in packages + found]
 
     def _require_same_features(self) -> None:
-        for wanted, session in zip(self.fingerprints, self._sessions, strict=True):
-            rows = wanted.differences(session.resolution.fingerprint)
+        for wanted, loaded in zip(self.fingerprints, self._loaded, strict=True):
+            rows = wanted.differences(loaded.resolved.fingerprint)
             if rows:
                 named = "; ".join(f"{k} is {b!r}, here {a!r}" for k, (a, b) in rows.items())
                 raise CacheError(
@@ -131,7 +131,7 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
         """Tests fast decoding on this machine; the process that started all counted the posts."""
         if self.backbones[0].modality is Modality.TEXT:
             return None, []
-        images = [session.forward.backbone for session in self._sessions]
+        images = [one.forward.backbone for one in self._loaded]
         found: list[str] = []
         chosen = choose_decoding(self.options.decode, images, FEWEST_FAST, found.append)
         return chosen, [f"says: {remark}" for remark in found]
@@ -141,15 +141,15 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
         clock = Clock()
         cores = max(1, usable_cores() // self.sharing)
         with self._computing:
-            forwards = [session.forward for session in self._sessions]
+            forwards = [one.forward for one in self._loaded]
             work = make_work(forwards, clock, self.options.batch_size, self._decoding)
             part = with_storage(unit.batches, self.storage)
             (result,) = run_pipeline(work, [part], self.options.workers, lambda _: None, cores)
         with clock.stage(Stage.DISK):
             parts = [
-                self._write(place, session, blocks, refused) if blocks else None
-                for place, session, blocks, refused in zip(
-                    unit.places(attempt), self._sessions, result.rows, result.refused, strict=True
+                self._write(place, loaded, blocks, refused) if blocks else None
+                for place, loaded, blocks, refused in zip(
+                    unit.places(attempt), self._loaded, result.rows, result.refused, strict=True
                 )
             ]
         return PartDone(parts, result.refused, result.hidden_bytes, clock.as_record())
@@ -157,11 +157,11 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
     def _write(
         self,
         place: str,
-        session: LoadedBackbone,
+        loaded: LoadedBackbone,
         blocks: Sequence[Rows],
         refused: Sequence[Refusal],
     ) -> CachePart:
-        facts = self.dataset, session.resolution.fingerprint, blocks, refused
+        facts = self.dataset, loaded.resolved.fingerprint, blocks, refused
         url = self.options.ray_parts
         if not url:
             return write_part(Path(place), *facts)

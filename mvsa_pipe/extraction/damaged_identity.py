@@ -11,7 +11,7 @@ from mvsa_pipe.cache.checking import ASIDE_SUFFIX
 from mvsa_pipe.cache.content import parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import SHARDS
-from mvsa_pipe.cache.reading import FeatureFile, read_identity
+from mvsa_pipe.cache.reading import read_identity
 from mvsa_pipe.errors import CacheError, MvsaError
 from mvsa_pipe.extraction.fingerprint_memo import memos, recall
 from mvsa_pipe.extraction.options import ExtractOptions
@@ -64,8 +64,8 @@ def _witnesses(path: Path, root: Path) -> Iterator[tuple[Fingerprint, BackboneOp
     files = [path, *sorted(parts_folder(path).glob("part-*"))]
     files += sorted((path.parent / SHARDS).glob(f"{path.stem}.*.h5"))
     files += sorted(path.parent.glob(f"{path.stem}*{ASIDE_SUFFIX}"))
-    told = [found for found in map(read_identity, files) if found is not None]
-    for fingerprint, record in [*told, *memos(root)]:
+    recorded = [found for found in map(read_identity, files) if found is not None]
+    for fingerprint, record in [*recorded, *memos(root)]:
         if fingerprint.names(name):
             yield fingerprint, _options(record)
 
@@ -93,21 +93,12 @@ def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
 
 
 def _gives(backbone: BackboneOptions, wanted: Fingerprint, options: ExtractOptions) -> bool:
-    resolution = recall(backbone, options)
-    if resolution is None:
+    resolved = recall(backbone, options)
+    if resolved is None:
         from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # imports torch
 
         try:
-            resolution = LoadedBackbone.load(backbone, options).resolution
+            resolved = LoadedBackbone.load(backbone, options).resolved
         except MvsaError:
             return False
-    return resolution.fingerprint == wanted
-
-
-def recorded_backbone(file: FeatureFile) -> BackboneOptions:
-    """The backbone that a cache records.
-
-    Raises:
-        CacheError: The record is missing or unusable.
-    """
-    return backbone_from_record(file.header.notes.get("backbone"), file.path)
+    return resolved.fingerprint == wanted

@@ -23,10 +23,10 @@ def require_disk_space(jobs: Sequence[BackboneJob], context: PassContext) -> Non
         return
     new = [_bytes_of(job, context) for job in layered]
     for job, size in zip(layered, new, strict=True):
-        session = job.load()
-        count = session.forward.backbone.layers
+        loaded = job.load()
+        count = loaded.forward.backbone.layers
         context.progress.say(
-            f"{job.resolution.fingerprint.backbone}: {count} layers of {len(job.missing):,} posts "
+            f"{job.resolved.fingerprint.backbone}: {count} layers of {len(job.missing):,} posts "
             f"will take {_shown(size)}"
         )
     joined = [size + job.writer.payload_bytes for job, size in zip(layered, new, strict=True)]
@@ -46,10 +46,10 @@ def require_disk_space(jobs: Sequence[BackboneJob], context: PassContext) -> Non
 
 def _bytes_of(job: BackboneJob, context: PassContext) -> int:
     """Bytes of the missing features of this share."""
-    session = job.load()
-    forward = session.forward
+    loaded = job.load()
+    forward = loaded.forward
     items = [item for item in context.contents if item.id in job.missing]
-    lengths = session.tokens_of(items)
+    lengths = loaded.tokens_of(items)
     if lengths:
         tokens = sum(min(length, job.backbone.max_tokens) for length in lengths)
     else:

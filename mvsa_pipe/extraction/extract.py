@@ -4,17 +4,19 @@ Every picture is read and decoded once for all image backbones.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.extraction.clock import Clock, Phase
 from mvsa_pipe.extraction.disk_space import require_disk_space
-from mvsa_pipe.extraction.job import BackboneJob, Extraction, PassContext
+from mvsa_pipe.extraction.job import BackboneJob, PassContext, in_passes
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.posts.post import PostSet
@@ -72,7 +74,8 @@ def extract_all(
     """
     done: dict[str, Extraction] = {}
     fault: MvsaError | None = None
-    for group in _fed_together(backbones):
+    chosen = {backbone.name: backbone for backbone in backbones}.values()
+    for group in in_passes(chosen, attrgetter("modality")):
         clock = Clock()
         with clock.phase(Phase.LIST):
             contents, faults = contents_of(posts, group[0].modality, options.cache)
@@ -90,30 +93,21 @@ def extract_all(
     return [done[backbone.name] for backbone in backbones]
 
 
-def _fed_together(backbones: Iterable[BackboneOptions]) -> Iterator[list[BackboneOptions]]:
-    """Each text backbone alone, as each has its own tokens; all image backbones in one pass."""
-    chosen = list({backbone.name: backbone for backbone in backbones}.values())
-    yield from ([b] for b in chosen if b.modality is Modality.TEXT)
-    images = [b for b in chosen if b.modality is Modality.IMAGE]
-    if images:
-        yield images
-
-
 def _compute(jobs: Sequence[BackboneJob], context: PassContext) -> None:
     """Computes missing features of all backbones in the pass."""
     if not jobs:
         return
-    sessions = [job.load() for job in jobs]
+    loaded = [job.load() for job in jobs]
     from mvsa_pipe.backbones.decoding import choose_decoding  # torch comes with both
     from mvsa_pipe.extraction.loaded_backbone import make_work
 
     require_disk_space(jobs, context)
     options, clock, progress = context.options, context.clock, context.progress
-    names = " + ".join(job.resolution.fingerprint.backbone for job in jobs)
-    precision = sessions[0].forward.precision.value
-    progress.say(f"{names} on {jobs[0].resolution.device}, {precision}")
+    names = " + ".join(job.resolved.fingerprint.backbone for job in jobs)
+    precision = loaded[0].forward.precision.value
+    progress.say(f"{names} on {jobs[0].resolved.device}, {precision}")
     count = len(set().union(*(job.missing for job in jobs))) // options.share[1]
-    forwards, decoding = [session.forward for session in sessions], None
+    forwards, decoding = [one.forward for one in loaded], None
     if jobs[0].backbone.modality is Modality.IMAGE and not options.ray:
         images = [forward.backbone for forward in forwards]
         with clock.phase(Phase.LOAD):

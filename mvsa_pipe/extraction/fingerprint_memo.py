@@ -61,7 +61,7 @@ def memos(cache: Path) -> Iterator[tuple[Fingerprint, object]]:
 def remember(
     backbone: BackboneOptions,
     options: ExtractOptions,
-    resolution: ResolvedFingerprint,
+    resolved: ResolvedFingerprint,
     witnesses: Iterable[Path],
     loaded_since: float,
 ) -> None:
@@ -70,7 +70,7 @@ def remember(
     Args:
         backbone: The backbone.
         options: Options of the extraction.
-        resolution: The fingerprint and device.
+        resolved: The fingerprint and device.
         witnesses: The files that determine its identity.
         loaded_since: Start of loading (seconds since 1970): files that changed later may not be
             those that were loaded.
@@ -81,8 +81,8 @@ def remember(
         if all(is_settled(stamp, loaded_since) for stamp in stamps.values()):
             known = {
                 "question": _question(backbone, options),
-                "fingerprint": resolution.fingerprint.to_json(),
-                "device": resolution.device,
+                "fingerprint": resolved.fingerprint.to_json(),
+                "device": resolved.device,
                 "witnesses": stamps,
             }
             write_memo(_memo(backbone, options), known)

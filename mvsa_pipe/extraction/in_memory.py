@@ -24,6 +24,7 @@ from mvsa_pipe.cache.finite import require_finite_rows
 from mvsa_pipe.devices import resolve_device, resolve_precision
 from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.forward import Forward
+from mvsa_pipe.extraction.job import in_passes
 from mvsa_pipe.extraction.loaded_backbone import make_work
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.pipeline import run_pipeline
@@ -93,7 +94,7 @@ def encode(
     for modality, forwards in backbones.items():
         own = frozenset(need for need in wanted if need.modality is modality)
         kept[modality] = [_Kept(forward, own, options) for forward in forwards]
-        for together in _fed_together(kept[modality]):
+        for together in in_passes(kept[modality], lambda one: one.forward.backbone.modality):
             faults |= _encode(contents[modality], together, progress or NoProgress(), decode)
     some = next(iter(contents.values()), ())
     ids = tuple(item.id for item in some if item.id not in faults)
@@ -153,13 +154,6 @@ def encode_posts(
     if encoded.faults:
         raise UnreadablePostsError(encoded.faults, posts.storage.root)
     return batch_of(encoded.features, torch.arange(len(posts)), needs)
-
-
-def _fed_together(kept: Sequence["_Kept"]) -> list[list["_Kept"]]:
-    """Text backbones one by one; all image backbones in one pass."""
-    texts = [one for one in kept if one.forward.backbone.modality is Modality.TEXT]
-    images = [one for one in kept if one.forward.backbone.modality is Modality.IMAGE]
-    return [*([one] for one in texts), *([images] if images else [])]
 
 
 def _encode(

@@ -1,9 +1,9 @@
-"""One backbone in an extraction: its cache, its missing posts and its result."""
+"""Passes of an extraction, and each backbone in one: its cache and its missing posts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.content import Refusal
@@ -16,63 +16,28 @@ from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.extraction.clock import Clock, Phase
 from mvsa_pipe.extraction.fingerprint_memo import ResolvedFingerprint, recall
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
+from mvsa_pipe.provenance import now, package_versions
 
 if TYPE_CHECKING:
     from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class Extraction:
-    """The result of an extraction for one backbone.
 
-    Attributes:
-        file: The cache, up to date.
-        extracted: Number of posts that were computed.
-        reused: Number of posts whose features were cached.
-        skipped: Reasons of posts that were left out, by id.
-        device: The device that computed.
-        profile: Seconds of stages and phases, of all backbones in the same pass.
-        computed: Ids of the posts that were computed.
+def in_passes(backbones: Iterable[T], modality_of: Callable[[T], Modality]) -> list[list[T]]:
+    """Groups backbones that share a pass: each text backbone alone, all image backbones together.
+
+    Text backbones have different tokens; image backbones share decoded pictures.
     """
-
-    file: FeatureFile
-    extracted: int
-    reused: int
-    skipped: dict[str, str]
-    device: str
-    profile: dict[str, Any]
-    computed: frozenset[str] = frozenset()
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the pass."""
-        return float(self.profile["wall_seconds"])
-
-    def as_record(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
-        header = self.file.header
-        return {
-            "cache": str(self.file.path),
-            "dataset": header.dataset,
-            "backbone": header.fingerprint.backbone,
-            "fingerprint": header.fingerprint.digest,
-            "precision": header.fingerprint.precision,
-            "dtype": header.fingerprint.dtype.value,
-            "device": self.device,
-            "extracted": self.extracted,
-            "reused": self.reused,
-            "skipped": self.skipped,
-            "payload_bytes": header.payload_bytes,
-            "seconds": round(self.seconds, 3),
-            "profile": self.profile,
-            "peak_memory_bytes": peak_memory_bytes(),
-            "notes": header.notes,
-        }
+    some = list(backbones)
+    images = [one for one in some if modality_of(one) is Modality.IMAGE]
+    texts = [[one] for one in some if modality_of(one) is Modality.TEXT]
+    return [*texts, images] if images else texts
 
 
 @dataclass(frozen=True)
@@ -113,9 +78,9 @@ class BackboneJob:
         backbone: The backbone.
         context: What all backbones of the pass share.
         writer: Its cache.
-        resolution: Its fingerprint.
+        resolved: Its fingerprint.
         mark: Distinguishes its cache from caches of other posts.
-        session: The loaded backbone.
+        loaded: The loaded backbone.
         missing: Posts that must be computed now.
         lacking: Posts that determine the batches: those that the finished cache lacks; in a share,
             all.
@@ -127,9 +92,9 @@ class BackboneJob:
     backbone: BackboneOptions
     context: PassContext
     writer: CacheWriter
-    resolution: ResolvedFingerprint
+    resolved: ResolvedFingerprint
     mark: str
-    session: "LoadedBackbone | None" = None
+    loaded: "LoadedBackbone | None" = None
     missing: set[str] = field(default_factory=set)
     lacking: set[str] = field(default_factory=set)
     refused: dict[str, Refusal] = field(default_factory=dict)
@@ -148,25 +113,25 @@ class BackboneJob:
             StorageError: Posts are missing, and the cache cannot be written.
         """
         options = context.options
-        session = None
-        resolution = recall(backbone, options)
-        if resolution is None:
+        loaded = None
+        resolved = recall(backbone, options)
+        if resolved is None:
             with context.clock.phase(Phase.LOAD):
-                session = _loaded(backbone, context)
-            resolution = session.resolution
+                loaded = _loaded(backbone, context)
+            resolved = loaded.resolved
         with context.clock.phase(Phase.LIST):
             folder, name = CacheFolder(options.cache), context.posts.name
             digests = {item.id: item.digest for item in context.contents}
             mark = context.mark
             if mark is None:
-                mark = mark_for(folder, name, resolution.fingerprint, digests, context.source)
+                mark = mark_for(folder, name, resolved.fingerprint, digests, context.source)
             opened: AbstractContextManager[CacheWriter]
             if context.repair:
-                path = folder.path_of(name, resolution.fingerprint, mark=mark)
-                opened = open_repair(path, name, resolution.fingerprint, context.progress)
+                path = folder.path_of(name, resolved.fingerprint, mark=mark)
+                opened = open_repair(path, name, resolved.fingerprint, context.progress)
             else:
-                opened = open_writer(folder, name, resolution.fingerprint, options.shard_name, mark)
-            job = cls(backbone, context, stack.enter_context(opened), resolution, mark, session)
+                opened = open_writer(folder, name, resolved.fingerprint, options.shard_name, mark)
+            job = cls(backbone, context, stack.enter_context(opened), resolved, mark, loaded)
             job.divide()
             if job.missing:
                 job.writer.require_writable()
@@ -179,17 +144,17 @@ class BackboneJob:
             BackboneError: The weights cannot be loaded.
             CacheError: The remembered fingerprint is no longer valid.
         """
-        if self.session is None:
+        if self.loaded is None:
             with self.context.clock.phase(Phase.LOAD):
-                self.session = _loaded(self.backbone, self.context)
+                self.loaded = _loaded(self.backbone, self.context)
         # The memo may come from another machine; loading the backbone has updated it.
-        if self.session.resolution.fingerprint != self.resolution.fingerprint:
+        if self.loaded.resolved.fingerprint != self.resolved.fingerprint:
             raise CacheError(
                 f"The remembered fingerprint of backbone {self.backbone.name!r} is no longer valid",
                 where=self.context.options.cache,
                 hint="run the same again",
             )
-        return self.session
+        return self.loaded
 
     def divide(self) -> None:
         """Divides posts into cached, known as unreadable, and missing."""
@@ -216,7 +181,7 @@ class BackboneJob:
         if not options.shard_name:
             return self.writer.finished
         folder = CacheFolder(options.cache)
-        fingerprint = self.resolution.fingerprint
+        fingerprint = self.resolved.fingerprint
         path = folder.path_of(self.context.posts.name, fingerprint, mark=self.mark)
         if not path.exists():
             return {}
@@ -275,34 +240,34 @@ class BackboneJob:
             extracted=self.extracted,
             reused=self.reused,
             skipped=skipped,
-            device=self.resolution.device,
+            device=self.resolved.device,
             profile=self.context.clock.as_record(),
             computed=frozenset(self.missing - self.refused.keys()),
         )
 
     def _notes(self) -> dict[str, Any]:
         """Notes for ``mvsa cache info``; they do not depend on interruptions."""
-        session = self.load()
+        loaded = self.load()
         skipped = self.skipped
         contents = [item for item in self.context.contents if item.id not in skipped]
         with self.context.clock.phase(Phase.MEASURE):
             notes: dict[str, Any] = {
                 "written": now(),
                 SOURCE: self.context.source,
-                "device": self.resolution.device,
+                "device": self.resolved.device,
                 "versions": package_versions(),
                 "backbone": self.backbone.located().as_record(),
-                "deviation_from_float32": session.deviation(contents),
+                "deviation_from_float32": loaded.deviation(contents),
             }
             if self.backbone.modality is Modality.TEXT:
-                notes |= self._cut(contents, session)
+                notes |= self._cut(contents, loaded)
         return notes
 
-    def _cut(self, contents: Sequence[Content], session: "LoadedBackbone") -> dict[str, int]:
+    def _cut(self, contents: Sequence[Content], loaded: "LoadedBackbone") -> dict[str, int]:
         """Number of texts that ``max_tokens`` cuts, and of the tokens cut off."""
         longest = self.backbone.max_tokens
         full = self.writer.posts_with_tokens(longest)  # only those can have been cut
-        tokens = session.tokens_of([item for item in contents if item.id in full])
+        tokens = loaded.tokens_of([item for item in contents if item.id in full])
         over = [count - longest for count in tokens if count > longest]
         return {"texts_cut": len(over), "tokens_cut": sum(over)}
 

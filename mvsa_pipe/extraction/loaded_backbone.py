@@ -37,12 +37,12 @@ class LoadedBackbone:
     Attributes:
         options: The requested options.
         forward: The backbone with its device and arithmetic.
-        resolution: The fingerprint of its features.
+        resolved: The fingerprint of its features.
     """
 
     options: ExtractOptions
     forward: Forward[Any]
-    resolution: ResolvedFingerprint
+    resolved: ResolvedFingerprint
 
     @classmethod
     def load(cls, wanted: BackboneOptions, options: ExtractOptions) -> "LoadedBackbone":
@@ -58,9 +58,9 @@ class LoadedBackbone:
         backbone = load_backbone(wanted)
         backbone.to(device)
         forward = Forward(backbone, device, precision, options.dtype)
-        resolution = ResolvedFingerprint(forward.fingerprint, describe_device(device))
-        remember(wanted, options, resolution, backbone.identity.witnesses, started)
-        return cls(options, forward, resolution)
+        resolved = ResolvedFingerprint(forward.fingerprint, describe_device(device))
+        remember(wanted, options, resolved, backbone.identity.witnesses, started)
+        return cls(options, forward, resolved)
 
     def deviation(self, items: Sequence[Content]) -> dict[str, Any] | None:
         """Deviation of stored features from float32 arithmetic and storage, on a few posts."""

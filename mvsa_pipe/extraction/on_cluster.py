@@ -56,19 +56,19 @@ def compute_on_cluster(
     pictures = len(set().union(*(job.missing for job in jobs))) // options.share[1]
     with connected(options.ray) as cluster:
         files = _PartFiles(jobs, options.ray_parts)
-        team = cluster.team(options.device, options.ray_actors)
+        plan = cluster.plan(options.device, options.ray_actors)
         make = partial(
             ExtractionWorker,
             [job.backbone.located() for job in jobs],
-            [job.resolution.fingerprint for job in jobs],
+            [job.resolved.fingerprint for job in jobs],
             package_versions(),
             replace(options, decode=settled(options.decode, pictures)),
             context.posts.name,
             context.posts.storage,
-            team.sharing,
+            plan.sharing,
         )
         doing = "part {0.number} was computed".format
-        pool = Pool(cluster, team, make, context.progress.say, doing, _LEASES)
+        pool = Pool(cluster, plan, make, context.progress.say, doing, _LEASES)
         refused: dict[int, list[list[Refusal]]] = {}
         for unit, done, attempts in pool.run(files.unit(n, part) for n, part in parts):
             try:
@@ -79,7 +79,7 @@ def compute_on_cluster(
                 for attempt in range(attempts):
                     files.discard(unit.places(attempt))
             refused[unit.number] = done.refused
-            context.clock.absorb(done.profile, team.count)
+            context.clock.absorb(done.profile, plan.count)
             context.progress.advance(unit.posts)
             yield done.hidden_bytes
         for _, of_part in sorted(refused.items()):  # as if the parts had been computed in order

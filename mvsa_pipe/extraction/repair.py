@@ -11,7 +11,7 @@ from mvsa_pipe.cache.matching import mark_of
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.repair_writer import open_repair
 from mvsa_pipe.errors import CacheError, StorageError, name_some
-from mvsa_pipe.extraction.damaged_identity import backbone_of, fingerprint_of, recorded_backbone
+from mvsa_pipe.extraction.damaged_identity import backbone_of, fingerprint_of
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.fingerprint_memo import recall
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
@@ -89,7 +89,7 @@ def repair(
     if file is None:
         backbone = backbone_of(path, folder.root, fingerprint, options)
     else:
-        backbone = recorded_backbone(file)
+        backbone = file.backbone_options()
         _require_same(file, backbone, options)
     done = extract(posts, backbone, options, progress, mark, repair=True)
     ids = done.file.header.ids
@@ -168,9 +168,9 @@ def _require_there(path: Path, posts: PostSet, damaged: list[str]) -> None:
 
 
 def _require_same(file: FeatureFile, backbone: BackboneOptions, options: ExtractOptions) -> None:
-    resolution = recall(backbone, options)
-    if resolution is None:
+    resolved = recall(backbone, options)
+    if resolved is None:
         from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # torch comes with it
 
-        resolution = LoadedBackbone.load(backbone, options).resolution
-    resolution.fingerprint.require(file.header.fingerprint, file.path)
+        resolved = LoadedBackbone.load(backbone, options).resolved
+    resolved.fingerprint.require(file.header.fingerprint, file.path)

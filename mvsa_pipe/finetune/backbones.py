@@ -10,7 +10,6 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import BackboneError, CacheError, ConfigError, MvsaError, UnknownNameError
 from mvsa_pipe.extraction.backbone_choice import ExtractChoice, current_caches
-from mvsa_pipe.extraction.damaged_identity import recorded_backbone
 from mvsa_pipe.finetune.options import LiveChoice
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
@@ -93,7 +92,7 @@ def _is_backbone(name: str, modality: Modality) -> bool:
 def _of_cache(file: FeatureFile) -> Loaded:
     fingerprint = file.header.fingerprint
     try:
-        options = replace(recorded_backbone(file), layers=Layers.LAST)
+        options = replace(file.backbone_options(), layers=Layers.LAST)
         backbone = load_backbone(options)
     except (CacheError, BackboneError, UnknownNameError) as error:
         raise BackboneError(

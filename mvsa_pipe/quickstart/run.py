@@ -8,8 +8,8 @@ from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.extraction.extract import extract_all
-from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.posts import parse_split, read_posts
 from mvsa_pipe.posts.synthetic.ceilings import Ceilings

@@ -12,8 +12,7 @@ from safetensors import safe_open
 
 from mvsa_pipe.cache import export as exporting
 from mvsa_pipe.cache import row_joining
-from mvsa_pipe.cache.export import export
-from mvsa_pipe.cache.export_format import ExportFormat
+from mvsa_pipe.cache.export import ExportFormat, export
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile

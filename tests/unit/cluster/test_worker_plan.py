@@ -16,7 +16,7 @@ def cluster(*machines: dict[str, float]) -> Cluster:
 
 
 @pytest.mark.parametrize(
-    ("machines", "device", "wanted", "one_core", "team"),
+    ("machines", "device", "wanted", "one_core", "plan"),
     [
         ((CPU, BIG), "auto", 0, False, WorkerPlan(2, 4, 0, 1)),
         ((CPU, BIG), "auto", 3, False, WorkerPlan(3, 2, 0, 2)),
@@ -27,5 +27,5 @@ def cluster(*machines: dict[str, float]) -> Cluster:
         (({"object_store_memory": 1.0},), "auto", 0, True, WorkerPlan(1, 1, 0, 1)),
     ],
 )
-def test_one_worker_a_gpu_machine_or_core(machines, device, wanted, one_core, team):
-    assert cluster(*machines).team(device, wanted, one_core=one_core) == team
+def test_one_worker_a_gpu_machine_or_core(machines, device, wanted, one_core, plan):
+    assert cluster(*machines).plan(device, wanted, one_core=one_core) == plan

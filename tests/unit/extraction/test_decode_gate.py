@@ -1,4 +1,4 @@
-"""Decoding and the model take turns on a CPU, and need not where the model is on a GPU."""
+"""Decoding and the model take gate on a CPU, and need not where the model is on a GPU."""
 
 import threading
 import time
@@ -12,9 +12,9 @@ from mvsa_pipe.backbones.decoding import ExactDecoding
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.devices import Precision
-from mvsa_pipe.extraction.clock import Clock, DecodeGate
+from mvsa_pipe.extraction.clock import Clock
 from mvsa_pipe.extraction.forward import Forward
-from mvsa_pipe.extraction.image_batches import ImageWork
+from mvsa_pipe.extraction.image_batches import DecodeGate, ImageWork
 from mvsa_pipe.extraction.pipeline import launch_ahead
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
@@ -22,12 +22,12 @@ from mvsa_pipe.posts.contents import Content, contents_of
 from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 
 
-def read(turns):
+def read(gate):
     """An event that is set when it was a reader's turn."""
     passed = threading.Event()
 
     def wait():
-        turns.await_readers()
+        gate.await_readers()
         passed.set()
 
     threading.Thread(target=wait, daemon=True).start()
@@ -35,24 +35,24 @@ def read(turns):
 
 
 def test_readers_wait_for_the_model():
-    turns = DecodeGate(shared=True)
-    with turns.model():
-        passed = read(turns)
+    gate = DecodeGate(shared=True)
+    with gate.model():
+        passed = read(gate)
         assert not passed.wait(0.1)
     assert passed.wait(10)
 
 
 def test_a_model_that_fails_gives_its_turn_back():
-    turns = DecodeGate(shared=True)
-    with pytest.raises(ValueError, match="broken"), turns.model():
+    gate = DecodeGate(shared=True)
+    with pytest.raises(ValueError, match="broken"), gate.model():
         raise ValueError("broken")
-    assert read(turns).wait(10)
+    assert read(gate).wait(10)
 
 
 def test_on_a_gpu_nobody_waits():
-    turns = DecodeGate(shared=False)
-    with turns.model():
-        assert read(turns).wait(10)
+    gate = DecodeGate(shared=False)
+    with gate.model():
+        assert read(gate).wait(10)
 
 
 def test_no_picture_is_begun_while_the_model_computes(tmp_path, monkeypatch):

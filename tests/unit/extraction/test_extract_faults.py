@@ -16,9 +16,9 @@ from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import CacheError, DataError
 from mvsa_pipe.extraction import batches, forward, job, loaded_backbone
 from mvsa_pipe.extraction.extract import extract
-from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
@@ -168,7 +168,7 @@ def test_a_picture_that_changes_meanwhile_is_not_cached_under_its_old_digest(
 def test_a_memory_that_is_wrong_is_set_right_and_said(
     folder: Path, options: ExtractOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = LoadedBackbone.load(IMAGE, options).resolution
+    known = LoadedBackbone.load(IMAGE, options).resolved
     wrong = replace(known, fingerprint=replace(known.fingerprint, precision="bfloat16"))
     with monkeypatch.context() as patch:
         patch.setattr(job, "recall", lambda *_: wrong)

@@ -11,7 +11,6 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.extraction import disk_space
-from mvsa_pipe.extraction.damaged_identity import recorded_backbone
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.repair import repair
@@ -82,7 +81,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
 
 def test_damaged_layers_are_extracted_again(posts, options):
     file = extract(posts, ALL, options, NoProgress()).file
-    assert recorded_backbone(file) == ALL
+    assert file.backbone_options() == ALL
     whole = bytearray(file.path.read_bytes())
     damaged = bytearray(whole)
     damaged[file.place_of("hidden") + 5] ^= 1

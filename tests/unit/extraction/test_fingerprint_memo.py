@@ -47,7 +47,7 @@ def wanted(weights: Path) -> BackboneOptions:
 
 
 def load(weights: Path, options: ExtractOptions) -> Fingerprint:
-    return LoadedBackbone.load(wanted(weights), options).resolution.fingerprint
+    return LoadedBackbone.load(wanted(weights), options).resolved.fingerprint
 
 
 def memo(options: ExtractOptions) -> Path:

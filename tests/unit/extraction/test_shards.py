@@ -18,8 +18,8 @@ from mvsa_pipe.cache.writer import CacheWriter
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction import batches, job
 from mvsa_pipe.extraction.extract import extract
-from mvsa_pipe.extraction.job import Extraction
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic

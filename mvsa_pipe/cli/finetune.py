@@ -25,7 +25,7 @@ def finetune(
     choice: LiveChoice,
     training: TrainingOptions,
     tuning: TuningOptions,
-    place: RunFolderOptions,
+    folder: RunFolderOptions,
     head: Annotated[
         str | None,
         typer.Option("--head", help=HEAD_HELP, autocompletion=completion(HEADS)),
@@ -61,12 +61,12 @@ def finetune(
     from mvsa_pipe.finetune.run import finetune as train
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
 
-    if place.name is not None:
-        refuse_taken(place.runs / checked_run_name(place.name))
-    require_writable(place.runs)
-    wanted = FinetuneSpec(head, head_options, data, choice, training, tuning, place)
+    if folder.name is not None:
+        refuse_taken(folder.runs / checked_run_name(folder.name))
+    require_writable(folder.runs)
+    spec = FinetuneSpec(head, head_options, data, choice, training, tuning, folder)
     with processes(resolve_device(training.device)) as team, progress() as screen:
-        run = train(wanted, team, NoProgress() if team.rank else screen)
+        run = train(spec, team, NoProgress() if team.rank else screen)
     if run is None:
         return
     if json:

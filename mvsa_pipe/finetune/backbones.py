@@ -1,4 +1,4 @@
-"""Which backbones are tuned: those that cached features came from, or named ones."""
+"""Chooses the backbones to tune: those of cached features, or named ones."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,14 +19,14 @@ Loaded = tuple[BackboneOptions, TextBackbone | ImageBackbone]
 
 
 def load_chosen(choice: LiveChoice, posts: PostSet, modality: Modality) -> Loaded:
-    """The backbone of one half of the posts.
+    """Loads the backbone of one modality.
 
-    The one that the newest fitting cache was made by, so that tuned and cached features are
-    compared like with like; without such a cache, the one that is named.
+    It is the backbone of the newest matching cache, so that tuned and cached features can be
+    compared; without such a cache, the named one.
 
     Raises:
-        CacheError: There is no cache, and none is named.
-        BackboneError: Its weights cannot be had, or are others than the cache was made with.
+        CacheError: There is no cache, and no backbone is named.
+        BackboneError: Its weights cannot be loaded, or differ from those of the cache.
     """
     named = named_backbone(choice, modality)
     own = _weights_of(named, choice.weights)
@@ -44,13 +44,13 @@ def load_chosen(choice: LiveChoice, posts: PostSet, modality: Modality) -> Loade
 def _nothing_cached(
     choice: LiveChoice, posts: PostSet, modality: Modality, named: str | None
 ) -> CacheError:
-    """Says what is cached, or that it is of other posts."""
+    """The error about missing caches, or about caches of other posts."""
     try:
         others = CacheFolder(choice.caches.folder).fitting(posts.name, modality, named)
     except CacheError as error:
         return error
     return CacheError(
-        f"The {modality} features that are cached are of other posts of this name",
+        f"The cached {modality} features are of other posts with this name",
         where=others[0].path,
         expected=f"posts of {posts.storage.root}",
         hint=f"name the backbone: --{modality} NAME",
@@ -58,7 +58,7 @@ def _nothing_cached(
 
 
 def named_backbone(choice: LiveChoice, modality: Modality) -> str | None:
-    """What ``--text`` or ``--image`` names.
+    """The value of ``--text`` or ``--image``.
 
     Raises:
         ConfigError: Several backbones.
@@ -66,15 +66,15 @@ def named_backbone(choice: LiveChoice, modality: Modality) -> str | None:
     names = choice.caches.names_of(modality)
     if len(names) > 1:
         raise ConfigError(
-            f"--{modality} names several backbones, and one a modality can be tuned",
-            expected="one name; of a cache with a + in its own, @ and its digits alone",
+            f"--{modality} names several backbones, but only one per modality can be tuned",
+            expected="one name; for a cache whose name contains a +, @ and its digits",
             found=" + ".join(map(str, names)),
         )
     return names[0]
 
 
 def _weights_of(named: str | None, weights: Iterable[str]) -> tuple[str, ...]:
-    """What ``--weights`` says of one backbone; a path without a name is for whom can take it."""
+    """Values of ``--weights`` for a backbone; a bare path applies to all that accept weights."""
     if named is None:
         return ()
     return tuple(
@@ -96,19 +96,19 @@ def _of_cache(file: FeatureFile) -> Loaded:
         backbone = load_backbone(options)
     except (CacheError, BackboneError, UnknownNameError) as error:
         raise BackboneError(
-            f"The features of backbone {fingerprint.backbone!r} are cached, but the backbone "
-            "itself is not at hand, and fine-tuning trains the backbone",
+            f"The features of backbone {fingerprint.backbone!r} are cached, but the backbone's "
+            "weights are not available, and fine-tuning needs them",
             where=file.path,
             found=error.what if error.where is None else f"{error.what} ({error.where})",
             hint=f"name it with its weights: --{fingerprint.modality} NAME --weights NAME=PATH",
         ) from error
     if backbone.identity.weights != fingerprint.weights:
         raise BackboneError(
-            f"Backbone {fingerprint.backbone!r} has other weights now than its features were "
-            "cached with, so that tuned and cached features could not be compared",
+            f"The weights of backbone {fingerprint.backbone!r} have changed since its features "
+            "were cached, so tuned and cached features could not be compared",
             where=file.path,
             expected=f"weights {fingerprint.weights}",
             found=backbone.identity.weights,
-            hint="mvsa extract with these weights first, or bring the old ones back",
+            hint="run mvsa extract with these weights first, or restore the original weights",
         )
     return options, backbone

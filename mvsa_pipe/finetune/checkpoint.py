@@ -1,4 +1,4 @@
-"""What a fine-tuning under way leaves on disk: enough to go on to the very same result."""
+"""Checkpoint of a running fine-tuning; resuming gives identical results."""
 
 import hashlib
 import json
@@ -22,45 +22,45 @@ from mvsa_pipe.locks import exclusive
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.layout import tuned_file
 
-_LAST, _QUESTION = "last.pt", "question.json"
+_LAST, _INPUTS = "last.pt", "question.json"
 
 
 @dataclass(frozen=True)
 class ResumeFolder:
-    """The folder of one fine-tuning under way; the same options find it again.
+    """The checkpoint folder of a running fine-tuning, named by a digest of its inputs.
 
     Attributes:
-        path: The folder, hidden among the runs.
-        question: Everything that decides the result.
+        path: The folder, hidden in the folder of runs.
+        inputs: Everything that determines the result.
     """
 
     path: Path
-    question: Mapping[str, Any]
+    inputs: Mapping[str, Any]
 
     @classmethod
-    def of(cls, runs: Path, question: Mapping[str, Any]) -> "ResumeFolder":
-        """The workplace of everything that decides a result."""
-        line = json.dumps(question, sort_keys=True, default=str)
-        return cls(runs / f".tuning-{hashlib.sha256(line.encode()).hexdigest()[:16]}", question)
+    def of(cls, runs: Path, inputs: Mapping[str, Any]) -> "ResumeFolder":
+        """The folder of a fine-tuning with these inputs."""
+        line = json.dumps(inputs, sort_keys=True, default=str)
+        return cls(runs / f".tuning-{hashlib.sha256(line.encode()).hexdigest()[:16]}", inputs)
 
     @contextmanager
-    def held(self, *, restart: bool, watch: bool = True) -> Iterator[None]:
-        """Keeps others out, and takes the folder away when the work was done.
+    def locked(self, *, restart: bool, first: bool = True) -> Iterator[None]:
+        """Locks the folder, and deletes it after success.
 
-        An interruption or an error leaves it. Of processes at one work one keeps ``watch``.
+        It stays after an interruption or an error. Of several processes only the first one locks.
 
         Raises:
-            RunError: Another process is at the same work.
+            RunError: Another process trains the same run.
             StorageError: The disk refuses.
         """
-        if not watch:
+        if not first:
             yield
             return
         hint = "wait for it to end; another --seed is another run"
-        with exclusive(self.path / _LAST, "training this very run", RunError, hint):
+        with exclusive(self.path / _LAST, "training this run", RunError, hint):
             if restart:
                 self._clear()
-            write_json(self.path / _QUESTION, dict(self.question))
+            write_json(self.path / _INPUTS, dict(self.inputs))
             yield
             with storage_errors(self.path):
                 shutil.rmtree(self.path)
@@ -71,7 +71,7 @@ class ResumeFolder:
             shutil.rmtree(folder)
 
     def last(self) -> dict[str, Any] | None:
-        """What was saved behind the last whole epoch, if there was one.
+        """The state saved after the last complete epoch, if there is one.
 
         Raises:
             RunError: It is damaged.
@@ -81,20 +81,20 @@ class ResumeFolder:
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever an unpickler meets in a damaged file
+        except Exception as error:  # an unpickler may raise anything on a damaged file
             raise RunError(
-                "What an interrupted run of the same options left cannot be read",
+                "The checkpoint of an interrupted run with the same options cannot be read",
                 where=path,
                 found=first_line(error),
-                hint="--restart begins anew",
+                hint="--restart trains from the start",
             ) from error
         return state
 
     def save(self, state: Mapping[str, Any], best: int) -> None:
-        """Keeps the state behind an epoch; from then on only that epoch's best is needed.
+        """Saves the state after an epoch; older best weights are deleted.
 
         Raises:
-            StorageError: The disk refuses; what was saved before still holds.
+            StorageError: The disk refuses; the previous checkpoint stays valid.
         """
         with replacing(self.path / _LAST) as temporary:
             torch.save(dict(state), temporary)
@@ -103,7 +103,7 @@ class ResumeFolder:
                 shutil.rmtree(folder)
 
     def best(self, epoch: int) -> Path:
-        """The folder of the weights that an epoch left, the best so far."""
+        """The folder of the weights after an epoch."""
         return self.path / f"best-{epoch}"
 
     def save_best(
@@ -112,7 +112,7 @@ class ResumeFolder:
         head: Mapping[str, Tensor],
         backbones: Mapping[Modality, dict[str, Tensor]],
     ) -> None:
-        """Keeps the weights of the best epoch so far; the best before it stays until ``save``.
+        """Saves the weights of the best epoch so far; the previous best stays until ``save``.
 
         Raises:
             StorageError: The disk refuses.

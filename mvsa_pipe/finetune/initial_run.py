@@ -1,4 +1,4 @@
-"""A run whose fitted head fine-tuning starts from: linear probe, then fine-tune."""
+"""The run whose fitted head fine-tuning starts from (linear probe, then fine-tune)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +29,7 @@ class Start:
         run: The run.
 
     Raises:
-        RunError: It is no run of one fitted head over backbones' last layers.
+        RunError: It is not a run of one fitted head over backbones' last layers.
     """
 
     run: Run
@@ -52,7 +52,7 @@ class Start:
                 if "seeds" in self.run.config
                 else f"--layer-mix {mix}",
             )
-        # before minutes of work depend on it
+        # fails early if the checkpoint is missing
         self.run.checkpoint(add_recorded_head(self.run.config, self.run.path).file)
 
     @property
@@ -62,19 +62,19 @@ class Start:
 
     @property
     def head_options(self) -> Mapping[str, Any]:
-        """How it was built."""
+        """The head's options."""
         options: Mapping[str, Any] = self.run.config["head_options"]
         return options
 
     def require_head(self, name: str | None, options: Mapping[str, Any]) -> None:
-        """Refuses to be asked for another head.
+        """Raises if another head is requested.
 
         Raises:
-            ConfigError: The name is another, or options were set.
+            ConfigError: The name differs, or options were set.
         """
         if name not in (None, self.head) or options:
             raise ConfigError(
-                "--from takes the head as it was fitted",
+                "--from cannot change the head",
                 where=self.run.path,
                 expected=f"--head {self.head} or none, and no --set",
                 found=f"--head {name}" if name not in (None, self.head) else "--set",
@@ -84,16 +84,16 @@ class Start:
         """The backbone that the head was fitted on.
 
         Raises:
-            BackboneError: Its weights cannot be had.
+            BackboneError: Its weights cannot be loaded.
         """
         options = replace(backbone_options(self.run, modality), layers=Layers.LAST)
         return options, load_backbone(options)
 
     def require_backbone(self, modality: Modality, backbone: TextBackbone | ImageBackbone) -> None:
-        """Refuses a backbone that the head was not fitted on.
+        """Raises if the head was not fitted on this backbone.
 
         Raises:
-            RunError: Its weights, preprocessing or pooling are others.
+            RunError: Its weights, preprocessing or pooling differ.
         """
         backbone_options(self.run, modality)  # refuses joined ones
         record = self.run.config["caches"][modality.value]["fingerprint"]
@@ -132,18 +132,18 @@ class Start:
         leaks = [i for i, part in split.parts.items() if seen.get(i, order[TEST]) < order[part]]
         if leaks:
             raise RunError(
-                f"{len(leaks):,} posts that shall select or test were trained on or selected by "
-                "in the run",
+                f"{len(leaks):,} validation or test posts were in the run's train or validation "
+                "part",
                 where=self.run.path,
                 found=name_some(leaks),
-                hint=f"take its split: --split {self.run.path / 'split.csv'}",
+                hint=f"use its split: --split {self.run.path / 'split.csv'}",
             )
 
     def fill(self, head: FusionHead, sizes: FeatureSizes) -> None:
-        """Gives a head the fitted weights, the means of its features included.
+        """Loads the fitted weights and feature means into a head.
 
         Raises:
-            RunError: They belong to other sizes, or are not finite.
+            RunError: They have other sizes, or are not finite.
         """
         known = FeatureSizes.from_record(self.run.config["sizes"])
         if sizes != known:
@@ -152,7 +152,7 @@ class Start:
                 where=self.run.path,
                 expected=str(asdict(known)),
                 found=str(asdict(sizes)),
-                hint="the same --image-grid as then",
+                hint="use the run's --image-grid",
             )
         where = self.run.path / head.file
         fill_head(head, parse_checkpoint(self.run.checkpoint(head.file), where), where)

@@ -1,5 +1,6 @@
-"""What backbones read of posts: token ids and pixels, by index."""
+"""Inputs of backbones: token ids and pixels of posts, by index."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -8,16 +9,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.decoding import Decoding, ExactDecoding
 from mvsa_pipe.errors import DataError
-from mvsa_pipe.finetune.augment import augmented
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.posts.contents import Content
 
-# Prepared pictures are held in memory up to so many bytes; more are prepared anew every time.
+# Prepared pictures are kept in memory up to this many bytes; others are prepared again every time.
 KEPT_BYTES = 2 * 2**30
+
+# As in torchvision's RandomResizedCrop, except for the least area: relevant content can be near the
+# edge.
+_LEAST_AREA, _ASPECT = 0.5, 4 / 3
 
 
 @dataclass
@@ -25,8 +30,8 @@ class TextInputs:
     """Token ids of every text.
 
     Attributes:
-        rows: Of each post, cut.
-        pad_id: Fills up shorter texts of a batch.
+        rows: Token ids of each post, cut.
+        pad_id: Token id for padding.
     """
 
     rows: list[NDArray[np.int32]]
@@ -44,10 +49,10 @@ class ImageInputs:
     """Pixels of every picture, as the backbone prepares them.
 
     Attributes:
-        backbone: Prepares pictures.
-        contents: Opens them.
-        seed: Decides how they are augmented.
-        decoding: How they are decoded without augmentation.
+        backbone: The backbone.
+        contents: The pictures.
+        seed: Seed of the augmentation.
+        decoding: How pictures are decoded without augmentation.
     """
 
     backbone: ImageBackbone
@@ -60,7 +65,7 @@ class ImageInputs:
         """One picture as the backbone prepares it.
 
         Raises:
-            DataError: It cannot be decoded.
+            DataError: The picture cannot be decoded.
         """
         item = self.contents[index]
         kept = self._kept.get(item.id)
@@ -72,17 +77,17 @@ class ImageInputs:
         return pixels
 
     def augmented(self, index: int, epoch: int) -> NDArray[np.generic]:
-        """One picture as an epoch of training sees it; the draws depend on post and epoch alone."""
+        """One augmented picture; the random draws depend only on seed, epoch and index."""
         image = decode_image(*self.contents[index].read_image())
         draws = np.random.default_rng([self.seed, epoch, index])
-        return self.backbone.prepare(augmented(image, draws))
+        return self.backbone.prepare(augment(image, draws))
 
     def of(self, contents: Sequence[Content], seed: int) -> "ImageInputs":
-        """Some of the pictures in another order; what is held of them is shared."""
+        """Some of the pictures in another order; kept pixels are shared."""
         return ImageInputs(self.backbone, contents, seed, self.decoding, self._kept)
 
     def faults(self, pool: Executor) -> dict[str, str]:
-        """What is wrong with the pictures that cannot be read, by post id; the others are kept."""
+        """Errors of unreadable pictures, by post id."""
         tried = pool.map(partial(_fault, self), range(len(self.contents)))
         named = zip((item.id for item in self.contents), tried, strict=True)
         return {post_id: fault for post_id, fault in named if fault is not None}
@@ -94,3 +99,19 @@ def _fault(inputs: ImageInputs, index: int) -> str | None:
     except DataError as error:
         return error.what
     return None
+
+
+def augment(image: Image.Image, draws: np.random.Generator) -> Image.Image:
+    """A random crop of at least half of a picture's area, mirrored with probability one half."""
+    width, height = image.size
+    area = width * height * draws.uniform(_LEAST_AREA, 1.0)
+    aspect = math.exp(draws.uniform(-math.log(_ASPECT), math.log(_ASPECT))) * width / height
+    part = (
+        min(width, max(1, round(math.sqrt(area * aspect)))),
+        min(height, max(1, round(math.sqrt(area / aspect)))),
+    )
+    left = int(draws.integers(0, width - part[0] + 1))
+    top = int(draws.integers(0, height - part[1] + 1))
+    image = image.crop((left, top, left + part[0], top + part[1]))
+    mirrored = draws.random() < 0.5
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image

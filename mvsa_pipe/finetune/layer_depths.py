@@ -1,4 +1,4 @@
-"""A backbone's layers, from its input up: which are trained, and how fast."""
+"""A backbone's layers, from its input up, and the depth of every parameter."""
 
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from mvsa_pipe.backbones.base import Encoded
 from mvsa_pipe.features.batch import HIDDEN, POOLED, Field
 
-# Children of torchvision's classifiers that are chains of layers themselves.
+# Children of torchvision's classifiers that contain a sequence of layers.
 _CHAINS = ("features", "trunk_output")
 
 
@@ -20,9 +20,9 @@ class LayerDepths:
     """A backbone's layers and the depth of every parameter.
 
     Attributes:
-        modules: The layers, the one that reads the input first.
-        depths: Of each used parameter by name: 0 below the first layer (embeddings), ``k`` in the
-            k-th; what follows the last layer (a norm, a pooler) counts to it.
+        modules: The layers, from the input up.
+        depths: Depth of each used parameter by name: 0 below the first layer (embeddings), ``k`` in
+            the k-th; parameters after the last layer (a norm, a pooler) have its depth.
     """
 
     modules: tuple[nn.Module, ...]
@@ -35,7 +35,7 @@ class LayerDepths:
         return {name for name, depth in self.depths.items() if depth > len(self.modules) - count}
 
     def slowed(self, depth: int, decay: float) -> float:
-        """How many times as fast as the last layer one of some depth learns."""
+        """Learning-rate factor of a layer, relative to the last layer."""
         return float(decay ** (len(self.modules) - depth))
 
 
@@ -44,7 +44,7 @@ def layers_of(network: nn.Module, used: Set[str]) -> LayerDepths:
 
     Args:
         network: The network.
-        used: Names of its parameters that decide what is read of it; layers have some of them.
+        used: Names of the parameters that affect its features; layers without any are ignored.
     """
     named = {name: p for name, p in network.named_parameters() if name in used}
     known = {id(p) for p in named.values()}
@@ -65,7 +65,7 @@ def layers_of(network: nn.Module, used: Set[str]) -> LayerDepths:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """The longest list of like modules, as transformers keep their blocks in."""
+    """The longest list of modules: a transformer's blocks."""
     lists = [list(m) for m in network.modules() if isinstance(m, nn.ModuleList)]
     return max(lists, key=len, default=[])
 
@@ -81,12 +81,12 @@ def _stages(network: nn.Module) -> list[nn.Module]:
 def used_parameters(
     network: nn.Module, encode: Callable[..., Encoded], inputs: Iterable[Tensor], needs: set[Field]
 ) -> set[str]:
-    """Names of the parameters that decide the declared features, found by one post's gradients.
+    """Names of the parameters that affect the declared features, found by one post's gradients.
 
-    Poolers and classifiers that nobody reads would else count as trained, and be decayed.
+    Otherwise unused poolers and classifiers would be trained and decayed.
     """
     named = dict(network.named_parameters())
-    asked = {name: parameter.requires_grad for name, parameter in named.items()}
+    before = {name: parameter.requires_grad for name, parameter in named.items()}
     network.requires_grad_(requires_grad=True)
     with torch.enable_grad():
         hidden, pooled = encode(*inputs)
@@ -96,16 +96,16 @@ def used_parameters(
             torch.stack(read).sum(), list(named.values()), allow_unused=True
         )
     for name, parameter in named.items():
-        parameter.requires_grad_(asked[name])
+        parameter.requires_grad_(before[name])
     pairs = zip(named, gradients, strict=True)
     return {name for name, found in pairs if found is not None}  # type: ignore[redundant-expr]
 
 
 def checkpoint_layer(layer: nn.Module) -> None:
-    """Lets a layer forget what it computed, and compute it again when gradients come back."""
+    """Recomputes a layer's activations in the backward pass."""
     once = layer.forward
 
-    def forward(*inputs: Any, **named: Any) -> Any:  # noqa: ANN401  # whatever the layer takes
+    def forward(*inputs: Any, **named: Any) -> Any:  # noqa: ANN401  # the layer's own arguments
         if not torch.is_grad_enabled():
             return once(*inputs, **named)
         return checkpoint(once, *inputs, use_reentrant=False, **named)

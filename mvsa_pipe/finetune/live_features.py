@@ -1,4 +1,4 @@
-"""Features that backbones compute when they are asked for, where cached ones would stand."""
+"""Features computed on demand, with the interface of cached ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,20 +26,19 @@ Inputs = dict[Modality, list[Tensor]]
 
 @dataclass(frozen=True)
 class LiveFeatures:
-    """The features of ``N`` posts, computed by backbones anew for every batch.
+    """The features of ``N`` posts, computed by backbones for every batch.
 
-    With gradients on, as while training, gradients flow through them into whatever of the
-    backbones is trained; without, as on validation, backbones are in the state that features are
-    extracted in.
+    With gradients enabled, as in training, gradients flow into the trained parameters of backbones;
+    without, as on validation, backbones are in the same mode as in an extraction.
 
     Attributes:
-        post_ids: The posts, in the order of every index.
-        sizes: What a head is built for.
+        post_ids: The posts, in index order.
+        sizes: Sizes of the features.
         token_counts: Text tokens of every post ``[N]``; ``None`` without a text backbone.
         tunables: The backbone of each modality.
         precision: Arithmetic of the matrix products.
-        image_grid: Image tokens are averaged to at most so many rows and columns; 0 keeps all.
-        at_a_time: Posts that backbones compute at a time where no gradients are on.
+        image_grid: Image tokens are averaged to at most this many rows and columns; 0 keeps all.
+        at_a_time: Posts per forward pass of the backbones without gradients.
     """
 
     post_ids: tuple[str, ...]
@@ -53,17 +52,17 @@ class LiveFeatures:
 
     @property
     def bytes_held(self) -> int:
-        """No feature is held."""
+        """0: features are not kept in memory."""
         return 0
 
     def to(self, _: torch.device) -> "LiveFeatures":
-        """The same: backbones are on their device."""
+        """Returns itself: backbones are on their device."""
         return self
 
     def batches(
         self, chosen: Iterable[Int[Tensor, " B"]], needs: Iterable[Field]
     ) -> Iterator[FeatureBatch]:
-        """The declared features of one batch after the other; the next are read meanwhile."""
+        """The declared features, batch by batch; the next inputs are read ahead."""
         wanted = frozenset(needs)
         training = torch.is_grad_enabled()
         read = partial(self._read, wanted=wanted, training=training)
@@ -73,7 +72,7 @@ class LiveFeatures:
     def _read(
         self, posts: Int[Tensor, " B"], *, wanted: frozenset[Field], training: bool
     ) -> list[Inputs]:
-        """What backbones are given of some posts; in training at once, as callers cut batches."""
+        """Inputs of the backbones for some posts; one part in training, as callers cut batches."""
         indices = posts.tolist()
         size = len(indices) if training else self.at_a_time
         modalities = {need.modality for need in wanted}
@@ -89,9 +88,9 @@ class LiveFeatures:
     def _encoded(self, parts: Sequence[Inputs], wanted: frozenset[Field]) -> FeatureBatch:
         device = next(iter(self.tunables.values())).device
         with arithmetic(self.precision, device):
-            said = [{m: self.tunables[m].encode(v) for m, v in part.items()} for part in parts]
-        text = _joined([part[Modality.TEXT] for part in said if Modality.TEXT in part])
-        image = _joined([part[Modality.IMAGE] for part in said if Modality.IMAGE in part])
+            encoded = [{m: self.tunables[m].encode(v) for m, v in part.items()} for part in parts]
+        text = _joined([part[Modality.TEXT] for part in encoded if Modality.TEXT in part])
+        image = _joined([part[Modality.IMAGE] for part in encoded if Modality.IMAGE in part])
         values: dict[str, Tensor | None] = {}
         if text is not None:
             values["text_hidden"], values["text_pooled"] = text.hidden, text.pooled
@@ -106,7 +105,7 @@ class LiveFeatures:
 
 
 def _joined(parts: Sequence[EncodedBatch]) -> EncodedBatch | None:
-    """Parts of one batch behind each other, texts filled up to the longest."""
+    """Concatenates parts of a batch, padding texts."""
     if len(parts) <= 1:
         return parts[0] if parts else None
     longest = max(part.hidden.shape[1] for part in parts)

@@ -1,4 +1,4 @@
-"""Trains a head and its backbones, epoch by epoch, from wherever an interruption left them."""
+"""Trains a head and its backbones epoch by epoch; resumes after an interruption."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -24,32 +24,32 @@ from mvsa_pipe.training.state import TrainState
 from mvsa_pipe.training.step import Trainer
 
 _LESS_MEMORY = (
-    "lower --micro-batch (1 holds least; a batch stays a batch), or --max-tokens; add "
-    "--checkpointing; or train less: --unfreeze last-2, or --lora"
+    "lower --micro-batch (1 needs least memory; the batch size stays), or --max-tokens; add "
+    "--checkpointing; or train fewer layers: --unfreeze last-2, or --lora"
 )
 
 
 @dataclass
 class TuneState:
-    """One fine-tuning under way.
+    """State of one fine-tuning.
 
     Attributes:
         train_state: The head, its history, its order of batches.
-        features: What the backbones say of posts.
-        tunables: The backbones, in place.
-        trainer: Takes the steps.
-        workplace: Where it can be taken up again.
-        processes: Who computes beside this process.
-        micro_batch: Posts computed at a time; 0 computes batches whole.
-        progress: Listens.
-        resumed: Epochs that were done before an interruption.
+        features: Features computed by the backbones.
+        tunables: The backbones; they are trained in place.
+        trainer: The training step.
+        resume_folder: Folder of the checkpoint.
+        processes: The distributed processes.
+        micro_batch: Posts per forward pass; 0 computes whole batches.
+        progress: Notified of steps and epochs.
+        resumed: Epochs that were trained before an interruption.
     """
 
     train_state: TrainState
     features: LiveFeatures
     tunables: dict[Modality, TunableBackbone]
     trainer: Trainer
-    workplace: ResumeFolder
+    resume_folder: ResumeFolder
     processes: Processes
     micro_batch: int
     progress: Progress
@@ -57,26 +57,26 @@ class TuneState:
 
     @property
     def head(self) -> FusionHead:
-        """The head, in place."""
+        """The head; it is trained in place."""
         return self.train_state.head
 
     @property
     def trained(self) -> dict[Modality, TunableBackbone]:
-        """The backbones of which something is trained."""
+        """Backbones with trainable parameters."""
         return {m: tunable for m, tunable in self.tunables.items() if tunable.trained}
 
     def run(self) -> None:
-        """Trains to the end; the best epoch's weights lie in the workplace.
+        """Trains to the end; the best epoch's weights are in the resume folder.
 
         Raises:
-            RunError: What an interrupted run left is damaged.
-            MvsaError: Training diverged, or memory does not suffice.
+            RunError: The checkpoint of an interrupted run is damaged.
+            MvsaError: Training diverged, or there is not enough memory.
             StorageError: The disk refuses.
         """
         for generator in self._generators() if self.processes.rank else ():
-            # or all processes would draw the same masks for different posts
+            # otherwise all processes would draw the same masks for different posts
             generator.manual_seed(generator.initial_seed() + self.processes.rank)
-        self._take_up()
+        self._resume()
         train_state = self.train_state
         planned = [(train_state.data, train_state.spec)]
         shown = FitProgress(self.progress, planned, self.resumed)
@@ -103,7 +103,7 @@ class TuneState:
         whole = self.train_state.next_batches()
         parts = [self._parts(posts) for posts in whole]
         total = torch.zeros((), device=device)
-        # Dropout inside backbones draws from the global generators; an epoch's draws are its own.
+        # Dropout inside backbones uses the global generators, which are seeded for each epoch.
         own = (self.train_state.options.seed * 1_000_003 + epoch) * self.processes.count
         seed = (own + self.processes.rank) % 2**63
         with _own_draws(seed, device):
@@ -120,9 +120,9 @@ class TuneState:
         return float(self.processes.added_up(total)) / len(training_data.train)
 
     def _parts(self, posts: Int[Tensor, " b"]) -> list[tuple[Int[Tensor, " p"], float]]:
-        """This process's share of a batch, cut to what is computed at a time.
+        """This process's share of a batch, in parts of the micro-batch size.
 
-        Each part comes with how much it counts in the batch: its posts' class weights over all.
+        Each part has its share of the batch's class weights.
         """
         weights = self.trainer.class_weights.cpu()[self.train_state.data.labels[posts].cpu()]
         own = torch.arange(len(posts))[self.processes.rank :: self.processes.count]
@@ -131,20 +131,20 @@ class TuneState:
             return [(posts, 1.0)]
         return [(posts[c], float(weights[c].sum() / weights.sum())) for c in cut]
 
-    def _take_up(self) -> None:
-        last = self.workplace.last()
+    def _resume(self) -> None:
+        last = self.resume_folder.last()
         if last is None:
             return
         try:
             self._restore(last)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(
-                "What an interrupted run of the same options left is not whole",
-                where=self.workplace.path,
+                "The checkpoint of an interrupted run with the same options is incomplete",
+                where=self.resume_folder.path,
                 found=" ".join(str(error).split()) or type(error).__name__,
-                hint="--restart begins anew",
+                hint="--restart trains from the start",
             ) from error
-        self.progress.say(f"goes on after epoch {self.resumed - 1}, where it was interrupted")
+        self.progress.say(f"resuming after epoch {self.resumed - 1}")
 
     def _restore(self, last: Mapping[str, Any]) -> None:
         train_state = self.train_state
@@ -152,7 +152,7 @@ class TuneState:
         train_state.seconds = float(last["seconds"])
         self.resumed = len(train_state.history)
         for _ in train_state.history:
-            train_state.next_batches()  # brings the order of batches to where it was
+            train_state.next_batches()  # restores the state of the order of batches
         self.head.load_state_dict(last["head"])
         for modality, tunable in self.trained.items():
             tunable.network.load_state_dict(last["backbones"][modality.value])
@@ -162,14 +162,14 @@ class TuneState:
             generator.set_state(state[self.processes.rank])
 
     def _save(self) -> None:
-        """Keeps everything that the next epoch depends on."""
+        """Saves everything that the next epoch depends on."""
         draws = [self.processes.gathered(g.get_state()) for g in self._generators()]
         if self.processes.rank:
             return
         train_state = self.train_state
         if train_state.best == len(train_state.history) - 1:
             states = {m: tunable.state() for m, tunable in self.trained.items()}
-            self.workplace.save_best(train_state.best, self.head.state_dict(), states)
+            self.resume_folder.save_best(train_state.best, self.head.state_dict(), states)
         state: dict[str, Any] = {
             "history": train_state.history,
             "best": train_state.best,
@@ -180,7 +180,7 @@ class TuneState:
             "schedule": self.trainer.schedule.state_dict(),
             "draws": draws,
         }
-        self.workplace.save(state, train_state.best)
+        self.resume_folder.save(state, train_state.best)
 
     def _generators(self) -> list[torch.Generator]:
         """The generators of the head's dropout, each once."""

@@ -1,4 +1,4 @@
-"""Adapters of low rank in the place of a transformer's own weights (Hu et al. 2021)."""
+"""Low-rank adapters (LoRA) for transformers (Hu et al. 2021)."""
 
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -15,10 +15,10 @@ _ADAPTER = "default"
 
 
 def require_lora() -> None:
-    """Refuses to go on without the package.
+    """Raises if ``peft`` is not installed.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: The package is missing.
     """
     if find_spec("peft") is None:
         raise ConfigError("--lora needs the package peft", hint='pip install "mvsa-pipe[lora]"')
@@ -27,7 +27,7 @@ def require_lora() -> None:
 def adapt(
     network: nn.Module, name: str, trained: Iterable[str], rank: int, seed: int
 ) -> dict[str, str]:
-    """Puts adapters beside the queries and values of a transformer; all else is frozen.
+    """Adds adapters to the queries and values of a transformer, and freezes all other parameters.
 
     A product of two matrices of ``rank`` columns is added to each weight, scaled by 2; it starts
     at zero, so that nothing changes before the first step.
@@ -37,13 +37,13 @@ def adapt(
         name: The backbone's name, for messages.
         trained: Names of the parameters that would be trained without adapters.
         rank: Rank of the adapters.
-        seed: Decides their first values.
+        seed: Seed of their initial values.
 
     Returns:
-        Name of each adapter's parameter → name of the weight that it stands in for.
+        Name of each adapter's parameter → name of the adapted weight.
 
     Raises:
-        ConfigError: There are no such maps; it is no transformer.
+        ConfigError: The network is not a transformer.
     """
     require_lora()
     maps = {
@@ -54,10 +54,10 @@ def adapt(
     targets = sorted(layer for layer in maps if f"{layer}.weight" in set(trained))
     if not targets:
         raise ConfigError(
-            f"--lora cannot train backbone {name!r}: it has no attention to put adapters into",
+            f"--lora cannot train backbone {name!r}: it has no attention layers",
             expected="a transformer, such as bert, hf-text:… or dinov2",
             found=type(network).__name__,
-            hint="leave --lora out, or that backbone frozen: its learning rate 0",
+            hint="leave --lora out, or freeze that backbone by a learning rate of 0",
         )
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -77,7 +77,7 @@ def adapt(
 
 
 def merged_state(network: nn.Module) -> dict[str, Tensor]:
-    """A network's state with every adapter added to its weight, as if there were none."""
+    """A network's state with every adapter merged into its weight."""
     state = dict(network.state_dict())
     for layer, module in network.named_modules():
         if not hasattr(module, "get_delta_weight"):

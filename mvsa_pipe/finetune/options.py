@@ -19,12 +19,12 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.options import MOST_BATCH, Options, group, option
 from mvsa_pipe.runs.options import CacheChoice
 
-# Adapters of a higher rank are no smaller than the layers of the widest backbones.
+# Adapters of a higher rank are as large as the layers of the widest backbones.
 _MOST_RANK = 4096
 
 # Settings of published fine-tunings: fields of TrainingOptions and of TuningOptions.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # table 3; it gives no schedule, clipping or patience, which stay at their defaults
+    # table 3; it states no schedule, clipping or patience, which keep their defaults
     "2412.03625": {
         "batch_size": 16,
         "epochs": 20,
@@ -40,15 +40,15 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class LiveChoice(Options):
-    """Which backbones are tuned: those of the caches that ``mvsa fit`` would take, or named ones.
+    """The backbones to tune: those of the caches that ``mvsa fit`` would read, or named ones.
 
     Attributes:
-        caches: The caches that name the backbones; without any, a named backbone is loaded.
+        caches: The caches of the backbones; without any, a named backbone is loaded.
         weights: Weights of a named backbone, as NAME=PATH or PATH; repeatable.
         pooling: How hidden states of a text become one vector. For a named text backbone; the
-            backbone's own unless named.
+            backbone's own by default.
         max_tokens: Most tokens per text. For a named text backbone.
-        decode: How pictures become pixels. As of mvsa extract; augmented ones are decoded exactly.
+        decode: How pictures become pixels. As in mvsa extract; augmented ones are decoded exactly.
         on_bad_post: End at an unreadable post, or skip it.
 
     Raises:
@@ -57,7 +57,7 @@ class LiveChoice(Options):
 
     panel = "Backbones"
 
-    # live backbones hold no states in memory, and only their last layer is read
+    # backbones keep no states in memory, and only their last layer is read
     caches: CacheChoice = group(CacheChoice, without=("memory_gib", "layer_mix"))
     weights: tuple[str, ...] = option((), rare=True)
     pooling: Pooling | None = option(None, rare=True)
@@ -73,7 +73,7 @@ class LiveChoice(Options):
         super().__post_init__()
         if self.caches.features.layer_mix is not LayerMix.LAST:
             raise ConfigError(
-                "--layer-mix cannot be used: only the last layer of live backbones is read",
+                "--layer-mix cannot be used: fine-tuning reads only the last layer of backbones",
                 expected=f"--layer-mix {LayerMix.LAST}, or none",
                 found=self.caches.features.layer_mix,
             )
@@ -94,8 +94,6 @@ class TuningOptions(Options):
             backbone.
         layer_decay: Factor between the learning rates of a layer and the one above it.
         backbone_dropout: Dropout inside the text backbone during training.
-        update_batch_norm: Update the statistics of batch norms. By default they keep those of
-            pretraining.
         augment: Crop training pictures at random and mirror them.
         micro_batch: Posts computed at a time; 0 computes whole batches. Gradients are summed over
             the batch.
@@ -114,7 +112,6 @@ class TuningOptions(Options):
     image_learning_rate: float = option(3e-5, least=0)
     layer_decay: float = option(1.0, above=0, most=1, rare=True)
     backbone_dropout: float = option(0.1, least=0, below=1, rare=True)
-    update_batch_norm: bool = option(False, rare=True)
     augment: bool = option(False, rare=True)
     micro_batch: int = option(0, least=0, most=MOST_BATCH, rare=True)
     checkpointing: bool = option(False, rare=True)
@@ -123,12 +120,6 @@ class TuningOptions(Options):
         super().__post_init__()
         if _layers(self.unfreeze) is None:
             raise self.refused("unfreeze", "all, none, or last-N such as last-2")
-        if self.checkpointing and self.update_batch_norm:
-            raise ConfigError(
-                "--checkpointing computes layers twice, and --update-batch-norm would count every "
-                "batch twice",
-                hint="leave one of them out",
-            )
 
     def learning_rate_of(self, modality: Modality) -> float:
         """Peak learning rate of a backbone."""
@@ -137,13 +128,13 @@ class TuningOptions(Options):
 
     @property
     def layers(self) -> int | None:
-        """How many layers are trained, counted from the top; ``None`` for all."""
+        """Number of trained layers, from the top; ``None`` for all."""
         count = _layers(self.unfreeze)
         return None if count is None or count < 0 else count
 
 
 def _layers(text: str) -> int | None:
-    """Layers that ``unfreeze`` names; -1 for all, ``None`` for a text of another form."""
+    """Number of layers in ``unfreeze``; -1 for all, ``None`` for an invalid text."""
     if text in ("all", "none"):
         return -1 if text == "all" else 0
     number = text.removeprefix("last-")
@@ -153,13 +144,13 @@ def _layers(text: str) -> int | None:
 
 @dataclass(frozen=True)
 class RunFolderOptions(Options):
-    """Where a run comes from and goes to.
+    """The initial run, and the folder of the new run.
 
     Attributes:
         start: Start from this run's fitted head. Linear probe, then fine-tune.
         runs: The folder of all runs.
-        name: The run's name; generated unless given.
-        restart: Start again where an interrupted run of the same options could resume.
+        name: The run's name; by default generated.
+        restart: Train from the start instead of resuming an interrupted run.
     """
 
     start: Path | None = option(None, "--from")
@@ -172,7 +163,7 @@ def preset(name: str) -> Mapping[str, Any]:
     """The settings of a published fine-tuning.
 
     Raises:
-        UnknownNameError: None has that name.
+        UnknownNameError: There is no preset of that name.
     """
     if name not in PRESETS:
         raise UnknownNameError(f"No preset is named {name!r}", expected=", ".join(PRESETS))

@@ -1,4 +1,4 @@
-"""Posts, split and live backbones joined into what is tuned and scored on."""
+"""Loads experiments of fine-tuning: posts, split and backbones."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,12 +31,12 @@ from mvsa_pipe.runs.prepare import Experiment, read_and_split, training_data_of
 
 @dataclass(frozen=True)
 class LiveExperiment(Experiment):
-    """What a head and its backbones are trained and scored on.
+    """Posts, split and backbones for fine-tuning.
 
     Attributes:
         tunables: The backbone of each modality.
-        digests: Digest of what each backbone reads of every post, in the order of the features.
-        fingerprints: Of the tuned backbones' features; empty until they are tuned.
+        digests: Content digest of every post, for each modality, in the order of the features.
+        fingerprints: Fingerprints of the tuned backbones' features; empty before training.
     """
 
     tunables: dict[Modality, TunableBackbone] = field(default_factory=dict)
@@ -45,22 +45,22 @@ class LiveExperiment(Experiment):
 
     @property
     def features(self) -> LiveFeatures:
-        """What the backbones say of posts."""
+        """Features computed by the backbones."""
         return cast("LiveFeatures", self.training_data.features)
 
     @property
     def backbones(self) -> dict[str, str]:
-        """The backbone's name of each modality."""
+        """Name of each modality's backbone."""
         tuned = {m.value: f.backbone for m, f in self.fingerprints.items()}
         return tuned or {m.value: t.backbone.identity.name for m, t in self.tunables.items()}
 
     def contents(self) -> dict[Modality, dict[str, str]]:
-        """Digest of what is read of each half of every post, by its id."""
+        """Content digest of each modality of every post, by id."""
         ids = self.training_data.features.post_ids
         return {m: dict(zip(ids, digests, strict=True)) for m, digests in self.digests.items()}
 
     def feature_records(self) -> dict[str, Any]:
-        """What the features of each modality are, for a run's record; no cache holds them."""
+        """Fingerprint and backbone of each modality, for a run's record; there is no cache."""
         return {
             modality.value: {
                 "path": None,
@@ -72,7 +72,7 @@ class LiveExperiment(Experiment):
         }
 
     def remarks(self) -> list[str]:
-        """What a user shall know before training: backbones, protocol, posts."""
+        """Lines printed before training: backbones, protocol, posts."""
         lines = []
         for modality, tunable in self.tunables.items():
             total = sum(p.numel() for p in tunable.network.parameters())
@@ -92,25 +92,26 @@ def prepare_live(
     seed: int,
     progress: Progress,
 ) -> LiveExperiment:
-    """Reads and splits the posts, loads the backbones, and marks what of them is trained.
+    """Reads and splits the posts, loads the backbones, and marks their trained parameters.
 
     Args:
-        data: Which posts, split how.
-        choice: Which backbones.
-        tuning: What of them is trained.
+        data: The posts and their split.
+        choice: The backbones.
+        tuning: How backbones are trained.
         needs: The features that the head reads.
-        start: The run that training starts from; its backbones are taken.
-        device: Where backbones compute.
+        start: The run that training starts from; its backbones are used.
+        device: The backbones' device.
         precision: Their arithmetic.
-        seed: Decides adapters and augmentation.
+        seed: Seed of adapters and augmentation.
         progress: Receives messages.
 
     Raises:
-        DataError: The posts cannot be read, or some of them cannot and none may be left out.
+        DataError: Posts cannot be read, and may not be skipped.
         SplitError: The split does not fit them.
         CacheError: No backbone is named, and no cache names one.
-        BackboneError: Weights cannot be had.
-        ConfigError: A backbone cannot be trained as asked, or pictures cannot be decoded fast.
+        BackboneError: Weights cannot be loaded.
+        ConfigError: A backbone cannot be trained with these options, or pictures cannot be decoded
+            fast.
     """
     wanted = set(needs)
     posts, split = read_and_split(data)
@@ -165,7 +166,7 @@ def _contents(
     wanted: set[str],
     progress: Progress,
 ) -> tuple[dict[Modality, dict[str, Content]], dict[Modality, ImageInputs], dict[str, str]]:
-    """What each backbone reads, who read its pictures, and what is wrong with unreadable posts."""
+    """Content of every post, inputs of image backbones, and errors of unreadable posts."""
     contents: dict[Modality, dict[str, Content]] = {}
     readers: dict[Modality, ImageInputs] = {}
     faults: dict[str, str] = {}

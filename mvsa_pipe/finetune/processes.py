@@ -1,4 +1,4 @@
-"""Several processes at one training, as ``torchrun`` starts them; without it, one alone."""
+"""Distributed training in the processes that ``torchrun`` starts; otherwise a single process."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,28 +11,28 @@ from torch import Tensor, distributed, nn
 
 @dataclass(frozen=True)
 class Processes:
-    """Who computes: each process takes its share of every batch, and all take the same step.
+    """The distributed processes: each computes its share of every batch; all take the same step.
 
-    Gradients are added up by hand rather than by ``DistributedDataParallel``: batches that come in
-    parts, parameters without gradients and one process alone then need no cases of their own.
+    Gradients are summed explicitly rather than by ``DistributedDataParallel``: micro-batches,
+    parameters without gradients and a single process then need no special cases.
 
     Attributes:
-        rank: Number of this process.
-        count: How many there are.
+        rank: Index of this process.
+        count: Number of processes.
     """
 
     rank: int = 0
     count: int = 1
 
     def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Every process ends with the gradients of the whole batch."""
+        """Sums gradients over all processes, in place."""
         if self.count == 1:
             return
         every = list(parameters)
         reached = torch.tensor([float(p.grad is not None) for p in every], device=every[0].device)
         for parameter, somewhere in zip(every, self.added_up(reached).tolist(), strict=True):
             if not somewhere:
-                continue  # zeros would let AdamW decay what one process alone leaves
+                continue  # with gradients of zero, AdamW would decay these parameters
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
@@ -44,7 +44,7 @@ class Processes:
         return value
 
     def gathered(self, value: Tensor) -> list[Tensor]:
-        """What each process has, in the order of their numbers."""
+        """The values of all processes, by rank."""
         if self.count == 1:
             return [value]
         found: list[Tensor | None] = [None] * self.count
@@ -52,14 +52,14 @@ class Processes:
         return [v for v in found if v is not None]
 
     def wait(self) -> None:
-        """Returns when all have come here."""
+        """Waits for all processes."""
         if self.count > 1:
             distributed.barrier()
 
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """The processes that ``torchrun`` started; this one alone where it did not."""
+    """The processes that ``torchrun`` started, or a single process."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes()

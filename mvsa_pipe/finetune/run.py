@@ -1,4 +1,4 @@
-"""One fine-tuning from end to end: prepared, trained, scored once, written as a run folder."""
+"""Runs a fine-tuning: prepares, trains, scores once, writes a run folder."""
 
 import time
 from collections.abc import Mapping
@@ -45,16 +45,16 @@ from mvsa_pipe.training.step import make_trainer, training_precision
 
 @dataclass(frozen=True)
 class FinetuneSpec:
-    """Everything that a fine-tuning was asked for.
+    """Specification of a fine-tuning run.
 
     Attributes:
-        head: The head's name; of the run that it starts from unless named.
+        head: The head's name; by default that of the initial run.
         head_options: Options of the head that differ from their defaults.
-        data: Which posts, split how.
-        choice: Which backbones.
+        data: The posts and their split.
+        choice: The backbones.
         training: How the head is trained.
-        tuning: How backbones are.
-        place: Where it starts from, and where it goes.
+        tuning: How backbones are trained.
+        folder: The initial run, and the folder of the new run.
     """
 
     head: str | None
@@ -63,66 +63,60 @@ class FinetuneSpec:
     choice: LiveChoice
     training: TrainingOptions
     tuning: TuningOptions
-    place: RunFolderOptions
+    folder: RunFolderOptions
 
 
-def finetune(wanted: FinetuneSpec, processes: Processes, progress: Progress) -> Run | None:
-    """Trains backbones and head together, picks the epoch on validation, scores the test part once.
+def finetune(spec: FinetuneSpec, processes: Processes, progress: Progress) -> Run | None:
+    """Trains backbones and head together, selects the epoch on validation, scores test once.
 
-    An interrupted one goes on behind its last whole epoch when the same is asked for again. Of
-    several processes the first writes the run; the others return ``None``.
+    Resumes after the last complete epoch when called again with the same options. Of several
+    processes the first writes the run; the others return ``None``.
 
     Raises:
-        ConfigError: What was asked for cannot be done.
-        MvsaError: As ``prepare_live``; or training diverged, or memory does not suffice.
+        ConfigError: The options cannot be combined.
+        MvsaError: From ``prepare_live``; or training diverged, or there is not enough memory.
     """
-    if processes.count > 1 and wanted.tuning.update_batch_norm:
+    if spec.training.compiled:
         raise ConfigError(
-            "--update-batch-norm would let every process follow batches of its own",
-            found=f"{processes.count} processes",
-            hint="leave it out, or train in one process",
-        )
-    if wanted.training.compiled:
-        raise ConfigError(
-            "--compile is for steps over cached features; what is trained here are the backbones",
+            "--compile only supports training over cached features",
             hint="leave it out",
         )
-    start = Start(open_run(wanted.place.start)) if wanted.place.start is not None else None
-    name, head_options = _head_of(wanted, start)
-    refuse_early(name, head_options, wanted.training)
-    device = resolve_device(wanted.training.device)
-    precision = training_precision(wanted.training, device)
+    start = Start(open_run(spec.folder.start)) if spec.folder.start is not None else None
+    name, head_options = _head_of(spec, start)
+    refuse_early(name, head_options, spec.training)
+    device = resolve_device(spec.training.device)
+    precision = training_precision(spec.training, device)
     experiment = prepare_live(
-        wanted.data, wanted.choice, wanted.tuning, needs_of([name]), start, device, precision,
-        wanted.training.seed, progress,
+        spec.data, spec.choice, spec.tuning, needs_of([name]), start, device, precision,
+        spec.training.seed, progress,
     )  # fmt: skip
     for remark in experiment.remarks():
         progress.say(remark)
-    head = _built(name, head_options, experiment, wanted.training, start, device)
-    workplace = ResumeFolder.of(wanted.place.runs, _question(wanted, name, experiment, processes))
-    with workplace.held(restart=wanted.place.restart, watch=processes.rank == 0):
-        processes.wait()  # until the first has cleared what --restart throws away
-        spec = RunSpec(name, wanted.training, head_options)
-        tuning = _tuning(head, experiment, wanted, spec, workplace, processes, progress)
+    head = _built(name, head_options, experiment, spec.training, start, device)
+    resume_folder = ResumeFolder.of(spec.folder.runs, _inputs(spec, name, experiment, processes))
+    with resume_folder.locked(restart=spec.folder.restart, first=processes.rank == 0):
+        processes.wait()  # until the first one has deleted an old checkpoint for --restart
+        run_spec = RunSpec(name, spec.training, head_options)
+        tuning = _tuning(head, experiment, spec, run_spec, resume_folder, processes, progress)
         before = counted_joules(device)
         tuning.run()
-        # counted on one card, since the last interruption
+        # the energy of one device, unless the run was interrupted
         whole = processes.count == 1 and not tuning.resumed
         joules = spent_joules(before, counted_joules(device)) if whole else None
-        run = None if processes.rank else _saved(name, tuning, experiment, wanted, joules, progress)
+        run = None if processes.rank else _saved(name, tuning, experiment, spec, joules, progress)
         processes.wait()
     return run
 
 
-def _head_of(wanted: FinetuneSpec, start: Start | None) -> tuple[str, Mapping[str, OptionValue]]:
+def _head_of(spec: FinetuneSpec, start: Start | None) -> tuple[str, Mapping[str, OptionValue]]:
     if start is not None:
-        start.require_head(wanted.head, wanted.head_options)
+        start.require_head(spec.head, spec.head_options)
         return start.head, start.head_options
-    if wanted.head is None:
+    if spec.head is None:
         raise ConfigError(
             "No head was named", expected="--head NAME, or --from RUN", hint="mvsa heads lists them"
         )
-    return wanted.head, wanted.head_options
+    return spec.head, spec.head_options
 
 
 def _built(
@@ -133,14 +127,14 @@ def _built(
     start: Start | None,
     device: torch.device,
 ) -> FusionHead:
-    """The head as ``mvsa fit`` would build it, or as it was fitted."""
+    """The head as ``mvsa fit`` would build it, or with the weights of the initial run."""
     training_data = experiment.training_data
     training_data.require_posts()
     require_sound(name, options, training_data.features.sizes)
     head = build_head(name, training_data.features.sizes, training.seed, options, device)
     if not isinstance(head, FusionHead):
         raise ConfigError(
-            f"Head {name!r} is fitted at once, so that no gradient reaches a backbone",
+            f"Head {name!r} is fitted by a solver, so no gradient reaches a backbone",
             hint="mvsa heads lists the others",
         )
     if start is not None:
@@ -155,19 +149,19 @@ def _built(
     return head
 
 
-def _question(
-    wanted: FinetuneSpec, name: str, experiment: LiveExperiment, processes: Processes
+def _inputs(
+    spec: FinetuneSpec, name: str, experiment: LiveExperiment, processes: Processes
 ) -> dict[str, Any]:
-    """Everything that decides the result, by which an interrupted run is found again."""
+    """Everything that determines the result; its digest identifies an interrupted run."""
     return {
         "head": name,
         **head_source(name),
-        "head_options": dict(wanted.head_options),
+        "head_options": dict(spec.head_options),
         "protocol": experiment.protocol,
-        "training": asdict(wanted.training),
-        "tuning": asdict(wanted.tuning),
-        "image_grid": wanted.choice.caches.features.image_grid,
-        "start": None if wanted.place.start is None else str(wanted.place.start.resolve()),
+        "training": asdict(spec.training),
+        "tuning": asdict(spec.tuning),
+        "image_grid": spec.choice.caches.features.image_grid,
+        "start": None if spec.folder.start is None else str(spec.folder.start.resolve()),
         "backbones": {m.value: str(t.backbone.identity) for m, t in experiment.tunables.items()},
         "posts": list(experiment.training_data.features.post_ids),
         "contents": {m.value: digests for m, digests in experiment.digests.items()},
@@ -181,15 +175,15 @@ def _question(
 def _tuning(
     head: FusionHead,
     experiment: LiveExperiment,
-    wanted: FinetuneSpec,
-    spec: RunSpec,
-    workplace: ResumeFolder,
+    spec: FinetuneSpec,
+    run_spec: RunSpec,
+    resume_folder: ResumeFolder,
     processes: Processes,
     progress: Progress,
 ) -> TuneState:
     training = spec.training
     device = resolve_device(training.device)
-    train_state = TrainState(head, experiment.training_data, spec)
+    train_state = TrainState(head, experiment.training_data, run_spec)
     groups: list[dict[str, Any]] = [{"params": list(head.parameters())}]
     for tunable in experiment.tunables.values():
         groups += tunable.groups()
@@ -202,13 +196,13 @@ def _tuning(
         device,
         groups,
     )
-    micro_batch = wanted.tuning.micro_batch
+    micro_batch = spec.tuning.micro_batch
     return TuneState(
         train_state,
         experiment.features,
         experiment.tunables,
         trainer,
-        workplace,
+        resume_folder,
         processes,
         micro_batch,
         progress,
@@ -219,13 +213,13 @@ def _saved(
     name: str,
     tuning: TuneState,
     experiment: LiveExperiment,
-    wanted: FinetuneSpec,
+    spec: FinetuneSpec,
     joules: float | None,
     progress: Progress,
 ) -> Run:
-    """Scores the best epoch's weights as ``mvsa evaluate`` will, and writes the run."""
-    training, train_state = wanted.training, tuning.train_state
-    best = tuning.workplace.best(train_state.best)
+    """Scores the best epoch's weights by the code of ``mvsa evaluate``, and writes the run."""
+    training, train_state = spec.training, tuning.train_state
+    best = tuning.resume_folder.best(train_state.best)
     head = tuning.head
     fill_head(head, parse_checkpoint((best / head.file).read_bytes(), best), best)
     steps = len(train_state.history) * train_state.steps_an_epoch
@@ -236,11 +230,11 @@ def _saved(
     scored = replace(
         experiment, fingerprints=_fingerprints(tuning, best, training.device, precision)
     )
-    more_config = {"finetune": _record(wanted, tuning, experiment)}
+    more_config = {"finetune": _record(spec, tuning, experiment)}
     unsaved = Run(best, config_record(scored, name, head, training) | more_config, {})
     began = time.perf_counter()
     probabilities = {
-        part: _probabilities(unsaved, head, scored, part, wanted, progress)
+        part: _probabilities(unsaved, head, scored, part, spec, progress)
         for part in scored_parts(scored)
     }
     result = result_of(scored, name, training, fitted, probabilities, began)
@@ -251,15 +245,13 @@ def _saved(
     result.record["resumed_after_epochs"] = tuning.resumed
     result.record["energy_joules"] = joules
     more = {tuned_file(m): best / tuned_file(m) for m in tuning.trained}
-    return save_run(
-        scored, result, training, wanted.place.runs, wanted.place.name, more_config, more
-    )
+    return save_run(scored, result, training, spec.folder.runs, spec.folder.name, more_config, more)
 
 
 def _fingerprints(
     tuning: TuneState, best: Path, device: str, precision: str
 ) -> dict[Modality, Fingerprint]:
-    """The identity of the tuned backbones' features, from the files that hold the weights."""
+    """Fingerprints of the tuned backbones' features, from the files of their weights."""
     where = resolve_device(device)
     found = {}
     for modality, tunable in tuning.tunables.items():
@@ -272,13 +264,13 @@ def _fingerprints(
     return found
 
 
-def _record(wanted: FinetuneSpec, tuning: TuneState, experiment: LiveExperiment) -> dict[str, Any]:
+def _record(spec: FinetuneSpec, tuning: TuneState, experiment: LiveExperiment) -> dict[str, Any]:
     return {
-        **asdict(wanted.tuning),
+        **asdict(spec.tuning),
         "trained": [modality.value for modality in tuning.trained],
-        "from": None if wanted.place.start is None else str(wanted.place.start.resolve()),
+        "from": None if spec.folder.start is None else str(spec.folder.start.resolve()),
         "processes": tuning.processes.count,
-        "on_bad_post": wanted.choice.on_bad_post.value,
+        "on_bad_post": spec.choice.on_bad_post.value,
         "backbones": {m.value: t.options.as_record() for m, t in experiment.tunables.items()},
     }
 
@@ -288,11 +280,11 @@ def _probabilities(
     head: FusionHead,
     experiment: LiveExperiment,
     part: str,
-    wanted: FinetuneSpec,
+    spec: FinetuneSpec,
     progress: Progress,
 ) -> NDArray[np.float32]:
-    """Probabilities of a part, computed as ``mvsa evaluate`` computes them."""
+    """Probabilities of a part, by the code of ``mvsa evaluate``."""
     post_ids = experiment.training_data.features.post_ids
     ids = [post_ids[i] for i in experiment.indices[part].tolist()]
-    options = InferenceOptions(device=wanted.training.device, decode=wanted.choice.decode)
+    options = InferenceOptions(device=spec.training.device, decode=spec.choice.decode)
     return predict_data_set(run, head, experiment.posts, ids, options, progress).probabilities

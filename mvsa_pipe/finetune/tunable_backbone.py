@@ -1,4 +1,4 @@
-"""One backbone of a fine-tuning: what it reads, what of it is trained, and in which state."""
+"""A backbone being fine-tuned: its inputs, its trained parameters, its mode."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from mvsa_pipe.modality import Modality
 
 
 class EncodedBatch(NamedTuple):
-    """What a backbone said of a batch: hidden states, pooled vectors, and the mask of texts."""
+    """Output of a backbone for a batch: hidden states, pooled vectors, and the mask of texts."""
 
     hidden: Tensor
     pooled: Tensor
@@ -35,16 +35,16 @@ class EncodedBatch(NamedTuple):
 
 @dataclass
 class TunableBackbone:
-    """A backbone, on its way from published to tuned weights.
+    """A backbone being fine-tuned.
 
     Attributes:
-        options: Which backbone.
+        options: The backbone's options.
         backbone: The backbone, on the device.
-        inputs: What it reads of every post.
-        device: Where it computes.
+        inputs: Its inputs of every post.
+        device: Its device.
         tuning: How it is trained.
-        trained: Its trained parameters by name, with how fast each learns beside the fastest.
-        epoch: The epoch that pictures are augmented for.
+        trained: Its trained parameters by name, each with its learning-rate factor.
+        epoch: The epoch, for augmentation.
     """
 
     options: BackboneOptions
@@ -58,19 +58,19 @@ class TunableBackbone:
 
     @property
     def modality(self) -> Modality:
-        """Which half of the post it reads."""
+        """The modality that it reads."""
         return self.backbone.modality
 
     @property
     def network(self) -> nn.Module:
-        """What is trained."""
+        """Its network."""
         return self.backbone.module
 
     def thaw(self, needs: set[Field], seed: int) -> None:
-        """Marks what is trained; a learning rate of 0 trains nothing, and costs nothing.
+        """Marks the trained parameters; none with a learning rate of 0.
 
         Raises:
-            ConfigError: Adapters were asked for, and it is no transformer.
+            ConfigError: Adapters were requested, and it is not a transformer.
         """
         rate = self.tuning.learning_rate_of(self.modality)
         if not rate or self.tuning.layers == 0:
@@ -88,44 +88,44 @@ class TunableBackbone:
                 checkpoint_layer(layer)
 
     def _choose(self, layers: LayerDepths, chosen: set[str], seed: int) -> None:
-        stands_for = {name: name for name in chosen}
+        adapted = {name: name for name in chosen}
         if self.tuning.lora:
             name = self.backbone.identity.name
-            stands_for = adapt(self.network, name, chosen, self.tuning.lora_rank, seed)
+            adapted = adapt(self.network, name, chosen, self.tuning.lora_rank, seed)
         named = dict(self.network.named_parameters())
         self.trained = {
-            name: layers.slowed(layers.depths[stands_for[name]], self.tuning.layer_decay)
+            name: layers.slowed(layers.depths[adapted[name]], self.tuning.layer_decay)
             for name in named
-            if name in stands_for
+            if name in adapted
         }
         for name in self.trained:
             named[name].requires_grad_(True)
 
     def groups(self) -> list[dict[str, Any]]:
-        """AdamW's parameter groups, the slowest first."""
+        """AdamW's parameter groups, the lowest learning rate first."""
         named = dict(self.network.named_parameters())
         rate = self.tuning.learning_rate_of(self.modality)
         return [
             {
-                "params": [named[n] for n, own in self.trained.items() if own == pace],
-                "lr": rate * pace,
+                "params": [named[n] for n, own in self.trained.items() if own == factor],
+                "lr": rate * factor,
             }
-            for pace in sorted(set(self.trained.values()))
+            for factor in sorted(set(self.trained.values()))
         ]
 
     @property
     def parameters_trained(self) -> int:
-        """How many numbers are trained."""
+        """Number of trained parameters."""
         named = dict(self.network.named_parameters())
         return sum(named[name].numel() for name in self.trained)
 
     def state(self) -> dict[str, Tensor]:
-        """All weights as the published architecture names them, adapters added."""
+        """All weights under the names of the published architecture, with merged adapters."""
         state = merged_state(self.network) if self.tuning.lora else self.network.state_dict()
         return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
 
     def read(self, posts: Sequence[int], *, training: bool = False) -> list[Tensor]:
-        """What ``encode`` takes of some posts, still in this process's memory; from any thread."""
+        """Inputs of ``encode`` for some posts, on the host; thread-safe."""
         if isinstance(self.inputs, TextInputs):
             rows = [self.inputs.rows[index] for index in posts]
             return [pinned(v, self.device) for v in padded(rows, self.inputs.pad_id)]
@@ -136,7 +136,7 @@ class TunableBackbone:
         return [pinned(np.stack(pixels), self.device)]
 
     def encode(self, inputs: Sequence[Tensor]) -> EncodedBatch:
-        """Features of what was read; gradients flow where they are on and something is trained."""
+        """Features of some inputs; with gradients if these are enabled and it is trained."""
         learns = torch.is_grad_enabled() and bool(self.trained)
         self._switch(training=learns)
         here = [values.to(self.device, non_blocking=True) for values in inputs]
@@ -145,12 +145,11 @@ class TunableBackbone:
         return EncodedBatch(hidden, pooled, here[1] if len(here) == 2 else None)
 
     def _switch(self, *, training: bool) -> None:
-        """Dropout on in training; batch norms keep their statistics unless told."""
+        """Switches dropout; batch norms always keep the statistics of pretraining."""
         if training == self._training:
             return
         self.network.train(training)
-        if not self.tuning.update_batch_norm:
-            for module in self.network.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        for module in self.network.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
         self._training = training

@@ -138,7 +138,7 @@ def test_a_fitted_head_is_where_training_starts(done):
 @pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
 def test_adapters_are_merged_into_what_is_saved(done, refused):
     words = [*TUNE, "--lora", "--lora-rank", "2", "--text-learning-rate", "1e-3"]
-    assert "it has no attention to put adapters into" in refused(*words, keeps=False)
+    assert "it has no attention layers" in refused(*words, keeps=False)
     done(*words, "--image-learning-rate", "0", "--name", "lora")
     assert metrics("lora")["parameters_trained"]["text"] == 2 * 2 * 2 * (384 + 384)
     done("evaluate", "runs/lora")
@@ -204,7 +204,7 @@ def test_a_cache_whose_backbone_is_gone_says_how_to_name_it(refused):
         writer.commit(replace(rows(ids, Modality.TEXT), digests=digests))
         writer.finish(ids, {"backbone": note})
     said = refused(*TUNE, "--text", "small")
-    assert "the backbone itself is not at hand" in said
+    assert "weights are not available" in said
     assert "--text NAME --weights NAME=PATH" in said
 
 
@@ -214,10 +214,13 @@ def test_a_cache_whose_backbone_is_gone_says_how_to_name_it(refused):
         ([], "No head was named"),
         (["--head", "native-cat", "--preset", "1"], "No preset is named '1'"),
         (["--head", "logistic"], "no gradient reaches a backbone"),
-        (["--head", "native-cat", "--text", "tiny-text+bert"], "one a modality can be tuned"),
+        (
+            ["--head", "native-cat", "--text", "tiny-text+bert"],
+            "one per modality can be tuned",
+        ),
         (["--from", "runs/tuned"], "fine-tuned already"),
         (["--from", "runs/fitted", "--head", "text"], "Expected --head native-cat or none"),
-        (["--from", "runs/fitted", "--split-seed", "1"], "posts that shall select or test"),
+        (["--from", "runs/fitted", "--split-seed", "1"], "validation or test posts were in"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(refused, words, said):

@@ -74,7 +74,7 @@ def test_a_head_that_stays_uncompiled_is_named(mvsa):
 @pytest.mark.usefixtures("place")
 def test_fine_tuning_compiles_nothing(refused):
     text = refused("finetune", "--data", "data", "--head", "native-cat", "--compile")
-    assert "--compile is for steps over cached features" in text
+    assert "--compile only supports training over cached features" in text
 
 
 @pytest.mark.usefixtures("place")

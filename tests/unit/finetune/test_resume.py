@@ -42,7 +42,7 @@ def test_a_run_that_was_interrupted_twice_is_the_same_run(tune, whole):
             tune(progress=Power(epochs), **how)
     last = Power(-1)
     again = tune(progress=last, **how)
-    assert "goes on after epoch 1" in " ".join(last.said)
+    assert "resuming after epoch 1" in " ".join(last.said)
     assert again.metrics["resumed_after_epochs"] == 2
     assert files_of(again) == files_of(whole)
     assert not list(again.path.parent.glob(".tuning-*"))
@@ -56,7 +56,7 @@ def test_other_options_begin_another_run(tune, whole):
     assert other.metrics["resumed_after_epochs"] == 0
     (left,) = other.path.parent.glob(".tuning-*")
     (left / "last.pt").write_bytes(b"damaged")
-    with pytest.raises(RunError, match="--restart begins anew"):
+    with pytest.raises(RunError, match="--restart trains from the start"):
         tune(training=TRAINING, tuning=TUNING, place={"name": "third"})
     again = tune(training=TRAINING, tuning=TUNING, place={"name": "third", "restart": True})
     assert files_of(again) == files_of(whole)
@@ -65,9 +65,9 @@ def test_other_options_begin_another_run(tune, whole):
 def test_two_at_the_same_run_are_told_apart(tmp_path):
     workplace = ResumeFolder.of(tmp_path, {"seed": 0})
     with (
-        workplace.held(restart=False),
+        workplace.locked(restart=False),
         pytest.raises(RunError, match="Another process"),
-        ResumeFolder.of(tmp_path, {"seed": 0}).held(restart=False),
+        ResumeFolder.of(tmp_path, {"seed": 0}).locked(restart=False),
     ):
         pass
     assert not workplace.path.exists()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.backbones.own import register_backbone
     from mvsa_pipe.heads.base import FusionHead
     from mvsa_pipe.heads.own import register_head
+    from mvsa_pipe.posts.frames import posts_from_dataset, posts_from_frame
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,8 @@ __all__ = [
     "fit",
     "load",
     "open_run",
+    "posts_from_dataset",
+    "posts_from_frame",
     "read_posts",
     "register_backbone",
     "register_head",
@@ -58,6 +61,8 @@ __getattr__, __dir__ = lazy_names(
         "fit": "api.run",
         "load": "api.data",
         "open_run": "api.run",
+        "posts_from_dataset": "posts.frames",
+        "posts_from_frame": "posts.frames",
         "read_posts": "api.posts",
         "register_backbone": "backbones.own",
         "register_head": "heads.own",

@@ -106,7 +106,7 @@ def shown(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     text = "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")

@@ -1,13 +1,77 @@
 """A verdict in words: every figure is computed from the evidence."""
 
-from mvsa_pipe.analysis.evidence import Evidence, EvidenceRow
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mvsa_pipe.analysis.contest import contest_of_bench, contest_of_runs
+from mvsa_pipe.analysis.evidence import Evidence, EvidenceRow, evidence
 from mvsa_pipe.analysis.leaks import describe
-from mvsa_pipe.errors import name_some
+from mvsa_pipe.analysis.options import CompareOptions
+from mvsa_pipe.benches.summary import Bench
+from mvsa_pipe.errors import MvsaError, name_some
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.metrics.standings import LEVEL
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.runs import Run
 
 # Names that one sentence lists at most.
 _MOST_NAMES = 6
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Evidence with its sentences.
+
+    Attributes:
+        evidence: Order, ties, references, resolution, leaks.
+        sentences: The same in words.
+    """
+
+    evidence: Evidence
+    sentences: list[str]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for records and ``--json``."""
+        return {"analysis": self.evidence.as_record() | {"verdict": self.sentences}}
+
+
+def judge_bench(done: Bench, progress: Progress, score: Score) -> Verdict | None:
+    """The verdict of a bench; ``None`` if its runs cannot be analysed, which is reported.
+
+    Args:
+        done: The bench.
+        progress: Receives progress.
+        score: The score that orders the heads.
+    """
+    try:
+        contest = contest_of_bench(done)
+        if contest is None:
+            return None
+        found = evidence(contest, progress, score)
+    except MvsaError as error:  # the runs are kept all the same
+        progress.say(f"not analysed: {error.paragraph()}")
+        return None
+    return Verdict(found, verdict_of(found))
+
+
+def judge_runs(
+    runs: Sequence[Run], options: CompareOptions, progress: Progress, score: Score
+) -> Verdict:
+    """The verdict of runs that are compared; arguments as of ``judge_bench``.
+
+    Raises:
+        MvsaError: As ``contest_of_runs`` and ``evidence``.
+    """
+    found = evidence(
+        contest_of_runs(runs, shared_only=options.shared_posts),
+        progress,
+        score,
+        resamples=options.resamples,
+        seed=options.seed,
+        near_cosine=options.near_cosine,
+    )
+    return Verdict(found, verdict_of(found))
 
 
 def verdict_of(found: Evidence) -> list[str]:

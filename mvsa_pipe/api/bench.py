@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe.analysis.compare import Comparison
 from mvsa_pipe.analysis.compare import compare as compare_runs
+from mvsa_pipe.analysis.evidence_words import Verdict, judge_bench, judge_runs
 from mvsa_pipe.analysis.options import CompareOptions
-from mvsa_pipe.analysis.verdict import verdict
 from mvsa_pipe.api.data import Data
 from mvsa_pipe.api.keywords import as_path, build, names_of, refuse_unknown
 from mvsa_pipe.api.run import OpenRun, as_run, named_head, open_run
@@ -18,6 +18,7 @@ from mvsa_pipe.benches.outcomes import FailedRun
 from mvsa_pipe.benches.run import run_bench, save_bench
 from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.metrics.options import DEFAULT_SCORES
 from mvsa_pipe.runs import Run, require_writable
 from mvsa_pipe.tabular import Row, Tabular
 from mvsa_pipe.training.options import TrainingOptions
@@ -35,10 +36,12 @@ class BenchTable(Tabular):
     Attributes:
         summary: Everything that the table is made of.
         path: The record that was written.
+        judged: Order, ties and references of the heads; ``None`` if they cannot be analysed.
     """
 
     summary: Bench
     path: Path
+    judged: Verdict | None
 
     @property
     def runs(self) -> list[OpenRun]:
@@ -53,8 +56,8 @@ class BenchTable(Tabular):
 
     @property
     def verdict(self) -> list[str]:
-        """Sentences: which head leads, by how much, and whether chance explains it."""
-        return verdict(self.summary)
+        """Sentences: which head leads, which are tied with it, and what the posts cannot tell."""
+        return [] if self.judged is None else self.judged.sentences
 
     def table_rows(self) -> list[Row]:
         """Mean scores of each head, their spread over seeds and their intervals over posts."""
@@ -121,7 +124,9 @@ def bench(
     require_writable(folder)
     with shown_progress() as screen:
         done = run_bench(data.choice, data.caches, options, settings, screen, folder)
-    return BenchTable(done, save_bench(done, folder))
+        judged = judge_bench(done, screen, DEFAULT_SCORES[0])
+    record = {} if judged is None else judged.as_record()
+    return BenchTable(done, save_bench(done, folder, record), judged)
 
 
 def _varied(vary: Mapping[str, Sequence[object]] | Sequence[str]) -> list[str]:
@@ -139,7 +144,37 @@ def _typed(value: object) -> str:
     return '"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text
 
 
-def compare(*runs: Run | str | Path, **options: Any) -> Comparison:  # noqa: ANN401
+@dataclass(frozen=True, repr=False)
+class RunComparison(Tabular):
+    """Runs side by side on the same posts.
+
+    Attributes:
+        summary: Scores, paired tests and costs.
+        judged: Order, ties and references of the runs.
+    """
+
+    summary: Comparison
+    judged: Verdict
+
+    @property
+    def verdict(self) -> list[str]:
+        """Sentences: each run against the first, then all of them in order."""
+        return [*self.summary.table_notes(), *self.judged.sentences]
+
+    def table_rows(self) -> list[Row]:
+        """Scores of each run, and its difference from the first."""
+        return self.summary.table_rows()
+
+    def table_title(self) -> str:
+        """What the runs are compared on."""
+        return self.summary.table_title()
+
+    def table_notes(self) -> list[str]:
+        """The verdict."""
+        return self.verdict
+
+
+def compare(*runs: Run | str | Path, **options: Any) -> RunComparison:  # noqa: ANN401
     """Compares runs with the first of them on the same posts, from their records.
 
     Args:
@@ -156,4 +191,7 @@ def compare(*runs: Run | str | Path, **options: Any) -> Comparison:  # noqa: ANN
             raise ConfigError(
                 "A run cannot be used", expected="a run, or its folder", found=repr(run)[:200]
             )
-    return compare_runs([as_run(run) for run in runs], settings)
+    opened = [as_run(run) for run in runs]
+    done = compare_runs(opened, settings)
+    with shown_progress() as screen:
+        return RunComparison(done, judge_runs(opened, settings, screen, DEFAULT_SCORES[0]))

@@ -20,7 +20,6 @@ from mvsa_pipe.cli.tables import (
     score_interval,
     score_table,
 )
-from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
@@ -53,30 +52,22 @@ def bench(
     A failed run, for example one that diverges, is recorded with its error; the others continue,
     and the exit code is 1.
     """
-    from mvsa_pipe.analysis.contest import contest_of_bench
-    from mvsa_pipe.analysis.evidence import evidence
-    from mvsa_pipe.analysis.evidence_words import verdict_of
+    from mvsa_pipe.analysis.evidence_words import judge_bench
     from mvsa_pipe.benches.run import run_bench, save_bench
     from mvsa_pipe.runs import require_writable
 
     require_writable(runs)
     with progress() as screen:
         done = run_bench(data, caches, options, training, screen, runs)
-        try:
-            contest = contest_of_bench(done)
-            found = None if contest is None else evidence(contest, screen, shown.chosen[0])
-        except MvsaError as error:  # the runs are kept all the same
-            screen.say(f"not analysed: {error.paragraph()}")
-            found = None
-    words = [] if found is None else verdict_of(found)
-    analysis = {} if found is None else {"analysis": found.as_record() | {"verdict": words}}
+        verdict = judge_bench(done, screen, shown.chosen[0])
+    analysis = {} if verdict is None else verdict.as_record()
     path = save_bench(done, runs, analysis)
     if json:
         show_json(done.as_record() | analysis)
     else:
         show_bench(done, shown.chosen)
-        if found is not None:
-            show_evidence(found, words)
+        if verdict is not None:
+            show_evidence(verdict.evidence, verdict.sentences)
         line(f"records: {path}")
     if done.failed:
         raise typer.Exit(1)

@@ -45,9 +45,7 @@ def compare(
     compares them on the posts that all of them held out.
     """
     from mvsa_pipe.analysis.compare import compare as compare_runs
-    from mvsa_pipe.analysis.contest import contest_of_runs
-    from mvsa_pipe.analysis.evidence import evidence
-    from mvsa_pipe.analysis.evidence_words import verdict_of
+    from mvsa_pipe.analysis.evidence_words import judge_runs
     from mvsa_pipe.analysis.sentences import sentences
     from mvsa_pipe.runs import open_run
 
@@ -55,19 +53,9 @@ def compare(
     done = compare_runs(opened, options)
     words = sentences(done)
     with progress() as screen:
-        contest = contest_of_runs(opened, shared_only=options.shared_posts)
-        found = evidence(
-            contest,
-            screen,
-            shown.chosen[0],
-            resamples=options.resamples,
-            seed=options.seed,
-            near_cosine=options.near_cosine,
-        )
-    verdict = verdict_of(found)
+        verdict = judge_runs(opened, options, screen, shown.chosen[0])
     if json:
-        analysis = found.as_record() | {"verdict": verdict}
-        show_json({**done.as_record(), "sentences": words, "analysis": analysis})
+        show_json({**done.as_record(), "sentences": words, **verdict.as_record()})
         return
     record = done.as_record()
     _show_scores(done, record, shown.chosen)
@@ -78,7 +66,7 @@ def compare(
             line((row.name, "bold"), f": {row.path}")
     for text in words:
         sentence(text)
-    show_evidence(found, verdict)
+    show_evidence(verdict.evidence, verdict.sentences)
 
 
 def _show_scores(done: "Comparison", record: dict[str, Any], shown: Sequence[Score]) -> None:

@@ -160,49 +160,6 @@ def _gains(cube: NDArray[Any]) -> dict[Score, NDArray[np.float64]]:
     return {name: second[name] - first[name] for name in PAIRED_SCORES}
 
 
-def mean_difference(
-    labels: Counts,
-    first: Sequence[Counts],
-    second: Sequence[Counts],
-    classes: int,
-    score: Score,
-    *,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Difference:
-    """Difference of the mean score of two groups of predictions, from a bootstrap over posts.
-
-    Every resample of the posts is scored for all members of both groups: posts that are hard for
-    both count for neither.
-
-    Args:
-        labels: True classes ``[N]``.
-        first: Predicted classes ``[N]`` of each member of the first group.
-        second: Those of the second group.
-        classes: ``C``.
-        score: What is compared.
-        resamples: Bootstrap resamples of the posts.
-        confidence: Coverage of the interval.
-        seed: Seed of the resampling.
-    """
-    size = len(labels)
-    drawn = np.random.default_rng(seed).multinomial(size, [1 / size] * size, size=resamples)
-    weights = np.vstack([np.ones(size), drawn]).astype(np.float32)  # the posts themselves first
-
-    def mean(group: Sequence[Counts]) -> NDArray[np.float64]:
-        values = []
-        for predicted in group:
-            cells = np.eye(classes * classes, dtype=np.float32)[labels * classes + predicted]
-            confusion = (weights @ cells).reshape(-1, classes, classes)
-            values.append(score_confusion(confusion)[score])
-        return np.asarray(np.mean(values, axis=0), np.float64)
-
-    gains = mean(second) - mean(first)
-    low, high = np.percentile(gains[1:], [50 * (1 - confidence), 50 * (1 + confidence)])
-    return Difference(float(gains[0]), (float(low), float(high)))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm-adjusted p-values of several tests, which control the family-wise error rate.
 

@@ -147,7 +147,6 @@ def posts_in_memory(
         ConfigError: The lists are no lists, or of different lengths.
         DataError: There is no post, ids are repeated, or an entry is of another type.
     """
-    checked_name(name, where="name")
     columns = {"texts": texts, "images": images, "labels": labels, "ids": ids}
     given = {key: column for key, column in columns.items() if column is not None}
     lengths = {key: _length(key, column) for key, column in given.items()}
@@ -159,13 +158,30 @@ def posts_in_memory(
             found=", ".join(f"{count:,} {key}" for key, count in lengths.items()) or "no list",
         )
     count = lengths["texts" if texts is not None else "images"]
-    if not count:
-        raise DataError("There is no post to be had", where=name, found="empty lists")
-    nothing = [None] * count
+    return assemble(name, range(1, count + 1) if ids is None else ids, texts, images, labels)
+
+
+def assemble(
+    name: str,
+    ids: Sequence[Any],
+    texts: Sequence[Any] | None,
+    images: Sequence[Any] | None,
+    labels: Sequence[Any] | None,
+) -> PostSet:
+    """Posts from columns of one length; arguments as of ``posts_in_memory``.
+
+    Raises:
+        ConfigError: The name cannot be used.
+        DataError: There is no post, ids are repeated, or an entry is of another type.
+    """
+    checked_name(name, where="name")
+    if not len(ids):
+        raise DataError("There are no posts", where=name, found="no rows")
+    nothing = [None] * len(ids)
     pictured = nothing if images is None else [not is_absent(picture) for picture in images]
     keys, posts = _posts(
         name,
-        range(1, count + 1) if ids is None else ids,
+        ids,
         nothing if texts is None else texts,
         nothing if labels is None else labels,
         pictured,
@@ -220,7 +236,9 @@ def _cell(value: object, kind: Kind) -> str | None:
 
 
 def is_absent(value: object) -> bool:
-    """Whether a cell is empty: ``None``, NaN, or pandas' ``NA`` and ``NaT``."""
+    """Whether a cell is empty: ``None``, NaN, pandas' ``NA`` and ``NaT``, a picture of nothing."""
+    if isinstance(value, dict):  # a picture as Hugging Face has it
+        return not (value.get("bytes") or value.get("path"))
     if value is None or (isinstance(value, float) and value != value):  # NaN
         return True
     return type(value).__name__ in ("NAType", "NaTType")

@@ -36,6 +36,11 @@ def real() -> bool:
     return _POSTS.is_file() and _TEXT.is_dir() and _IMAGE.is_file()
 
 
+def data_path(scratch: Path) -> Path:
+    """The real posts for a command line, a folder of synthetic ones where there are none."""
+    return _POSTS if real() else write_synthetic_folder(scratch)
+
+
 def posts(count: int, scratch: Path) -> PostSet:
     """The first ``count`` posts; synthetic ones where there are not so many real ones."""
     if real():

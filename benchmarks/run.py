@@ -8,6 +8,7 @@ import idle
 import independence
 import memory
 import one_pass
+import spinning
 import stacking
 import startup
 import step
@@ -26,6 +27,7 @@ BENCHMARKS = (
     memory,
     idle,
     startup,
+    spinning,
     step,
     stacking,
     independence,

@@ -22,7 +22,10 @@ from mvsa_pipe.progress import BYTES
 _LINE_SECONDS = 10.0
 _LINE_SHARE = 0.1
 
-# Drawing takes about a millisecond of the interpreter, which training needs, too.
+# No rate is told of less than one unit or this share of a step.
+_RATE_SHARE = 0.02
+
+# Drawing takes half a millisecond of the interpreter, which training needs, too.
 _DRAWN_PER_SECOND = 4
 
 # A step is done when less than this share of it is missing: fractions do not add up exactly.
@@ -128,19 +131,23 @@ class ScreenProgress:
 
     def _rate(self) -> str:
         spent = time.monotonic() - self._began
-        if not self._done or not spent:
+        if not self._tells_rate() or not spent:
             return ""
         rate = self._done / spent
         if self._unit == BYTES:
             return f"{console.size(rate)}/s"
         return f"{rate:,.1f}/s" if rate >= 1 else f"{duration(1 / rate)} each"
 
+    def _tells_rate(self) -> bool:
+        """Whether enough is done: the first part of a first unit pays for warming up."""
+        return self._done >= min(1.0, _RATE_SHARE * self._total) > 0
+
     def _time(self) -> str:
         """How long the step took, or will still take."""
         spent = time.monotonic() - self._began
         if self._done >= self._total * (1 - _ROUNDING):
             return f"took {duration(spent)}"
-        if not self._done:
+        if not self._tells_rate():
             return ""
         left = spent * (self._total - self._done) / self._done
         return f"{'at most ' if self._bounded else ''}{duration(left)} left"

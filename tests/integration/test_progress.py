@@ -79,7 +79,7 @@ def test_files_get_lines_without_control_sequences() -> None:
     )
     assert len(json.loads(done.stdout)["runs"]) == 2
     assert "\x1b" not in done.stderr
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith("basic: "))
+    *_, line = (line for line in done.stderr.splitlines() if line.startswith("basic: "))
     assert re.search(r"\d+(\.\d)?/\d+ epochs, .*(means of 2 runs|seed \d), loss .*, took ", line)
 
 

@@ -136,3 +136,17 @@ def test_a_dumb_terminal_gets_lines(printed, clock, monkeypatch):
 )
 def test_durations(seconds, shown):
     assert screen.duration(seconds) == shown
+
+
+def test_no_rate_is_told_of_a_beginning(printed, clock):
+    buffer = printed()
+    with screen.progress() as shown:
+        shown.start("fit", 20, "epochs", may_end_early=True)
+        clock[0] = 20.0
+        shown.advance(0.1)
+        clock[0] = 40.0
+        shown.advance(0.4)
+    assert buffer.getvalue().splitlines() == [
+        "fit: 0.1/20 epochs",
+        "fit: 0.5/20 epochs, 80 s each, at most 26 min left",
+    ]

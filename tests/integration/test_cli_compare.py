@@ -24,7 +24,7 @@ def test_compare_shows_scores_tests_costs_and_words(mvsa):
         "paired bootstrap over posts and seeds",
         "leads with accuracy",
         f"{metrics['parameters']:,}",
-        "text (cached fit) reaches",
+        "text reaches",
     ):
         assert words in " ".join(result.stdout.split()), words
 

@@ -34,11 +34,15 @@ test:
     pytest -q -n auto --dist worksteal
 
 # Everything that CI checks.
-check: static test
+check: static docs test
 
 # The offline tour.
 demo:
     mvsa quickstart
+
+# The documentation as a site in build/site; a warning is an error (extra docs).
+docs:
+    mkdocs build --strict --quiet --config-file .mkdocs.yml
 
 # The benchmarks; records go to benchmarks/results.
 bench:

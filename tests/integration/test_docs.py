@@ -1,5 +1,6 @@
 """Every code block of the documentation runs."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -28,6 +29,32 @@ def reader(workplace, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("page", "blocks"), [("add.md", 10)])
 def test_every_block_runs(page, blocks, mvsa):
     assert run_blocks(DOCS / page, mvsa) == blocks
+
+
+def test_the_tutorial_runs(mvsa, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = (DOCS / "tutorial.md").read_text(encoding="utf-8").count("```") // 2
+    assert run_blocks(DOCS / "tutorial.md", mvsa) == blocks > 10
+
+
+def test_the_notebook_of_the_readme_runs(mvsa, workplace):
+    """With tiny backbones and few epochs in the place of published ones."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n.*?^```$", readme, re.MULTILINE | re.DOTALL)
+    (block,) = (each for each in blocks if "import mvsa_pipe as mv" in each)
+    for published, here in (
+        ("data/MVSA_Single.zip", "data"),
+        ("bert", "tiny-text"),
+        ("dinov2", "tiny-image"),
+        ("day.jpg", next(iter((workplace / "data").rglob("*.jpg"))).as_posix()),
+        ("seed=0", "seed=0, epochs=1"),
+        ("seeds=5", "seeds=2, epochs=1"),
+    ):
+        assert published in block
+        block = block.replace(published, here)
+    page = workplace / "page.md"
+    page.write_text(block + "\n", encoding="utf-8")
+    assert run_blocks(page, mvsa) == 1
 
 
 def test_a_block_that_fails_is_told_with_its_line(tmp_path, monkeypatch, mvsa):

@@ -174,7 +174,7 @@ def evidence(
         pairs=_named_pairs(found, entries),
         single_modality=None if single is None else entries[single].name,
         fusion=None if fusion is None else entries[fusion].name,
-        resolution=_resolution(found, entrants),
+        resolution=_resolution(found, entrants, contest),
         leaks=leaks,
         left_out=contest.left_out,
     )
@@ -273,7 +273,9 @@ def _constant(contest: Contest) -> dict[str, Entrant]:
     return {MAJORITY: majority, CHANCE: chance}
 
 
-def _resolution(found: Standings, entrants: Sequence[Entrant]) -> Resolution | None:
+def _resolution(
+    found: Standings, entrants: Sequence[Entrant], contest: Contest
+) -> Resolution | None:
     """Of two runs, by the median disagreement between runs of the first head and of the others."""
     leader, *others = [entrants[row.place] for row in found.rows]
     shares = []
@@ -285,7 +287,9 @@ def _resolution(found: Standings, entrants: Sequence[Entrant]) -> Resolution | N
                 )
     if not shares:
         return None
-    return resolution(len(leader[0][0].labels), float(np.median(shares)))
+    folds = [len(fold.ids) for fold in contest.folds]
+    posts = sum(folds) if contest.held_out.once else folds[0]
+    return resolution(posts, float(np.median(shares)))
 
 
 def _leaks(contest: Contest, progress: Progress, near_cosine: float) -> list[Leaks]:

@@ -48,31 +48,33 @@ class LoadedBench:
     ) -> None:
         self.first = prepare(data, caches, needs_of(heads), split_seed, without)
         self._split_seed = split_seed
-        self._others: dict[int, Experiment] = {}
-        self._read: dict[tuple[int | None, str], Experiment] = {}
+        self._others: dict[tuple[int | None, str], Experiment] = {}
+        self._read: dict[tuple[int | None, str, str], Experiment] = {}
 
     def to(self, device: torch.device) -> None:
         """Moves the features to a device if they fit there, once for all trials."""
         self.first = self.first.to(device)
 
-    def experiment(self, split_seed: int | None) -> Experiment:
-        """The same posts and features under the split of a seed."""
-        if split_seed is None or split_seed == self._split_seed:
+    def experiment(self, split_seed: int | None, fold: str = "") -> Experiment:
+        """The same posts and features under the split of a seed, or a fold."""
+        key = split_seed, fold
+        if split_seed in (None, self._split_seed) and fold in ("", self.first.data.split):
             return self.first
-        if split_seed not in self._others:
-            self._others[split_seed] = self.first.split_again(split_seed)
-        return self._others[split_seed]
+        if key not in self._others:
+            seed = self.first.data.split_seed if split_seed is None else split_seed
+            self._others[key] = self.first.split_as(fold or self.first.data.split, seed)
+        return self._others[key]
 
-    def read_by(self, head: str, split_seed: int | None) -> Experiment:
+    def read_by(self, head: str, split_seed: int | None, fold: str = "") -> Experiment:
         """The experiment with only the caches that a head reads, as ``fit`` loads it."""
-        key = split_seed, head
+        key = split_seed, fold, head
         if key not in self._read:
-            self._read[key] = self.experiment(split_seed).read_by(head)
+            self._read[key] = self.experiment(split_seed, fold).read_by(head)
         return self._read[key]
 
     def read_for(self, spec: RunSpec) -> Experiment:
         """The experiment of a run."""
-        return self.read_by(spec.head, spec.split_seed)
+        return self.read_by(spec.head, spec.split_seed, spec.fold)
 
     def train(
         self,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads import HEADS, is_faithful, named_head
 from mvsa_pipe.options import MOST_SEEDS, Options, option
 from mvsa_pipe.user_code import is_reference
@@ -16,6 +17,8 @@ class BenchOptions(Options):
             variants.
         seeds: Runs of each head. Their seeds count up from --seed.
         resplit: Draw a random split for every seed, with the seed as split seed.
+        folds: Cross-validation. A number of random folds, which keep duplicates together; or the
+            folder of published ones. Every post is tested once, by every seed.
         vary: Values of an option to compare, as name=value,value. The option is one of training or
             of the heads; a value that contains commas must be in double quotes; repeat for the
             product of several.
@@ -31,12 +34,19 @@ class BenchOptions(Options):
     heads: tuple[str, ...] = option((), "--head")
     seeds: int = option(5, least=1, most=MOST_SEEDS)
     resplit: bool = option(False, rare=True)
+    folds: str = option("", rare=True)
     vary: tuple[str, ...] = ()
     force: bool = False
     ray: str = option("", rare=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.folds and self.resplit:
+            raise ConfigError(
+                "--folds and --resplit exclude each other",
+                expected="folds that are the same for every seed, or a split for every seed",
+                found=f"--folds {self.folds} --resplit",
+            )
         for name in self.heads:
             if not is_reference(name):
                 HEADS.row(name)

@@ -1,10 +1,11 @@
 """Trains missing runs of pairs of backbones × heads × settings × seeds, and summarises all runs."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mvsa_pipe.devices import resolve_device, usable_cores
 from mvsa_pipe.disk import inside
 from mvsa_pipe.durable import write_json
 from mvsa_pipe.errors import ConfigError, MvsaError
+from mvsa_pipe.posts.splits.cross_validation import fold_names
 from mvsa_pipe.posts.splits.make_split import AUTO
 from mvsa_pipe.progress import OnStep, Progress, no_callback
 from mvsa_pipe.runs import free_name
@@ -96,10 +98,14 @@ def run_bench(
     began, loading = time.perf_counter(), 0.0
     options = options.named()
     heads, settings = options.chosen_heads(), settings_of(options.vary, training)
+    folds = fold_names(options.folds) if options.folds else ("",)
+    data = replace(data, split=_first_fold(data, folds[0])) if options.folds else data
     pairs = chosen_pairs(caches, heads)
     _refuse_early(data, options, settings)
     without = skipped_by_any(data, pairs, heads)
-    shown = BenchProgress(progress, len(pairs) * len(heads) * len(settings) * options.seeds)
+    shown = BenchProgress(
+        progress, len(pairs) * len(heads) * len(settings) * options.seeds * len(folds)
+    )
     first_split = training.seed if options.resplit else None
     folders, contexts, names = RunFolders(runs), [], []
     rows: list[list[Outcome]] = []
@@ -111,16 +117,37 @@ def run_bench(
             _refuse_fixed_split(loaded.first.data.split)
         loaded.to(resolve_device(training.device))
         loading += time.perf_counter() - since
-        trials = _every_trial(loaded, settings, options, pair_label(pair, caches))
+        trials = _every_trial(loaded, settings, options, folds, pair_label(pair, caches))
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
         outcomes = _outcomes(loaded, trials, load_spec, options, folders, progress, shown)
-        rows += [[outcomes[trial.digest] for trial in row] for row in _rows(trials, options.seeds)]
+        rows += [
+            [outcomes[trial.digest] for trial in row]
+            for row in _rows(trials, options.seeds * len(folds))
+        ]
         contexts.append(BenchContext.of(loaded.first))
         names.append(loaded.first.backbones)
         del loaded  # before the features of the next pair are read
     seconds = {"loading": loading, "wall": time.perf_counter() - began}
-    return summarise(contexts[0], names, rows, seconds, resplit=options.resplit)
+    bench = summarise(contexts[0], names, rows, seconds, resplit=options.resplit)
+    if options.folds:
+        return replace(bench, protocol=re.sub(r"/fold-\d+$", "/all-folds", bench.protocol))
+    return bench
+
+
+def _first_fold(data: DataChoice, fold: str) -> str:
+    """The split that features are loaded for.
+
+    Raises:
+        ConfigError: Another split is named beside folds.
+    """
+    if data.split != AUTO:
+        raise ConfigError(
+            "--folds and --split exclude each other",
+            expected="--folds alone: each fold is a split",
+            found=f"--split {data.split}",
+        )
+    return fold
 
 
 def _outcomes(
@@ -179,22 +206,30 @@ def _refuse_fixed_split(split: str) -> None:
 
 
 def _every_trial(
-    loaded: LoadedBench, settings: Sequence[Setting], options: BenchOptions, pair: str
+    loaded: LoadedBench,
+    settings: Sequence[Setting],
+    options: BenchOptions,
+    folds: Sequence[str],
+    pair: str,
 ) -> list[Trial]:
-    """All trials, ordered by head, setting and seed."""
+    """All trials, ordered by head, setting, fold and seed."""
     start = settings[0].training.seed
     seeds = range(start, start + options.seeds)
     splits = {seed: seed if options.resplit else None for seed in seeds}
     trials = []
     for head in options.chosen_heads():
-        experiments = {split: loaded.read_by(head, split) for split in set(splits.values())}
+        experiments = {
+            (split, fold): loaded.read_by(head, split, fold)
+            for split in set(splits.values())
+            for fold in folds
+        }
         digests = {split: experiment_digest(found) for split, found in experiments.items()}
         for setting in settings:
-            for seed in seeds:
+            for fold, seed in product(folds, seeds):
                 training = replace(setting.training, seed=seed)
-                spec = RunSpec(head, training, setting.head_options, splits[seed])
-                digest = spec_digest(digests[spec.split_seed], spec)
-                name = default_run_name(experiments[spec.split_seed], head, [seed])
+                spec = RunSpec(head, training, setting.head_options, splits[seed], fold)
+                digest = spec_digest(digests[splits[seed], fold], spec)
+                name = default_run_name(experiments[splits[seed], fold], head, [seed])
                 name = f"{name}-{digest[:_NAMED_DIGITS]}"
                 trials.append(Trial(spec, setting.label, pair, digest, name))
     return trials

@@ -290,15 +290,19 @@ def _interval(
     runs: Sequence[FinishedRun], part: str, values: dict[str, list[float]]
 ) -> dict[str, Interval]:
     """Over posts and seeds of runs on the same posts, else over their splits."""
-    predictions = [run.predictions[part] for run in runs]
-    if all(own.ids == predictions[0].ids for own in predictions):
-        found = mean_interval([own.answers for own in predictions])
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, run in enumerate(runs):
+        places.setdefault(run.predictions[part].ids, []).append(place)
+    if len(places) == 1:
+        found = mean_interval([run.predictions[part].answers for run in runs])
         return {name: found[name] for name in values}
     sizes = [run.metrics["posts"] for run in runs]
     tested, trained = (sum(size[name] for size in sizes) for name in (part, "train"))
-    return {
-        name: corrected_mean(of_runs, tested / trained).interval for name, of_runs in values.items()
-    }
+    found = {}
+    for name, of_runs in values.items():
+        means = [float(np.mean([of_runs[place] for place in own])) for own in places.values()]
+        found[name] = Score(name).within(corrected_mean(means, tested / trained).interval)
+    return found
 
 
 def _each(

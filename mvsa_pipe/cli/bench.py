@@ -125,6 +125,10 @@ def _explain(done: "Bench", seeds: int) -> None:
     """Prints the legend of the table."""
     what = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     over = "posts and seeds" if seeds > 1 else "posts"
+    if done.protocol.endswith("/all-folds"):
+        what, over = "mean ± standard deviation over folds and seeds", "folds, corrected t"
+    elif done.protocol.endswith("/seed-varied"):
+        over = "splits, corrected t"
     line((f"{what}, [95 % interval over {over}]", "dim"))
     if done.ensembles:
         line(("averaged: one prediction from the mean of all seeds' probabilities", "dim"))

@@ -226,6 +226,11 @@ class Score(StrEnum):
         """A value as tables show it."""
         return f"{100 * value:.1f}" if self.row.percent else f"{value:.3f}"
 
+    def within(self, bounds: tuple[float, float]) -> tuple[float, float]:
+        """An interval cut to the values that the score can have."""
+        low, high = (min(max(bound, self.row.least), self.row.most) for bound in bounds)
+        return low, high
+
     def gain(self, value: float) -> float:
         """The value, with its sign turned where lower is better: the higher, the better."""
         return value if self.row.higher_is_better else -value

@@ -160,7 +160,8 @@ def compared(
     tests: list[_Test]
     if len(entrants[0]) > 1:
         share = held_out.test_to_train
-        intervals = [corrected_mean(own.tolist(), share).interval for own in by_fold]
+        means = [corrected_mean(own.tolist(), share) for own in by_fold]
+        intervals = [score.within(mean.interval) for mean in means]
         tests = [_over_folds(by_fold[a] - by_fold[b], share) for a, b in places]
     else:
         own = [entrant[0] for entrant in entrants]

@@ -101,12 +101,21 @@ class Experiment:
         Raises:
             SplitError: The split does not fit the posts.
         """
-        split = parse_split(self.data.split, self.posts, seed=seed)
+        return self.split_as(self.data.split, seed)
+
+    def split_as(self, name: str, seed: int) -> "Experiment":
+        """The same posts and features under another split, named as ``--split`` names it.
+
+        Raises:
+            SplitError: The split does not fit the posts.
+        """
+        split = parse_split(name, self.posts, seed=seed)
         indices = _indices(split, self.training_data.features.post_ids)
         device = self.training_data.labels.device
         train, val = indices["train"].to(device), indices["val"].to(device)
         return replace(
             self,
+            data=replace(self.data, split=name),
             split=split,
             protocol=protocol_tag(self.posts, split),
             training_data=replace(self.training_data, train=train, val=val),

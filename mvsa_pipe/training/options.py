@@ -86,12 +86,14 @@ class RunSpec:
         training: Options of training, with the seed.
         head_options: Options of the head that differ from their defaults.
         split_seed: Seed of its own random split; ``None`` uses the split of the data.
+        fold: Name of its own fold, as ``--split`` takes it; empty outside cross-validation.
     """
 
     head: str
     training: TrainingOptions
     head_options: Mapping[str, OptionValue] = field(default_factory=dict)
     split_seed: int | None = None
+    fold: str = ""
 
 
 def parse_class_weights(text: str, classes: Sequence[str], counts: Sequence[int]) -> list[float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mvsa_pipe.errors import SplitError, name_some
 from mvsa_pipe.posts.duplicates import duplicate_groups
 from mvsa_pipe.posts.post import PostSet
+from mvsa_pipe.posts.splits.cross_validation import cross_fold, numbered_fold
 from mvsa_pipe.posts.splits.split import PARTS, TRAIN, VAL, Split
 from mvsa_pipe.posts.splits.split_files import read_split
 from mvsa_pipe.posts.splits.stratify import stratified
@@ -186,7 +187,8 @@ def parse_split(
 
     Args:
         text: ``random-8:1:1`` (or any ratios), ``published``, ``auto`` (see ``resolved_split``),
-            the path of a split, or ``PATH:3`` for the third of the folds at a path.
+            the path of a split, ``PATH:3`` for the third of the folds at a path, or
+            ``folds-5:2`` for the second of five random folds.
         posts: The posts that it divides.
         seed: Seed of random draws.
         groups: As in ``random_split``.
@@ -205,6 +207,9 @@ def parse_split(
         except ValueError:
             ratios = [0.0, 0.0, 0.0]
         return random_split(posts, ratios, seed, groups)
+    fold = numbered_fold(text)
+    if fold is not None:
+        return cross_fold(posts, *fold, seed, groups)
     if _exists(text):
         return read_split(Path(text), posts)
     numbered = _PATH_AND_FOLD.fullmatch(text)
@@ -213,8 +218,8 @@ def parse_split(
     raise SplitError(
         "This names no split",
         where=repr(text),
-        expected="random-8:1:1 (train:val:test), published, the path of a split that exists, or "
-        "FOLDER:3 for one of several folds",
+        expected="random-8:1:1 (train:val:test), published, the path of a split that exists, "
+        "FOLDER:3 for one of several folds, or folds-5:2 for one of five random ones",
         hint="--split takes a folder with train, val and test lists, or a table with id,split",
     )
 

@@ -2,7 +2,7 @@
 
 A class is named as ``my_heads.py:Mine`` or ``package.module:Mine``. Runs and caches record where it
 came from. Code that a record names is run only if this user has named code of that digest before,
-so that a folder from somebody else cannot run a file. The digests are kept in the user's state
+so that a folder from another person cannot run a file. The digests are kept in the user's state
 folder, as Jupyter keeps those of trusted notebooks.
 """
 
@@ -334,7 +334,7 @@ def _classes_of(module: ModuleType) -> list[str]:
 
 
 def _see_working_directory() -> None:
-    """Lets modules of the working directory be imported, behind all others."""
+    """Lets modules of the working directory be imported, after all others."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)

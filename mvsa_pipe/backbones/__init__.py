@@ -136,7 +136,7 @@ def backbone_name(name: str) -> str:
         return name
     if not (name.endswith(".py") or "." in place or os.sep in place):
         return name
-    from mvsa_pipe.backbones.own import own_backbone_name  # torch comes with it
+    from mvsa_pipe.backbones.own import own_backbone_name  # imports torch
 
     return own_backbone_name(name)
 
@@ -161,11 +161,11 @@ def load_backbone(options: "BackboneOptions") -> "TextBackbone | ImageBackbone":
     if options.source is None:
         backbone: TextBackbone | ImageBackbone = kind(options)
     else:
-        from mvsa_pipe.backbones.own import build_own  # torch comes with it
+        from mvsa_pipe.backbones.own import build_own  # imports torch
 
         backbone = build_own(kind, options)
     if options.tuned is not None:
-        from mvsa_pipe.backbones.weights import load_tuned_weights  # torch comes with it
+        from mvsa_pipe.backbones.weights import load_tuned_weights  # imports torch
 
         load_tuned_weights(backbone, options.tuned)
     return backbone

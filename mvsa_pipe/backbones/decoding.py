@@ -145,7 +145,7 @@ def _fault(say: Callable[[str], None]) -> str | None:
 def _will_compile() -> bool:
     """Whether no machine code is stored for this machine."""
     try:
-        from mvsa_pipe.backbones.machine_code import archive_of  # numba comes with it
+        from mvsa_pipe.backbones.machine_code import archive_of  # imports numba
 
         archive = archive_of(_RESIZING)
     except Exception:  # noqa: BLE001  # the self-test reports why numba cannot be loaded

@@ -31,7 +31,7 @@ def backbone_from_record(fields: object, where: object) -> BackboneOptions:
         raise not_makeable("--decode gpu", where)
     try:
         if isinstance(fields, dict) and "source" in fields:
-            from mvsa_pipe.backbones.own import add_recorded_backbone  # torch comes with it
+            from mvsa_pipe.backbones.own import add_recorded_backbone  # imports torch
 
             add_recorded_backbone(fields["name"], Origin.from_record(fields["source"]), where)
         return _backbone(fields)

@@ -58,7 +58,7 @@ class HuggingFaceText(TextBackbone):
             source,
             options.name,
             config,
-            half="text_model",
+            encoder="text_model",
             with_pooler=self.pooling is Pooling.POOLER,
         )
         self.freeze()
@@ -177,7 +177,7 @@ class HuggingFaceImage(ImageBackbone):
         source = locate_weights(options, options.argument)
         config = hugging_face_config(source.model, options.name)
         self.module = hugging_face_model(
-            source, options.name, config, half="vision_model", with_pooler=False
+            source, options.name, config, encoder="vision_model", with_pooler=False
         )
         self.freeze()
         self._processor = pretrained(

@@ -89,7 +89,7 @@ class BackboneOptions(Options):
         """Takes over the fields in another process, in which an own class is not loaded yet."""
         self.__dict__.update(state)
         if self.source is not None:
-            from mvsa_pipe.backbones.own import add_same_backbone  # torch comes with it
+            from mvsa_pipe.backbones.own import add_same_backbone  # imports torch
 
             add_same_backbone(self.source)
 

@@ -1,4 +1,4 @@
-"""Backbones of one's own: a class, or where one lies, becomes a row in a table of backbones."""
+"""Users' own backbones: a class, or a reference to one, becomes a row in a table of backbones."""
 
 import inspect
 from dataclasses import replace
@@ -68,7 +68,7 @@ def register_backbone(kind: KindT) -> KindT:
 
 
 def own_backbone_name(backbone: str | type[Any]) -> str:
-    """The name in the tables for a class, or for where one lies; it is added to them.
+    """The name in the tables of a class, or of a reference to one, which is added to them.
 
     Raises:
         ConfigError: There is no such file or class, or it is no usable backbone.

@@ -117,7 +117,7 @@ def hugging_face_model(
     name: str,
     config: PretrainedConfig,
     *,
-    half: str = "",
+    encoder: str = "",
     with_pooler: bool = True,
 ) -> nn.Module:
     """Loads an encoder in float32; refuses incomplete weights.
@@ -126,7 +126,7 @@ def hugging_face_model(
         source: Where it is loaded from.
         name: The backbone's name, for messages.
         config: Its configuration.
-        half: Attribute of the encoder in a model with two (``vision_model``).
+        encoder: Attribute of the encoder in a model with two (``vision_model``).
         with_pooler: Whether the pooler is read; if not, a checkpoint may lack it.
 
     Raises:
@@ -149,7 +149,7 @@ def hugging_face_model(
     _refuse_other_architecture(model, report, source, name, with_pooler=with_pooler)
     if any(_POOLER in key for key in report["missing_keys"]):
         model.pooler = None
-    module: nn.Module = getattr(model, half, model) if half else model
+    module: nn.Module = getattr(model, encoder, model) if encoder else model
     require_finite_weights(module, where)
     return module
 

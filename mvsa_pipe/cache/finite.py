@@ -66,13 +66,13 @@ def require_finite_rows(rows: Rows, backbone: str, dtype: StoredDtype, where: ob
     hit = {*not_finite(rows.hidden, rows.bounds()), *not_finite(rows.pooled, rows.places())}
     if not hit:
         return
-    half = dtype is StoredDtype.FLOAT16
+    is_float16 = dtype is StoredDtype.FLOAT16
     raise CacheError(
         f"Features of {backbone} are not finite in {dtype}: some are NaN or infinite",
         where=where,
         found=f"{len(hit):,} posts: {name_some(rows.ids[place] for place in sorted(hit))}",
         hint="store wider numbers: --dtype float32; float16 ends at 65,504. If that does not help, "
         "use --precision float32, and check the backbone's weights"
-        if half
+        if is_float16
         else "use --precision float32, and check the backbone's weights",
     )

@@ -197,7 +197,7 @@ class CacheFolder:
         )
 
     def remove(self, path: Path) -> None:
-        """Deletes a cache with its parts, one part, or a file that was left behind.
+        """Deletes a cache with its parts, one part, or a leftover file.
 
         Raises:
             CacheError: It is outside of this folder, or another process writes it.

@@ -78,7 +78,7 @@ class Manifest:
                 )
 
     @classmethod
-    def anew(cls, folder: Path, parts: Sequence[CachePart]) -> "Manifest":
+    def replaced(cls, folder: Path, parts: Sequence[CachePart]) -> "Manifest":
         """Replaces the list in a folder.
 
         Raises:

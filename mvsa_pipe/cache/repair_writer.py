@@ -96,7 +96,7 @@ class RepairWriter(CacheWriter):
             names = {part.name for part in manifest.parts}
             if referred <= names and (names or not readable):
                 return manifest
-        return Manifest.anew(folder, list(readable.values()))
+        return Manifest.replaced(folder, list(readable.values()))
 
     def _readable_parts(self, folder: Path) -> dict[str, CachePart]:
         found = {}

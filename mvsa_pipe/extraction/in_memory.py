@@ -131,7 +131,7 @@ def encode_posts(
 
     Raises:
         UnreadablePostsError: A post lacks what a backbone reads, or it cannot be read.
-        BackboneError: Weights cannot be had, or a post does not fit into the device's memory.
+        BackboneError: Weights cannot be loaded, or a post does not fit into the device's memory.
         ConfigError: The device or the precision cannot be used.
     """
     device = resolve_device(options.device)
@@ -159,7 +159,7 @@ def encode_posts(
 def _encode(
     items: Sequence[Content], kept: Sequence["_Kept"], progress: Progress, decode: Decode
 ) -> dict[str, str]:
-    """Feeds backbones together and keeps what is needed; returns what is wrong with posts."""
+    """Runs backbones together and keeps what is needed; returns reasons of unreadable posts."""
     forwards = [one.forward for one in kept]
     names = [forward.backbone.identity.name for forward in forwards]
     decoding = None

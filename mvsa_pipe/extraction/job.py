@@ -273,7 +273,7 @@ class BackboneJob:
 
 
 def _loaded(backbone: BackboneOptions, context: PassContext) -> "LoadedBackbone":
-    from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # torch comes with it
+    from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # imports torch
 
     context.progress.say(f"loading {backbone.name}")
     return LoadedBackbone.load(backbone, context.options)

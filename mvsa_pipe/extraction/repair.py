@@ -170,7 +170,7 @@ def _require_there(path: Path, posts: PostSet, damaged: list[str]) -> None:
 def _require_same(file: FeatureFile, backbone: BackboneOptions, options: ExtractOptions) -> None:
     resolved = recall(backbone, options)
     if resolved is None:
-        from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # torch comes with it
+        from mvsa_pipe.extraction.loaded_backbone import LoadedBackbone  # imports torch
 
         resolved = LoadedBackbone.load(backbone, options).resolved
     resolved.fingerprint.require(file.header.fingerprint, file.path)

@@ -18,7 +18,7 @@ from mvsa_pipe.posts.storage.base import PICTURE_BYTES, Storage, TooLargeError
 from mvsa_pipe.posts.tables.cells import CellError, Kind, plain_cell
 from mvsa_pipe.posts.tables.row_faults import CONTROL, RowFaults, text_fault
 
-# The data set's name where nobody gives one; its features are not cached.
+# The data set's name if none is given; its features are not cached.
 UNNAMED = "in-memory"
 
 # Modes that PNG holds without loss; every other is converted as pictures in files are.

@@ -23,7 +23,7 @@ from mvsa_pipe.images import IMAGE_FORMATS
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 
-# Of two pictures of different things half of the 64 bits differ; of one that was scaled or
+# Of the 64 bits, half differ between pictures of different things; of one that was scaled or
 # compressed again, few do.
 MOST_BITS = 6
 

@@ -32,7 +32,7 @@ class Split:
 
     Attributes:
         parts: ``train``, ``val`` or ``test`` by post id, in the posts' order.
-        tag: Second half of the protocol tag (``random-8:1:1/seed-0``, ``3200-800-511``).
+        tag: Second part of the protocol tag (``random-8:1:1/seed-0``, ``3200-800-511``).
 
     Raises:
         SplitError: A part has another name, or train is empty.

@@ -119,5 +119,5 @@ def test_weights_that_cannot_be_had(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BackboneError, match=r"cannot be loaded.*--weights dinov2=PATH"):
         load_image("dinov2")
-    with pytest.raises(BackboneError, match="no dinov2 model"):
+    with pytest.raises(BackboneError, match="not a dinov2 model"):
         load_image("dinov2", weights=str(bert_folder))

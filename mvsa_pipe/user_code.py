@@ -78,6 +78,10 @@ class Origin:
         return cls(**record)
 
 
+class UnusableRecordError(RunError):
+    """The class that a record names cannot be found, has changed, or was never named."""
+
+
 @dataclass(frozen=True)
 class _LoadedFile:
     path: Path
@@ -141,7 +145,7 @@ def load_recorded(
         The class, and a remark where the copy was taken; else "".
 
     Raises:
-        RunError: Its source is not there, has changed, or was never named by this user.
+        UnusableRecordError: Its source is not there, has changed, or was never named by this user.
     """
     place, remark = origin.file or origin.module, ""
     hint = f"{option} FILE.py:{origin.name} names the class, if you trust its code"
@@ -153,7 +157,7 @@ def load_recorded(
             remark = f"{place} {state}: {what} is taken from {copy}, as it was"
             origin, digest = kept, origin.sha256
     if digest is None:
-        raise RunError(
+        raise UnusableRecordError(
             f"The class of {what} cannot be found",
             where=where,
             expected=str(origin),
@@ -163,7 +167,7 @@ def load_recorded(
             hint=hint,
         )
     if digest != origin.sha256:
-        raise RunError(
+        raise UnusableRecordError(
             f"The class of {what} has changed since",
             where=where,
             expected=str(origin),
@@ -171,7 +175,7 @@ def load_recorded(
             hint=f"{option} {origin.reference} takes it as it is now",
         )
     if not is_known(digest):
-        raise RunError(
+        raise UnusableRecordError(
             f"{what[0].upper()}{what[1:]} is code that you have not run before, and a record does "
             "not run code by itself",
             where=where,

@@ -16,11 +16,12 @@ from mvsa_pipe.backbones.base import (
     weights_digest,
 )
 from mvsa_pipe.backbones.options import BackboneOptions, without_layers
-from mvsa_pipe.errors import CacheError, ConfigError, MvsaError, RunError
+from mvsa_pipe.errors import CacheError, ConfigError, MvsaError
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.registry import Row, kebab_case
 from mvsa_pipe.user_code import (
     Origin,
+    UnusableRecordError,
     is_same_place,
     load_recorded,
     load_reference,
@@ -119,7 +120,7 @@ def add_recorded_backbone(name: str, origin: Origin, where: object) -> None:
             )
     try:
         kind, _ = load_recorded(origin, f"backbone {family!r}", where, "mvsa extract --backbone")
-    except RunError as error:
+    except UnusableRecordError as error:
         raise CacheError(
             error.what,
             where=error.where,

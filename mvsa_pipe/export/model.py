@@ -24,6 +24,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.inference import predict_contents
+from mvsa_pipe.user_code import UnusableRecordError
 
 PictureSource = str | Path | bytes
 
@@ -162,6 +163,15 @@ def open_exported(
             for name, record in config["backbones"].items()
         }
         classes, grid = tuple(config["classes"]), int(config["image_grid"])
+    except UnusableRecordError as error:
+        call = f'load_exported("{folder}", head="{folder / SOURCE_FILE}:CLASS")'
+        raise UnusableRecordError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            found=error.found,
+            hint=f"read its code; if you trust it, {call}",
+        ) from error
     except RunError as error:
         raise RunError(
             error.what,

@@ -7,13 +7,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from mvsa_pipe.errors import ConfigError, RunError
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.declared import declared_row
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.user_code import (
     Origin,
+    UnusableRecordError,
     is_reference,
     is_same_place,
     load_recorded,
@@ -137,10 +138,15 @@ def recorded_head(
     copy = folder / SOURCE_FILE if recorded.file else None
     try:
         kind, said = load_recorded(recorded, f"head {name!r}", folder, "--head", copy)
-    except RunError:
-        if found is None or now is None or not (HEADS.added(name) or name in _chosen):
+    except UnusableRecordError as error:
+        if found is None or now is None:
             raise
-        return found, remark
+        if HEADS.added(name) is not None or name in _chosen:
+            return found, remark
+        hint = f"--head {name} takes it as it is now"
+        raise UnusableRecordError(
+            error.what, where=folder, expected=error.expected, found=now, hint=hint
+        ) from error
     _require_head(kind)
     return kind, said
 

@@ -72,7 +72,7 @@ def test_an_export_has_its_code_and_runs_it_only_when_told(mvsa, run, monkeypatc
     assert str(run.parents[1]) not in (target / "config.json").read_text(encoding="utf-8")
     assert load_exported(target, "cpu").predict(texts=["good"], images=[PICTURE])
     start_again(monkeypatch, tmp_path / "somebody else")
-    with pytest.raises(RunError, match="code that you have not run before"):
+    with pytest.raises(RunError, match=r"code that you have not run before.*head=.*head\.py:"):
         load_exported(target, "cpu")
     shown = f"{target}/head.py:Mine"
     assert load_exported(target, "cpu", shown).predict(texts=["good"], images=[PICTURE])
@@ -183,3 +183,22 @@ def test_heads_check_of_one_that_mixes_posts(mvsa, refused, place):
     message = refused("fit", "--head", "mine", "--name", "no")
     assert "breaks the contract of heads (companions)" in message
     assert "baseline of scikit-learn" in refused("heads", "check", "logistic")
+
+
+def test_workers_of_a_cluster_load_the_same_class(place, monkeypatch):
+    import pickle
+
+    from mvsa_pipe.benches.loaded import LoadSpec
+    from mvsa_pipe.errors import ConfigError
+    from mvsa_pipe.heads import HEADS, named_head
+    from mvsa_pipe.runs.options import CacheChoice, DataChoice
+
+    spec = LoadSpec(DataChoice(), CacheChoice(), (named_head("my_heads.py:Mine"), "text"), None)
+    sent = pickle.dumps(spec.anywhere())
+    start_again(monkeypatch)
+    assert pickle.loads(sent).load().first.posts.posts
+    assert "mine" in HEADS.names
+    write_code(place / "my_heads.py", MINE + "# another\n")
+    start_again(monkeypatch)
+    with pytest.raises(ConfigError, match="not the same on this machine"):
+        pickle.loads(sent).load()

@@ -260,3 +260,11 @@ def test_a_head_of_an_installed_package(monkeypatch, tmp_path):
     monkeypatch.setattr(user_code, "_named", set())
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
     assert recorded_head(config, tmp_path) == (table.load("theirs"), "")
+    write_code(tmp_path / "plugin_of_mine.py", MINE + "# changed\n")
+    monkeypatch.setattr(user_code, "origin_of", user_code.origin_of.__wrapped__)
+    monkeypatch.setattr("mvsa_pipe.heads.own.origin_of", user_code.origin_of)
+    monkeypatch.setattr("mvsa_pipe.heads.own._chosen", set())
+    with pytest.raises(RunError, match=r"has changed since.*--head theirs takes it as it is now"):
+        recorded_head(config, tmp_path)
+    changed, remark = recorded_head(config, tmp_path, "theirs")
+    assert (changed.__name__, "has changed since the run" in remark) == ("Mine", True)

@@ -80,14 +80,14 @@ class Baseline(Model):
 
     @abstractmethod
     def classifier(self, strength: float) -> Any:  # noqa: ANN401
-        """The classifier behind the inputs, for one of the strengths."""
+        """The classifier after the inputs, for one of the strengths."""
 
     @abstractmethod
     def learned(self, classifier: Any) -> int:  # noqa: ANN401
         """How many numbers a fitted classifier learned."""
 
     def inputs(self) -> Any:  # noqa: ANN401
-        """The transformer of the data frame: vectors, and terms behind them."""
+        """The transformer of the data frame: vectors followed by terms."""
         from sklearn.compose import ColumnTransformer
 
         from mvsa_pipe.baselines.terms import make_terms
@@ -110,7 +110,7 @@ class Baseline(Model):
         Args:
             frame: The training posts, as of ``frame``.
             labels: Their classes.
-            class_weights: How much a post of each class counts.
+            class_weights: Weight of a post of each class.
             strengths: Other strengths than those of the class.
 
         Raises:

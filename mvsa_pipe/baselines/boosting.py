@@ -16,7 +16,7 @@ class BoostingOptions(BaselineOptions):
 
     Attributes:
         depth: Questions from a tree's root to its leaves.
-        shrinkage: What each tree's answer is multiplied with, scikit-learn's ``learning_rate``.
+        shrinkage: Factor of each tree's output, scikit-learn's ``learning_rate``.
         subsample: Share of the training posts that each tree is grown on.
     """
 
@@ -63,7 +63,7 @@ class Boosting(Baseline):
             max_depth=self.options.depth,
             subsample=self.options.subsample,
             max_features="sqrt",
-            # scikit-learn takes seeds of 32 bits alone
+            # scikit-learn only accepts 32-bit seeds
             random_state=int(torch.randint(2**31 - 1, (1,), generator=draws)),
         )
 

@@ -107,7 +107,7 @@ def _require_answers(baseline: Baseline, where: object) -> None:
                     shares = pipeline.predict_proba(frame)
                 if shares.shape != (posts, len(pipeline.classes_)) or not np.isfinite(shares).all():
                     faults.append("probabilities that are no finite numbers")
-        except Exception as error:  # noqa: BLE001  # whatever scikit-learn meets in such objects
+        except Exception as error:  # noqa: BLE001  # scikit-learn may raise anything here
             faults = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
         if faults:
             raise RunError(
@@ -119,7 +119,7 @@ def _require_answers(baseline: Baseline, where: object) -> None:
 
 
 def _faults(baseline: Baseline, pipeline: Any) -> Iterator[str]:  # noqa: ANN401
-    """What is wrong with a pipeline before it is asked anything."""
+    """Faults of a loaded pipeline, found before it is used."""
     inputs, classifier = baseline.inputs(), baseline.classifier(baseline.strengths[0])
     parts = [(name, type(part), columns) for name, part, columns in inputs.transformers]
     found = [step for _, step in pipeline.steps]
@@ -159,10 +159,10 @@ def _term_faults(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Itera
 def _tree_faults(tree: Any, features: int) -> Iterator[str]:  # noqa: ANN401
     """Places in a tree beyond its end, which scikit-learn reads without a check."""
     nodes = np.arange(tree.node_count)
-    left, right, asked = tree.children_left, tree.children_right, tree.feature
+    left, right, split_on = tree.children_left, tree.children_right, tree.feature
     inner = left >= 0
     forward = (left > nodes) & (right > nodes) & (left < len(nodes)) & (right < len(nodes))
-    known = (asked >= 0) & (asked < features)
+    known = (split_on >= 0) & (split_on < features)
     if not (forward & known)[inner].all() or not (right[~inner] < 0).all() or not len(nodes):
         yield "a tree whose branches lead nowhere"
     if not np.isfinite(tree.value).all():

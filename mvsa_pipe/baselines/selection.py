@@ -60,7 +60,7 @@ def select(
         baseline: What to fit.
         train: What it is fitted to.
         val: What picks the strength.
-        class_weights: How much a post of each class counts.
+        class_weights: Weight of a post of each class.
         score: The score that picks; of equal ones the lower loss does.
         on_step: Callback before each strength; raise to cancel.
         on_fitted: Called after each strength with the entries so far and the index of the best.

@@ -87,7 +87,7 @@ class PairwiseSvc(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
     turn. Sums over pairs are folded into one weight a support vector and class.
 
     Args:
-        cost: What a post on the wrong side costs, the ``C`` of ``SVC``.
+        cost: The penalty of margin violations, the ``C`` of ``SVC``.
         gamma: How fast the kernel falls, as of ``SVC``.
         dense_columns: The first columns of a sparse matrix that have hardly a zero.
 
@@ -227,7 +227,7 @@ def _scale(
     labels: Int[np.ndarray, " N"],
     weights: Float[np.ndarray, " N"] | None,
 ) -> float:
-    """The factor under which margins of posts that were left out tell their classes best."""
+    """The factor with which margins of held-out posts predict their classes best."""
     present, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if counts.min() < _FOLDS:
         return 1.0  # some part could not be judged by the others

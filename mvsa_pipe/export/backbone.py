@@ -51,7 +51,7 @@ class RunBackbone:
         return Forward(self.backbone, device, self.precision, self.dtype)
 
     def as_record(self) -> dict[str, Any]:
-        """What an exported folder's ``config.json`` says of it."""
+        """Its entry in an exported folder's ``config.json``."""
         identity, options = self.backbone.identity, self.options
         return {
             "name": options.name,
@@ -66,11 +66,11 @@ class RunBackbone:
 
 
 def run_backbone(run: Run, modality: Modality) -> RunBackbone:
-    """Loads the backbone that made one half of a run's features, as the run used it.
+    """Loads the backbone of one modality of a run, with the run's arithmetic and type.
 
     Raises:
         RunError: The run joins several, does not say which it used, or cannot be exported.
-        BackboneError: Its weights cannot be had.
+        BackboneError: Its weights cannot be loaded.
         CacheError: They are no longer those that the run was trained on.
     """
     records = records_of(run, modality)

@@ -76,9 +76,9 @@ def _scores(config: Mapping[str, Any]) -> list[str]:
         f"|---|---|{'---|' * len(DEFAULT_SCORES)}",
     ]
     for part, scores in (run["scores"] or {}).items():
-        held = "test" if part == "test" else "val (its epoch was selected on it: optimistic)"
+        title = "test" if part == "test" else "val (its epoch was selected on it: optimistic)"
         cells = [_with_interval(scores, key) for key in DEFAULT_SCORES]
-        lines.append(f"| {held} | {scores['posts']} | {' | '.join(cells)} |")
+        lines.append(f"| {title} | {scores['posts']} | {' | '.join(cells)} |")
         for row in (run["references"] or {}).get(part, ()):
             cells = [_with_deviation(row, key) for key in DEFAULT_SCORES]
             lines.append(f"| {row['name']} on {part} | | {' | '.join(cells)} |")
@@ -179,7 +179,7 @@ def _licences(backbones: Sequence[str]) -> list[str]:
         (
             "mvsa-pipe is licensed under Apache-2.0. This folder holds weights of "
             f"{', '.join(f'`{name}`' for name in backbones)}, and a head trained on the data set "
-            "above: both have licences of their own, which bind whoever passes this folder on."
+            "above: both have their own licences, which apply when you redistribute this folder."
         ),
         "",
     ]

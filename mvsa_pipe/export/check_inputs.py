@@ -1,4 +1,4 @@
-"""Posts made up from a seed, on which two forms of one model are held against each other."""
+"""Random posts from a seed, for comparing two forms of one model."""
 
 from collections.abc import Sequence
 

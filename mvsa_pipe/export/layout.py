@@ -17,5 +17,5 @@ WEIGHTS = "model.safetensors"
 
 
 def weights_file(folder: Path, modality: Modality) -> Path:
-    """Where a backbone's weights lie."""
+    """The file of a backbone's weights."""
     return folder / modality.value / WEIGHTS

@@ -36,7 +36,7 @@ class ExportedModel:
     Attributes:
         classes: Names of the classes, in the order of the probabilities.
         head: The head, in eval mode, or the baseline.
-        parts: The backbone of each half that the head reads.
+        parts: The backbone of each modality that the head reads.
         image_grid: Image tokens are averaged to so many rows and columns; 0 keeps all.
         device: Where all of it computes.
     """
@@ -229,7 +229,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def needed(head: Model) -> list[Modality]:
-    """The halves of a post that a head reads."""
+    """The modalities that a head reads."""
     modalities = {field.modality for field in head.needs}
     return [modality for modality in Modality if modality in modalities]
 

@@ -1,4 +1,4 @@
-"""Writes networks as ONNX and holds them against torch before anybody relies on them."""
+"""Writes ONNX files and checks them against torch."""
 
 import logging
 import warnings
@@ -60,7 +60,7 @@ def write_onnx(graph: Graph, batches: Sequence[dict[str, Tensor]], path: Path) -
         _convert(graph, batches[0], path)
     except StorageError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever an exporter meets in a network of anybody's
+    except Exception as error:  # noqa: BLE001  # an exporter may raise anything
         return OnnxFile(path.name, {}, None, f"{type(error).__name__}: {first_line(error)}")
     largest = max(_difference(graph, batch, path) for batch in batches)
     if not largest <= TOLERANCE:
@@ -119,8 +119,8 @@ def _difference(graph: Graph, batch: dict[str, Tensor], path: Path) -> float:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = {name: batch[name].numpy() for name in graph.axes}
     # An input that changes nothing (the mask of a head without one) is none of the file's.
-    held = {entry.name for entry in session.get_inputs()}
-    (found,) = session.run([OUTPUT], {name: v for name, v in given.items() if name in held})
+    names = {entry.name for entry in session.get_inputs()}
+    (found,) = session.run([OUTPUT], {name: v for name, v in given.items() if name in names})
     with torch.no_grad():
         expected = graph(*(batch[name] for name in graph.axes))
     return float((torch.from_numpy(found) - expected).abs().max())

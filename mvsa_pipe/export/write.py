@@ -31,7 +31,7 @@ from mvsa_pipe.user_code import origin_of, source_file
 
 _CPU = "cpu"
 
-# Steps of an export beside loading backbones: writing and comparing, and one per ONNX file.
+# Steps of an export after loading backbones: writing and comparing, and one per ONNX file.
 _STEPS, _ONNX_STEPS = 2, 2
 
 
@@ -40,7 +40,7 @@ class Exported:
     """An exported folder.
 
     Attributes:
-        folder: Where it lies.
+        folder: The folder.
         files: Bytes of every file, by its path inside.
         onnx: What was written as ONNX, and what could not be.
     """
@@ -66,9 +66,9 @@ def export_run(run: Run, options: ExportOptions, progress: Progress) -> Exported
     ``TOLERANCE``.
 
     Raises:
-        StorageError: Something lies where the folder shall go, or the disk refuses.
+        StorageError: The target already exists, or the disk refuses.
         RunError: The checkpoint is missing or does not fit.
-        BackboneError: Weights that the run's features were made with cannot be had.
+        BackboneError: Weights of the run's backbones cannot be loaded.
         CacheError: They are no longer what they were.
         MvsaError: What was written computes something else.
     """
@@ -92,7 +92,7 @@ def export_run(run: Run, options: ExportOptions, progress: Progress) -> Exported
 
 def _taken(target: Path) -> StorageError:
     return StorageError(
-        "Something lies where the export shall go",
+        "The target of the export already exists",
         where=target,
         hint="name another --output FOLDER, or move that away",
     )
@@ -102,10 +102,10 @@ def _model_of(run: Run, progress: Progress, named: str | None, onnx: bool | None
     """The run's head on the run's backbones."""
     head = load_head(run, _CPU, progress, named)
     parts = {}
-    halves = needed(head)
-    steps = len(halves) + _STEPS + (0 if onnx is False or _without_onnx(head) else _ONNX_STEPS)
+    modalities = needed(head)
+    steps = len(modalities) + _STEPS + (0 if onnx is False or _without_onnx(head) else _ONNX_STEPS)
     progress.start("export", steps, "steps")
-    for modality in halves:
+    for modality in modalities:
         progress.say(f"loading the {modality} backbone")
         parts[modality] = run_backbone(run, modality)
         progress.advance(1)

@@ -27,7 +27,7 @@ class Field(StrEnum):
 
     @property
     def modality(self) -> Modality:
-        """The half of the post that the feature describes."""
+        """The modality of the feature."""
         return Modality.TEXT if self.value.startswith("text") else Modality.IMAGE
 
 

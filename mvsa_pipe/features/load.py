@@ -186,7 +186,7 @@ def mix_layers(states: Float[Tensor, "N *tokens L D"], mix: LayerMix) -> Float[T
 def _image_states(
     file: FeatureFile, rows: NDArray[np.int64], options: FeatureOptions
 ) -> Float[Tensor, "N P *L D"]:
-    """Image tokens of some posts, averaged block by block so that few are ever held in full."""
+    """Image tokens of some posts, averaged block by block to bound memory."""
     tokens = file.header.tokens
     size = _GRID_BLOCK if options.tokens_of(tokens) < tokens else len(rows)
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -73,7 +73,7 @@ class ResidentFeatures:
 
     @property
     def token_counts(self) -> Int[Tensor, " N"] | None:
-        """Text tokens of every post; ``None`` where no token states are held."""
+        """Text tokens of every post; ``None`` without token states."""
         return self.text_hidden.lengths if self.text_hidden else None
 
     @property

@@ -39,7 +39,7 @@ class FeatureSource(Protocol):
         """The declared features of each batch of posts, given by index, in order."""
 
     def to(self, device: torch.device) -> "FeatureSource":
-        """The same features on another device, as far as they are held in memory."""
+        """The same features on another device; streamed features stay on the disk."""
 
 
 def batch_of(

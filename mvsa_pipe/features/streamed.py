@@ -90,7 +90,7 @@ class StreamedFeatures:
 
 
 def _cut(chosen: Iterable[Tensor], posts: int) -> Iterator[list[Tensor]]:
-    """Batches gathered to blocks of about so many posts."""
+    """Groups batches into blocks of about this many posts."""
     block: list[Tensor] = []
     for batch in chosen:
         block.append(batch)

@@ -14,7 +14,7 @@ from mvsa_pipe.pooling import mean_over_tokens
 
 
 class PreNormLayer(nn.Module):
-    """A transformer layer in which one sequence asks another, or itself.
+    """A transformer layer of self- or cross-attention.
 
     ``y = q + Dropout(Attn(N(q), N(k), N(k)))``, then
     ``y + Dropout(Linear(Dropout(ReLU(Linear(M(y))))))``, with ``N`` and ``M`` layer norms. What
@@ -41,15 +41,15 @@ class PreNormLayer(nn.Module):
         key_mask: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Each query, informed by the keys that the mask marks as real."""
-        asked, seen = self.before_attention(queries), self.before_attention(keys)
-        attended = queries + self.dropout(self.attention(asked, seen, key_mask))
+        query, key = self.before_attention(queries), self.before_attention(keys)
+        attended = queries + self.dropout(self.attention(query, key, key_mask))
         hidden = self.dropout(self.expand(self.before_feedforward(attended)).relu())
         informed: Tensor = attended + self.dropout(self.contract(hidden))
         return informed
 
 
 def build_layers(count: int, options: EncoderOptions) -> nn.ModuleList:
-    """As many layers, each with weights of its own."""
+    """``count`` layers with separate weights."""
     return nn.ModuleList([PreNormLayer(options) for _ in range(count)])
 
 

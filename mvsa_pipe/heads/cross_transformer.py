@@ -66,7 +66,7 @@ class CrossTransformer(TokenHead):
 
 
 class Direction(nn.Module):
-    """One modality asking the other in every layer, then itself once.
+    """One modality attends to the other in every layer, then to itself once.
 
     Args:
         options: The options of the head.
@@ -79,13 +79,13 @@ class Direction(nn.Module):
 
     def forward(
         self,
-        asking: Float[Tensor, "B X D"],
-        asked: Float[Tensor, "B Y D"],
+        queries: Float[Tensor, "B X D"],
+        keys: Float[Tensor, "B Y D"],
         *,
-        asking_mask: Bool[Tensor, "B X"] | None = None,
-        asked_mask: Bool[Tensor, "B Y"] | None = None,
+        query_mask: Bool[Tensor, "B X"] | None = None,
+        key_mask: Bool[Tensor, "B Y"] | None = None,
     ) -> Float[Tensor, "B D"]:
-        """The mean of the asking modality's real tokens after all layers."""
+        """The mean of the querying modality's real tokens after all layers."""
         for layer in self.across:
-            asking = layer(asking, asked, asked_mask)
-        return mean_over_tokens(self.inside(asking, asking, asking_mask), asking_mask)
+            queries = layer(queries, keys, key_mask)
+        return mean_over_tokens(self.inside(queries, queries, query_mask), query_mask)

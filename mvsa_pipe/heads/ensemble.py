@@ -1,4 +1,4 @@
-"""Several trained heads of one kind that answer as one."""
+"""An ensemble of trained heads of one kind."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from mvsa_pipe.heads.base import FusionHead
 class Ensemble(FusionHead):
     """The mean of the probabilities of ``K`` heads: ``p = 1/K Σ_k softmax(head_k(x))``.
 
-    The logits are ``log p``, so that all that scores or predicts with a head does so with an
-    ensemble, unchanged. It is made of heads that were trained one by one: no row in the table.
+    The logits are ``log p``, so an ensemble can be scored and used like any head. It consists of
+    heads that were trained separately and has no row in the registry.
 
     Args:
         members: Heads of the same kind, sizes and options, from different seeds.
@@ -31,7 +31,7 @@ class Ensemble(FusionHead):
     def __init__(self, members: Sequence[FusionHead]) -> None:
         first = members[0]
         super().__init__(first.sizes, first.options)
-        # each member takes off the means that it was trained with
+        # each member subtracts the means that it was trained with
         for name, _ in list(self.named_buffers()):
             delattr(self, name)
         self.needs = first.needs
@@ -39,7 +39,7 @@ class Ensemble(FusionHead):
 
     @property
     def batch_independent(self) -> bool:  # type: ignore[override]  # as its members are
-        """Whether a post's logits are free of its companions."""
+        """Whether logits are independent of the batch."""
         return all(member.batch_independent for member in self.heads)
 
     @property

@@ -159,7 +159,7 @@ class SelfAttention(LatentHead):
 
     Differs from source:
         An interpretation: S2 leaves open what the scheme attends over. Each modality's share of
-        the joint attention has a mean of its own, lest hundreds of image places outvote a tweet;
+        the joint attention has a mean of its own, so that image tokens do not dominate;
         pooled vectors enter as residuals; features are normalised.
     """
 

@@ -21,7 +21,7 @@ class Model(ABC):
         needs: The features that it reads; all others may be absent or NaN. Of a class: those under
             its default options; of an object: those under its own.
         Options: The frozen dataclass of its hyper-parameters.
-        batch_independent: Whether a post's probabilities are free of its companions.
+        batch_independent: Whether probabilities are independent of the batch.
         seeded: Whether the seed changes the probabilities; averaging a model with False over
             seeds would average copies.
         file: Name of its file in a run folder.
@@ -84,7 +84,7 @@ class Model(ABC):
 
     @property
     def reads_texts(self) -> bool:
-        """Whether it reads the texts themselves beside their features."""
+        """Whether it reads texts in addition to features."""
         return False
 
     @property

@@ -101,7 +101,7 @@ class EncoderOptions(AttentionOptions):
     """Options of heads with a transformer layer.
 
     Attributes:
-        feedforward: Width of the hidden layer behind the attention.
+        feedforward: Width of the hidden layer after the attention.
         encoder_dropout: Chance of dropping an entry inside the layer.
     """
 

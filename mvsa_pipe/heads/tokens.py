@@ -31,7 +31,7 @@ class Projected:
 
 
 class TokenHead(FusionHead):
-    """Base of heads that read all four features, each through a projection of its own."""
+    """Base of heads that read all four features, each through a separate projection."""
 
     needs = ENCODED
     Options = ProjectionOptions

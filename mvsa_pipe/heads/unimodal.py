@@ -1,4 +1,4 @@
-"""Baselines that see one half of the post."""
+"""Baselines that read one modality."""
 
 from jaxtyping import Float
 from torch import Tensor

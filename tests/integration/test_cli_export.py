@@ -244,7 +244,7 @@ def test_a_full_disk_leaves_nothing(refused, monkeypatch):
 def test_bad_input_is_refused(refused):
     words = ["--output", "out", "--no-onnx"]
     assert "There is no run here (runs/none)" in refused("export", "runs/none", *words)
-    assert "Something lies where the export" in refused(
+    assert "The target of the export already exists" in refused(
         "export", "runs/both", "--output", "data", "--no-onnx"
     )
     path = Path("runs/both/config.json")

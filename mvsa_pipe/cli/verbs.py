@@ -67,6 +67,11 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "export:export",
             "Write a run as a self-contained folder: head, backbones, model card.",
         ),
+        _row(
+            "claims",
+            "claims:claims",
+            "List published results with protocol, selection, source and audit notes.",
+        ),
         _row("heads", "heads:app", "List the fusion heads, one line each."),
         _row("backbones", "backbones:backbones", "List the frozen backbones, one line each."),
     ],

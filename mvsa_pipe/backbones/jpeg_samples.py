@@ -12,6 +12,9 @@ from PIL import Image
 _BY_PILLOW = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 _BY_SIMPLEJPEG = {"4:4:0": "440", "4:1:1": "411"}
 
+# Pillow writes a progressive JPEG into a buffer of 64 kB or a byte a pixel; this many always fit.
+_MOST_PROGRESSIVE_PIXELS = 20_000
+
 SUBSAMPLINGS = (*_BY_PILLOW, *_BY_SIMPLEJPEG)
 
 
@@ -24,8 +27,7 @@ class JpegSample:
         height: In pixels.
         subsampling: One of ``SUBSAMPLINGS``.
         quality: As of libjpeg, 1 to 100.
-        progressive: Whether it has several scans; not with 4:4:0 and 4:1:1, and up to quality
-            85, as Pillow's buffer is too small for more.
+        progressive: Whether it has several scans; not with 4:4:0 and 4:1:1.
         restart_blocks: Blocks between restart markers; 0 writes none; as ``progressive``.
         seed: Seed of its content.
     """
@@ -106,7 +108,8 @@ def drawn(draws: np.random.Generator) -> JpegSample:
     if subsampling in _BY_PILLOW:
         more["progressive"] = bool(draws.integers(2))
         more["restart_blocks"] = int(draws.integers(0, 9))
-    most = 85 if more.get("progressive") else 100
+    large = sides[0] * sides[1] > _MOST_PROGRESSIVE_PIXELS
+    most = 30 if more.get("progressive") and large else 100
     return JpegSample(
         *(sides if draws.integers(2) else sides[::-1]),
         subsampling,

@@ -6,6 +6,7 @@ import epoch
 import extraction
 import idle
 import independence
+import kept_bytes
 import memory
 import one_pass
 import spinning
@@ -20,6 +21,7 @@ BENCHMARKS = (
     decode,
     decode_pixels,
     storage,
+    kept_bytes,
     text_batches,
     one_pass,
     extraction,

@@ -1,4 +1,4 @@
-"""Choice of stored layers of a backbone, and how heads combine them; torch-free."""
+"""Choice of what is stored of a backbone, and how heads combine layers; torch-free."""
 
 from enum import StrEnum
 
@@ -16,6 +16,13 @@ class Layers(StrEnum):
     def count_of(self, depth: int) -> int:
         """Number of stored layers of a backbone with ``depth`` layers."""
         return {Layers.LAST: 1, Layers.LAST4: min(4, depth), Layers.ALL: depth}[self]
+
+
+class Keep(StrEnum):
+    """What is kept of a backbone's output: pooled vectors, with hidden states or alone."""
+
+    ALL = "all"
+    POOLED = "pooled"
 
 
 class LayerMix(StrEnum):

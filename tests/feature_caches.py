@@ -12,6 +12,7 @@ from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
+from mvsa_pipe.layers import Keep
 from mvsa_pipe.modality import Modality
 
 WIDTH, TOKENS = 4, 3
@@ -39,6 +40,7 @@ def rows(
     version: str = "first",
     dtype: str = "float16",
     layers: int = 1,
+    keep: Keep = Keep.ALL,
 ) -> Rows:
     """Features that follow from each post's id and version alone."""
     state = (layers, WIDTH) if layers > 1 else (WIDTH,)
@@ -46,10 +48,12 @@ def rows(
     pooled = [draw.standard_normal(WIDTH) for draw in draws]
     lengths = [int(draw.integers(1, 6)) if modality is Modality.TEXT else TOKENS for draw in draws]
     hidden = [draw.standard_normal((n, *state)) for draw, n in zip(draws, lengths, strict=True)]
-    text = modality is Modality.TEXT
+    text, digests = modality is Modality.TEXT, [f"{version}-{i}" for i in ids]
+    if keep is Keep.POOLED:
+        return Rows.of_vectors(list(ids), digests, np.array(pooled, dtype), modality)
     return Rows(
         ids=list(ids),
-        digests=[f"{version}-{i}" for i in ids],
+        digests=digests,
         pooled=np.array(pooled, dtype),
         hidden=(np.concatenate(hidden) if text else np.stack(hidden)).astype(dtype),
         lengths=np.array(lengths, np.int64) if text else None,

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+from mvsa_pipe.cache.folder import StatesNotKeptError
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.features.batch import HIDDEN, Field
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.cache_choice import chosen_files
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
-from mvsa_pipe.runs.prepare import needs_of, read_and_split
+from mvsa_pipe.runs.prepare import needs_of, read_and_split, readers_of_states
 
 
 def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:
@@ -31,6 +33,34 @@ def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice
     return tuple(replace(caches, text=text, image=image) for text, image in product(texts, images))
 
 
+def served_heads(
+    data: DataChoice, pairs: Sequence[CacheChoice], heads: Sequence[str]
+) -> tuple[tuple[str, ...], list[StatesNotKeptError]]:
+    """The heads for which every pair keeps what they read, and what keeps others from being so.
+
+    Raises:
+        StatesNotKeptError: There is no such head.
+        MvsaError: As ``skipped_by_any``.
+    """
+    posts, split = read_and_split(data)
+    left, lacking = tuple(heads), []
+    for pair in pairs:
+        for modality in Modality:
+            try:
+                chosen_files(pair, data, posts, split, _states_of(left, modality))
+            except StatesNotKeptError as error:
+                readers = readers_of_states(left, modality)
+                lacking.append(error.read_by(readers))
+                left = tuple(head for head in left if head not in readers)
+    if not left:
+        raise lacking[-1]
+    return left, lacking
+
+
+def _states_of(heads: Iterable[str], modality: Modality) -> set[Field]:
+    return {need for need in needs_of(heads) & HIDDEN if need.modality is modality}
+
+
 def skipped_by_any(
     data: DataChoice, pairs: Sequence[CacheChoice], heads: Iterable[str]
 ) -> frozenset[str]:
@@ -47,7 +77,8 @@ def skipped_by_any(
     if len(pairs) == 1:
         return frozenset()
     posts, split = read_and_split(data)
-    chosen = [chosen_files(pair, data, posts, split, needs_of(heads)) for pair in pairs]
+    needs = needs_of(heads)
+    chosen = [chosen_files(pair, data, posts, split, needs) for pair in pairs]
     _refuse_copies([pair.files for pair in chosen])
     return frozenset().union(*(pair.skipped for pair in chosen))
 

@@ -1,6 +1,6 @@
 """Posts and features of a bench, loaded once for all its trials; trains groups of trials."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mvsa_pipe.progress import OnStep, no_callback
 from mvsa_pipe.runs import RunContents
 from mvsa_pipe.runs.fit import try_run_heads
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
-from mvsa_pipe.runs.prepare import Experiment, needs_of, prepare
+from mvsa_pipe.runs.prepare import Experiment, prepare_heads
 from mvsa_pipe.runs.save_result import run_contents
 from mvsa_pipe.training.epochs import OnEpoch, ignore_epoch
 from mvsa_pipe.training.options import RunSpec
@@ -42,11 +42,11 @@ class LoadedBench:
         self,
         data: DataChoice,
         caches: CacheChoice,
-        heads: Iterable[str],
+        heads: Sequence[str],
         split_seed: int | None,
         without: frozenset[str] = frozenset(),
     ) -> None:
-        self.first = prepare(data, caches, needs_of(heads), split_seed, without)
+        self.first = prepare_heads(data, caches, heads, split_seed, without)
         self._split_seed = split_seed
         self._others: dict[tuple[int | None, str], Experiment] = {}
         self._read: dict[tuple[int | None, str, str], Experiment] = {}

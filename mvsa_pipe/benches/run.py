@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.benches.at_work import BenchProgress
-from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, skipped_by_any
+from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, served_heads, skipped_by_any
 from mvsa_pipe.benches.loaded import LoadedBench, LoadSpec
 from mvsa_pipe.benches.on_cluster import train_on_cluster
 from mvsa_pipe.benches.options import BenchOptions
@@ -91,6 +91,8 @@ def run_bench(
     Raises:
         ConfigError: ``resplit`` with a fixed split, a setting that cannot be used, or backbones
             that no head reads.
+        StatesNotKeptError: A named head reads hidden states that were not kept. Unless heads are
+            named, such heads are left out, and a message says so.
         RunError: A run's folder is damaged, or contains another run.
         MvsaError: From ``prepare``. A failed run is recorded with its error, and the others are
             trained.
@@ -102,6 +104,8 @@ def run_bench(
     data = replace(data, split=_first_fold(data, folds[0])) if options.folds else data
     pairs = chosen_pairs(caches, heads)
     _refuse_early(data, options, settings)
+    options = _served(data, pairs, options, progress)
+    heads = options.chosen_heads()
     without = skipped_by_any(data, pairs, heads)
     shown = BenchProgress(
         progress, len(pairs) * len(heads) * len(settings) * options.seeds * len(folds)
@@ -148,6 +152,20 @@ def _first_fold(data: DataChoice, fold: str) -> str:
             found=f"--split {data.split}",
         )
     return fold
+
+
+def _served(
+    data: DataChoice, pairs: Sequence[CacheChoice], options: BenchOptions, progress: Progress
+) -> BenchOptions:
+    """The same bench without heads that read what was not kept; one that is named is refused."""
+    if options.heads and len(pairs) == 1:
+        return options  # loading their features refuses them
+    heads, lacking = served_heads(data, pairs, options.chosen_heads())
+    if lacking and options.heads:
+        raise lacking[0]
+    for error in lacking:
+        progress.say(f"left out: {error.paragraph()}")
+    return replace(options, heads=heads)
 
 
 def _outcomes(

@@ -11,11 +11,13 @@ import xxhash
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.fingerprint import Fingerprint
+from mvsa_pipe.modality import Modality
 
 FORMAT = "mvsa-pipe features"
 PARTS = ("pooled", "hidden")  # columns of /checksums
 QUARANTINE = ("id", "digest", "reason")  # columns of /quarantine
 SEAL_LENGTH = 32
+SOURCE = "source"  # the entry of the notes with the path of the posts
 
 # Bytes of a part, which is in memory until it is written.
 PART_BYTES = 32 * 2**20
@@ -30,7 +32,8 @@ class Rows:
         digests: Digest of each post's content.
         pooled: ``[N, D]``.
         hidden: Text: ``[ΣT, D]``, the tokens of all posts concatenated; image: ``[N, P, D]``; with
-            several layers ``[ΣT, L, D]`` or ``[N, P, L, D]``.
+            several layers ``[ΣT, L, D]`` or ``[N, P, L, D]``; where only pooled vectors are kept
+            ``[0, D]`` or ``[N, 0, D]``.
         lengths: Text: tokens of each post ``[N]``; image: ``None``.
     """
 
@@ -62,6 +65,20 @@ class Rows:
     def places(self) -> NDArray[np.int64]:
         """Bounds of each post's row in ``pooled``: ``[N + 1]``."""
         return np.arange(len(self.ids) + 1, dtype=np.int64)
+
+    @classmethod
+    def of_vectors(
+        cls,
+        ids: Sequence[str],
+        digests: Sequence[str],
+        pooled: NDArray[np.floating[Any]],
+        modality: Modality,
+    ) -> "Rows":
+        """Features of which only pooled vectors are kept."""
+        if modality is Modality.TEXT:
+            none = np.empty((0, pooled.shape[1]), pooled.dtype)
+            return cls(ids, digests, pooled, none, np.zeros(len(ids), np.int64))
+        return cls(ids, digests, pooled, np.empty((len(ids), 0, pooled.shape[1]), pooled.dtype))
 
     @classmethod
     def joined(cls, blocks: Sequence["Rows"]) -> "Rows":
@@ -140,7 +157,7 @@ class Header:
         digests: Digest of each post's content.
         offsets: Text: ``[N + 1]`` token offsets; image: ``None``.
         width: ``D``.
-        tokens: ``P`` of images; 0 for text.
+        tokens: ``P`` of images; 0 for text, and where only pooled vectors are kept.
         layers: Number of layers of the hidden states.
         notes: Facts that do not affect features (device, versions, tokens cut, deviation).
         quarantine: Posts that could not be read, with reasons.
@@ -171,7 +188,7 @@ class Header:
 
     @property
     def hidden_shape(self) -> tuple[int, ...]:
-        """``[ΣT, D]`` or ``[N, P, D]``; with several layers ``[ΣT, L, D]`` or ``[N, P, L, D]``."""
+        """Shape of ``hidden``, as of ``Rows``."""
         entries = len(self.ids) if self.offsets is None else int(self.offsets[-1])
         return (entries, *self.entry_shape)
 
@@ -180,6 +197,12 @@ class Header:
         """Shape of ``hidden`` for one picture, or for one text token."""
         places = (self.tokens,) if self.offsets is None else ()
         return (*places, *((self.layers,) if self.layers > 1 else ()), self.width)
+
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of ``hidden`` for one picture, or for one text token."""
+        numbers = int(np.prod(self.entry_shape, dtype=np.int64))
+        return numbers * np.dtype(self.fingerprint.dtype.value).itemsize
 
     @property
     def payload_bytes(self) -> int:

@@ -3,7 +3,8 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ from mvsa_pipe.cache.row_joining import RowLocation, blocks, bytes_of
 from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.durable import leftovers, replacing
 from mvsa_pipe.errors import StorageError
+from mvsa_pipe.layers import Keep
 from mvsa_pipe.progress import BYTES, NO_PROGRESS, Progress
 
 
@@ -81,27 +83,27 @@ def _about(header: Header) -> dict[str, str]:
 def _npy(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
     header = file.header
     target.mkdir()
-    with (target / "pooled.npy").open("wb") as pooled, (target / "hidden.npy").open("wb") as hidden:
-        for out, shape in ((pooled, _pooled_shape(header)), (hidden, header.hidden_shape)):
+    with ExitStack() as stack:
+        outs = {}
+        for name, shape in _shapes(header).items():
+            outs[name] = stack.enter_context((target / f"{name}.npy").open("wb"))
             about = {"descr": _dtype(header).str, "fortran_order": False, "shape": shape}
-            write_array_header_1_0(out, about)
-        _fill(rows, pooled, hidden)
-    if header.offsets is not None:
-        np.save(target / "offsets.npy", header.offsets)
+            write_array_header_1_0(outs[name], about)
+        _fill(rows, outs)
+    offsets = _offsets(header)
+    if offsets is not None:
+        np.save(target / "offsets.npy", offsets)
     (target / "ids.json").write_text(json.dumps(header.ids, ensure_ascii=False), "utf-8")
     (target / "about.json").write_text(json.dumps(_about(header), indent=2), "utf-8")
 
 
 def _safetensors(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
     """Written without the library, which needs all features in memory and hides a full disk."""
-    header = file.header
+    header, offsets = file.header, _offsets(file.header)
     kind, size = ("F16", 2) if _dtype(header).itemsize == 2 else ("F32", 4)
-    tensors = {
-        "pooled": (kind, _pooled_shape(header), size),
-        "hidden": (kind, header.hidden_shape, size),
-    }
-    if header.offsets is not None:  # first, as its numbers are the widest
-        tensors = {"offsets": ("I64", header.offsets.shape, 8), **tensors}
+    tensors = {name: (kind, shape, size) for name, shape in _shapes(header).items()}
+    if offsets is not None:  # first, as its numbers are the widest
+        tensors = {"offsets": ("I64", offsets.shape, 8), **tensors}
     about = _about(header) | {"ids": json.dumps(header.ids, ensure_ascii=False)}
     fields: dict[str, Any] = {"__metadata__": about}
     end, starts = 0, {}
@@ -110,25 +112,37 @@ def _safetensors(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
         fields[name] = {"dtype": kind, "shape": shape, "data_offsets": [starts[name], end]}
     head = json.dumps(fields).encode()
     head += b" " * (-len(head) % 8)
-    with target.open("wb") as pooled:
-        pooled.write(len(head).to_bytes(8, "little") + head)
-        if header.offsets is not None:
-            pooled.write(header.offsets.astype("<i8").tobytes())
-        pooled.flush()
-        with target.open("r+b") as hidden:
-            hidden.seek(8 + len(head) + starts["hidden"])
-            _fill(rows, pooled, hidden)
+    with target.open("wb") as first:
+        first.write(len(head).to_bytes(8, "little") + head)
+        if offsets is not None:
+            first.write(offsets.astype("<i8").tobytes())
+    with ExitStack() as stack:
+        outs = {}
+        for name in _shapes(header):
+            outs[name] = stack.enter_context(target.open("r+b"))
+            outs[name].seek(8 + len(head) + starts[name])
+        _fill(rows, outs)
 
 
-def _fill(rows: Iterator[Rows], pooled: BinaryIO, hidden: BinaryIO) -> None:
-    """Writes all features to two open files; a memory map would crash on a full disk."""
+def _fill(rows: Iterator[Rows], outs: Mapping[str, BinaryIO]) -> None:
+    """Writes features to open files, by name; a memory map would crash on a full disk."""
     for block in rows:
-        pooled.write(np.ascontiguousarray(block.pooled).data)
-        hidden.write(np.ascontiguousarray(block.hidden).data)
+        for name, out in outs.items():
+            out.write(np.ascontiguousarray(getattr(block, name)).data)
 
 
-def _pooled_shape(header: Header) -> tuple[int, int]:
-    return (len(header.ids), header.width)
+def _shapes(header: Header) -> dict[str, tuple[int, ...]]:
+    """Shapes of the features that the cache keeps, by name."""
+    pooled = {"pooled": (len(header.ids), header.width)}
+    return pooled | ({"hidden": header.hidden_shape} if _has_states(header) else {})
+
+
+def _offsets(header: Header) -> NDArray[np.int64] | None:
+    return header.offsets if _has_states(header) else None
+
+
+def _has_states(header: Header) -> bool:
+    return header.fingerprint.keep is Keep.ALL
 
 
 def _dtype(header: Header) -> np.dtype[Any]:
@@ -142,20 +156,19 @@ def _parquet(file: FeatureFile, target: Path, rows: Iterator[Rows]) -> None:
     header = file.header
     number = pa.float16() if header.fingerprint.dtype.value == "float16" else pa.float32()
     vector = pa.list_(number, header.width)
-    schema = pa.schema(
-        [("id", pa.string()), ("pooled", vector), ("hidden", pa.list_(vector))],
-        metadata=_about(header),
-    )
+    columns = [("id", pa.string()), ("pooled", vector)]
+    if _has_states(header):
+        columns.append(("hidden", pa.list_(vector)))
+    schema = pa.schema(columns, metadata=_about(header))
+    entry_vectors = header.entry_bytes // (header.width * _dtype(header).itemsize)
 
     def vectors(values: NDArray[Any]) -> Any:  # noqa: ANN401  # pyarrow is untyped
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=vector)
 
     with pq.ParquetWriter(target, schema) as writer:
         for block in rows:
-            bounds = block.bounds() * (header.tokens or 1) * header.layers
-            columns = [
-                pa.array(block.ids, pa.string()),
-                vectors(block.pooled),
-                pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), vectors(block.hidden)),
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            arrays = [pa.array(block.ids, pa.string()), vectors(block.pooled)]
+            if _has_states(header):
+                bounds = pa.array(block.bounds() * entry_vectors, pa.int32())
+                arrays.append(pa.ListArray.from_arrays(bounds, vectors(block.hidden)))
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))

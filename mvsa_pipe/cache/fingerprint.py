@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from mvsa_pipe.backbones.from_record import not_makeable, renewed_preprocessing
 from mvsa_pipe.errors import CacheError
+from mvsa_pipe.layers import Keep, Layers
 from mvsa_pipe.modality import Modality
 
 CACHE_SCHEMA = 2
@@ -21,6 +22,8 @@ _FORMER_DECODERS = {
     "nvjpeg ": "--decode gpu",
     "simplejpeg": "--decode fast of an earlier version",
 }
+# The layers of a fingerprint without hidden states.
+_NO_LAYERS = "none"
 # Suffix of the precision of compiled backbones: other kernels give other last digits.
 _COMPILED_MARK = "+compiled"
 
@@ -41,7 +44,7 @@ class Fingerprint:
         modality: The modality that it reads.
         weights: Digest of its parameters and buffers.
         preprocessing: Fields of the preprocessing.
-        layers: Which hidden states are kept.
+        layers: The layers whose hidden states are kept; ``none`` where only pooled vectors are.
         pooling: How the pooled vector is computed.
         precision: Arithmetic of the forward pass.
         dtype: Type of the stored numbers.
@@ -139,6 +142,22 @@ class Fingerprint:
         return "--compile" if self.precision.endswith(_COMPILED_MARK) else ""
 
     @property
+    def keep(self) -> Keep:
+        """What is kept of the backbone's output."""
+        return Keep.POOLED if self.layers == _NO_LAYERS else Keep.ALL
+
+    @property
+    def without_states(self) -> "Fingerprint":
+        """The fingerprint of the same pooled vectors alone."""
+        return replace(self, layers=_NO_LAYERS)
+
+    @property
+    def with_same_vectors(self) -> "tuple[Fingerprint, ...]":
+        """Fingerprints of caches with the same pooled vectors, which are the last layer's."""
+        layers = dict.fromkeys((self.layers, *(each.value for each in Layers), _NO_LAYERS))
+        return tuple(replace(self, layers=each) for each in layers)
+
+    @property
     def renewed(self) -> "Fingerprint":
         """The fingerprint that the same features have in this version."""
         return replace(self, preprocessing=renewed_preprocessing(self.preprocessing))
@@ -156,7 +175,9 @@ class Fingerprint:
     def command(self) -> str:
         """The command that makes features of this fingerprint, given the same weights."""
         words = ["mvsa extract", "--backbone", self.backbone]
-        if self.layers != "last":
+        if self.keep is Keep.POOLED:
+            words += ["--keep", self.keep]
+        elif self.layers != Layers.LAST:
             words += ["--layers", self.layers]
         if self.modality is Modality.TEXT:
             words += ["--pooling", self.pooling]

@@ -1,18 +1,20 @@
 """The folder of all caches: lists, finds and removes caches."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mvsa_pipe.backbones.options import TUNED_MARK
 from mvsa_pipe.cache.checking import ASIDE_SUFFIX
-from mvsa_pipe.cache.content import PARTS_SUFFIX, parts_folder
+from mvsa_pipe.cache.content import PARTS_SUFFIX, SOURCE, parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.manifest import Manifest, delete_parts
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.disk import inside, storage_errors
 from mvsa_pipe.durable import leftovers
 from mvsa_pipe.errors import CacheError, MvsaError, name_some
+from mvsa_pipe.layers import Keep
 from mvsa_pipe.locks import exclusive, lock_file
 from mvsa_pipe.modality import Modality
 
@@ -37,6 +39,35 @@ class CacheEntry:
     bytes_on_disk: int
     parts: int
     fault: str = ""
+
+
+class StatesNotKeptError(CacheError):
+    """Hidden states are needed, and only caches without them are there.
+
+    Attributes:
+        file: One of these.
+        modality: Text or image.
+    """
+
+    def __init__(self, file: FeatureFile, readers: str = "Heads over tokens read") -> None:
+        self.file = file
+        fingerprint = file.header.fingerprint
+        self.modality = fingerprint.modality
+        super().__init__(
+            f"{readers} hidden states of the {fingerprint.modality}, and those of "
+            f"{fingerprint.backbone} were not kept",
+            where=file.path,
+            expected="a cache of hidden states, or heads over pooled vectors such as native-cat",
+            found="pooled vectors alone, as --keep pooled keeps them",
+            hint=f"mvsa extract --data {file.header.notes.get(SOURCE, 'PATH')} "
+            f"--backbone {fingerprint.backbone} --keep all",
+        )
+
+    def read_by(self, heads: Sequence[str]) -> "StatesNotKeptError":
+        """The same error about some heads."""
+        *most, last = map(repr, heads)
+        named = f"Heads {', '.join(most)} and {last} read" if most else f"Head {last} reads"
+        return StatesNotKeptError(self.file, named)
 
 
 class CacheFolder:
@@ -130,6 +161,7 @@ class CacheFolder:
         wanted: str | None = None,
         *,
         several_layers: bool = False,
+        states: bool = False,
     ) -> list[FeatureFile]:
         """The caches of a data set's name and a modality, newest first.
 
@@ -140,9 +172,11 @@ class CacheFolder:
                 a fingerprint; ``None`` takes all except fine-tuned ones.
             several_layers: Whether caches of several layers come before those of the last layer,
                 instead of after them.
+            states: Whether caches without hidden states are left out.
 
         Raises:
             CacheError: None matches, or a cache that might is damaged.
+            StatesNotKeptError: All that match are without hidden states.
         """
         readable, faults = self.readable(dataset)
         fitting = [
@@ -151,6 +185,13 @@ class CacheFolder:
             if file.header.fingerprint.modality is modality
             and _answers(file.header.fingerprint, wanted)
         ]
+        kept = [file for file in fitting if file.header.fingerprint.keep is Keep.ALL]
+        if states and fitting and not kept:
+            if faults:
+                raise faults[0]
+            raise StatesNotKeptError(max(fitting, key=lambda file: file.path.stat().st_mtime_ns))
+        if states:
+            fitting = kept
         if fitting:
             return sorted(
                 fitting,

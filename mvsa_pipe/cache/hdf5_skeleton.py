@@ -116,7 +116,7 @@ def lay_out(header: Header, parts: str = "") -> tuple[SparseFileBuffer, dict[str
         dtype = header.fingerprint.dtype.value
         shapes = {"pooled": (count, header.width), "hidden": header.hidden_shape}
         for name, shape in shapes.items():
-            if header.segments:
+            if header.segments and 0 not in shape:
                 _refer(
                     file, name, shape, dtype, [(s, f"{parts}/{s.name}") for s in header.segments]
                 )

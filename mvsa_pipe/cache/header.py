@@ -13,6 +13,7 @@ from mvsa_pipe.cache.fingerprint import CACHE_SCHEMA, Fingerprint
 from mvsa_pipe.cache.manifest import is_part_name
 from mvsa_pipe.cache.plain_hdf5 import PlainFile
 from mvsa_pipe.errors import CacheError
+from mvsa_pipe.layers import Keep
 from mvsa_pipe.modality import Modality
 
 
@@ -133,6 +134,8 @@ def _arrangement(
 
 def _require_shapes(file: PlainFile, header: Header) -> None:
     """Refuses features whose shapes differ from the header."""
+    if header.fingerprint.keep is Keep.POOLED and 0 not in header.hidden_shape:
+        raise ValueError("/hidden holds states, and the fingerprint names no layers")
     if header.segments:
         if sum(segment.entries for segment in header.segments) != header.hidden_shape[0]:
             raise ValueError("/segments contain other entries than /offsets")

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from mvsa_pipe.cache.byte_reads import damaged
-from mvsa_pipe.cache.content import Refusal, parts_folder
+from mvsa_pipe.cache.content import SOURCE, Refusal, parts_folder
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import SHARDS, CacheFolder
 from mvsa_pipe.cache.manifest import Manifest
@@ -16,9 +16,6 @@ from mvsa_pipe.errors import CacheError, MvsaError
 from mvsa_pipe.locks import exclusive
 from mvsa_pipe.posts.contents import ContentDigests
 from mvsa_pipe.posts.post import set_digest
-
-# The entry of a header's notes with the path of the posts.
-SOURCE = "source"
 
 
 @dataclass(frozen=True)

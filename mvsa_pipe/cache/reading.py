@@ -259,7 +259,7 @@ def _sources(
         if name == "pooled":
             start, size, row, count = segment.pooled, vector, segment.row, segment.rows
         else:
-            size = vector * (header.tokens or 1) * header.layers
+            size = header.entry_bytes
             start, row, count = segment.hidden, segment.entry, segment.entries
         place = start + row * size
         if place + count * size > segment.size:

@@ -88,6 +88,7 @@ def _record(file: "FeatureFile") -> dict[str, Any]:
         "dataset": header.dataset,
         "posts": len(header.ids),
         "width": header.width,
+        "keep": header.fingerprint.keep.value,
         "hidden_shape": header.hidden_shape,
         "payload_bytes": header.payload_bytes,
         "digest": header.fingerprint.digest,

@@ -47,12 +47,12 @@ def fit(
     head = named_head(head)
     head_options = head_pairs(options or [])
     from mvsa_pipe.runs.fit_plan import FitPlan
-    from mvsa_pipe.runs.prepare import needs_of, prepare
+    from mvsa_pipe.runs.prepare import prepare_heads
 
     plan = FitPlan(head, head_options, training, seeds, runs, name)
     plan.check()
     with progress() as screen:
-        results = plan.run(prepare(data, caches, needs_of([head])), screen)
+        results = plan.run(prepare_heads(data, caches, [head]), screen)
     failed = [result for result in results if isinstance(result, MvsaError)]
     done = [result for result in results if not isinstance(result, MvsaError)]
     if json and done:

@@ -23,7 +23,7 @@ from mvsa_pipe.disk import make_folder, storage_errors
 from mvsa_pipe.errors import MvsaError, RunError
 from mvsa_pipe.export.layout import weights_file
 from mvsa_pipe.extraction.forward import Forward
-from mvsa_pipe.layers import Layers
+from mvsa_pipe.layers import Keep, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import options_of, records_of
@@ -83,7 +83,7 @@ def run_backbone(run: Run, modality: Modality) -> RunBackbone:
         )
     (record,) = records
     fingerprint = Fingerprint.from_json(record["fingerprint"])
-    if fingerprint.layers != Layers.LAST:
+    if fingerprint.keep is Keep.ALL and fingerprint.layers != Layers.LAST:
         raise RunError(
             "Only runs over the last layer of a backbone can be exported",
             where=run.path,

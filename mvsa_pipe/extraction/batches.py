@@ -67,9 +67,10 @@ class PartResult:
     refused: list[list[Refusal]]
 
     @property
-    def hidden_bytes(self) -> int:
-        """Bytes of all hidden states."""
-        return sum(rows.hidden.nbytes for blocks in self.rows for rows in blocks)
+    def payload_bytes(self) -> int:
+        """Bytes of all features."""
+        blocks = (rows for of_one in self.rows for rows in of_one)
+        return sum(rows.pooled.nbytes + rows.hidden.nbytes for rows in blocks)
 
 
 class BatchWork(ABC):

@@ -64,13 +64,13 @@ class PartDone:
     Attributes:
         parts: The files that were written; ``None`` where no post could be read.
         refused: Posts that could not be read.
-        hidden_bytes: Bytes of hidden states in all files.
+        payload_bytes: Bytes of features in all files.
         profile: Times, as ``Clock.as_record`` returns them.
     """
 
     parts: list[CachePart | None]
     refused: list[list[Refusal]]
-    hidden_bytes: int
+    payload_bytes: int
     profile: dict[str, Any]
 
 
@@ -152,7 +152,7 @@ class ExtractionWorker(Worker[PartUnit, PartDone]):
                     unit.places(attempt), self._loaded, result.rows, result.refused, strict=True
                 )
             ]
-        return PartDone(parts, result.refused, result.hidden_bytes, clock.as_record())
+        return PartDone(parts, result.refused, result.payload_bytes, clock.as_record())
 
     def _write(
         self,

@@ -15,6 +15,7 @@ from mvsa_pipe.cache.reading import read_identity
 from mvsa_pipe.errors import CacheError, MvsaError
 from mvsa_pipe.extraction.fingerprint_memo import memos, recall
 from mvsa_pipe.extraction.options import ExtractOptions
+from mvsa_pipe.layers import Keep, Layers
 
 
 def fingerprint_of(path: Path, root: Path) -> Fingerprint:
@@ -84,7 +85,7 @@ def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
         "weights": None,
         "pooling": wanted.pooling if wanted.pooling in set(Pooling) else None,
         "max_tokens": wanted.preprocessing.get("max_tokens", BackboneOptions.max_tokens),
-        "layers": wanted.layers,
+        "layers": Layers.LAST if wanted.keep is Keep.POOLED else wanted.layers,
     }
     for changes in ({}, {"pooling": None}):
         backbone = _options(record | changes)

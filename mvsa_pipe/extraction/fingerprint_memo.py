@@ -103,6 +103,7 @@ def _question(backbone: BackboneOptions, options: ExtractOptions) -> dict[str, A
         "device": options.device,
         "precision": options.precision,
         "dtype": options.dtype.value,
+        "keep": options.keep.value,
         "versions": package_versions(),
         "code": _code_digest(),
         "machine": [platform.node(), platform.machine(), _cpu_digest(), *gpus],

@@ -14,6 +14,7 @@ from mvsa_pipe.backbones.base import Backbone, Encoded
 from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import Precision, arithmetic
 from mvsa_pipe.errors import BackboneError
+from mvsa_pipe.layers import Keep
 
 BackboneT_co = TypeVar("BackboneT_co", bound=Backbone, covariant=True)
 
@@ -27,18 +28,20 @@ class Forward(Generic[BackboneT_co]):
         device: The device that computes.
         precision: Arithmetic of the matrix products.
         dtype: Type of the returned numbers.
+        keep: What is returned; without hidden states, their arrays have no tokens.
     """
 
     backbone: BackboneT_co
     device: torch.device
     precision: Precision
     dtype: StoredDtype
+    keep: Keep = Keep.ALL
 
     @property
     def fingerprint(self) -> Fingerprint:
         """The identity of its output."""
         identity = self.backbone.identity
-        return Fingerprint(
+        own = Fingerprint(
             backbone=identity.name,
             modality=identity.modality,
             weights=identity.weights,
@@ -48,6 +51,7 @@ class Forward(Generic[BackboneT_co]):
             precision=self.precision.value,
             dtype=self.dtype,
         )
+        return own.without_states if self.keep is Keep.POOLED else own
 
     @property
     def vector_bytes(self) -> int:
@@ -56,8 +60,8 @@ class Forward(Generic[BackboneT_co]):
 
     @property
     def token_bytes(self) -> int:
-        """Bytes of one stored token: one vector per layer."""
-        return self.backbone.layers * self.vector_bytes
+        """Bytes of one stored token: one vector per layer, or none."""
+        return 0 if self.keep is Keep.POOLED else self.backbone.layers * self.vector_bytes
 
     @property
     def encode(self) -> Callable[..., Encoded]:
@@ -94,6 +98,8 @@ class Forward(Generic[BackboneT_co]):
         here = [values.to(self.device, non_blocking=True) for values in inputs]
         with torch.inference_mode(), arithmetic(self.precision, self.device):
             hidden, pooled = encode(*here)
+            if self.keep is Keep.POOLED:
+                hidden = hidden.new_empty((len(hidden), 0, hidden.shape[-1]))
             stored = torch.float16 if self.dtype is StoredDtype.FLOAT16 else torch.float32
             # Cells of a feature map are transposed views; checksums and files need contiguous rows.
             return Encoded(hidden.to(stored).contiguous(), pooled.to(stored).contiguous())

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.cache.content import Refusal
+from mvsa_pipe.cache.content import SOURCE, Refusal
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.cache.matching import SOURCE, mark_for
+from mvsa_pipe.cache.matching import mark_for
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.repair_writer import open_repair
 from mvsa_pipe.cache.writer import CacheWriter, open_writer
@@ -17,6 +17,7 @@ from mvsa_pipe.extraction.clock import Clock, Phase
 from mvsa_pipe.extraction.fingerprint_memo import ResolvedFingerprint, recall
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.result import Extraction
+from mvsa_pipe.layers import Keep
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError
 from mvsa_pipe.posts.post import PostSet
@@ -135,6 +136,13 @@ class BackboneJob:
             job.divide()
             if job.missing:
                 job.writer.require_writable()
+                if options.keep is Keep.POOLED and not context.repair and not options.shard_name:
+                    from mvsa_pipe.extraction.vector_copies import copy_vectors  # torch, too
+
+                    own = {post_id: digests[post_id] for post_id in job.missing}
+                    made_by = job.resolved.fingerprint
+                    copy_vectors(job.writer, folder, name, made_by, own, context.progress)
+                    job.divide()
         return job
 
     def load(self) -> "LoadedBackbone":
@@ -266,8 +274,11 @@ class BackboneJob:
     def _cut(self, contents: Sequence[Content], loaded: "LoadedBackbone") -> dict[str, int]:
         """Number of texts that ``max_tokens`` cuts, and of the tokens cut off."""
         longest = self.backbone.max_tokens
-        full = self.writer.posts_with_tokens(longest)  # only those can have been cut
-        tokens = loaded.tokens_of([item for item in contents if item.id in full])
+        some = contents
+        if self.context.options.keep is Keep.ALL:
+            full = self.writer.posts_with_tokens(longest)  # only those can have been cut
+            some = [item for item in contents if item.id in full]
+        tokens = loaded.tokens_of(some)
         over = [count - longest for count in tokens if count > longest]
         return {"texts_cut": len(over), "tokens_cut": sum(over)}
 

@@ -57,7 +57,7 @@ class LoadedBackbone:
         precision = resolve_precision(options.precision, device)
         backbone = load_backbone(wanted)
         backbone.to(device)
-        forward = Forward(backbone, device, precision, options.dtype)
+        forward = Forward(backbone, device, precision, options.dtype, options.keep)
         resolved = ResolvedFingerprint(forward.fingerprint, describe_device(device))
         remember(wanted, options, resolved, backbone.identity.witnesses, started)
         return cls(options, forward, resolved)
@@ -77,7 +77,7 @@ class LoadedBackbone:
         if stored is None or exact is None:
             return None
         pairs = ((stored.pooled, exact.pooled), (stored.hidden, exact.hidden))
-        flat = [(_flat(a), _flat(b)) for a, b in pairs]
+        flat = [(_flat(a), _flat(b)) for a, b in pairs if a.size]
         return {
             "posts": len(exact.ids),
             "largest": max(float(np.abs(a - b).max()) for a, b in flat),

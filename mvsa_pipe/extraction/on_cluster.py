@@ -81,7 +81,7 @@ def compute_on_cluster(
             refused[unit.number] = done.refused
             context.clock.absorb(done.profile, plan.count)
             context.progress.advance(unit.posts)
-            yield done.hidden_bytes
+            yield done.payload_bytes
         for _, of_part in sorted(refused.items()):  # as if the parts had been computed in order
             for job, refusals in zip(jobs, of_part, strict=True):
                 job.refused |= {refusal.id: refusal for refusal in refusals}

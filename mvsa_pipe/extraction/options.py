@@ -7,6 +7,7 @@ from pathlib import Path
 from mvsa_pipe.backbones.options import Decode
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.layers import Keep
 from mvsa_pipe.options import MOST_BATCH, MOST_THREADS, Options, option
 
 _PRECISIONS = ("auto", "float32", "bfloat16")
@@ -28,6 +29,8 @@ class ExtractOptions(Options):
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         dtype: Type of the stored numbers.
+        keep: Keep hidden states too (all), or pooled vectors alone. These take a hundredth of the
+            space, and serve heads that read no tokens.
         batch_size: Images per pass; 0: 8 on a CPU, 64 on a GPU. Texts are counted
             in tokens: a batch holds as many as ``batch_size`` texts of ``max_tokens`` have. It is
             halved when memory is short.
@@ -58,6 +61,7 @@ class ExtractOptions(Options):
     device: str = "auto"
     precision: str = option("auto", among=_PRECISIONS, rare=True)
     dtype: StoredDtype = StoredDtype.FLOAT16
+    keep: Keep = Keep.ALL
     batch_size: int = option(0, least=0, most=MOST_BATCH)
     workers: int = option(0, least=0, most=MOST_THREADS)
     decode: Decode = option(Decode.AUTO, rare=True)

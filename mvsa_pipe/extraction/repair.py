@@ -73,6 +73,7 @@ def repair(
         device=device,
         precision=fingerprint.arithmetic,
         dtype=fingerprint.dtype,
+        keep=fingerprint.keep,
         on_bad_post=BadPostPolicy.SKIP,
         join_gib=limit,
     )

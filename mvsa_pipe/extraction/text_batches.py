@@ -103,5 +103,6 @@ class TextWork(BatchWork):
         items, lengths, encoded = launched
         with self.clock.stage(Stage.TO_HOST):
             hidden, pooled = self._forward.collect(encoded)
-            real = np.arange(hidden.shape[1]) < lengths[:, None]
-            return BatchResult(len(items), [Computed(items, hidden[real], pooled, lengths)])
+            kept = np.minimum(lengths, hidden.shape[1])  # none where only pooled vectors are kept
+            real = np.arange(hidden.shape[1]) < kept[:, None]
+            return BatchResult(len(items), [Computed(items, hidden[real], pooled, kept)])

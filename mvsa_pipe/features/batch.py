@@ -5,7 +5,7 @@ Axes: ``B`` batch, ``N`` posts, ``T`` text tokens, ``P`` image tokens (patches o
 ``C`` classes, ``S`` runs trained together.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -34,6 +34,11 @@ class Field(StrEnum):
 POOLED = frozenset({Field.TEXT_POOLED, Field.IMAGE_POOLED})
 HIDDEN = frozenset({Field.TEXT_HIDDEN, Field.IMAGE_HIDDEN})
 ENCODED = POOLED | HIDDEN
+
+
+def reads_states(needs: Iterable[Field], modality: Modality) -> bool:
+    """Whether hidden states of one half of the post are among some features."""
+    return any(need in HIDDEN and need.modality is modality for need in needs)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvsa_pipe.cache.content import bounds_of
+from mvsa_pipe.cache.folder import StatesNotKeptError
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import empty_pinned
 from mvsa_pipe.errors import CacheError, name_some
@@ -20,7 +21,7 @@ from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.features.streamed import BLOCKS, StreamedFeatures
-from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.layers import Keep, LayerMix
 from mvsa_pipe.modality import Modality
 
 # Posts whose layers are mixed at a time: all layers of all posts need several times the memory.
@@ -55,6 +56,7 @@ def load(
 
     Raises:
         CacheError: A cache lacks posts, is missing for a declared modality, or was damaged.
+        StatesNotKeptError: Hidden states are declared, and a cache keeps pooled vectors alone.
     """
     wanted, ids = set(needs), tuple(post_ids)
     lacking = sorted({field.modality for field in wanted} - files.keys())
@@ -62,6 +64,9 @@ def load(
         raise CacheError(f"No {' and no '.join(lacking)} cache was given for heads that read it")
     hidden = wanted & HIDDEN
     read = {m: of_it for m, of_it in files.items() if any(need.modality is m for need in hidden)}
+    for file in (file for of_it in read.values() for file in of_it):
+        if file.header.fingerprint.keep is Keep.POOLED:
+            raise StatesNotKeptError(file)
     states = sum(_state_bytes(file, ids, options) for of_it in read.values() for file in of_it)
     if states <= limit_bytes:
         return _in_memory(files, ids, wanted, classes, options)

@@ -28,8 +28,8 @@ class FeatureOptions(Options):
         return layers if self.layer_mix is LayerMix.LEARNED else 1
 
     def tokens_of(self, tokens: int) -> int:
-        """Number of image tokens that a head reads of a backbone's ``P``."""
-        return grid_tokens(tokens, self.image_grid)
+        """Number of image tokens that a head reads of a backbone's ``P``; 1 if none are kept."""
+        return grid_tokens(tokens, self.image_grid) if tokens else 1
 
 
 def grid_tokens(tokens: int, grid: int) -> int:

@@ -9,7 +9,7 @@ from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.errors import ConfigError, RunError, name_some
-from mvsa_pipe.features.batch import FeatureSizes
+from mvsa_pipe.features.batch import FeatureSizes, reads_states
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.build import fill_head, parse_checkpoint
 from mvsa_pipe.heads.own import add_recorded_head
@@ -146,6 +146,8 @@ class Start:
             RunError: They have other sizes, or are not finite.
         """
         known = FeatureSizes.from_record(self.run.config["sizes"])
+        if not reads_states(head.needs, Modality.IMAGE):  # caches may lack image tokens
+            sizes = replace(sizes, image_tokens=known.image_tokens)
         if sizes != known:
             raise RunError(
                 "This run's head was fitted to features of other sizes",

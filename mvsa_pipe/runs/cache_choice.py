@@ -7,8 +7,8 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.matching import CacheContent, best_of, first_complete, unreadable
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError, ConfigError, name_some
-from mvsa_pipe.features.batch import Field
-from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.features.batch import Field, reads_states
+from mvsa_pipe.layers import Keep, LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split
 from mvsa_pipe.posts.contents import ContentDigests, content_digests
@@ -43,14 +43,17 @@ def chosen_files(
     Raises:
         CacheError: There is no such cache, it is damaged, or every cache lacks posts or has
             features of other contents.
+        StatesNotKeptError: Hidden states are declared, and were not kept.
         ConfigError: The same cache is named twice.
     """
-    folder, modalities = CacheFolder(caches.folder), {need.modality for need in needs}
+    folder, declared = CacheFolder(caches.folder), set(needs)
+    modalities = {need.modality for need in declared}
     found = ChosenCaches({}, set())
     for modality in Modality:
         if modality in modalities:
             wanted = content_digests(posts, modality, caches.folder).among(split.parts)
-            files = _chosen(folder, data, posts.name, modality, caches, wanted)
+            states = reads_states(declared, modality)
+            files = _chosen(folder, data, posts.name, modality, caches, wanted, states=states)
             found.files[modality] = files
             found.skipped.update(*(CacheContent.in_file(file).unserved(wanted) for file in files))
     return found
@@ -63,12 +66,14 @@ def _chosen(
     modality: Modality,
     caches: CacheChoice,
     wanted: ContentDigests,
+    *,
+    states: bool,
 ) -> tuple[FeatureFile, ...]:
     names = caches.names_of(modality)
     several = caches.features.layer_mix is not LayerMix.LAST
     files = []
     for name in names:
-        fitting = folder.fitting(dataset, modality, name, several_layers=several)
+        fitting = folder.fitting(dataset, modality, name, several_layers=several, states=states)
         file = first_complete(fitting, wanted)
         if file is None:  # posts that another extraction could not read may be missing
             file = first_complete(fitting, wanted, unreadable(folder.readable(dataset)[0], wanted))
@@ -120,6 +125,12 @@ def count_of(some: Sequence[object], what: str) -> str:
     return f"{len(some):,} {what}{'' if len(some) == 1 else 's'}"
 
 
+def what_alone(file: FeatureFile) -> str:
+    """What a cache without several layers keeps."""
+    pooled = file.header.fingerprint.keep is Keep.POOLED
+    return "pooled vectors" if pooled else "its last layer"
+
+
 def refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: LayerMix) -> None:
     """Raises if layers are to be mixed and every cache contains only its last layer.
 
@@ -132,6 +143,6 @@ def refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: L
     raise ConfigError(
         f"--layer-mix {mix} needs a cache of several layers",
         expected="one that was extracted with --layers last4 or --layers all",
-        found=name_some(f"{file.path.name} with its last layer alone" for file in every),
+        found=name_some(f"{file.path.name} with {what_alone(file)} alone" for file in every),
         hint="mvsa extract --layers last4 --backbone NAME",
     )

@@ -57,7 +57,8 @@ def load_forward(
     """
     made_by = Fingerprint.from_json(record["fingerprint"]).renewed
     backbone = load_backbone(options_of(run, modality, record))
-    forward = Forward(backbone, device, Precision(made_by.arithmetic), made_by.dtype)
+    precision = Precision(made_by.arithmetic)
+    forward = Forward(backbone, device, precision, made_by.dtype, made_by.keep)
     rows = made_by.differences(forward.fingerprint)
     changed = [f"{k} {b}, not {a}" for k, (a, b) in rows.items() if k not in _NO_VALUES]
     if changed:

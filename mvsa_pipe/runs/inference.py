@@ -23,6 +23,7 @@ from mvsa_pipe.extraction.in_memory import (
     encode,
 )
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.features.batch import reads_states
 from mvsa_pipe.features.load import Files, load
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.heads.model import Model
@@ -154,7 +155,9 @@ def predict_data_set(
     faults: dict[str, str] = {}
     for modality in map(Modality, run.config["caches"]):
         for record in records_of(run, modality):
-            file, found = _file_for(run, modality, record, posts, requested, options, progress)
+            file, found = _file_for(
+                run, head, modality, record, posts, requested, options, progress
+            )
             files[modality] = (*files.get(modality, ()), file)
             faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
     usable = [post_id for post_id in ids if post_id not in faults]
@@ -196,7 +199,7 @@ def predict_posts(
     contents, faults = readable_contents(run, posts)
     if not any(contents.values()):
         return PostProbabilities((), np.zeros((0, head.sizes.classes), np.float32), faults)
-    found = None if is_tuned(run) else _cached(run, posts.name, contents, options)
+    found = None if is_tuned(run) else _cached(run, head, posts.name, contents, options)
     if found is None:
         answered = _encoded(run, head, posts, contents, options, progress)
         return replace(answered, faults=faults | answered.faults)
@@ -245,7 +248,7 @@ def _from_files(
 
 
 def _cached(
-    run: Run, dataset: str, contents: ContentsByModality, options: InferenceOptions
+    run: Run, head: Model, dataset: str, contents: ContentsByModality, options: InferenceOptions
 ) -> tuple[Files, dict[str, str]] | None:
     """Caches that contain all of some posts, and the posts that their extraction refused."""
     files: dict[Modality, tuple[FeatureFile, ...]] = {}
@@ -253,7 +256,8 @@ def _cached(
     for modality, items in contents.items():
         for record in records_of(run, modality):
             fingerprint = Fingerprint.from_json(record["fingerprint"])
-            found = _file_with(fingerprint, dataset, items, options.cache)
+            serving = _serving(fingerprint, head, modality)
+            found = _file_with(serving, dataset, items, options.cache)
             if found is None:
                 return None
             files[modality] = (*files.get(modality, ()), found[0])
@@ -261,8 +265,14 @@ def _cached(
     return files, refused
 
 
+def _serving(fingerprint: Fingerprint, head: Model, modality: Modality) -> tuple[Fingerprint, ...]:
+    """Fingerprints of caches with what a head reads of a run's features, the run's own first."""
+    states = reads_states(head.needs, modality)
+    return (fingerprint,) if states else fingerprint.with_same_vectors
+
+
 def _file_with(
-    fingerprint: Fingerprint, dataset: str, items: Sequence[Content], cache: Path
+    serving: Sequence[Fingerprint], dataset: str, items: Sequence[Content], cache: Path
 ) -> tuple[FeatureFile, dict[str, str]] | None:
     """A cache with current features of some posts, and the posts that it could not read.
 
@@ -270,7 +280,9 @@ def _file_with(
         CacheError: It is damaged, or its features do not match its name.
     """
     digests = {item.id: item.digest for item in items}
-    for path in CacheFolder(cache).of_fingerprint(dataset, fingerprint):
+    folder = CacheFolder(cache)
+    named = [(each, path) for each in serving for path in folder.of_fingerprint(dataset, each)]
+    for fingerprint, path in named:
         if path.is_file():
             file = FeatureFile(path)
             fingerprint.require(file.header.fingerprint, path)
@@ -284,6 +296,7 @@ def _file_with(
 
 def _file_for(
     run: Run,
+    head: Model,
     modality: Modality,
     record: Mapping[str, Any],
     posts: PostSet,
@@ -295,7 +308,8 @@ def _file_for(
     fingerprint = Fingerprint.from_json(record["fingerprint"])
     contents, faults = contents_of(requested, modality, options.cache)
     skips = options.on_bad_post is BadPostPolicy.SKIP
-    found = _file_with(fingerprint, posts.name, contents, options.cache)
+    serving = _serving(fingerprint, head, modality)
+    found = _file_with(serving, posts.name, contents, options.cache)
     if found is not None and (skips or not faults | found[1]):
         return found[0], faults | found[1]
     fingerprint = fingerprint.renewed
@@ -309,6 +323,7 @@ def _file_for(
             device=options.device,
             precision=fingerprint.arithmetic,
             dtype=fingerprint.dtype,
+            keep=fingerprint.keep,
             decode=options.decode,
             on_bad_post=options.on_bad_post,
         ),

@@ -20,7 +20,7 @@ from mvsa_pipe.extraction import batches, on_cluster
 from mvsa_pipe.extraction.cluster_worker import ExtractionWorker
 from mvsa_pipe.extraction.extract import extract_all
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.layers import Layers
+from mvsa_pipe.layers import Keep, Layers
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import NoProgress
@@ -137,6 +137,17 @@ def test_several_layers_make_the_same_cache(folder, options):
     assert (done.extracted, done.file.header.layers) == (100, 2)
     assert everything(there.cache) == everything(here.cache)
     assert not stray(there.cache)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_pooled_vectors_alone_make_the_same_cache(folder, options):
+    posts, here = read_posts(folder), replace(options, join_gib=0.0, keep=Keep.POOLED)
+    extract_all(posts, [TEXT, IMAGE], here, NoProgress())
+    there = on_ray(here)
+    done = extract_all(posts, [TEXT, IMAGE], there, NoProgress())
+    assert [one.extracted for one in done] == [100, 98]
+    assert {one.file.header.fingerprint.keep for one in done} == {Keep.POOLED}
+    assert everything(there.cache) == everything(here.cache)
 
 
 @pytest.mark.usefixtures("cluster")

@@ -12,6 +12,7 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.hdf5_skeleton import SparseFileBuffer
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
+from mvsa_pipe.layers import Keep
 from mvsa_pipe.modality import Modality
 
 # Any text that a reader lets through as an id.
@@ -27,22 +28,24 @@ COMMITS = st.lists(
 @given(
     sessions=st.lists(st.tuples(COMMITS, st.booleans()), min_size=1, max_size=3),
     modality=st.sampled_from(list(Modality)),
+    keep=st.sampled_from(list(Keep)),
     data=st.data(),
 )
 def test_it_holds_what_was_committed_last(
     sessions: list[tuple[list[tuple[list[str], str]], bool]],
     modality: Modality,
+    keep: Keep,
     data: st.DataObject,
 ) -> None:
     """Sessions commit posts in new or changed versions; some finish, some are cut off."""
-    own, wanted = fingerprint(modality), {}
+    own, wanted = fingerprint(modality, layers="last" if keep is Keep.ALL else "none"), {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = CacheFolder(Path(scratch))
         for commits, finishes in sessions:
             with open_writer(folder, "set", own) as writer:
                 assert writer.committed == {i: content[0] for i, content in wanted.items()}
                 for ids, version in commits:
-                    part = rows(ids, modality, version=version)
+                    part = rows(ids, modality, version=version, keep=keep)
                     writer.commit(part)
                     wanted |= expected(part)
                 if finishes:

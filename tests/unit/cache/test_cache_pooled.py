@@ -11,8 +11,7 @@ from feature_caches import WIDTH, expected, features, fingerprint, rows, whole
 from safetensors.numpy import load_file
 
 from mvsa_pipe.cache.content import Rows
-from mvsa_pipe.cache.export import export
-from mvsa_pipe.cache.export_format import ExportFormat
+from mvsa_pipe.cache.export import ExportFormat, export
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder, StatesNotKeptError
 from mvsa_pipe.cache.merge import merge
@@ -105,7 +104,7 @@ def test_shards_are_merged_and_two_kinds_are_not(tmp_path, modality):
     merged = merge(CacheFolder(tmp_path), shards, IDS)
     assert features(merged) == expected(rows(IDS, modality, keep=Keep.POOLED))
     other = write(tmp_path, modality, keep=Keep.ALL)
-    with pytest.raises(CacheError, match="layers is 'last', asked for 'none'"):
+    with pytest.raises(CacheError, match="layers is 'last', requested 'none'"):
         merge(CacheFolder(tmp_path), [merged, other])
 
 

@@ -59,8 +59,8 @@ class CrossTransformer(TokenHead):
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits from both modalities, each informed by the other."""
         p = self.project(batch)
-        text = self.text_asks(p.text_tokens, p.image_tokens, asking_mask=p.text_mask)
-        image = self.image_asks(p.image_tokens, p.text_tokens, asked_mask=p.text_mask)
+        text = self.text_asks(p.text_tokens, p.image_tokens, query_mask=p.text_mask)
+        image = self.image_asks(p.image_tokens, p.text_tokens, key_mask=p.text_mask)
         logits: Tensor = self.classifier(join(p.text + text, p.image + image))
         return logits
 

@@ -107,7 +107,7 @@ def test_the_whole_folder_with_onnx(mvsa):
         "majority on test",
         "chance on test",
         "`tiny-text`, `tiny-image`",
-        "licences of their own",
+        "their own licences",
         "`input_ids` int64 [batch, tokens]",
     ):
         assert words in card

@@ -56,8 +56,8 @@ def test_equals_its_equations(sizes, batch, layers: int):
 def test_each_direction_reads_the_other_modality(sizes, batch, layers: int):
     head = build(sizes, layers)
     p = head.project(batch)
-    text = head.text_asks(p.text_tokens, p.image_tokens, asking_mask=p.text_mask)
-    other = head.text_asks(p.text_tokens, p.image_tokens.flip(0), asking_mask=p.text_mask)
+    text = head.text_asks(p.text_tokens, p.image_tokens, query_mask=p.text_mask)
+    other = head.text_asks(p.text_tokens, p.image_tokens.flip(0), query_mask=p.text_mask)
     assert (other - text).abs().amax(dim=1).min() > 1e-4
 
 

@@ -5,7 +5,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
+from mvsa_pipe.cache import ExportFormat
 from mvsa_pipe.cache.content import Header, Rows
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.row_joining import RowLocation, blocks, bytes_of
@@ -21,18 +21,6 @@ from mvsa_pipe.durable import leftovers, replacing
 from mvsa_pipe.errors import StorageError
 from mvsa_pipe.layers import Keep
 from mvsa_pipe.progress import BYTES, NO_PROGRESS, Progress
-
-
-class ExportFormat(StrEnum):
-    """Formats that other tools read.
-
-    ``npy`` is a folder with one file for each array, ``safetensors`` one file, ``parquet`` one
-    table with one row for each post.
-    """
-
-    NPY = "npy"
-    SAFETENSORS = "safetensors"
-    PARQUET = "parquet"
 
 
 def export(

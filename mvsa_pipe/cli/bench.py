@@ -12,14 +12,9 @@ from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.cli.console import line, out, show_json
 from mvsa_pipe.cli.evidence import show_evidence
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.score_tables import add_references, score_interval, score_table
 from mvsa_pipe.cli.screen import progress
-from mvsa_pipe.cli.tables import (
-    NOT_RECORDED,
-    add_numbers,
-    add_references,
-    score_interval,
-    score_table,
-)
+from mvsa_pipe.cli.tables import NOT_RECORDED, add_numbers
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.runs.options import CacheChoice, DataChoice

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from mvsa_pipe.cache.export import ExportFormat
+from mvsa_pipe.cache import ExportFormat
 from mvsa_pipe.cli.console import line, out, show_json, size
 from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.printable import one_line

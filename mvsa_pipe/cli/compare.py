@@ -11,15 +11,9 @@ from mvsa_pipe.analysis.options import CompareOptions
 from mvsa_pipe.cli.console import interval, line, out, sentence, show_json, size
 from mvsa_pipe.cli.evidence import show_evidence
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.score_tables import add_references, add_scores, score_table
 from mvsa_pipe.cli.screen import progress
-from mvsa_pipe.cli.tables import (
-    NOT_RECORDED,
-    add_numbers,
-    add_references,
-    add_scores,
-    score_table,
-    titled,
-)
+from mvsa_pipe.cli.tables import NOT_RECORDED, add_numbers, titled
 from mvsa_pipe.metrics.options import ScoreChoice
 from mvsa_pipe.metrics.score_table import Score
 

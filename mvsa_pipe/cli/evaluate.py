@@ -7,8 +7,8 @@ import typer
 
 from mvsa_pipe.cli.console import out, remark, show_json
 from mvsa_pipe.cli.expand import expand
+from mvsa_pipe.cli.score_tables import add_scores, class_table, score_table
 from mvsa_pipe.cli.screen import progress
-from mvsa_pipe.cli.tables import add_scores, class_table, score_table
 from mvsa_pipe.metrics.options import ScoreChoice
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.runs.options import InferenceOptions

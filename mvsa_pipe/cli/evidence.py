@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from mvsa_pipe.cli.console import line, out, sentence
-from mvsa_pipe.cli.tables import NOT_RECORDED, add_numbers, score_interval, titled
+from mvsa_pipe.cli.score_tables import score_interval
+from mvsa_pipe.cli.tables import NOT_RECORDED, add_numbers, titled
 
 if TYPE_CHECKING:
     from mvsa_pipe.analysis.evidence import Evidence

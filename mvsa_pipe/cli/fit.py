@@ -8,8 +8,8 @@ import typer
 
 from mvsa_pipe.cli.console import line, out, show_json
 from mvsa_pipe.cli.expand import completion, expand
+from mvsa_pipe.cli.score_tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.cli.screen import progress
-from mvsa_pipe.cli.tables import add_references, add_scores, class_table, score_table
 from mvsa_pipe.errors import ConfigError, MvsaError, RunError
 from mvsa_pipe.heads import HEADS, named_head
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice

@@ -1,24 +1,17 @@
-"""Tables of several verbs: scores with reference rows."""
+"""Tables of several verbs, whose cells are safe to print."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.measure import Measurement
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mvsa_pipe.cli.console import out, percent
+from mvsa_pipe.cli.console import out
 from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.streams import fitting
-from mvsa_pipe.metrics.options import DEFAULT_SCORES
-from mvsa_pipe.metrics.score_table import Score
 
 # Shown for values that a record lacks.
 NOT_RECORDED = "–"
-
-# Columns of a terminal that no table fills.
-_NO_LIMIT = 10_000
 
 
 class SafeTable(Table):
@@ -26,98 +19,24 @@ class SafeTable(Table):
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:  # noqa: ANN401  # rich's
         """Adds a row; line breaks are escaped in plain strings and kept in a ``Text``."""
-        super().add_row(*(_shown(c) if isinstance(c, str) else c for c in cells), **options)
+        super().add_row(*(cell_text(c) if isinstance(c, str) else c for c in cells), **options)
 
 
-def _shown(text: str) -> str:
+def cell_text(text: str) -> str:
+    """One line for a cell: no control characters, in the encoding of the output."""
     return fitting(one_line(text), out.encoding)
 
 
 def titled(title: str, *headings: str) -> Table:
     """An empty table with a title, which is wrapped to the table's width."""
-    title_text = Text(_shown(title), style="bold", overflow="fold")
+    title_text = Text(cell_text(title), style="bold", overflow="fold")
     table = SafeTable(title=title_text, title_justify="left")
     for heading in headings:  # names that are cut could not be told apart
-        table.add_column(Text(_shown(heading)), overflow="fold")
+        table.add_column(Text(cell_text(heading)), overflow="fold")
     return table
 
 
 def add_numbers(table: Table, *headings: str) -> None:
     """Adds right-aligned columns of numbers."""
     for heading in headings:
-        table.add_column(Text(_shown(heading)), justify="right", no_wrap=True)
-
-
-def score_table(title: str, first_column: str, scores: Sequence[Score] = DEFAULT_SCORES) -> Table:
-    """An empty table of some scores."""
-    table = titled(title, first_column)
-    add_numbers(table, *(score.heading for score in scores))
-    return table
-
-
-def add_scores(
-    table: Table,
-    name: str,
-    record: Mapping[str, Any],
-    scores: Sequence[Score] = DEFAULT_SCORES,
-) -> None:
-    """Adds a row with bootstrap intervals from a scores record."""
-    values, intervals = record["values"], record["intervals"]
-    cells = [
-        Text.assemble(s.shown(values[s]), (f" {score_interval(s, intervals[s])}", "dim"))
-        if s in values
-        else NOT_RECORDED
-        for s in scores
-    ]
-    table.add_row(name, *cells)
-
-
-def score_interval(score: Score, bounds: Sequence[float]) -> str:
-    """``[70.2, 77.9]`` of a percentage, ``[0.512, 0.604]`` of another number."""
-    return f"[{score.shown(bounds[0])}, {score.shown(bounds[1])}]"
-
-
-def add_references(
-    table: Table,
-    references: Sequence[Mapping[str, Any]],
-    *rest: str,
-    scores: Sequence[Score] = DEFAULT_SCORES,
-) -> None:
-    """Adds the majority and chance rows."""
-    for row in references:
-        values, deviations = row["values"], row["deviations"]
-        cells = [
-            s.shown(values[s]) + (f" ± {s.shown(deviations[s])}" if deviations[s] else "")
-            if s in values
-            else NOT_RECORDED
-            for s in scores
-        ]
-        table.add_row(row["name"], *cells, *rest, style="dim")
-
-
-def class_table(scores: Mapping[str, Any], title: str) -> RenderableType:
-    """Precision, recall, F1 and the confusion row of each class; two tables if one is too wide."""
-    one = _class_table(scores, title, shares=True, confusion=True)
-    if Measurement.get(out, out.options.update(max_width=_NO_LIMIT), one).maximum <= out.width:
-        return one
-    apart = f"{title}: predicted as"
-    return Group(
-        _class_table(scores, title, shares=True),
-        _class_table(scores, apart, confusion=True),
-    )
-
-
-def _class_table(
-    scores: Mapping[str, Any], title: str, *, shares: bool = False, confusion: bool = False
-) -> Table:
-    table = titled(title, "true class")
-    if shares:
-        add_numbers(table, "precision %", "recall %", "F1 %", "posts")
-    for name in scores["classes"] if confusion else ():
-        table.add_column(Text(_shown(f"→ {name}"), overflow="fold"), justify="right")
-    for name, counts in zip(scores["classes"], scores["confusion"], strict=True):
-        row = scores["per_class"][name]
-        cells = [percent(row[k]) for k in ("precision", "recall", "f1")]
-        cells.append(f"{row['support']:,.0f}")
-        table.add_row(name, *(cells if shares else ()), *(f"{n:,}" for n in counts if confusion))
-    return table
+        table.add_column(Text(cell_text(heading)), justify="right", no_wrap=True)

@@ -96,8 +96,8 @@ def test_completing_a_head_imports_nothing_that_computes():
 @pytest.mark.parametrize(
     ("words", "exit_code", "forbidden"),
     [
-        ("heads", 0, COMPUTING - SCORES),
-        ("backbones", 0, COMPUTING - SCORES),
+        ("heads", 0, COMPUTING),
+        ("backbones", 0, COMPUTING),
         ("fit --head nope", 2, COMPUTING - SCORES),
         ("cache list", 0, COMPUTING - READING),
     ],

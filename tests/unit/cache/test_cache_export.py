@@ -10,9 +10,9 @@ import pytest
 from feature_caches import features, fingerprint, rows, write_cache
 from safetensors import safe_open
 
+from mvsa_pipe.cache import ExportFormat, row_joining
 from mvsa_pipe.cache import export as exporting
-from mvsa_pipe.cache import row_joining
-from mvsa_pipe.cache.export import ExportFormat, export
+from mvsa_pipe.cache.export import export
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile

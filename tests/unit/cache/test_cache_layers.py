@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from feature_caches import TOKENS, WIDTH, expected, features, fingerprint, rows
 
-from mvsa_pipe.cache.export import ExportFormat, export
+from mvsa_pipe.cache import ExportFormat
+from mvsa_pipe.cache.export import export
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import DamagedRowsError, FeatureFile
 from mvsa_pipe.cache.writer import open_writer

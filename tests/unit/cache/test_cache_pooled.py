@@ -10,8 +10,9 @@ import pytest
 from feature_caches import WIDTH, expected, features, fingerprint, rows, whole
 from safetensors.numpy import load_file
 
+from mvsa_pipe.cache import ExportFormat
 from mvsa_pipe.cache.content import Rows
-from mvsa_pipe.cache.export import ExportFormat, export
+from mvsa_pipe.cache.export import export
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder, StatesNotKeptError
 from mvsa_pipe.cache.merge import merge

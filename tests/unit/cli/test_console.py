@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from mvsa_pipe.cli import bench, console, screen, tables
+from mvsa_pipe.cli import bench, console, score_tables, screen
 from mvsa_pipe.errors import DataError
 
 NASTY = "a[/b] [red]c :smile: \\[d]"
@@ -36,7 +36,7 @@ def printed(monkeypatch):
 
 
 def scores(name="x"):
-    shown = dict.fromkeys(tables.DEFAULT_SCORES, 0.5)
+    shown = dict.fromkeys(score_tables.DEFAULT_SCORES, 0.5)
     return {
         "values": shown,
         "intervals": dict.fromkeys(shown, (0.25, 1.0)),
@@ -48,10 +48,10 @@ def scores(name="x"):
 
 def test_names_are_printed_as_they_are(printed):
     buffer = printed(width=200)
-    table = tables.score_table(NASTY, NASTY)
-    tables.add_scores(table, NASTY, scores())
+    table = score_tables.score_table(NASTY, NASTY)
+    score_tables.add_scores(table, NASTY, scores())
     console.out.print(table)
-    console.out.print(tables.class_table(scores(NASTY), NASTY))
+    console.out.print(score_tables.class_table(scores(NASTY), NASTY))
     console.line((NASTY, "bold"), f" {NASTY}")
     console.remark(NASTY)
     screen.ScreenProgress().say(NASTY)
@@ -92,7 +92,7 @@ SPENT = {"loading": 1.0, "wall": 1234.5, "training": 2000.0, "scoring": 10.0}
 def summary(head, **changed):
     from mvsa_pipe.benches.summary import HeadSummary
 
-    shown = dict.fromkeys(tables.DEFAULT_SCORES, 0.7654)
+    shown = dict.fromkeys(score_tables.DEFAULT_SCORES, 0.7654)
     fields = {
         "head": head,
         "pair": "",

@@ -58,7 +58,7 @@ class ScreenProgress:
                 return
             self.stop()
             self._begin(what, total, unit, may_end_early=may_end_early)
-            if not _draws():
+            if not draws():
                 return
             self._live = Live(
                 get_renderable=self._drawn,
@@ -77,7 +77,7 @@ class ScreenProgress:
             self._done += count
             self._fractions = self._fractions or not float(count).is_integer()
             ended = self._done >= self._total * (1 - _ROUNDING)
-            if self._live is None and not _draws():
+            if self._live is None and not draws():
                 self._say_now_and_then(ended=ended)
             if ended:
                 self.stop()
@@ -168,7 +168,7 @@ class ScreenProgress:
         return Group(Text(one_line(heading)), line)
 
 
-def _draws() -> bool:
+def draws() -> bool:
     """Whether stderr can show a bar; a dumb terminal cannot move its cursor."""
     err = console.err
     if err.is_jupyter:

@@ -62,7 +62,7 @@ def test_the_ten_lines():
     caches = mv.extract(posts, TINY)
     data = mv.load(posts, caches, split="random-8:1:1")
     run = mv.fit(data, "dual-attention", seed=0, epochs=1)
-    assert run.scores["test"].to_frame().shape == (7, 4)
+    assert "f1_macro" in run.scores["test"].to_frame()["score"].tolist()
     answer = run.predict(texts=["What a day!"], images=["data/data/1.jpg"])
     assert answer.to_frame()["prediction"].isin(posts.classes).all()
     table = mv.bench(data, heads=["basic", "gated"], seeds=2, epochs=1)
@@ -147,6 +147,11 @@ def test_a_run_predicts_pictures_in_any_form(run, pipeline):
     shares = {tuple(row.probabilities) for row in answer.predictions}
     assert len(answer.predictions) == 5
     assert np.ptp([*shares], axis=0).max() < 1e-5
+
+
+def test_nothing_is_written_where_no_terminal_is(run, opened, capfd):
+    mv.evaluate(run, cache=opened.caches.folder)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_run_is_exported(run, tmp_path):

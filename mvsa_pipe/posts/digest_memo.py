@@ -23,11 +23,12 @@ class DigestMemory:
     Args:
         storage: The storage of the files.
         folder: The folder of the memo; ``None`` remembers nothing.
+        kind: What is digested; each kind has a file of its own.
     """
 
-    def __init__(self, storage: Storage, folder: Path | None) -> None:
+    def __init__(self, storage: Storage, folder: Path | None, kind: str = "") -> None:
         self._storage = storage
-        self._path = _place(storage, folder) if folder is not None else None
+        self._path = _place(storage, folder, kind) if folder is not None else None
         # A file's stamp and digest in one string, which takes a third of the space of numbers.
         self._known = _read(self._path)
         self._learned: dict[str, str] = {}
@@ -63,9 +64,9 @@ class DigestMemory:
             write_memo(self._path, {**self._known, **self._learned})
 
 
-def _place(storage: Storage, folder: Path) -> Path:
+def _place(storage: Storage, folder: Path, kind: str) -> Path:
     root = hashlib.sha256(str(storage.root.resolve()).encode()).hexdigest()[:16]
-    return folder / ".digests" / f"{root}.json"
+    return folder / ".digests" / f"{root}{kind and '-'}{kind}.json"
 
 
 def _read(path: Path | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ Source:
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from PIL import Image
 from mvsa_pipe.devices import usable_cores
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.images import IMAGE_FORMATS
+from mvsa_pipe.posts.digest_memo import DigestMemory
 from mvsa_pipe.posts.post import PostSet
 from mvsa_pipe.progress import Progress
 
@@ -28,6 +30,10 @@ from mvsa_pipe.progress import Progress
 MOST_BITS = 6
 
 _PIXELS, _FREQUENCIES = 32, 8
+# The name of the memo of hashes: another way of hashing needs another one.
+_KIND = "dct-64"
+# What is remembered of a picture without a hash.
+_NO_HASH = str(None)
 # Grey levels that a picture must span: of an even surface the hash is noise.
 _LEAST_CONTRAST = 8.0
 
@@ -50,24 +56,39 @@ def picture_hash(data: bytes) -> int | None:
     return int.from_bytes(np.packbits(bits).tobytes())
 
 
-def picture_hashes(posts: PostSet, ids: Sequence[str], progress: Progress) -> dict[str, int]:
-    """Hashes of the pictures of some posts, by id, as far as they can be read."""
+def picture_hashes(
+    posts: PostSet, ids: Sequence[str], progress: Progress, memory: Path | None = None
+) -> dict[str, int]:
+    """Hashes of the pictures of some posts, by id, as far as they can be read.
+
+    Args:
+        posts: The posts.
+        ids: Which of them.
+        progress: Receives the number of hashed pictures.
+        memory: The folder of all caches, which remembers hashes of unchanged files; ``None``
+            remembers nothing.
+    """
     names = {post.id: post.image for post in posts.posts}
     wanted = [(i, name) for i in ids if (name := names.get(i)) is not None]
+    remembered = DigestMemory(posts.storage, memory, _KIND)
     progress.start("near pictures", len(wanted), "posts")
 
-    def one(name: str) -> int | None:
+    def one(name: str) -> str:
+        known = remembered.recall(name)
+        if known is not None:
+            return known
         try:
-            return picture_hash(posts.storage.read(name))
+            return remembered.learn(name, lambda data: str(picture_hash(data)))
         except DataError:
-            return None
+            return _NO_HASH
 
     found: dict[str, int] = {}
     with ThreadPoolExecutor(usable_cores()) as pool:
         for (post_id, _), own in zip(wanted, pool.map(one, [n for _, n in wanted]), strict=True):
             progress.advance(1)
-            if own is not None:
-                found[post_id] = own
+            if own.isdecimal():
+                found[post_id] = int(own)
+    remembered.keep()
     return found
 
 

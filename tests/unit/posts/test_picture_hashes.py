@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from mvsa_pipe.posts.picture_hashes import MOST_BITS, near, picture_hash
+from mvsa_pipe import file_stamps
+from mvsa_pipe.posts import picture_hashes as hashes
+from mvsa_pipe.posts import read_posts
+from mvsa_pipe.posts.picture_hashes import MOST_BITS, near, picture_hash, picture_hashes
+from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.progress import NoProgress
 
 
 def picture(seed, size=(200, 150)):
@@ -58,3 +63,18 @@ def test_an_even_surface_and_no_picture_have_no_hash():
 def test_nothing_is_near_to_nothing():
     assert near([1, 2], []).tolist() == [False, False]
     assert near([], [1]).tolist() == []
+
+
+def test_hashes_of_unchanged_files_are_remembered(tmp_path, monkeypatch):
+    write_synthetic(tmp_path / "posts", SyntheticConfig(posts=30, image_px=32))
+    posts, cache = read_posts(tmp_path / "posts"), tmp_path / "cache"
+    ids = [post.id for post in posts.posts]
+    monkeypatch.setattr(file_stamps, "SETTLED_SECONDS", 0.0)
+    whole = picture_hashes(posts, ids, NoProgress(), cache)
+    assert picture_hashes(posts, ids, NoProgress()) == whole
+    changed = posts.posts[0]
+    (tmp_path / "posts" / changed.image).write_bytes(data(picture(1)))
+    seen = []
+    monkeypatch.setattr(hashes, "picture_hash", lambda content: seen.append(content) or 7)
+    assert picture_hashes(posts, ids, NoProgress(), cache) == whole | {changed.id: 7}
+    assert len(seen) == 1

@@ -17,6 +17,7 @@ from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.in_memory import posts_in_memory
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs import open_run as open_folder
+from mvsa_pipe.runs.cache_choice import naming_heads
 from mvsa_pipe.runs.evaluate import Evaluation
 from mvsa_pipe.runs.evaluate import evaluate as evaluate_run
 from mvsa_pipe.runs.fit_plan import FitPlan
@@ -253,7 +254,9 @@ def fit(
     plan = FitPlan(name_of_head, head_options, training, choice, as_path("runs", runs), name)
     plan.check()
     with shown_progress() as screen:
-        (result,) = plan.run(data.experiment(needs_of([name_of_head])), screen)
+        with naming_heads([name_of_head]):
+            experiment = data.experiment(needs_of([name_of_head]))
+        (result,) = plan.run(experiment, screen)
     if isinstance(result, MvsaError):
         raise result
     return open_run(result.path)

@@ -9,9 +9,9 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features.batch import HIDDEN, Field
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.runs.cache_choice import chosen_files
+from mvsa_pipe.runs.cache_choice import chosen_files, readers_of_states
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
-from mvsa_pipe.runs.prepare import needs_of, read_and_split, readers_of_states
+from mvsa_pipe.runs.prepare import needs_of, read_and_split
 
 
 def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:

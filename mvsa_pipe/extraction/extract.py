@@ -11,13 +11,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.errors import ConfigError, MvsaError
+from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.extraction.clock import Clock, Phase
 from mvsa_pipe.extraction.disk_space import require_disk_space
 from mvsa_pipe.extraction.job import BackboneJob, PassContext, in_passes
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.result import Extraction
-from mvsa_pipe.layers import Keep, Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import UnreadablePostsError, contents_of
 from mvsa_pipe.posts.post import PostSet
@@ -75,7 +74,7 @@ def extract_all(
         ConfigError: Layers are requested, and no hidden states; or pictures cannot be decoded as
             requested.
     """
-    _refuse_layers(backbones, options)
+    options.refuse_layers(backbones)
     done: dict[str, Extraction] = {}
     fault: MvsaError | None = None
     chosen = {backbone.name: backbone for backbone in backbones}.values()
@@ -95,17 +94,6 @@ def extract_all(
     if fault is not None:
         raise fault
     return [done[backbone.name] for backbone in backbones]
-
-
-def _refuse_layers(backbones: Sequence[BackboneOptions], options: ExtractOptions) -> None:
-    layered = [b for b in backbones if b.layers is not Layers.LAST]
-    if options.keep is Keep.POOLED and layered:
-        raise ConfigError(
-            "--keep pooled keeps no hidden states of any layer, and pooled vectors are the last "
-            "layer's",
-            expected="--layers last, or --keep all",
-            found=f"--layers {layered[0].layers}",
-        )
 
 
 def _compute(jobs: Sequence[BackboneJob], context: PassContext) -> None:

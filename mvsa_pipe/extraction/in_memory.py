@@ -29,14 +29,14 @@ from mvsa_pipe.extraction.loaded_backbone import make_work
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.pipeline import run_pipeline
 from mvsa_pipe.extraction.text_batches import TEXTS_SORTED_TOGETHER
-from mvsa_pipe.features.batch import HIDDEN, POOLED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import ENCODED, HIDDEN, POOLED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.features.grid import to_grid
 from mvsa_pipe.features.joined import JoinedFeatures
 from mvsa_pipe.features.load import mix_layers
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.features.source import FeatureSource, batch_of
-from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.layers import Keep, LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.posts.post import PostSet
@@ -126,14 +126,16 @@ def encode_posts(
     Args:
         posts: The posts.
         backbones: The backbones; several of one modality are joined in their order.
-        options: Device, precision and type of the features.
+        options: Device, precision and type of the features, and which of them are returned.
         progress: Notified of posts.
 
     Raises:
         UnreadablePostsError: A post lacks what a backbone reads, or it cannot be read.
         BackboneError: Weights cannot be loaded, or a post does not fit into the device's memory.
-        ConfigError: The device or the precision cannot be used.
+        ConfigError: The device or the precision cannot be used, or layers are requested without
+            hidden states.
     """
+    options.refuse_layers(backbones)
     device = resolve_device(options.device)
     precision = resolve_precision(options.precision, device)
     contents: dict[Modality, Sequence[Content]] = {}
@@ -146,9 +148,10 @@ def encode_posts(
         progress.say(f"loading {wanted.name}")
         backbone = load_backbone(wanted)
         backbone.to(device)
-        forward = Forward(backbone, device, precision, options.dtype)
+        forward = Forward(backbone, device, precision, options.dtype, options.keep)
         forwards.setdefault(wanted.modality, []).append(forward)
-    needs = [need for need in Field if need.modality in forwards]
+    returned = POOLED if options.keep is Keep.POOLED else ENCODED
+    needs = [need for need in Field if need in returned and need.modality in forwards]
     mix = FeatureOptions(layer_mix=LayerMix.LEARNED)  # all layers that are kept
     encoded = encode(contents, forwards, needs, 1, mix, progress, options.decode)
     if encoded.faults:

@@ -1,13 +1,14 @@
 """Options of an extraction; torch-free, so that help screens stay fast."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mvsa_pipe.backbones.options import Decode
+from mvsa_pipe.backbones.options import BackboneOptions, Decode
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.layers import Keep
+from mvsa_pipe.layers import Keep, Layers
 from mvsa_pipe.options import MOST_BATCH, MOST_THREADS, Options, option
 
 _PRECISIONS = ("auto", "float32", "bfloat16")
@@ -106,6 +107,21 @@ class ExtractOptions(Options):
         """The share in file names; empty for all posts."""
         index, count = self.share
         return f"{index}-of-{count}" if count > 1 else ""
+
+    def refuse_layers(self, backbones: Iterable[BackboneOptions]) -> None:
+        """Refuses layers of hidden states where only pooled vectors are kept.
+
+        Raises:
+            ConfigError: A backbone has other layers than the last.
+        """
+        layered = [backbone for backbone in backbones if backbone.layers is not Layers.LAST]
+        if self.keep is Keep.POOLED and layered:
+            raise ConfigError(
+                "--keep pooled keeps no hidden states of any layer, and pooled vectors are the "
+                "last layer's",
+                expected="--layers last, or --keep all",
+                found=f"--layers {layered[0].layers}",
+            )
 
 
 def _is_number(text: str) -> bool:

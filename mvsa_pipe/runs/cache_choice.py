@@ -1,13 +1,15 @@
 """Chooses the caches of an experiment: the newest that contain the posts of its split."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mvsa_pipe.cache.folder import CacheFolder
+from mvsa_pipe.cache.folder import CacheFolder, StatesNotKeptError
 from mvsa_pipe.cache.matching import CacheContent, best_of, first_complete, unreadable
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import CacheError, ConfigError, name_some
 from mvsa_pipe.features.batch import Field, reads_states
+from mvsa_pipe.heads import HEADS
 from mvsa_pipe.layers import Keep, LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split
@@ -125,7 +127,7 @@ def count_of(some: Sequence[object], what: str) -> str:
     return f"{len(some):,} {what}{'' if len(some) == 1 else 's'}"
 
 
-def what_alone(file: FeatureFile) -> str:
+def _what_alone(file: FeatureFile) -> str:
     """What a cache without several layers keeps."""
     pooled = file.header.fingerprint.keep is Keep.POOLED
     return "pooled vectors" if pooled else "its last layer"
@@ -143,6 +145,24 @@ def refuse_single_layers(files: Mapping[Modality, Sequence[FeatureFile]], mix: L
     raise ConfigError(
         f"--layer-mix {mix} needs a cache of several layers",
         expected="one that was extracted with --layers last4 or --layers all",
-        found=name_some(f"{file.path.name} with {what_alone(file)} alone" for file in every),
+        found=name_some(f"{file.path.name} with {_what_alone(file)} alone" for file in every),
         hint="mvsa extract --layers last4 --backbone NAME",
     )
+
+
+def readers_of_states(heads: Iterable[str], modality: Modality) -> tuple[str, ...]:
+    """Those of some heads that read hidden states of one half of the post."""
+    return tuple(name for name in heads if reads_states(HEADS.load(name).needs, modality))
+
+
+@contextmanager
+def naming_heads(heads: Sequence[str]) -> Iterator[None]:
+    """Names the heads that read hidden states where these were not kept.
+
+    Raises:
+        StatesNotKeptError: They were not kept.
+    """
+    try:
+        yield
+    except StatesNotKeptError as error:
+        raise error.read_by(readers_of_states(heads, error.modality)) from error

@@ -9,22 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvsa_pipe.cache.folder import StatesNotKeptError
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.devices import free_memory_bytes
 from mvsa_pipe.errors import DataError, SplitError, name_some
-from mvsa_pipe.features.batch import Field, reads_states
+from mvsa_pipe.features.batch import Field
 from mvsa_pipe.features.load import load
 from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.features.streamed import StreamedFeatures
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.layers import LayerMix
+from mvsa_pipe.layers import Keep, LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag
 from mvsa_pipe.posts.splits.make_split import resolved_split
 from mvsa_pipe.posts.splits.split import PARTS
 from mvsa_pipe.runs import Member, split_table
-from mvsa_pipe.runs.cache_choice import chosen_files, refuse_single_layers, what_alone
+from mvsa_pipe.runs.cache_choice import chosen_files, naming_heads, refuse_single_layers
 from mvsa_pipe.runs.layout import CONTENT_DIGITS
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.data import TrainingData
@@ -152,18 +151,15 @@ class Experiment:
             elif layers > 1:
                 lines.append(f"{name}: {layers} layers, mixed by {mix}")
             elif mix is not LayerMix.LAST:
-                lines.append(f"{name}: {what_alone(file)} alone is cached: nothing to mix")
+                pooled = file.header.fingerprint.keep is Keep.POOLED
+                only = "pooled vectors are" if pooled else "its last layer is"
+                lines.append(f"{name}: only {only} cached: nothing to mix")
         return lines
 
 
 def needs_of(heads: Iterable[str]) -> set[Field]:
     """All features that some heads declare."""
     return {need for name in heads for need in HEADS.load(name).needs}
-
-
-def readers_of_states(heads: Iterable[str], modality: Modality) -> tuple[str, ...]:
-    """Those of some heads that read hidden states of one half of the post."""
-    return tuple(name for name in heads if reads_states(HEADS.load(name).needs, modality))
 
 
 def prepare_heads(
@@ -173,16 +169,13 @@ def prepare_heads(
     split_seed: int | None = None,
     without: Collection[str] = (),
 ) -> Experiment:
-    """As ``prepare``, with what some heads declare.
+    """Prepares what some heads declare, see ``prepare``.
 
     Raises:
-        StatesNotKeptError: The caches keep no hidden states; names the heads that read them.
-        MvsaError: As ``prepare``.
+        MvsaError: From ``prepare`` and ``naming_heads``.
     """
-    try:
+    with naming_heads(heads):
         return prepare(data, caches, needs_of(heads), split_seed, without)
-    except StatesNotKeptError as error:
-        raise error.read_by(readers_of_states(heads, error.modality)) from error
 
 
 def prepare(

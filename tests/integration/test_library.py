@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 import mvsa_pipe as mv
-from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, UnknownNameError
+from mvsa_pipe.errors import (
+    CacheError,
+    ConfigError,
+    DataError,
+    MvsaError,
+    RunError,
+    UnknownNameError,
+)
 from mvsa_pipe.export import load_exported
 from mvsa_pipe.features.batch import POOLED, Field
 
@@ -185,6 +192,23 @@ def test_features_as_tensors_are_those_of_a_new_cache(pipeline, tmp_path, monkey
     places = [data.features().post_ids.index(post.id) for post in some]
     assert np.abs(batch.text_pooled.numpy() - text[places]).max() < 2e-3  # float16, other padding
     assert np.abs(batch.image_pooled.numpy() - image[places]).max() < 2e-3
+
+
+def test_pooled_vectors_alone_serve_heads_that_read_no_tokens(pipeline, tmp_path):
+    posts = mv.read_posts(pipeline / "data")
+    caches = mv.extract(posts, TINY, keep="pooled", cache=tmp_path / "cache")
+    data = mv.load(posts, caches)
+    run = mv.fit(data, "native-cat", epochs=1, runs=tmp_path / "runs")
+    assert run.scores["test"] is not None
+    with pytest.raises(CacheError, match=r"Head 'cmac' reads hidden states.*--keep all"):
+        mv.fit(data, "cmac", epochs=1, runs=tmp_path / "runs")
+    table = mv.bench(data, ["native-cat"], seeds=1, epochs=1, runs=tmp_path / "runs")
+    assert len(table.runs) == 1
+    batch = mv.extract(texts=["so", "good"], backbones=["tiny-text"], keep="pooled")
+    assert batch.text_hidden is None
+    assert batch.text_pooled.shape == (2, 384)
+    with pytest.raises(ConfigError, match="--keep pooled keeps no hidden states"):
+        mv.extract(texts=["so"], backbones=["tiny-text"], keep="pooled", layers="last4")
 
 
 def refusals(opened, run):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_records import assert_like_scores
 
 from mvsa_pipe.finetune.options import LiveChoice, TuningOptions
 from mvsa_pipe.runs import Run
@@ -34,7 +35,7 @@ def assert_alike(tuned: Run, fitted: Run) -> None:
     (rows, shares), (other_rows, other_shares) = predictions(tuned), predictions(fitted)
     assert rows == other_rows
     np.testing.assert_allclose(shares, other_shares, atol=TOLERANCE)
-    assert tuned.metrics["scores"] == fitted.metrics["scores"]
+    assert_like_scores(tuned.metrics["scores"], fitted.metrics["scores"])
     assert tuned.metrics["selected"]["epoch"] == fitted.metrics["selected"]["epoch"]
     assert tuned.metrics["steps"] == fitted.metrics["steps"]
 

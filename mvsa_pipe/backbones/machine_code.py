@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.errors import StorageError
 
 _APP = "mvsa-pipe"
+# Compiling an archive anew takes seconds, so that one that is still used may be removed, too.
+_KEPT_SECONDS = 180 * 24 * 3600
 _CONFIG: Any = numba.config
 _CHECKSUM = hashlib.sha256
 
@@ -79,7 +82,16 @@ def _compiled(
     if archive is not None and now != files:
         with suppress(OSError, StorageError):
             write_bytes(archive, _packed(now))
+            _remove_old(archive)
     return made
+
+
+def _remove_old(archive: Path) -> None:
+    """Removes archives of the same source that earlier versions or packages left long ago."""
+    stem = archive.stem.rpartition("-")[0]
+    for other in archive.parent.glob(f"{stem}-*.zip"):
+        if other.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            other.unlink(missing_ok=True)
 
 
 def archive_of(source: Path) -> Path | None:

@@ -96,6 +96,18 @@ def test_code_of_another_machine_is_not_taken(folder, monkeypatch):
     assert len(list(folder.iterdir())) == 2
 
 
+def test_archives_of_long_ago_are_removed(folder):
+    folder.mkdir(parents=True)
+    names = ["test_machine_code-0000.zip", "test_machine_code-1111.zip", "other-0000.zip"]
+    for name in names:
+        (folder / name).write_bytes(b"")
+    for name in (names[0], names[2]):
+        os.utime(folder / name, (0, 0))
+    kept(compile_, SOURCE)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {names[1], names[2], archive_of(SOURCE).name}
+
+
 def test_a_folder_that_cannot_be_made_costs_compiling(folder):
     folder.parent.write_text("a file in its place")
     works(kept(compile_, SOURCE))

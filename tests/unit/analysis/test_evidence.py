@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from run_records import config_of
 
 from mvsa_pipe.analysis.contest import Contest, Entry, Fold
 from mvsa_pipe.analysis.evidence import evidence
@@ -18,7 +19,6 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import ReadOptions
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import Run
-from tests.run_records import config_of
 
 TRAIN, TEST = ("a", "b", "c"), ("d", "e", "f", "g")
 

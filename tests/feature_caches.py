@@ -1,5 +1,6 @@
 """Feature caches in small, and everything that one holds as plain values."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.cache.writer import open_writer
+from mvsa_pipe.errors import CacheError
 from mvsa_pipe.layers import Keep
 from mvsa_pipe.modality import Modality
 
@@ -103,3 +105,17 @@ def whole(file: FeatureFile) -> tuple[object, ...]:
     offsets = None if header.offsets is None else header.offsets.tolist()
     facts = (header.dataset, header.fingerprint, header.ids, header.digests, header.notes, offsets)
     return (*facts, features(file))
+
+
+def assert_flips_are_found(path: Path, flips: int, seed: str) -> None:
+    """Each of some flipped bits either raises, or is in bytes that change nothing that is read."""
+    data, truth = path.read_bytes(), whole(FeatureFile(path))
+    draw = random.Random(seed)
+    for _ in range(flips):
+        flipped = bytearray(data)
+        flipped[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            assert whole(FeatureFile(path)) == truth
+        except CacheError:
+            continue

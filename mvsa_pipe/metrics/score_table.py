@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.weighted import Answers, Floats, Weighted
+
+# What a score is computed from.
+InputT = TypeVar("InputT")
 
 # Equally wide bins of the highest probability, as in Guo et al. 2017.
 ECE_BINS = 15
@@ -22,13 +25,13 @@ _LEAST_SHARE = 1e-6
 
 
 @dataclass(frozen=True)
-class LabelScore:
-    """A score of predicted classes.
+class ScoreRow(Generic[InputT]):
+    """How a score is named, computed and shown.
 
     Attributes:
         name: As in records and options.
         title: As in tables.
-        compute: Values ``[...]`` of confusion matrices ``[..., C, C]``, rows true classes.
+        compute: Its values from what it is computed from.
         higher_is_better: Its direction.
         least: Its lowest possible value.
         most: Its highest possible value.
@@ -37,28 +40,25 @@ class LabelScore:
 
     name: str
     title: str
-    compute: Callable[[Floats], Floats]
+    compute: Callable[[InputT], Floats]
     higher_is_better: bool = True
     least: float = 0.0
     most: float = 1.0
     percent: bool = True
 
 
-@dataclass(frozen=True)
-class ProbabilityScore:
-    """A score of probabilities; attributes as of ``LabelScore``.
+class LabelScore(ScoreRow[Floats]):
+    """A score of predicted classes.
 
-    Attributes:
-        compute: Values ``[R]`` of weighted posts; NaN where the posts do not define the score.
+    Computes values ``[...]`` of confusion matrices ``[..., C, C]``, whose rows are true classes.
     """
 
-    name: str
-    title: str
-    compute: Callable[[Weighted], Floats]
-    higher_is_better: bool = True
-    least: float = 0.0
-    most: float = 1.0
-    percent: bool = True
+
+class ProbabilityScore(ScoreRow[Weighted]):
+    """A score of probabilities.
+
+    Computes values ``[R]`` of weighted posts; NaN where the posts do not define the score.
+    """
 
 
 def _accuracy(confusion: Floats) -> Floats:

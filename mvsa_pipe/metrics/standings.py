@@ -293,7 +293,7 @@ def _rows(
 
 
 def _groups(order: Sequence[int], beaten: dict[int, set[int]]) -> dict[int, int]:
-    """Each head's group: those whom the best of the heads that are left does not beat."""
+    """The group of each head: of the heads without one, those that the best does not beat."""
     groups: dict[int, int] = {}
     left, number = list(order), 0
     while left:

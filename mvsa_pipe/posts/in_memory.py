@@ -14,7 +14,7 @@ from mvsa_pipe.errors import ConfigError, DataError
 from mvsa_pipe.posts.dataset_path import checked_name
 from mvsa_pipe.posts.labels import classes_of
 from mvsa_pipe.posts.post import Post, PostSet
-from mvsa_pipe.posts.storage.base import PICTURE_BYTES, Storage, TooLargeError
+from mvsa_pipe.posts.storage.base import PICTURE_BYTES, Storage, require_picture_size
 from mvsa_pipe.posts.tables.cells import CellError, Kind, plain_cell
 from mvsa_pipe.posts.tables.row_faults import CONTROL, RowFaults, text_fault
 
@@ -67,14 +67,7 @@ class MemoryStorage(Storage):
         if name not in self._places:
             raise DataError("There is no picture of this post", where=self.where(name))
         data = picture_bytes(self._pictures[self._places[name]], self.where(name))
-        if len(data) > most:
-            raise TooLargeError(
-                "A picture is too large",
-                where=self.where(name),
-                expected=f"at most {most:,} bytes",
-                found=f"{len(data):,} bytes",
-            )
-        return data
+        return require_picture_size(data, most, self.where(name))
 
     def where(self, name: str) -> str:
         """How a message names one picture."""

@@ -95,14 +95,6 @@ class Experiment:
         read = {need.modality for need in needs_of([head])}
         return replace(self, files={m: files for m, files in self.files.items() if m in read})
 
-    def split_again(self, seed: int) -> "Experiment":
-        """The same posts and features under another random split.
-
-        Raises:
-            SplitError: The split does not fit the posts.
-        """
-        return self.split_as(self.data.split, seed)
-
     def split_as(self, name: str, seed: int) -> "Experiment":
         """The same posts and features under another split, named as ``--split`` names it.
 

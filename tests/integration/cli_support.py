@@ -1,10 +1,14 @@
 """What tests of the command line look at, and how they start it as a process of its own."""
 
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from dataclasses import replace
+from fcntl import ioctl
 from pathlib import Path
 
 from mvsa_pipe.cache.folder import CacheFolder
@@ -17,6 +21,36 @@ def files_below(root: Path) -> dict[str, bytes]:
     """Every file below a folder with its bytes; of a lock its name, as it says who held it last."""
     files = [path for path in root.rglob("*") if path.is_file()]
     return {str(p): b"" if p.suffix == ".lock" else p.read_bytes() for p in files}
+
+
+def on_terminal(*words: object, interrupt_at: bytes = b"") -> tuple[int, str]:
+    """Exit code of a command, and what it writes to a terminal of 80 columns.
+
+    It is interrupted as soon as it has written ``interrupt_at``.
+    """
+    master, slave = pty.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    env = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS"}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mvsa_pipe", *map(str, words)],
+        stdin=slave, stdout=slave, stderr=slave, env=env | {"TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(slave)
+    written, waiting = b"", bool(interrupt_at)
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:  # on Linux, when no process has it open any more
+            break
+        if not block:
+            break
+        written += block
+        if waiting and interrupt_at in written:
+            waiting = False
+            process.send_signal(signal.SIGINT)
+    code = process.wait()
+    os.close(master)
+    return code, written.decode()
 
 
 def paragraph(exit_code: int, stderr: str) -> str:

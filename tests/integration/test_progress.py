@@ -1,52 +1,17 @@
 """Progress of the command line from outside: on a terminal of 80 columns, and into files."""
 
 import json
-import os
-import pty
 import re
-import signal
-import struct
 import subprocess
 import sys
-import termios
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from cli_support import on_terminal
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
 LONG = ["fit", "--head", "basic", "--epochs", "100000", "--set", "hidden=8"]
-
-
-def on_terminal(*words: str, interrupt_at: bytes = b"") -> tuple[int, str]:
-    """Exit code of a command, and what it writes to a terminal of 80 columns.
-
-    It is interrupted as soon as it has written ``interrupt_at``.
-    """
-    master, slave = pty.openpty()
-    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-    env = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS"}}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mvsa_pipe", *words],
-        stdin=slave, stdout=slave, stderr=slave, env=env | {"TERM": "xterm-256color"},
-    )  # fmt: skip
-    os.close(slave)
-    written, waiting = b"", bool(interrupt_at)
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # how Linux says that nobody has it open any more
-            break
-        if not block:
-            break
-        written += block
-        if waiting and interrupt_at in written:
-            waiting = False
-            process.send_signal(signal.SIGINT)
-    code = process.wait()
-    os.close(master)
-    return code, written.decode()
 
 
 def plain(written: str) -> list[str]:

@@ -2,12 +2,12 @@
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cli_support import on_terminal
 from PIL import Image
 
 ISOLATED_LABEL, BIDI_LABEL, MARKUP = "\u2066good\u2067", "bad\u202eknil", "[link=x]m[/link]"
@@ -45,36 +45,13 @@ def mvsa(*words: object, env: dict[str, str] | None = None, **how: object) -> tu
     return done.returncode, *decoded
 
 
-def on_terminal(*words: object) -> str:
-    """Everything that a command writes to a terminal."""
-    master, slave = pty.openpty()
-    env = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mvsa_pipe", *map(str, words)],
-        stdin=slave, stdout=slave, stderr=slave, env=env,
-    )  # fmt: skip
-    os.close(slave)
-    written = b""
-    while True:
-        try:
-            block = os.read(master, 65536)
-        except OSError:  # how Linux says that nobody has it open any more
-            break
-        if not block:
-            break
-        written += block
-    process.wait()
-    os.close(master)
-    return written.decode()
-
-
 def test_nothing_printed_controls_a_terminal(posts: Path) -> None:
     code, out, err = mvsa("data", "check", posts)
     assert code in (0, 1)
     assert not FORBIDDEN & set(out + err)
     assert "\\u2066good" in out
     assert MARKUP in out
-    written = on_terminal("data", "check", posts)
+    _, written = on_terminal("data", "check", posts)
     assert "\x1b[" in written  # colours of our own
     assert not [sign for sign in UNPRINTED if sign in written]
     assert "\\u2066good" in written
@@ -107,7 +84,7 @@ def test_errors_quote_arguments_safely(words: list[str], tmp_path: Path) -> None
     shown = (done.stdout + done.stderr).decode()
     assert done.returncode == (1 if "--debug" in words else 2)
     assert not FORBIDDEN & set(shown)
-    assert all(sign not in on_terminal(*words) for sign in ("\x1b[31m\\u", "\u202e"))
+    assert all(sign not in on_terminal(*words)[1] for sign in ("\x1b[31m\\u", "\u202e"))
 
 
 POSIX = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

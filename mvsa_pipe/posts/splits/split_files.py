@@ -52,16 +52,6 @@ def read_split(path: Path, posts: PostSet, fold: int | None = None) -> Split:
     return _checked(path, placed, posts, _tag(path))
 
 
-def read_folds(path: Path, posts: PostSet) -> tuple[Split, ...]:
-    """All folds in a folder, in the order of their numbers.
-
-    Raises:
-        SplitError: There are none, or as ``read_split``.
-    """
-    folds = _folds(path)
-    return tuple(_one_fold(path, folds, number, posts) for number in folds)
-
-
 def _folds(path: Path) -> Mapping[int, Fold]:
     folds = folds_in(path) if path.is_dir() else {}
     if not folds:

@@ -196,6 +196,22 @@ def _too_large(where: str, most: int, found: str) -> TooLargeError:
     )
 
 
+def require_picture_size(data: bytes, most: int, where: str) -> bytes:
+    """The bytes of a picture that is part of a table or in memory.
+
+    Raises:
+        TooLargeError: There are more than ``most``.
+    """
+    if len(data) > most:
+        raise TooLargeError(
+            "A picture is too large",
+            where=where,
+            expected=f"at most {most:,} bytes",
+            found=f"{len(data):,} bytes",
+        )
+    return data
+
+
 _KIND_OF_BYTES = {
     TEXT_BYTES: "the text of a post",
     PICTURE_BYTES: "a picture",

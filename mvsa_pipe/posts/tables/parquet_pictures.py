@@ -15,7 +15,7 @@ from mvsa_pipe.posts.storage.base import (
     TABLE_BYTES,
     FolderStorage,
     Storage,
-    TooLargeError,
+    require_picture_size,
 )
 
 # Rows that are decoded together, and number of such blocks that are kept: several threads read
@@ -112,14 +112,7 @@ class RowPictures(Storage):
             ) from error
         if data is None:
             raise DataError("This row contains no picture", where=self.where(name))
-        if len(data) > most:
-            raise TooLargeError(
-                "A picture is too large",
-                where=self.where(name),
-                expected=f"at most {most:,} bytes",
-                found=f"{len(data):,} bytes",
-            )
-        return data
+        return require_picture_size(data, most, self.where(name))
 
     def _rows(self) -> int:
         if self._file is None:

@@ -199,7 +199,7 @@ def test_nothing_is_learned_from_texts_that_are_not_trained_on(name):
 def test_every_split_has_a_vocabulary_of_its_own():
     first = prepare(DataChoice(), CacheChoice(), needs_of(["logistic"]))
     known = []
-    for experiment in (first, first.split_again(5)):
+    for experiment in (first, first.split_as(first.data.split, 5)):
         result = run_head(experiment, "logistic", {"terms": 5000}, TRAINING)
         texts = [experiment.training_data.texts[n] for n in experiment.indices["train"].tolist()]
         own = TfidfVectorizer(ngram_range=(1, 2), max_features=5000).fit(texts)

@@ -1,4 +1,4 @@
-"""The table of verbs says what the verbs say of themselves."""
+"""The table of verbs has the names and summaries of the verbs' own files."""
 
 import inspect
 import re

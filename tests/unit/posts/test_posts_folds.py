@@ -6,7 +6,8 @@ import pytest
 
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.posts import parse_split
-from mvsa_pipe.posts.splits.split_files import read_folds, read_split
+from mvsa_pipe.posts.splits.cross_validation import fold_names
+from mvsa_pipe.posts.splits.split_files import read_split
 
 # of thirty posts whose ids are 100, 101 …; lines of the list go backwards
 IDS = [str(100 + n) for n in range(30)]
@@ -62,6 +63,11 @@ def test_numbers_are_lines_of_the_list(fair, posts, inside, fold):
     split = parse_split(f"{fair}{inside}:{fold}", posts)
     assert found(split) == expected(fold)
     assert split.tag == f"fair/fold-{fold}"
+
+
+def read_folds(folder, posts):
+    """As a bench over these folds reads them."""
+    return [parse_split(name, posts) for name in fold_names(str(folder))]
 
 
 def test_all_folds(fair, posts):

@@ -16,13 +16,12 @@ from mvsa_pipe.backbones.base import (
     weights_digest,
 )
 from mvsa_pipe.backbones.options import BackboneOptions, without_layers
+from mvsa_pipe.class_rows import add_class, built_in_name, declared_row
 from mvsa_pipe.errors import CacheError, ConfigError, MvsaError
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.registry import Row, kebab_case
 from mvsa_pipe.user_code import (
     Origin,
     UnusableRecordError,
-    is_same_place,
     load_recorded,
     load_reference,
     load_same,
@@ -52,19 +51,15 @@ def register_backbone(kind: KindT) -> KindT:
     Raises:
         ConfigError: It is no usable backbone, or its name is taken.
     """
-    origin = _required_origin(kind)
-    row = _row(kind, origin)
-    table = BACKBONES[kind.modality]
+    _required_origin(kind)
+    row, table = declared_row(kind), BACKBONES[kind.modality]
     for other in BACKBONES.values():
         if other is not table and row.name in other:
             raise ConfigError(
                 f"The name of {row.target} is taken: there is a {other.kind} {row.name!r}",
                 hint="set another in the class: name = 'my-name'",
             )
-    before: Any = table.added(row.name)
-    if before is not kind:
-        again = before is not None and is_same_place(before, kind)
-        table.register(row, kind, replace=again)
+    add_class(table, kind)
     return kind
 
 
@@ -76,13 +71,11 @@ def own_backbone_name(backbone: str | type[Any]) -> str:
     """
     kind = load_reference(backbone) if isinstance(backbone, str) else backbone
     for table in BACKBONES.values():
-        for row in table.built_in:
-            if row.target == f"{kind.__module__}:{kind.__qualname__}":
-                return row.name
+        if (name := built_in_name(table, kind)) is not None:
+            return name
     register_backbone(kind)
-    origin = _required_origin(kind)
-    remember(origin)
-    return _row(kind, origin).name
+    remember(_required_origin(kind))
+    return declared_row(kind).name
 
 
 def add_same_backbone(origin: Origin) -> None:
@@ -221,14 +214,3 @@ def _required_origin(kind: object) -> Origin:
             hint="put the class into a file",
         )
     return origin
-
-
-def _row(kind: type[Any], origin: Origin) -> Row:
-    own = vars(kind)
-    summary = inspect.cleandoc(str(own.get("__doc__") or "")).partition("\n")[0].rstrip(".")
-    return Row(
-        str(own.get("name", kebab_case(kind.__name__))),
-        origin.reference,
-        str(own.get("summary", summary)),
-        str(own.get("source", "")),
-    )

@@ -1,7 +1,6 @@
-"""What the class of a head declares: the features it reads, its options, its name in tables."""
+"""What the class of a head declares: the features it reads and its options."""
 
 import inspect
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, make_dataclass
 from enum import Enum
 from typing import Any
@@ -9,8 +8,6 @@ from typing import Any
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.heads.options import HeadOptions
-from mvsa_pipe.registry import Row, kebab_case
-from mvsa_pipe.user_code import origin_of
 
 # The parameter by which a constructor takes all options as one object.
 _OBJECT = "options"
@@ -95,19 +92,3 @@ def _derived(kind: type, options: type) -> type[HeadOptions]:
 def keywords_of(options: HeadOptions) -> dict[str, Any]:
     """The options as keywords."""
     return {field.name: getattr(options, field.name) for field in fields(options)}
-
-
-def declared_row(kind: type) -> Row:
-    """The row of a class in the table of heads: ``name``, ``summary`` and ``source`` if declared.
-
-    The name is else that of the class in kebab-case, the summary the first line of its docstring.
-    """
-    own: Mapping[str, Any] = vars(kind)
-    origin = origin_of(kind)
-    summary = inspect.cleandoc(str(own.get("__doc__") or "")).partition("\n")[0].rstrip(".")
-    return Row(
-        str(own.get("name", kebab_case(kind.__name__))),
-        f"{kind.__module__}:{kind.__qualname__}" if origin is None else origin.reference,
-        str(own.get("summary", summary)),
-        str(own.get("source", "")),
-    )

@@ -7,16 +7,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from mvsa_pipe.class_rows import add_class, built_in_name, declared_row
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.heads.declared import declared_row
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.user_code import (
     Origin,
     UnusableRecordError,
     is_reference,
-    is_same_place,
     load_recorded,
     load_reference,
     load_same,
@@ -52,10 +51,7 @@ def register_head(kind: KindT) -> KindT:
         ConfigError: It is no usable head, or its name is taken.
     """
     _require_head(kind)
-    row = declared_row(kind)
-    before = HEADS.added(row.name)
-    if before is not kind:
-        HEADS.register(row, kind, replace=before is not None and is_same_place(before, kind))
+    add_class(HEADS, kind)
     return kind
 
 
@@ -75,9 +71,8 @@ def head_name(head: str | type[Any]) -> str:
             _chosen.add(head)
         return head
     kind = load_reference(head) if isinstance(head, str) else head
-    for row in HEADS.built_in:
-        if row.target == f"{kind.__module__}:{kind.__qualname__}":
-            return row.name
+    if (name := built_in_name(HEADS, kind)) is not None:
+        return name
     register_head(kind)
     _note(kind)
     return declared_row(kind).name

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from mvsa_pipe.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from mvsa_pipe.api.analyze import analyze
     from mvsa_pipe.api.bench import bench, compare
     from mvsa_pipe.api.classifier import FusionClassifier
     from mvsa_pipe.api.data import load
@@ -35,6 +36,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FusionClassifier",
     "FusionHead",
+    "analyze",
     "bench",
     "compare",
     "evaluate",
@@ -54,6 +56,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "FusionClassifier": "api.classifier",
         "FusionHead": "heads.base",
+        "analyze": "api.analyze",
         "bench": "api.bench",
         "compare": "api.bench",
         "evaluate": "api.run",

@@ -63,14 +63,18 @@ def _numbers(names: Sequence[str], classes: Sequence[str]) -> Counts:
     return np.array([places[name] for name in names], np.int64)
 
 
-def part_predictions(runs: Sequence[Run]) -> tuple[str, list[PartPredictions]]:
+def part_predictions(runs: Sequence[Run], at_least: int = 2) -> tuple[str, list[PartPredictions]]:
     """The part that all runs were scored on, preferably test, and their predictions there.
 
+    Args:
+        runs: The runs.
+        at_least: The fewest runs.
+
     Raises:
-        ConfigError: Fewer than two runs, or the same run twice.
+        ConfigError: There are fewer runs, or the same run twice.
         RunError: Predictions are missing or damaged, or no part is common to all runs.
     """
-    _refuse_too_few(runs)
+    _refuse_too_few(runs, at_least)
     recorded = [run.predictions() for run in runs]
     parts = [{row.split for row in rows} for rows in recorded]
     shared = set.intersection(*parts)
@@ -88,11 +92,13 @@ def part_predictions(runs: Sequence[Run]) -> tuple[str, list[PartPredictions]]:
     ]
 
 
-def _refuse_too_few(runs: Sequence[Run]) -> None:
+def _refuse_too_few(runs: Sequence[Run], at_least: int) -> None:
     paths = [run.path.resolve() for run in runs]
-    if len(runs) < 2 or len(set(paths)) < len(paths):
+    if len(runs) < at_least or len(set(paths)) < len(paths):
         raise ConfigError(
-            "A comparison needs two different runs or more",
+            "A comparison needs two different runs or more"
+            if at_least == 2
+            else f"This needs {at_least} run{'s' if at_least > 1 else ''} or more, each once",
             found=name_some(str(run.path) for run in runs),
         )
 

@@ -99,14 +99,21 @@ def contest_of_bench(bench: Bench) -> Contest | None:
     return Contest(bench.part, tuple(entries), tuple(splits), tuple(left_out))
 
 
-def contest_of_runs(runs: Sequence[Run], *, shared_only: bool = False) -> Contest:
+def contest_of_runs(
+    runs: Sequence[Run], *, shared_only: bool = False, at_least: int = 2
+) -> Contest:
     """Runs on the same posts; those that differ in their seed alone are one head.
 
+    Args:
+        runs: The runs.
+        shared_only: Whether protocols and posts may differ, as long as some posts are shared.
+        at_least: The fewest runs.
+
     Raises:
-        ConfigError: Fewer than two runs, or the same run twice.
+        ConfigError: There are fewer runs, or the same run twice.
         RunError: The runs cannot be compared, or a record is missing or damaged.
     """
-    part, some = part_predictions(runs)
+    part, some = part_predictions(runs, at_least)
     ids = comparable_posts(part, some, shared_only=shared_only)
     classes = some[0].classes
     grouped: dict[str, list[int]] = {}

@@ -25,3 +25,35 @@ class CompareOptions(Options):
     resamples: int = option(2000, least=1, most=MOST_RESAMPLES)
     seed: int = option(0, least=0, most=MOST_SEED)
     near_cosine: float = option(0.95, above=0, most=1, rare=True)
+
+
+@dataclass(frozen=True)
+class IntervalOptions(Options):
+    """How intervals of an analysis are computed.
+
+    Attributes:
+        resamples: Bootstrap resamples of the posts.
+        seed: Seed of the resampling.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    resamples: int = option(1000, least=1, most=MOST_RESAMPLES)
+    seed: int = option(0, least=0, most=MOST_SEED)
+
+
+@dataclass(frozen=True)
+class ShiftOptions(IntervalOptions):
+    """How scores are weighted to other class distributions.
+
+    Attributes:
+        distribution: A distribution of classes, such as positive=0.5,neutral=0.3,negative=0.2;
+            may be given several times. By default equal shares, and each class three times as
+            frequent.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    distribution: tuple[str, ...] = ()

@@ -63,6 +63,11 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "Compare runs on the same posts: scores, paired tests and costs, from their records.",
         ),
         _row(
+            "analyze",
+            "analyze:app",
+            "Analyse runs: contribution of modalities, calibration, robustness, labels and more.",
+        ),
+        _row(
             "export",
             "export:export",
             "Write a run as a self-contained folder: head, backbones, model card.",

@@ -1,0 +1,61 @@
+"""The table of analyses; reading it imports neither torch nor NumPy.
+
+A new analysis is one file, its options in ``analysis.options``, and one row here: ``mvsa analyze``,
+``mvsa_pipe.analyze`` and the report read this table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mvsa_pipe.analysis.options import IntervalOptions, ShiftOptions
+from mvsa_pipe.options import Options
+from mvsa_pipe.registry import Registry, Row
+
+if TYPE_CHECKING:
+    from mvsa_pipe.analysis.finding import Finding
+    from mvsa_pipe.progress import Progress
+    from mvsa_pipe.runs import Run
+
+
+class Analyse(Protocol):
+    """The function of an analysis."""
+
+    def __call__(
+        self,
+        runs: "Sequence[Run]",
+        options: Any,  # noqa: ANN401  # of the class that the row names
+        progress: "Progress",
+    ) -> "Finding":
+        """Analyses some runs.
+
+        Raises:
+            MvsaError: The runs or the options do not allow it; says what does.
+        """
+
+
+@dataclass(frozen=True)
+class AnalysisRow(Row):
+    """One analysis.
+
+    Attributes:
+        options: The class of its options.
+    """
+
+    options: type[Options] = IntervalOptions
+
+
+def _row(name: str, summary: str, source: str, options: type[Options]) -> AnalysisRow:
+    return AnalysisRow(name, f"mvsa_pipe.analysis.{name}:{name}", summary, source, options)
+
+
+_ROWS = [
+    _row(
+        "shift",
+        "Scores under other distributions of classes.",
+        "Saerens et al. 2002, Neural Computation 14",
+        ShiftOptions,
+    ),
+]
+ANALYSES: Registry[Analyse] = Registry("analysis", _ROWS)
+ANALYSIS_OPTIONS = {row.name: row.options for row in _ROWS}

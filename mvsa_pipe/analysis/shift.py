@@ -1,0 +1,205 @@
+"""Scores under other distributions of classes, with and without knowledge of the shift.
+
+A test post of class ``c`` counts ``w_c = q(c) / p(c)``, where ``p`` are the class shares of the
+test part and ``q`` those of the target: what the head would score where only the shares of classes
+differ. A head that knows ``q`` multiplies its probabilities by ``q(c) / t(c)``, where ``t`` are the
+shares of the training part.
+
+Source:
+    Saerens, Latinne and Decaestecker 2002, Adjusting the Outputs of a Classifier to New a Priori
+    Probabilities, Neural Computation 14, equation 2.4.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mvsa_pipe.analysis.contest import contest_of_runs
+from mvsa_pipe.analysis.finding import (
+    Cell,
+    Estimate,
+    Finding,
+    FindingTable,
+    ForestPlot,
+    ForestRow,
+    estimate,
+)
+from mvsa_pipe.analysis.finding_store import finding_of
+from mvsa_pipe.analysis.options import ShiftOptions
+from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.metrics.hierarchical import drawn_seeds
+from mvsa_pipe.metrics.score_table import Score, score_posts
+from mvsa_pipe.metrics.scores import percentile_interval
+from mvsa_pipe.metrics.weighted import Answers, Floats, resampled_posts
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.runs import Run
+
+_SCORES = (Score.ACCURACY, Score.F1_MACRO)
+# How much more frequent a class becomes in the default distributions.
+_FACTOR = 3.0
+_METHOD = (
+    (
+        "Posts of class c count q(c)/p(c), with the class shares p of the test part and q of the "
+        "target; a head that knows the target multiplies its probabilities by q(c)/t(c), with the "
+        "shares t of the training part (Saerens et al. 2002, equation 2.4)."
+    ),
+    "Intervals: bootstrap over posts and seeds, 95 %.",
+)
+
+
+def shift(runs: Sequence[Run], options: ShiftOptions, progress: Progress) -> Finding:
+    """Scores heads under other class distributions, from their recorded predictions.
+
+    Args:
+        runs: The runs.
+        options: The distributions, and the resampling.
+        progress: Receives progress.
+
+    Raises:
+        ConfigError: A distribution cannot be used.
+        RunError: The runs are not over the same posts.
+    """
+    contest = contest_of_runs(runs, at_least=1)
+    classes = [str(name) for name in runs[0].config["data"]["classes"]]
+    (fold,) = contest.folds
+    labels = contest.entries[0].folds[0][0].labels
+    actual = np.bincount(labels, minlength=len(classes)) / len(labels)
+    trained = np.bincount(fold.train_labels, minlength=len(classes)) / len(fold.train_labels)
+    targets = _targets(options, classes, actual)
+    progress.start("shifted class distributions", len(targets) * len(contest.entries), "scores")
+    rows: list[list[Cell]] = []
+    plotted: list[ForestRow] = []
+    losses: list[tuple[str, str, Estimate]] = []
+    for title, target in targets.items():
+        for entry in contest.entries:
+            plain, losing, knowing = _shifted(entry.folds[0], actual, trained, target, options)
+            rows.append([entry.name, title, *plain, losing, knowing])
+            plotted.append(ForestRow(f"{entry.name}, {title}", plain[0], entry.name))
+            losses.append((entry.name, title, losing))
+            progress.advance(1)
+    change = "change of accuracy"
+    shares = ["accuracy", "macro-F1", change, "accuracy if known"]
+    table = FindingTable(
+        "scores by class distribution",
+        ["head", "distribution", *shares],
+        rows,
+        "if known: the head's probabilities are adjusted to the distribution",
+        shares,
+    )
+    return finding_of(
+        "shift",
+        runs,
+        options,
+        question="What would the heads score where classes are distributed differently?",
+        verdict=_verdict(losses),
+        tables=[table],
+        plots=[ForestPlot("accuracy by class distribution", "accuracy", plotted)],
+        method=list(_METHOD),
+        posts=len(labels),
+    )
+
+
+def _targets(options: ShiftOptions, classes: Sequence[str], actual: Floats) -> dict[str, Floats]:
+    """Distributions of classes by title."""
+    if (actual == 0).any():
+        missing = [name for name, share in zip(classes, actual, strict=True) if not share]
+        raise ConfigError(
+            "The test part has no post of some class, so that no distribution can be simulated",
+            expected="posts of every class",
+            found=f"none of {', '.join(missing)}",
+        )
+    if options.distribution:
+        return {text: _parsed(text, classes) for text in options.distribution}
+    targets = {"as tested": actual, "equal shares": np.full(len(classes), 1 / len(classes))}
+    for place, name in enumerate(classes):
+        raised = actual.copy()
+        raised[place] *= _FACTOR
+        targets[f"{_FACTOR:g} × {name}"] = raised / raised.sum()
+    return targets
+
+
+def _parsed(text: str, classes: Sequence[str]) -> Floats:
+    refused = ConfigError(
+        "--distribution cannot be used",
+        expected="one share a class, which add up to 1: "
+        + ",".join(f"{name}={1 / len(classes):.2g}" for name in classes),
+        found=text,
+    )
+    shares = {}
+    for pair in text.split(","):
+        name, equals, value = pair.rpartition("=")
+        try:
+            shares[name.strip()] = float(value)
+        except ValueError:
+            raise refused from None
+        if not equals:
+            raise refused
+    values = np.array([shares.get(name, np.nan) for name in classes])
+    given = {*shares} == {*classes} and len(text.split(",")) == len(classes)
+    if not given or not (values >= 0).all() or abs(values.sum() - 1) > 0.01:
+        raise refused
+    target: Floats = values / values.sum()
+    return target
+
+
+def _shifted(
+    seeds: Sequence[Answers],
+    actual: Floats,
+    trained: Floats,
+    target: Floats,
+    options: ShiftOptions,
+) -> tuple[list[Estimate], Estimate, Estimate]:
+    """Scores under a target, their change in accuracy, and accuracy if the target is known."""
+    weights = (target / actual)[seeds[0].labels].astype(np.float32)
+    factors = np.divide(target, trained, out=np.zeros_like(target), where=trained > 0)
+    knowing = [_adjusted(answers, factors) for answers in seeds]
+    found = [_resampled(seeds, weights, score, options) for score in _SCORES]
+    before = _resampled(seeds, np.ones_like(weights), Score.ACCURACY, options)
+    known = _resampled(knowing, weights, Score.ACCURACY, options)
+    return (
+        [_estimated(values) for values in found],
+        _estimated(found[0] - before),
+        _estimated(known),
+    )
+
+
+def _adjusted(answers: Answers, factors: Floats) -> Answers:
+    shares = answers.shares * factors
+    total = shares.sum(axis=1, keepdims=True)
+    shares = np.divide(shares, total, out=answers.shares.copy(), where=total > 0)
+    return Answers(answers.labels, shares.argmax(axis=1), answers.classes, shares)
+
+
+def _resampled(
+    seeds: Sequence[Answers], weights: np.ndarray, score: Score, options: ShiftOptions
+) -> Floats:
+    """The score, then its resamples over posts and seeds ``[1 + R]``; pairs by equal draws."""
+    generator = np.random.default_rng(options.seed)
+    blocks = list(resampled_posts(len(weights), options.resamples, generator))
+    chosen = drawn_seeds(len(seeds), options.resamples, generator)
+    ones = np.ones((1, len(weights)), np.float32)
+    every = [
+        np.concatenate(
+            [score_posts(a.weighted(block * weights), [score])[score] for block in [ones, *blocks]]
+        )
+        for a in seeds
+    ]
+    of_seeds = np.stack(every)
+    drawn = np.take_along_axis(of_seeds[:, 1:], chosen, axis=0).mean(axis=0)
+    return np.concatenate([of_seeds[:, :1].mean(axis=0), drawn])
+
+
+def _estimated(values: Floats) -> Estimate:
+    return estimate(values[0], percentile_interval(values[1:], 0.95))
+
+
+def _verdict(losses: Sequence[tuple[str, str, Estimate]]) -> list[str]:
+    worst: dict[str, tuple[str, Estimate]] = {}
+    for name, title, loss in losses:
+        if name not in worst or loss.value < worst[name][1].value:
+            worst[name] = (title, loss)
+    return [
+        f"{name} changes most with {title}: {100 * loss.value:+.1f} points of accuracy "
+        f"[{100 * loss.low:+.1f}, {100 * loss.high:+.1f}]."
+        for name, (title, loss) in worst.items()
+    ]

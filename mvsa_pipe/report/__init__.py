@@ -1,0 +1,1 @@
+"""Records of runs and analyses as tables, plots and one HTML page."""

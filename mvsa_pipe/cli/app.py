@@ -15,10 +15,10 @@ from mvsa_pipe.cli.console import (
     report_refusal,
     report_surprise,
 )
-from mvsa_pipe.cli.printable import printable
 from mvsa_pipe.cli.streams import output_fault
 from mvsa_pipe.cli.verbs import LazyGroup
 from mvsa_pipe.errors import MvsaError, StorageError
+from mvsa_pipe.printable import printable
 
 # The exit code with which shells report a program that Ctrl-C ended.
 _INTERRUPTED = 130

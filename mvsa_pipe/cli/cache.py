@@ -10,12 +10,12 @@ from rich.text import Text
 from mvsa_pipe.cache import ExportFormat
 from mvsa_pipe.cli.console import line, out, show_json, size
 from mvsa_pipe.cli.expand import Verb, expand
-from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import CacheError, name_some
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.printable import one_line
 from mvsa_pipe.progress import BYTES, Progress
 from mvsa_pipe.runs.options import CacheChoice, PostsChoice
 

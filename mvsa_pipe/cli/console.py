@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
-from mvsa_pipe.cli.printable import json_printable, one_line, printable
 from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.printable import json_printable, one_line, printable
 
 # Files and pipes may have wider tables than the 80 columns that rich assumes.
 _FILE_COLUMNS = 120

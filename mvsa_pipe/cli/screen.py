@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mvsa_pipe.cli import console
-from mvsa_pipe.cli.printable import one_line
+from mvsa_pipe.printable import one_line
 from mvsa_pipe.progress import BYTES
 
 # Without a terminal, a step prints a line this often, and less often the longer it takes: at

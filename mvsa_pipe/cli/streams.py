@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from mvsa_pipe.cli.printable import printable
+from mvsa_pipe.printable import printable
 
 _DEGRADE = "mvsa-degrade"
 

@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mvsa_pipe.cli.console import out
-from mvsa_pipe.cli.printable import one_line
 from mvsa_pipe.cli.streams import fitting
+from mvsa_pipe.printable import one_line
 
 # Shown for values that a record lacks.
 NOT_RECORDED = "–"

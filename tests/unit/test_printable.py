@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvsa_pipe.cli.printable import json_printable, one_line, printable
 from mvsa_pipe.cli.streams import Sanitised, TolerantStream, fitting
+from mvsa_pipe.printable import json_printable, one_line, printable
 
 ANY = st.text(st.characters(exclude_categories=()))  # lone surrogates, too
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -23,11 +23,13 @@ class Entry:
         name: Its name in tables and sentences.
         head: The head.
         folds: Its predictions: of each fold, one per seed.
+        runs: The run of each seed, where they are of one fold.
     """
 
     name: str
     head: str
     folds: Entrant
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def contest_of_runs(
         title = some[places[0]].run.title
         alone = sum(some[own[0]].run.title == title for own in grouped.values()) == 1
         name = title if alone and len(places) > 1 else some[places[0]].name
-        entries.append(Entry(name, str(some[places[0]].run.config["head"]), [answers]))
+        own = tuple(some[place].run for place in places)
+        entries.append(Entry(name, str(own[0].config["head"]), [answers], own))
     return Contest(part, tuple(entries), (_fold(some[0].run, tuple(ids)),))
 
 

@@ -1,6 +1,7 @@
 """How runs are compared; torch-free, so that help screens stay fast."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mvsa_pipe.options import MOST_RESAMPLES, MOST_SEED, Options, option
 
@@ -41,6 +42,22 @@ class IntervalOptions(Options):
 
     resamples: int = option(1000, least=1, most=MOST_RESAMPLES)
     seed: int = option(0, least=0, most=MOST_SEED)
+
+
+@dataclass(frozen=True)
+class RescoringOptions(IntervalOptions):
+    """How runs are scored again on changed features, and how intervals are computed.
+
+    Attributes:
+        cache: The folder of all caches; by default each run's caches where it found them.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    cache: Path | None = None
+    device: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -256,7 +256,7 @@ def _cached(
     for modality, items in contents.items():
         for record in records_of(run, modality):
             fingerprint = Fingerprint.from_json(record["fingerprint"])
-            serving = _serving(fingerprint, head, modality)
+            serving = serving_fingerprints(fingerprint, head, modality)
             found = _file_with(serving, dataset, items, options.cache)
             if found is None:
                 return None
@@ -265,7 +265,9 @@ def _cached(
     return files, refused
 
 
-def _serving(fingerprint: Fingerprint, head: Model, modality: Modality) -> tuple[Fingerprint, ...]:
+def serving_fingerprints(
+    fingerprint: Fingerprint, head: Model, modality: Modality
+) -> tuple[Fingerprint, ...]:
     """Fingerprints of caches with what a head reads of a run's features, the run's own first."""
     states = reads_states(head.needs, modality)
     return (fingerprint,) if states else fingerprint.with_same_vectors
@@ -308,7 +310,7 @@ def _file_for(
     fingerprint = Fingerprint.from_json(record["fingerprint"])
     contents, faults = contents_of(requested, modality, options.cache)
     skips = options.on_bad_post is BadPostPolicy.SKIP
-    serving = _serving(fingerprint, head, modality)
+    serving = serving_fingerprints(fingerprint, head, modality)
     found = _file_with(serving, posts.name, contents, options.cache)
     if found is not None and (skips or not faults | found[1]):
         return found[0], faults | found[1]

@@ -4,21 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 from mvsa_pipe.analysis.analyses import ANALYSES, ANALYSIS_OPTIONS
-from mvsa_pipe.analysis.finding import Finding
+from mvsa_pipe.api.findings import ShownFinding
 from mvsa_pipe.api.keywords import build
 from mvsa_pipe.api.run import as_run
 from mvsa_pipe.api.screen import shown_progress
 from mvsa_pipe.runs import Run
 
 
-def _analysis(name: str) -> Callable[..., Finding]:
+def _analysis(name: str) -> Callable[..., ShownFinding]:
     row = ANALYSES.row(name)
 
-    def analyse(*runs: Run | str, **options: Any) -> Finding:  # noqa: ANN401
+    def analyse(*runs: Run | str, **options: Any) -> ShownFinding:  # noqa: ANN401
         settings = build(ANALYSIS_OPTIONS[name], options)
         opened = [as_run(run) for run in runs]
         with shown_progress() as screen:
-            return ANALYSES.load(name)(opened, settings, screen)
+            return ShownFinding.of(ANALYSES.load(name)(opened, settings, screen))
 
     analyse.__name__ = analyse.__qualname__ = row.target.partition(":")[2]
     analyse.__doc__ = f"""{row.summary}
@@ -36,10 +36,11 @@ def _analysis(name: str) -> Callable[..., Finding]:
 class Analyses:
     """The analyses by name, as functions: ``mv.analyze.shift(run, resamples=2000)``.
 
-    Every function takes runs, or their folders, and returns a ``Finding``.
+    Every function takes runs, or their folders, and returns a ``Finding`` that a notebook shows
+    with tables and plots, and whose ``to_frame()`` is a pandas frame.
     """
 
-    def __getattr__(self, name: str) -> Callable[..., Finding]:
+    def __getattr__(self, name: str) -> Callable[..., ShownFinding]:
         if name.replace("_", "-") not in ANALYSES:
             raise AttributeError(f"mvsa_pipe.analyze has no analysis {name!r}")
         return _analysis(name.replace("_", "-"))

@@ -95,10 +95,10 @@ def theme_css(scope: str = ":root") -> str:
         f'{scope}[data-theme="dark"]{{color-scheme:dark;{dark}}}\n'
         f'@media print{{{scope},{scope}[data-theme="dark"]'
         f"{{color-scheme:light;{light};print-color-adjust:exact}}}}\n"
-        "figure.plot{margin:1rem 0;overflow-x:auto}\n"
-        "figure.plot figcaption{font-weight:600;margin-bottom:.3rem}\n"
-        "figure.plot svg{display:block;min-width:22rem}\n"
-        "@media print{figure.plot{break-inside:avoid}}\n"
+        f"{scope} figure.plot{{margin:1rem 0;overflow-x:auto}}\n"
+        f"{scope} figure.plot figcaption{{font-weight:600;margin-bottom:.3rem}}\n"
+        f"{scope} figure.plot svg{{display:block;min-width:22rem}}\n"
+        f"@media print{{{scope} figure.plot{{break-inside:avoid}}}}\n"
     )
 
 

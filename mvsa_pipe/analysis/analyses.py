@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mvsa_pipe.analysis.options import IntervalOptions, ShiftOptions
+from mvsa_pipe.analysis.options import IntervalOptions, LabelsOptions, ShiftOptions
 from mvsa_pipe.options import Options
 from mvsa_pipe.registry import Registry, Row
 
@@ -50,6 +50,12 @@ def _row(name: str, summary: str, source: str, options: type[Options]) -> Analys
 
 
 _ROWS = [
+    _row(
+        "labels",
+        "Labels that are probably wrong, and what their noise costs.",
+        "Northcutt, Jiang and Chuang 2021, JAIR 70",
+        LabelsOptions,
+    ),
     _row(
         "shift",
         "Scores under other distributions of classes.",

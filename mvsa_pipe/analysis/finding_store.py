@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mvsa_pipe.analysis.finding import AnalysedRun, Finding, FindingTable, Plot
 from mvsa_pipe.durable import json_bytes, write_json
 from mvsa_pipe.errors import RunError
@@ -63,7 +65,7 @@ def finding_of(
         runs=[analysed_run(run) for run in runs],
         protocol=protocols.pop() if len(protocols) == 1 else "",
         posts=posts,
-        options=asdict(options),
+        options=msgspec.to_builtins(asdict(options), enc_hook=str),  # paths as text
         values=dict(values or {}),
         versions=package_versions(),
         written=now(),

@@ -74,3 +74,26 @@ class ShiftOptions(IntervalOptions):
     """
 
     distribution: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelsOptions(IntervalOptions):
+    """How doubtful labels are found.
+
+    Attributes:
+        head: The head or baseline whose out-of-fold probabilities judge the labels.
+        folds: Folds; each post is judged by a head that was trained without it.
+        listed: How many doubtful posts are listed; the record names all.
+        with_posts: List text and picture of each doubtful post. Off by default: data sets are for
+            research only, and records are shared.
+        cache: The folder of all caches, where it is no longer where the run recorded it.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    head: str = "logistic"
+    folds: int = option(5, least=3, most=1000)
+    listed: int = option(20, least=0, most=1_000_000)
+    with_posts: bool = False
+    cache: Path = Path("cache")

@@ -62,6 +62,7 @@ class PostSet(Tabular):
         findings: Guesses of the reader, one sentence each: ``data check`` reports them.
         variant: Which of several labels were read, if not the usual one (``agree``).
         published: The part of each labelled post, if the data set has a published split.
+        dropped_annotations: The annotators' labels of posts that the label rule left out, by id.
         path: What the user named; ``None`` for posts that were built in memory.
         read: How the posts at that path were read.
     """
@@ -75,6 +76,7 @@ class PostSet(Tabular):
     findings: tuple[str, ...] = ()
     variant: str = ""
     published: Mapping[str, str] | None = None
+    dropped_annotations: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     path: Path | None = None
     read: "ReadOptions | None" = None
 

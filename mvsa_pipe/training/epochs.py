@@ -98,7 +98,9 @@ class FitProgress:
         kind = HEADS.load(spec.head)
         if issubclass(kind, Baseline):
             self._unit, self._steps_an_epoch = "strengths", 0
-            runs = len(planned) if kind.seeded else 1  # others are copies
+            runs = (
+                len(planned) if kind.seeded else len({id(own) for own, _ in planned})
+            )  # no copies
             self._most = runs * len(kind.strengths)
         else:
             self._unit = "epochs"

@@ -111,11 +111,13 @@ class MvsaReader:
         annotated = self._annotations(place, name)
         files = IdFiles(place, annotated)
         dropped: Counter[str] = Counter()
+        left_out: dict[str, Annotations] = {}
         posts = []
         for post_id, annotations in annotated.items():
             label, reason = _label(annotations, options.labels)
             if label is None:
                 dropped[reason] += 1
+                left_out[post_id] = annotations
                 continue
             text, encoding = files.text(post_id)
             image, sought = files.image(post_id)
@@ -130,6 +132,7 @@ class MvsaReader:
             dropped=dict(dropped),
             notes=dict(files.notes),
             variant="" if options.labels is LabelRule.CONSOLIDATED else options.labels.value,
+            dropped_annotations=left_out,
         )
 
     def _annotations(self, place: DatasetPath, name: str) -> dict[str, Annotations]:

@@ -77,6 +77,12 @@ def test_multiple_is_told_by_its_columns(write_mvsa):
     assert [(post.id, post.label) for post in posts.posts] == [("1", "positive")]
     assert len(posts.posts[0].annotations) == 3
     assert posts.dropped == {"no-majority": 1, "opposing": 1}
+    assert posts.dropped_annotations["2"] == (
+        ("positive", "neutral"),
+        ("negative", "negative"),
+        ("neutral", "neutral"),
+    )
+    assert posts.dropped_annotations.keys() == {"2", "3"}
 
 
 def test_missing_files_are_none_and_not_an_error(write_mvsa):

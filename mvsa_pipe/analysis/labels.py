@@ -83,8 +83,7 @@ def labels(runs: Sequence[Run], options: LabelsOptions, progress: Progress) -> F
     """
     require_packages()
     contest = contest_of_runs(runs, at_least=1)
-    settings = options.head, options.folds, options.seed, options.cache
-    suspects = find_suspects(out_of_fold(runs, *settings, progress))
+    suspects = find_suspects(out_of_fold(runs, options, progress))
     posts = suspects.judged.posts
     ranking = _ranking(contest, suspects, options)
     annotated = [p.annotations for p in posts.posts if p.annotations]

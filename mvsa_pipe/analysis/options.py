@@ -77,7 +77,7 @@ class ShiftOptions(IntervalOptions):
 
 
 @dataclass(frozen=True)
-class LabelsOptions(IntervalOptions):
+class LabelsOptions(RescoringOptions):
     """How doubtful labels are found.
 
     Attributes:
@@ -86,7 +86,6 @@ class LabelsOptions(IntervalOptions):
         listed: How many doubtful posts are listed; the record names all.
         with_posts: List text and picture of each doubtful post. Off by default: data sets are for
             research only, and records are shared.
-        cache: The folder of all caches, where it is no longer where the run recorded it.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -96,4 +95,3 @@ class LabelsOptions(IntervalOptions):
     folds: int = option(5, least=3, most=1000)
     listed: int = option(20, least=0, most=1_000_000)
     with_posts: bool = False
-    cache: Path = Path("cache")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError
+from mvsa_pipe.analysis.options import LabelsOptions
+from mvsa_pipe.errors import CacheError, DataError, MvsaError, RunError
 from mvsa_pipe.heads import named_head
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.metrics.weighted import Classes, Floats
@@ -47,9 +48,7 @@ class OutOfFold:
     folds: int
 
 
-def out_of_fold(
-    runs: Sequence[Run], head: str, folds: int, seed: int, cache: Path, progress: Progress
-) -> OutOfFold:
+def out_of_fold(runs: Sequence[Run], options: LabelsOptions, progress: Progress) -> OutOfFold:
     """Trains a head once a fold over the cached features of a run; no backbone is loaded.
 
     Duplicates are in one fold. Epoch or strength are selected by log-loss on another fold, since
@@ -58,10 +57,7 @@ def out_of_fold(
     Args:
         runs: Runs over one data set; the features of the first that has what the head reads are
             used.
-        head: A name in the table of heads.
-        folds: How many folds.
-        seed: Seed of the folds and of training.
-        cache: The folder of all caches, if the run's is not there any more.
+        options: The head, the number of folds, their seed and that of training, and the caches.
         progress: Receives progress.
 
     Raises:
@@ -69,7 +65,7 @@ def out_of_fold(
         DataError: The posts changed since the run.
         MvsaError: Posts or caches cannot be read, or a training failed.
     """
-    head = named_head(head)
+    head, folds, seed = named_head(options.head), options.folds, options.seed
     run = _run_with_features(runs, head)
     posts = _posts_of(run)
     first = prepare_heads(
@@ -80,15 +76,18 @@ def out_of_fold(
             split_seed=seed,
             given=posts,
         ),
-        _caches_of(run, head, cache),
+        _caches_of(run, head, options.cache),
         [head],
     )
     every = [first, *(first.split_as(f"folds-{folds}:{k}", seed) for k in range(2, folds + 1))]
-    return _predicted(every, head, seed, progress)
+    return _predicted(every, head, options, progress)
 
 
-def _predicted(every: Sequence[Experiment], head: str, seed: int, progress: Progress) -> OutOfFold:
-    spec = RunSpec(head, TrainingOptions(seed=seed, select=Score.LOG_LOSS), {})
+def _predicted(
+    every: Sequence[Experiment], head: str, options: LabelsOptions, progress: Progress
+) -> OutOfFold:
+    training = TrainingOptions(seed=options.seed, device=options.device, select=Score.LOG_LOSS)
+    spec = RunSpec(head, training, {})
     planned = [(experiment, spec) for experiment in every]
     shown = FitProgress(progress, [(experiment.training_data, spec) for experiment in every])
     results = try_run_heads(planned, shown.on_step, on_epoch=shown.on_epoch)
@@ -143,19 +142,19 @@ def _posts_of(run: Run) -> PostSet:
     return posts
 
 
-def _caches_of(run: Run, head: str, cache: Path) -> CacheChoice:
+def _caches_of(run: Run, head: str, cache: Path | None) -> CacheChoice:
     """The run's own caches of what a head reads."""
-    folder, names = cache, {}
+    names, folders = {}, [cache] if cache else []
     for modality in {need.modality for need in needs_of([head])}:
         records = records_of(run, modality)
         names[modality] = "+".join(f"@{record['digest']}" for record in records)
-        paths = [Path(record["path"]) for record in records if record.get("path")]
-        folder = next((path.parents[1] for path in paths if path.is_file()), folder)
-    if not folder.is_dir():
-        raise ConfigError(
-            "The caches of this run are not where it recorded them",
+        folders += [Path(record["path"]).parents[1] for record in records if record.get("path")]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise CacheError(
+            "The caches of this run are not where it found them",
             where=run.path,
-            found=str(folder),
+            found=", ".join(map(str, folders)) or "no path in the record",
             hint="--cache names the folder of all caches; mvsa extract makes them again",
         )
     return CacheChoice(

@@ -1,9 +1,10 @@
 """Doubtful labels: flipped ones are found, and heads keep their ranks where these say so."""
 
-import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from analysed_runs import RunMaker, copied
 from sklearn.metrics import roc_auc_score
 
 from mvsa_pipe.analysis import suspects as suspects_module
@@ -12,19 +13,15 @@ from mvsa_pipe.analysis.options import LabelsOptions
 from mvsa_pipe.analysis.out_of_fold import OutOfFold, out_of_fold
 from mvsa_pipe.analysis.suspects import find_suspects, kind_table, suspect_table
 from mvsa_pipe.backbones.options import BackboneOptions
-from mvsa_pipe.errors import ConfigError, DataError, RunError
+from mvsa_pipe.errors import CacheError, ConfigError, DataError, RunError
 from mvsa_pipe.extraction.extract import extract
 from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.in_memory import posts_in_memory
 from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import NO_PROGRESS
-from mvsa_pipe.runs.fit_plan import FitPlan
-from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice
-from mvsa_pipe.runs.prepare import prepare_heads
-from mvsa_pipe.training.options import TrainingOptions
 
-OPTIONS = LabelsOptions(resamples=20, folds=3)
+OPTIONS = LabelsOptions(resamples=20, folds=3, device="cpu")
 FLIPPED = 16
 OPPOSITE = {"positive": "negative", "negative": "positive", "neutral": "neutral"}
 
@@ -38,7 +35,7 @@ def flipped(tmp_path_factory):
     posts = read_posts(root / "data")
     for name in ("tiny-text", "tiny-image"):
         extract(posts, BackboneOptions(name), ExtractOptions(cache=root / "cache"), NO_PROGRESS)
-    return [fit(root, head) for head in ("logistic", "text")], ids
+    return [RunMaker(root)(head) for head in ("logistic", "text")], ids
 
 
 def flip(path):
@@ -51,13 +48,6 @@ def flip(path):
         lines[n] = f"{post}\t{','.join(OPPOSITE[label] for label in pair.split(','))}"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {lines[n].split("\t")[0] for n in chosen}
-
-
-def fit(root, head):
-    experiment = prepare_heads(DataChoice(root / "data"), CacheChoice(root / "cache"), [head])
-    plan = FitPlan(head, {}, TrainingOptions(epochs=2, device="cpu"), SeedChoice(), root / "runs")
-    (run,) = plan.run(experiment, NO_PROGRESS)
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +66,7 @@ def test_flipped_labels_are_found(flipped, found):
 
 def test_flipped_labels_have_the_least_quality(flipped):
     run = next(run for run in flipped[0] if run.config["head"] == "logistic")
-    found = find_suspects(out_of_fold([run], "native-cat", 3, 0, run.path, NO_PROGRESS))
+    found = find_suspects(out_of_fold([run], replace(OPTIONS, head="native-cat"), NO_PROGRESS))
     wrong = [post in flipped[1] for post in found.judged.ids]
     assert roc_auc_score(wrong, -found.quality) > 0.97
 
@@ -94,7 +84,7 @@ def test_heads_are_ranked_with_and_without_suspects(found):
 
 def test_texts_are_listed_only_where_asked(flipped, found):
     assert "text" not in found.table("most doubtful").columns
-    asked = LabelsOptions(resamples=20, folds=3, with_posts=True, listed=2)
+    asked = replace(OPTIONS, with_posts=True, listed=2)
     table = labels(flipped[0], asked, NO_PROGRESS).table("most doubtful")
     post, text, image = (table.rows[0][table.columns.index(c)] for c in ("post", "text", "picture"))
     assert len(table.rows) == 2
@@ -116,6 +106,19 @@ def test_judged_by_a_head_without_the_cached_features(flipped):
         labels(text, OPTIONS, NO_PROGRESS)
 
 
+def test_caches_that_are_gone_are_named(flipped, tmp_path):
+    (run, _) = flipped[0]
+    caches = {
+        m: record | {"path": str(tmp_path / "a" / "b" / "c")}
+        for m, record in run.config["caches"].items()
+    }
+    moved = replace(run, config=run.config | {"caches": caches})
+    with pytest.raises(CacheError, match="--cache names the folder"):
+        labels([moved], OPTIONS, NO_PROGRESS)
+    there = replace(OPTIONS, cache=run.path.parents[1] / "cache")
+    assert labels([moved], there, NO_PROGRESS).posts == 400
+
+
 def test_posts_that_changed_are_refused(flipped, monkeypatch):
     run = flipped[0][0]
     monkeypatch.setitem(run.config["data"], "digest", "00000000")
@@ -131,7 +134,7 @@ def test_a_missing_package_is_one_paragraph(flipped, monkeypatch):
 
 def test_three_annotators_give_the_ceiling(pipeline, tmp_path):
     """The third annotator calls every other polar post the opposite; one post has no majority."""
-    shutil.copytree(pipeline, tmp_path, dirs_exist_ok=True)
+    made = copied(pipeline, tmp_path)
     path = tmp_path / "data" / "labelResultAll.txt"
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
     lines, hits, decided = ["ID\ttext,image\ttext,image\ttext,image"], 0, 0
@@ -142,7 +145,7 @@ def test_three_annotators_give_the_ceiling(pipeline, tmp_path):
         decided += 3 if third == pair else 1
     lines[1] = f"{rows[0][0]}\tpositive,neutral\tnegative,neutral\tneutral,neutral"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = labels([fit(tmp_path, "logistic")], OPTIONS, NO_PROGRESS)
+    found = labels([made("logistic")], OPTIONS, NO_PROGRESS)
     table = found.table("annotators of")
     assert table.title == "annotators of 100 posts"  # also of the one that the reader leaves out
     ceiling = next(row for row in table.rows if row[0] == "post")[4].value

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mvsa_pipe.analysis.options import IntervalOptions, LabelsOptions, ShiftOptions
+from mvsa_pipe.analysis.options import DegradeOptions, IntervalOptions, LabelsOptions, ShiftOptions
 from mvsa_pipe.options import Options
 from mvsa_pipe.registry import Registry, Row
 
@@ -61,6 +61,12 @@ _ROWS = [
         "Scores under other distributions of classes.",
         "Saerens et al. 2002, Neural Computation 14",
         ShiftOptions,
+    ),
+    _row(
+        "degrade",
+        "Scores on damaged texts and pictures.",
+        "Hendrycks and Dietterich 2019, arXiv:1903.12261",
+        DegradeOptions,
     ),
 ]
 ANALYSES: Registry[Analyse] = Registry("analysis", _ROWS)

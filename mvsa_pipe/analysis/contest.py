@@ -132,6 +132,12 @@ def contest_of_runs(
     return Contest(part, tuple(entries), (_fold(some[0].run, tuple(ids)),))
 
 
+def short_names(entries: Sequence[Entry]) -> list[str]:
+    """Names of some heads for tables: those of the heads alone, where no two share one."""
+    heads = [entry.head for entry in entries]
+    return heads if len({*heads}) == len(heads) else [entry.name for entry in entries]
+
+
 def _settings(run: Run) -> str:
     """Everything of a run's configuration but its seed, when and where it was written."""
     config = run.config

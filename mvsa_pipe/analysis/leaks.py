@@ -116,7 +116,7 @@ class LeakFinder:
         every = [post.id for post in posts.posts]
         for keys, way in ((texts, SAME_TEXT), (pictures, EXACT[Modality.IMAGE])):
             self._keys[way] = {i: k for i, k in zip(every, keys, strict=True) if k is not None}
-        self._hashes = picture_hashes(posts, ids, progress, _cache_folder(run))
+        self._hashes = picture_hashes(posts, ids, progress, cache_folder_of(run))
 
     def _read_vectors(self, way: str, path: Path, ids: Sequence[str]) -> None:
         file = FeatureFile(path)
@@ -183,7 +183,7 @@ def _cache_paths(run: Run, modality: Modality) -> list[Path]:
     return [Path(record["path"]) for record in listed if record.get("path")]
 
 
-def _cache_folder(run: Run) -> Path | None:
+def cache_folder_of(run: Run) -> Path | None:
     """The folder of all caches that the run was trained over, if it is still there."""
     paths = [path for modality in Modality for path in _cache_paths(run, modality)]
     return next((path.parents[1] for path in paths if path.is_file()), None)

@@ -95,3 +95,25 @@ class LabelsOptions(RescoringOptions):
     folds: int = option(5, least=3, most=1000)
     listed: int = option(20, least=0, most=1_000_000)
     with_posts: bool = False
+
+
+@dataclass(frozen=True)
+class DegradeOptions(RescoringOptions):
+    """How texts and pictures are damaged.
+
+    Attributes:
+        damage: A damage, such as jpeg; may be given several times. By default all that change what
+            the heads read.
+        strengths: Other strengths of a damage than its default ones, such as jpeg=25,10,5; may be
+            given several times.
+        score: The score of curves and areas.
+        data: The posts, if they are not where the runs found them.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    damage: tuple[str, ...] = ()
+    strengths: tuple[str, ...] = ()
+    score: str = option("accuracy", among=("accuracy", "f1_macro"))
+    data: Path | None = None

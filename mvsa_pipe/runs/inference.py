@@ -1,6 +1,6 @@
 """Applies a run's head to posts: over cached features of a data set, or over posts in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,7 @@ def predict_data_set(
     ids: Sequence[str],
     options: InferenceOptions,
     progress: Progress,
+    intact: Mapping[Modality, PostSet] | None = None,
 ) -> PostProbabilities:
     """Applies a run's head to posts of a data set, with cached features.
 
@@ -142,26 +143,39 @@ def predict_data_set(
     are not read by other runs: they are computed in memory, for these posts only;
     ``mvsa extract --from RUN`` caches them.
 
+    Args:
+        run: The run.
+        head: Its head.
+        posts: The data set.
+        ids: Its posts that are predicted, in order.
+        options: Where features are kept, and where the head computes.
+        progress: Notified of extractions.
+        intact: For posts of which one modality was changed: data sets with the same posts, whose
+            features of the other modalities are read.
+
     Raises:
         UnreadablePostsError: Posts cannot be read, and none may be skipped.
         CacheError: The backbone's weights have changed since the run was trained.
         MvsaError: From ``extract`` or ``encode``.
     """
     wanted = set(ids)
-    requested = replace(posts, posts=tuple(post for post in posts.posts if post.id in wanted))
     if is_tuned(run):
-        return _in_order(_predict_tuned(run, head, requested, options, progress), ids)
+        return _in_order(_predict_tuned(run, head, _some(posts, wanted), options, progress), ids)
     files: dict[Modality, tuple[FeatureFile, ...]] = {}
     faults: dict[str, str] = {}
     for modality in map(Modality, run.config["caches"]):
+        own = (intact or {}).get(modality, posts)
+        requested = _some(own, wanted)
         for record in records_of(run, modality):
-            file, found = _file_for(
-                run, head, modality, record, posts, requested, options, progress
-            )
+            file, found = _file_for(run, head, modality, record, own, requested, options, progress)
             files[modality] = (*files.get(modality, ()), file)
             faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
     usable = [post_id for post_id in ids if post_id not in faults]
     return PostProbabilities(tuple(usable), _from_files(run, head, files, posts, usable), faults)
+
+
+def _some(posts: PostSet, ids: Container[str]) -> PostSet:
+    return replace(posts, posts=tuple(post for post in posts.posts if post.id in ids))
 
 
 def _predict_tuned(

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mvsa_pipe.analysis.bootstrap_p import chance_of_none
 from mvsa_pipe.analysis.contest import Contest, Entry, contest_of_runs, short_names
 from mvsa_pipe.analysis.damaged_answers import DamagedAnswers, modalities_of
 from mvsa_pipe.analysis.finding import Cell, Finding, FindingTable, LinePlot, Series
 from mvsa_pipe.analysis.finding_store import finding_of
 from mvsa_pipe.analysis.options import DegradeOptions
-from mvsa_pipe.analysis.shared_resamples import SharedResamples, chance_of_none, estimated
+from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.paired import holm
 from mvsa_pipe.metrics.score_table import Score
@@ -86,8 +87,7 @@ def degrade(runs: Sequence[Run], options: DegradeOptions, progress: Progress) ->
     contest = contest_of_runs(runs, at_least=1)
     plan = _planned(options, contest.entries)
     damaged = DamagedAnswers(contest, options, progress)
-    seeds = [len(entry.folds[0]) for entry in contest.entries]
-    resamples = SharedResamples(len(contest.folds[0].ids), seeds, options)
+    resamples = Resampler(len(contest.folds[0].ids), options)
     score = Score(options.score)
     curves = {
         kind: _curves(contest, levels, damaged, resamples, score, progress)
@@ -153,7 +153,7 @@ def _curves(
     contest: Contest,
     levels: Sequence[Damage],
     damaged: DamagedAnswers,
-    resamples: SharedResamples,
+    resamples: Resampler,
     score: Score,
     progress: Progress,
 ) -> list[_Curve]:
@@ -163,11 +163,11 @@ def _curves(
         for place, entry in enumerate(contest.entries)
         if levels[0].modality in modalities_of(entry)
     ]
-    found = [[resamples.scores(place, entry.folds[0], score)] for place, entry in readers]
+    found = [[resamples.scores(entry.folds[0], [score])[score]] for _, entry in readers]
     for number, damage in enumerate(levels, start=1):
         progress.say(f"{damage.kind} {damage.strength:g}, {number} of {len(levels)}")
-        for own, (place, entry) in zip(found, readers, strict=True):
-            own.append(resamples.scores(place, damaged.of(entry, damage), score))
+        for own, (_, entry) in zip(found, readers, strict=True):
+            own.append(resamples.scores(damaged.of(entry, damage), [score])[score])
     return [
         _Curve(names[place], np.stack(own)) for own, (place, _) in zip(found, readers, strict=True)
     ]
@@ -245,10 +245,7 @@ def _verdict(ranked: Mapping[str, _Ranked], score: Score) -> list[str]:
     lines = []
     for kind, found in ranked.items():
         name, loss = found.heads[0]
-        shown = estimated(loss)
-        figures = (
-            f"{100 * shown.value:+.1f} points [{100 * shown.low:+.1f}, {100 * shown.high:+.1f}]"
-        )
+        figures = in_points(estimated(loss))
         if len(found.heads) == 1:
             lines.append(f"{kind}: {name} changes by {figures} of {score.row.title} on average.")
             continue

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mvsa_pipe.analysis.options import DegradeOptions, IntervalOptions, LabelsOptions, ShiftOptions
+from mvsa_pipe.analysis.options import (
+    ContributionOptions,
+    DegradeOptions,
+    IntervalOptions,
+    LabelsOptions,
+    ShiftOptions,
+)
 from mvsa_pipe.options import Options
 from mvsa_pipe.registry import Registry, Row
 
@@ -55,6 +61,12 @@ _ROWS = [
         "Labels that are probably wrong, and what their noise costs.",
         "Northcutt, Jiang and Chuang 2021, JAIR 70",
         LabelsOptions,
+    ),
+    _row(
+        "contribution",
+        "What each modality contributes, and whether fusion helps.",
+        "Shapley 1953; Hu et al. 2022, SHAPE; Gat et al. 2021, Perceptual Score",
+        ContributionOptions,
     ),
     _row(
         "shift",

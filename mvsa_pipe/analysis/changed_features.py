@@ -5,7 +5,6 @@ Axes as in ``mvsa_pipe.features.batch``.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 import torch
@@ -17,13 +16,6 @@ from mvsa_pipe.features.joined import JoinedFeatures
 from mvsa_pipe.features.resident import RaggedText, ResidentFeatures
 from mvsa_pipe.metrics.weighted import Classes
 from mvsa_pipe.modality import Modality
-
-
-class Replacement(StrEnum):
-    """What takes the place of a modality's features."""
-
-    MEAN = "mean"
-    ZERO = "zero"
 
 
 @dataclass(frozen=True)

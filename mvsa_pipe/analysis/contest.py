@@ -122,11 +122,13 @@ def contest_of_runs(
     for place, one in enumerate(some):
         grouped.setdefault(_settings(one.run), []).append(place)
     entries = []
+    titles = [some[places[0]].run.title for places in grouped.values()]
     for places in grouped.values():
         answers = [some[place].answered(ids, classes) for place in places]
-        title = some[places[0]].run.title
-        alone = sum(some[own[0]].run.title == title for own in grouped.values()) == 1
-        name = title if alone and len(places) > 1 else some[places[0]].name
+        first = some[places[0]]
+        alone = titles.count(first.run.title) == 1
+        chosen = len(places) == 1 and first.name == first.run.path.resolve().name
+        name = first.run.title if alone and not chosen else first.name
         own = tuple(some[place].run for place in places)
         entries.append(Entry(name, str(own[0].config["head"]), [answers], own))
     return Contest(part, tuple(entries), (_fold(some[0].run, tuple(ids)),))

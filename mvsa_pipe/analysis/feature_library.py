@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvsa_pipe.analysis.changed_features import Constant, Inputs, Replacement
-from mvsa_pipe.analysis.options import RescoringOptions
+from mvsa_pipe.analysis.changed_features import Constant, Inputs
+from mvsa_pipe.analysis.options import Replacement, RescoringOptions
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.reading import FeatureFile

@@ -1,6 +1,7 @@
 """How runs are compared; torch-free, so that help screens stay fast."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from mvsa_pipe.options import MOST_RESAMPLES, MOST_SEED, Options, option
@@ -60,6 +61,34 @@ class RescoringOptions(IntervalOptions):
     device: str = "auto"
 
 
+class Replacement(StrEnum):
+    """What takes the place of a modality's features."""
+
+    MEAN = "mean"
+    ZERO = "zero"
+
+
+@dataclass(frozen=True)
+class ContributionOptions(RescoringOptions):
+    """How the contribution of each modality is measured.
+
+    Attributes:
+        replacement: What takes the place of a modality in Shapley values.
+        draws: How often the posts of a modality are exchanged at random.
+        by_labels: End with an error if posts have no separate labels of text and image.
+        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
+            held out.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    replacement: Replacement = Replacement.MEAN
+    draws: int = option(5, least=1, most=1000)
+    by_labels: bool = False
+    shared_posts: bool = False
+
+
 @dataclass(frozen=True)
 class ShiftOptions(IntervalOptions):
     """How scores are weighted to other class distributions.
@@ -68,12 +97,15 @@ class ShiftOptions(IntervalOptions):
         distribution: A distribution of classes, such as positive=0.5,neutral=0.3,negative=0.2;
             may be given several times. By default equal shares, and each class three times as
             frequent.
+        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
+            held out.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
     distribution: tuple[str, ...] = ()
+    shared_posts: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mvsa_pipe.analysis.changed_features import Constant, Inputs, Replacement
+from mvsa_pipe.analysis.changed_features import Constant, Inputs
 from mvsa_pipe.analysis.contest import Contest
 from mvsa_pipe.analysis.feature_library import FeatureLibrary, open_with_caches
-from mvsa_pipe.analysis.options import RescoringOptions
+from mvsa_pipe.analysis.options import Replacement, RescoringOptions
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.weighted import Answers, Classes

@@ -34,11 +34,13 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
     """A label for each run, all different.
 
     Names of folders, if they are short; else the settings in which the runs differ: head,
-    backbones, seed, options.
+    backbones, seed, options. The head of a single run.
     """
     names = [run.path.resolve().name for run in runs]
     if len(set(names)) == len(names) and max(map(len, names)) <= _MOST_NAME:
         return names
+    if len(runs) == 1:
+        return [runs[0].title]
     facts = [list(_facts(run)) for run in runs]
     differing = _differing(facts)
     labels = [", ".join(f.words for f in of if f[:2] in differing) for of in facts]

@@ -22,15 +22,13 @@ from mvsa_pipe.analysis.finding import (
     FindingTable,
     ForestPlot,
     ForestRow,
-    estimate,
 )
 from mvsa_pipe.analysis.finding_store import finding_of
 from mvsa_pipe.analysis.options import ShiftOptions
+from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.metrics.hierarchical import drawn_seeds
-from mvsa_pipe.metrics.score_table import Score, score_posts
-from mvsa_pipe.metrics.scores import percentile_interval
-from mvsa_pipe.metrics.weighted import Answers, Floats, resampled_posts
+from mvsa_pipe.metrics.score_table import Score
+from mvsa_pipe.metrics.weighted import Answers, Floats
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
 
@@ -59,20 +57,21 @@ def shift(runs: Sequence[Run], options: ShiftOptions, progress: Progress) -> Fin
         ConfigError: A distribution cannot be used.
         RunError: The runs are not over the same posts.
     """
-    contest = contest_of_runs(runs, at_least=1)
+    contest = contest_of_runs(runs, shared_only=options.shared_posts, at_least=1)
     classes = [str(name) for name in runs[0].config["data"]["classes"]]
     (fold,) = contest.folds
     labels = contest.entries[0].folds[0][0].labels
     actual = np.bincount(labels, minlength=len(classes)) / len(labels)
     trained = np.bincount(fold.train_labels, minlength=len(classes)) / len(fold.train_labels)
     targets = _targets(options, classes, actual)
+    resampler = Resampler(len(labels), options)
     progress.start("shifted class distributions", len(targets) * len(contest.entries), "scores")
     rows: list[list[Cell]] = []
     plotted: list[ForestRow] = []
     losses: list[tuple[str, str, Estimate]] = []
     for title, target in targets.items():
         for entry in contest.entries:
-            plain, losing, knowing = _shifted(entry.folds[0], actual, trained, target, options)
+            plain, losing, knowing = _shifted(entry.folds[0], actual, trained, target, resampler)
             rows.append([entry.name, title, *plain, losing, knowing])
             plotted.append(ForestRow(f"{entry.name}, {title}", plain[0], entry.name))
             losses.append((entry.name, title, losing))
@@ -147,19 +146,19 @@ def _shifted(
     actual: Floats,
     trained: Floats,
     target: Floats,
-    options: ShiftOptions,
+    resampler: Resampler,
 ) -> tuple[list[Estimate], Estimate, Estimate]:
     """Scores under a target, their change in accuracy, and accuracy if the target is known."""
     weights = (target / actual)[seeds[0].labels].astype(np.float32)
     factors = np.divide(target, trained, out=np.zeros_like(target), where=trained > 0)
     knowing = [_adjusted(answers, factors) for answers in seeds]
-    found = [_resampled(seeds, weights, score, options) for score in _SCORES]
-    before = _resampled(seeds, np.ones_like(weights), Score.ACCURACY, options)
-    known = _resampled(knowing, weights, Score.ACCURACY, options)
+    found = resampler.scores(seeds, _SCORES, weights)
+    before = resampler.scores(seeds, [Score.ACCURACY])[Score.ACCURACY]
+    known = resampler.scores(knowing, [Score.ACCURACY], weights)[Score.ACCURACY]
     return (
-        [_estimated(values) for values in found],
-        _estimated(found[0] - before),
-        _estimated(known),
+        [estimated(found[score]) for score in _SCORES],
+        estimated(found[Score.ACCURACY] - before),
+        estimated(known),
     )
 
 
@@ -170,36 +169,12 @@ def _adjusted(answers: Answers, factors: Floats) -> Answers:
     return Answers(answers.labels, shares.argmax(axis=1), answers.classes, shares)
 
 
-def _resampled(
-    seeds: Sequence[Answers], weights: np.ndarray, score: Score, options: ShiftOptions
-) -> Floats:
-    """The score, then its resamples over posts and seeds ``[1 + R]``; pairs by equal draws."""
-    generator = np.random.default_rng(options.seed)
-    blocks = list(resampled_posts(len(weights), options.resamples, generator))
-    chosen = drawn_seeds(len(seeds), options.resamples, generator)
-    ones = np.ones((1, len(weights)), np.float32)
-    every = [
-        np.concatenate(
-            [score_posts(a.weighted(block * weights), [score])[score] for block in [ones, *blocks]]
-        )
-        for a in seeds
-    ]
-    of_seeds = np.stack(every)
-    drawn = np.take_along_axis(of_seeds[:, 1:], chosen, axis=0).mean(axis=0)
-    return np.concatenate([of_seeds[:, :1].mean(axis=0), drawn])
-
-
-def _estimated(values: Floats) -> Estimate:
-    return estimate(values[0], percentile_interval(values[1:], 0.95))
-
-
 def _verdict(losses: Sequence[tuple[str, str, Estimate]]) -> list[str]:
     worst: dict[str, tuple[str, Estimate]] = {}
     for name, title, loss in losses:
         if name not in worst or loss.value < worst[name][1].value:
             worst[name] = (title, loss)
     return [
-        f"{name} changes most with {title}: {100 * loss.value:+.1f} points of accuracy "
-        f"[{100 * loss.low:+.1f}, {100 * loss.high:+.1f}]."
+        f"{name} changes most with {title}: {in_points(loss)} of accuracy."
         for name, (title, loss) in worst.items()
     ]

@@ -8,9 +8,8 @@ import torch
 from analysed_runs import copied
 from safetensors.torch import load_file, save_file
 
-from mvsa_pipe.analysis.changed_features import Replacement
 from mvsa_pipe.analysis.contest import contest_of_runs
-from mvsa_pipe.analysis.options import RescoringOptions
+from mvsa_pipe.analysis.options import Replacement, RescoringOptions
 from mvsa_pipe.analysis.rescoring import rescored_entries
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.cache.folder import CacheFolder

@@ -23,7 +23,8 @@ from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.storage.base import FolderStorage
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 _SHARED = Path(__file__).parents[2] / "shared"
 _POSTS = _SHARED / "data" / "MVSA_Single_dev.zip"

@@ -36,7 +36,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mvsa_pipe.extraction.extract import extract
     from mvsa_pipe.extraction.options import ExtractOptions
     from mvsa_pipe.posts import read_posts
-    from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+    from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+    from mvsa_pipe.posts.synthetic.write import write_synthetic
     from mvsa_pipe.progress import NoProgress
 
     root = tmp_path_factory.mktemp("pipeline")

@@ -72,6 +72,11 @@ IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
             f"{_ROOM}.tiny:TinyImage",
             "ResNet architecture, 10 layers, weights drawn from a seed: for trials only",
         ),
+        Row(
+            "tiny-patches",
+            f"{_ROOM}.tiny:TinyPatches",
+            "4×4 patches encoded one by one, weights drawn from a seed: for trials only",
+        ),
     ],
     group="mvsa_pipe.backbones.image",
 )
@@ -92,7 +97,7 @@ _OPEN_DOORS = {
 FROM_FOLDERS = ("bert", "hf-text", "hf-image")
 
 # Families whose layers differ in shape, so that only the last can be kept.
-WITHOUT_LAYERS = ("resnet50", "torchvision", "tiny-image")
+WITHOUT_LAYERS = ("resnet50", "torchvision", "tiny-image", "tiny-patches")
 
 
 def parse_backbone(name: str) -> tuple[Modality, str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 from transformers import BertConfig, BertModel
 
@@ -35,6 +35,7 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.pooling import mean_over_tokens
 
 _SEED, _DEPTH = 0, 2
+_PLACE_DEVIATION = 0.2
 _PAD, _CLS, _SEP, _FIRST_WORD, _VOCABULARY = 0, 1, 2, 3, 4096
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -132,6 +133,61 @@ class TinyImage(PreprocessedImageBackbone):
         """Cells ``[B, 4, 512]`` and their mean ``[B, 512]``."""
         hidden = cells(self._body(self.rule.normalised(pixels)).float())
         return Encoded(hidden, hidden.mean(dim=1))
+
+
+class TinyPatches(PreprocessedImageBackbone):
+    """4 × 4 patches of 16 pixels, each encoded alone and told its place, 512 wide; their average.
+
+    ``h_p = W_2 ReLU(W_1 x_p) + e_p``, where ``x_p`` are the pixels of a patch and ``e_p`` depends
+    on its place alone. The average says what is in the picture and not where, as the sum of the
+    ``e_p`` is the same for every picture: the one backbone whose pooled vector is exactly a bag
+    of patches.
+
+    Raises:
+        ConfigError: Weights were requested; they are drawn from the seed.
+    """
+
+    takes_weights = False
+    rule = ImagePreprocessing(64, 64, Interpolation.BILINEAR, CropRounding.ROUND)
+
+    def __init__(self, options: BackboneOptions) -> None:
+        _refuse_weights(options)
+        self.width, side = 512, 4
+        self.tokens = side**2
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            self.module = _Patches(self.width, self.rule.crop_px // side, self.tokens)
+        self.freeze()
+        self.identity = BackboneIdentity(
+            name=options.name,
+            modality=self.modality,
+            weights=weights_digest(self.module),
+            preprocessing=self.rule.as_fields(),
+            layers="last",
+            pooling="mean",
+        )
+
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Patches ``[B, 16, 512]`` and their mean ``[B, 512]``."""
+        hidden = self.module(self.rule.normalised(pixels)).float()
+        return Encoded(hidden, hidden.mean(dim=1))
+
+
+class _Patches(nn.Module):
+    """Two convolutions that see one patch each, and a vector per place."""
+
+    def __init__(self, width: int, patch_px: int, tokens: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, width, patch_px, stride=patch_px), nn.ReLU(), nn.Conv2d(width, width, 1)
+        )
+        # about as long as the difference between two patches
+        self.places = nn.Parameter(torch.randn(tokens, width) * _PLACE_DEVIATION)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Patches in reading order ``[B, P, D]``."""
+        encoded: Tensor = cells(self.layers(pixels)) + self.places
+        return encoded
 
 
 def _word_id(word: str) -> int:

@@ -1,4 +1,4 @@
-"""``mvsa data``: checks data sets."""
+"""``mvsa data``: checks data sets, and writes synthetic ones."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from mvsa_pipe.cli.ceilings import show_ceilings
 from mvsa_pipe.cli.console import line, out, show_json
 from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
 from mvsa_pipe.errors import name_some
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
 
 if TYPE_CHECKING:
     from mvsa_pipe.posts.check import CheckReport
 
-app = typer.Typer(help="Check data sets.", no_args_is_help=True, add_completion=False)
-
-
-@app.callback()
-def _data() -> None:
-    """Makes typer treat ``check`` as a subcommand although it is the only one."""
+app = typer.Typer(
+    help="Check data sets, and write synthetic ones.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command(cls=Verb)
@@ -60,6 +59,40 @@ def check(
         _show(report)
     if report.spoilers:
         raise typer.Exit(1)
+
+
+@app.command(cls=Verb)
+@expand
+def synthesize(
+    output: Annotated[Path, typer.Argument(help="The folder to write; it must be new or empty.")],
+    config: SyntheticConfig,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Write synthetic posts of a chosen relation between text and picture, with known ceilings.
+
+    The best possible accuracies of the text, of the picture, of a sum of both, of both pooled
+    vectors and of all tokens are computed exactly and kept beside the posts.
+    """
+    from dataclasses import asdict
+
+    from mvsa_pipe.posts.synthetic.write import write_synthetic
+
+    with progress() as screen:
+        screen.say(f"writing {config.posts:,} synthetic posts to {output}")
+        truth = write_synthetic(output, config)
+    if json:
+        show_json(
+            {
+                "name": truth.name,
+                "config": config.as_record(),
+                "expected_ceilings": asdict(truth.expected),
+                "realised_ceilings": asdict(truth.realised),
+            }
+        )
+        return
+    line((truth.name, "bold"), f": {config.posts:,} posts in {output}")
+    show_ceilings(truth.expected, truth.realised, "these posts")
+    line(f"next: mvsa extract --data {output} --backbone tiny-text --partner tiny-patches")
 
 
 def _show(report: "CheckReport") -> None:

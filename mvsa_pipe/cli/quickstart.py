@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvsa_pipe.cli.bench import show_bench
-from mvsa_pipe.cli.console import line, percent, show_json
+from mvsa_pipe.cli.ceilings import show_ceilings
+from mvsa_pipe.cli.console import line, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.quickstart.options import QuickstartOptions
@@ -39,15 +40,11 @@ def quickstart(
 
 def _show(done: "Quickstart", options: QuickstartOptions) -> None:
     show_bench(done.bench)
-    ceilings = [
-        f"{view} {percent(getattr(done.expected, view))} "
-        f"({percent(getattr(done.realised, view))} on these test posts)"
-        for view in ("majority", "text", "image", "fused")
-    ]
-    line(("best possible accuracy %", "bold"), ": " + ", ".join(ceilings))
+    show_ceilings(done.expected, done.realised, "these test posts")
     cache = options.folder / "cache"
     line(f"records: {options.folder / 'bench.json'}")
     line(
         "next: mvsa fit --head dual-attention "
-        f"--data {done.data} --cache {cache} --runs {options.folder / 'runs'}"
+        f"--data {done.data} --cache {cache} --runs {options.folder / 'runs'} "
+        f"--text {done.backbones[0]} --image {done.backbones[1]}"
     )

@@ -25,7 +25,7 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "quickstart:quickstart",
             "Try everything offline: synthetic posts, tiny backbones, every head, a known ceiling.",
         ),
-        _row("data", "data:app", "Check data sets."),
+        _row("data", "data:app", "Check data sets, and write synthetic ones."),
         _row(
             "extract",
             "extract:extract",

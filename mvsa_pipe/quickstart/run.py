@@ -13,13 +13,12 @@ from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.posts import parse_split, read_posts
 from mvsa_pipe.posts.synthetic.ceilings import Ceilings
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, realised_ceilings, write_synthetic
+from mvsa_pipe.posts.synthetic.config import Relation
+from mvsa_pipe.posts.synthetic.write import realised_ceilings, write_synthetic
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.quickstart.options import QuickstartOptions
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
-
-TINY = ("tiny-text", "tiny-image")
 
 # Enough for every fusion head to approach the ceiling, on two cores in three minutes.
 _IMAGE_GRID, _EPOCHS = 4, 5
@@ -31,6 +30,7 @@ class Quickstart:
 
     Attributes:
         data: The folder of synthetic posts.
+        backbones: Names of the text and the image backbone.
         extractions: One per backbone.
         bench: All heads over the cache.
         expected: Best possible accuracies, expected over the distribution of posts.
@@ -38,6 +38,7 @@ class Quickstart:
     """
 
     data: Path
+    backbones: tuple[str, str]
     extractions: list[Extraction]
     bench: Bench
     expected: Ceilings
@@ -50,22 +51,33 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
     Raises:
         MvsaError: From any of its steps.
     """
-    config = SyntheticConfig(posts=options.posts, seed=options.seed)
+    config = options.posts_config
     folder = options.folder / "data" / config.name
     progress.say(f"writing {options.posts:,} synthetic posts to {folder}")
     truth = write_synthetic(folder, config)
     posts = read_posts(folder)
     cache = options.folder / "cache"
-    backbones = [BackboneOptions(name) for name in TINY]
-    extractions = extract_all(posts, backbones, ExtractOptions(cache=cache), progress)
+    backbones = tiny_backbones(options.relation)
+    named = [BackboneOptions(name) for name in backbones]
+    extractions = extract_all(posts, named, ExtractOptions(cache=cache), progress)
     data = DataChoice(folder, split="random-6:2:2")
     bench = run_bench(
         data,
-        CacheChoice(cache, *TINY, features=FeatureOptions(_IMAGE_GRID)),
+        CacheChoice(cache, *backbones, features=FeatureOptions(_IMAGE_GRID)),
         BenchOptions(seeds=options.seeds),
         TrainingOptions(epochs=_EPOCHS, learning_rate=1e-3, seed=options.seed),
         progress,
         options.folder / "runs",
     )
     tested = parse_split(data.split, posts, seed=data.split_seed).ids("test")
-    return Quickstart(folder, extractions, bench, truth.expected, realised_ceilings(folder, tested))
+    realised = realised_ceilings(folder, tested)
+    return Quickstart(folder, backbones, extractions, bench, truth.expected, realised)
+
+
+def tiny_backbones(relation: Relation) -> tuple[str, str]:
+    """The backbones for posts of a relation.
+
+    The pooled vector of a convolutional network also tells where things are; that of tiny-patches
+    does not, which the ceiling of pooled vectors assumes.
+    """
+    return "tiny-text", "tiny-image" if relation is Relation.ADDITIVE else "tiny-patches"

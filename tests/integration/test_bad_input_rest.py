@@ -16,7 +16,8 @@ import pytest
 from cli_support import files_below, paragraph, spawn
 
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 FIT = ("fit", "--head", "native-cat", "--epochs", "1")
 EXTRACT = ("extract", "--partner", "none", "--backbone")

@@ -22,7 +22,8 @@ from mvsa_pipe.export import load_exported
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.contents import contents_of
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.training.step import Trainer
 
 TOLERANCE = 1e-5

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 BACKBONES = ("--backbone", "tiny-text", "--backbone", "tiny-image")
 LABELS = ("negative", "neutral", "positive")

@@ -13,7 +13,8 @@ from torch._dynamo.exc import TorchDynamoException
 from typer.testing import CliRunner
 
 from mvsa_pipe.cli.app import app
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 NAMES = ("tiny-text", "tiny-image")
 FIT = ("fit", "--data", "data", "--head", "native-cat", "--split", "random-6:2:2", "--epochs", "3")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mvsa_pipe.cache.folder import CacheFolder
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 # One process loads torch and forks a child for every extraction that is to be stopped.
 _DRIVER = """

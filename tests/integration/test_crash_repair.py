@@ -11,7 +11,8 @@ from feature_caches import features
 
 from mvsa_pipe.cache.checking import faults
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 # One process loads torch, and forks a child for every repair, killed before the n-th change of the
 # disk: a file or name put in place, a name given up, a line added to a list, a deletion.

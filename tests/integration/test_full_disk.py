@@ -14,7 +14,8 @@ from mvsa_pipe.cache.folder import CacheFolder
 from mvsa_pipe.cache.manifest import Manifest
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.extraction import batches
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 EXTRACT = ("extract", "--partner", "none", "--batch-size", "2", "--precision", "float32")
 

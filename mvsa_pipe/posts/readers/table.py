@@ -1,6 +1,7 @@
 """Reads posts in a single table, including Hugging Face's imagefolder."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,11 +11,14 @@ from mvsa_pipe.posts.formats import ReadOptions, kebab
 from mvsa_pipe.posts.labels import classes_of
 from mvsa_pipe.posts.post import Post, PostSet
 from mvsa_pipe.posts.readers.picture_names import PictureFinder
-from mvsa_pipe.posts.tables.cells import Kind, plain
+from mvsa_pipe.posts.tables.cells import Cell, Kind, plain
 from mvsa_pipe.posts.tables.row_faults import CONTROL, RowFaults, text_fault
 from mvsa_pipe.posts.tables.table_rows import Table, header, is_table, read_rows
 
 _FILE_NAME = "file_name"
+# Columns with the sentiment of the text alone and of the picture alone, as MVSA's annotators give
+# them; a table may have both.
+TEXT_LABEL, IMAGE_LABEL = "text_label", "image_label"
 _OUTSIDE_HINT = (
     "correct the names, or name the folder of the pictures: --image-root FOLDER (and --data "
     "PATH for the table)"
@@ -85,6 +89,8 @@ class TableReader:
 
     def _kinds(self, options: ReadOptions) -> dict[str, Kind]:
         kinds = {
+            TEXT_LABEL: Kind.LABEL,
+            IMAGE_LABEL: Kind.LABEL,
             options.id_column: Kind.ID,
             options.text_column: Kind.TEXT,
             options.image_column: Kind.PICTURE,
@@ -145,13 +151,20 @@ class TableReader:
                 faults.add(line, fault or picture.fault)
             elif faults.new_id(line, post_id):
                 text = None if text is None else text.strip()
+                pair = _pair(cells)
                 posts.append(
-                    Post(post_id, text, picture.image, label, table.encoding, sought=picture.sought)
+                    Post(post_id, text, picture.image, label, table.encoding, pair, picture.sought)
                 )
         outside = any(picture.fault for picture in found)
         faults.raise_any(_OUTSIDE_HINT if outside else None)
         notes |= {ROWS_COUNTED: len(posts)} if counted else {}
         return posts
+
+
+def _pair(cells: Mapping[str, Cell]) -> tuple[tuple[str, str], ...]:
+    """The labels of text and picture as one annotator's; empty if either is missing."""
+    text, image = (plain(cells.get(name)).strip() for name in (TEXT_LABEL, IMAGE_LABEL))
+    return ((text, image),) if text and image else ()
 
 
 def _refuse_root(options: ReadOptions, table: Table) -> None:

@@ -1,10 +1,12 @@
-"""Writes tweets and paints pictures that show a given sentiment."""
+"""Writes tweets and paints pictures that show a given cue."""
 
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from mvsa_pipe.posts.synthetic.relations import BETWEEN_CORNERS, CORNERS
 
 
 def _words(text: str) -> NDArray[np.str_]:
@@ -26,15 +28,23 @@ _TOPICS = _words("news travel food music sport weather work family film book art
 _BACKGROUND = {"positive": (228, 186, 92), "neutral": (142, 150, 142), "negative": (52, 58, 92)}
 _SHAPE = {"positive": (240, 110, 130), "neutral": (110, 118, 112), "negative": (110, 24, 30)}
 _QUALITY = 85
+# Pillow's default, and all colours: subsampled ones are interpolated across the borders of corners,
+# so that each corner would show its neighbours.
+_SUBSAMPLED, _ALL_COLOURS = -1, 0
 
 _Pixels = NDArray[np.float64]
 
 
 def tweet(cue: str, generator: np.random.Generator) -> str:
-    """A short text of plain words, two or three polar ones among them unless the cue is neutral."""
+    """A short text of plain words, with two or three polar words or the name of a corner.
+
+    A neutral text has neither.
+    """
     words = _draw(_PLAIN, int(generator.integers(4, 9)), generator)
     if cue in _POLAR:
         words += _draw(_POLAR[cue], int(generator.integers(2, 4)), generator)
+    elif cue in CORNERS:
+        words.append(cue)
     generator.shuffle(words)
     words.append(f"#{_draw(_TOPICS, 1, generator)[0]}")
     if generator.random() < 0.3:
@@ -49,11 +59,30 @@ def _draw(words: NDArray[np.str_], count: int, generator: np.random.Generator) -
 
 
 def picture(cue: str, image_px: int, generator: np.random.Generator) -> bytes:
-    """A JPEG with a gradient, two to five shapes and noise.
+    """A JPEG with a gradient, two to five shapes and noise; four of them for four corners.
 
     Round and bright is positive, square and grey neutral, pointed and dark negative.
     """
-    down, across = np.mgrid[0:image_px, 0:image_px] / image_px
+    corners = cue.split(BETWEEN_CORNERS)
+    colours = _SUBSAMPLED
+    if len(corners) == 1:
+        canvas = _canvas(cue, image_px, generator)
+    else:
+        colours = _ALL_COLOURS
+        half = -(-image_px // 2)
+        a, b, c, d = (_canvas(each, half, generator) for each in corners)
+        canvas = np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)])[
+            :image_px, :image_px
+        ]
+    buffer = BytesIO()
+    pixels = np.clip(canvas, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY, subsampling=colours)
+    return buffer.getvalue()
+
+
+def _canvas(cue: str, side_px: int, generator: np.random.Generator) -> _Pixels:
+    """The pixels of one cue, ``[side, side, 3]``."""
+    down, across = np.mgrid[0:side_px, 0:side_px] / side_px
     angle = generator.uniform(0, 2 * np.pi)
     slope = (np.cos(angle) * across + np.sin(angle) * down)[..., None]
     canvas = _colour(_BACKGROUND[cue], generator) + 36 * slope
@@ -61,11 +90,8 @@ def picture(cue: str, image_px: int, generator: np.random.Generator) -> bytes:
         centre, radius = generator.uniform(0.15, 0.85, size=2), generator.uniform(0.08, 0.2)
         inside = _shape(cue, across - centre[0], down - centre[1], radius)
         canvas[inside] = _colour(_SHAPE[cue], generator)
-    canvas += generator.normal(0, 9, size=canvas.shape)
-    buffer = BytesIO()
-    pixels = np.clip(canvas, 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()
+    noisy: _Pixels = canvas + generator.normal(0, 9, size=canvas.shape)
+    return noisy
 
 
 def _colour(mean: tuple[int, int, int], generator: np.random.Generator) -> _Pixels:

@@ -1,6 +1,11 @@
-"""Writes synthetic posts in MVSA-Single's layout, with the best possible accuracy known."""
+"""Writes synthetic posts whose best possible accuracies are known.
 
-import hashlib
+Posts of the additive relation are written in MVSA-Single's layout, whose rule combines the labels
+of text and picture to the post's; those of the other relations as a table with all three labels.
+"""
+
+import csv
+import io
 import json
 import os
 import shutil
@@ -12,72 +17,17 @@ import numpy as np
 
 from mvsa_pipe.disk import storage_errors
 from mvsa_pipe.durable import write_json
-from mvsa_pipe.errors import ConfigError, DataError, StorageError, name_some
+from mvsa_pipe.errors import DataError, StorageError, name_some
 from mvsa_pipe.posts.dataset_path import MARKER
-from mvsa_pipe.posts.readers.mvsa import LABEL_LIST, NEUTRAL
+from mvsa_pipe.posts.readers.mvsa import LABEL_LIST
+from mvsa_pipe.posts.readers.table import IMAGE_LABEL, TEXT_LABEL
 from mvsa_pipe.posts.synthetic.art import picture, tweet
-from mvsa_pipe.posts.synthetic.ceilings import (
-    JOINT,
-    Ceilings,
-    Cues,
-    consolidated_label,
-    expected_ceilings,
-    scored_ceilings,
-)
+from mvsa_pipe.posts.synthetic.ceilings import Ceilings, expected_ceilings, scored_ceilings
+from mvsa_pipe.posts.synthetic.config import Relation, SyntheticConfig
+from mvsa_pipe.posts.synthetic.relations import Cues, Kind, draw
 
 TRUTH = "truth.json"
-# Incremented when the same configuration writes other posts.
-_VERSION = 2
-
-
-@dataclass(frozen=True)
-class SyntheticConfig:
-    """Configuration of synthetic posts.
-
-    Attributes:
-        posts: Number of posts.
-        seed: Seed of all draws.
-        image_px: Width and height of each picture.
-        ambiguity: Probability that a text, or a picture, shows neutral instead of its label.
-
-    Raises:
-        ConfigError: A value cannot be used; the message names the field.
-    """
-
-    posts: int = 1200
-    seed: int = 0
-    image_px: int = 64
-    ambiguity: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Checks every field."""
-        for field, least, most in (
-            ("posts", 30, 1_000_000),
-            ("seed", 0, 2**32 - 1),
-            ("image_px", 16, 2048),
-            ("ambiguity", 0.0, 0.99),
-        ):
-            value = getattr(self, field)
-            if not least <= value <= most:
-                raise ConfigError(
-                    "Synthetic posts cannot be written with this value",
-                    where=field,
-                    expected=f"{least} to {most}",
-                    found=value,
-                )
-
-    @property
-    def name(self) -> str:
-        """The data set's name; with a digest if the configuration is not the default."""
-        plain = f"synthetic-{self.posts}-seed-{self.seed}"
-        if self == SyntheticConfig(posts=self.posts, seed=self.seed):
-            return plain
-        digest = hashlib.sha256(json.dumps(self.as_record()).encode()).hexdigest()
-        return f"{plain}-{digest[:8]}"
-
-    def as_record(self) -> dict[str, int | float]:
-        """The configuration as written beside the posts."""
-        return {"version": _VERSION, **asdict(self)}
+_TABLE = "posts.csv"
 
 
 @dataclass(frozen=True)
@@ -99,7 +49,7 @@ class SyntheticTruth:
 
 def bayes_accuracy(config: SyntheticConfig) -> Ceilings:
     """Best possible accuracies for a configuration, by exact enumeration."""
-    return expected_ceilings(config.ambiguity)
+    return expected_ceilings(config.relation, config.strength, config.noise)
 
 
 def write_synthetic(folder: Path, config: SyntheticConfig) -> SyntheticTruth:
@@ -140,28 +90,41 @@ def _write_in_place(folder: Path, config: SyntheticConfig) -> None:
 
 def _write(folder: Path, config: SyntheticConfig) -> None:
     generator = np.random.default_rng(config.seed)
-    pairs = list(JOINT)
-    drawn = generator.choice(len(pairs), size=config.posts, p=list(JOINT.values()))
-    unclear = generator.random((config.posts, 2)) < config.ambiguity
+    drawn = draw(config.relation, config.strength, config.noise, config.posts, generator)
     (folder / "data").mkdir(parents=True)
-    lines, truth = ["ID\ttext,image"], {}
-    for number, (pair, (text_unclear, image_unclear)) in enumerate(
-        zip(drawn, unclear, strict=True), start=1
-    ):
-        text_label, image_label = pairs[pair]
-        cues = Cues(
-            NEUTRAL if text_unclear else text_label,
-            NEUTRAL if image_unclear else image_label,
-            consolidated_label(text_label, image_label),
-        )
+    truth = {}
+    for number, (_, cues) in enumerate(drawn, start=1):
         text_path, image_path = _files(folder, str(number))
         text_path.write_text(tweet(cues.text, generator) + "\n", encoding="utf-8")
         image_path.write_bytes(picture(cues.image, config.image_px, generator))
-        lines.append(f"{number}\t{text_label},{image_label}")
         truth[str(number)] = asdict(cues)
-    (folder / LABEL_LIST).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if config.relation is Relation.ADDITIVE:
+        _write_list(folder, [kind for kind, _ in drawn])
+    else:
+        _write_table(folder, [kind for kind, _ in drawn])
+    ceilings = asdict(bayes_accuracy(config))
     write_json(folder / TRUTH, {"config": config.as_record(), "posts": truth})
-    write_json(folder / MARKER, {"name": config.name})
+    write_json(folder / MARKER, {"name": config.name, "ceilings": ceilings})
+
+
+def _write_list(folder: Path, kinds: list[Kind]) -> None:
+    """MVSA's list of the labels of text and picture."""
+    pairs = (",".join(kind.pair or ()) for kind in kinds)
+    lines = ["ID\ttext,image", *(f"{number}\t{pair}" for number, pair in enumerate(pairs, 1))]
+    (folder / LABEL_LIST).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write_table(folder: Path, kinds: list[Kind]) -> None:
+    """A table of posts; the labels of text and picture are empty where there are none."""
+    cells = io.StringIO()
+    writer = csv.writer(cells, lineterminator="\n")
+    writer.writerow(["id", "text", "image", "label", TEXT_LABEL, IMAGE_LABEL])
+    for number, kind in enumerate(kinds, start=1):
+        text_path, image_path = _files(folder, str(number))
+        text = text_path.read_text(encoding="utf-8").strip()
+        image = image_path.relative_to(folder).as_posix()
+        writer.writerow([number, text, image, kind.label, *(kind.pair or ("", ""))])
+    (folder / _TABLE).write_text(cells.getvalue(), encoding="utf-8")
 
 
 def _files(folder: Path, post_id: str) -> tuple[Path, Path]:
@@ -180,7 +143,7 @@ def _holds(folder: Path, config: SyntheticConfig) -> bool:
     )
 
 
-def _read_truth(folder: Path) -> tuple[dict[str, int | float], dict[str, Cues]]:
+def _read_truth(folder: Path) -> tuple[dict[str, str | int | float], dict[str, Cues]]:
     path = folder / TRUTH
     try:
         truth = json.loads(path.read_bytes())
@@ -189,7 +152,7 @@ def _read_truth(folder: Path) -> tuple[dict[str, int | float], dict[str, Cues]]:
         raise DataError(
             "This folder lacks the record of its synthetic posts",
             where=path,
-            expected="a folder that mvsa quickstart wrote",
+            expected="a folder that mvsa quickstart or mvsa data synthesize wrote",
             found=error,
             hint=f"remove {folder}; it is written again when needed",
         ) from error
@@ -213,4 +176,9 @@ def realised_ceilings(folder: Path, ids: Iterable[str] | None = None) -> Ceiling
             expected=f"ids from 1 to {len(cues)}",
             found=name_some(missing) or None,
         )
-    return scored_ceilings((cues[post_id] for post_id in wanted), float(config["ambiguity"]))
+    return scored_ceilings(
+        (cues[post_id] for post_id in wanted),
+        Relation(config["relation"]),
+        float(config["strength"]),
+        float(config["noise"]),
+    )

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 
 def twelve_posts(folder: Path, image_px: int) -> PostSet:

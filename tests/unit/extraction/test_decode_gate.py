@@ -19,7 +19,8 @@ from mvsa_pipe.extraction.pipeline import launch_ahead
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.contents import Content, contents_of
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 
 def read(gate):

@@ -23,7 +23,8 @@ from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.contents import UnreadablePostsError
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 TEXT, IMAGE = BackboneOptions("tiny-text"), BackboneOptions("tiny-image")

@@ -16,7 +16,8 @@ from mvsa_pipe.extraction.options import ExtractOptions
 from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import read_posts
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 ALL = BackboneOptions("tiny-text", layers=Layers.ALL)

@@ -25,7 +25,8 @@ from mvsa_pipe.extraction.pipeline import Background, launch_ahead, map_in_order
 from mvsa_pipe.extraction.text_batches import TextWork
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.contents import contents_of
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.repair import repair
 from mvsa_pipe.locks import exclusive
 from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 BACKBONES = ("tiny-text", "tiny-image")

@@ -22,7 +22,8 @@ from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
 from mvsa_pipe.extraction.result import Extraction
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.posts import PostSet, read_posts
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 BACKBONES = [BackboneOptions("tiny-text", max_tokens=8), BackboneOptions("tiny-image")]

@@ -30,7 +30,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mvsa_pipe.extraction.extract import extract_all
     from mvsa_pipe.extraction.options import ExtractOptions
     from mvsa_pipe.posts import read_posts
-    from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+    from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+    from mvsa_pipe.posts.synthetic.write import write_synthetic
 
     root = tmp_path_factory.mktemp("small")
     write_synthetic(root / "data", SyntheticConfig(posts=30, image_px=32))

@@ -10,7 +10,8 @@ from mvsa_pipe import file_stamps
 from mvsa_pipe.posts import picture_hashes as hashes
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.picture_hashes import MOST_BITS, near, picture_hash, picture_hashes
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 

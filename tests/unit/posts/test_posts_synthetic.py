@@ -12,15 +12,13 @@ from mvsa_pipe.posts import random_split, read_posts
 from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.duplicates import duplicate_groups
 from mvsa_pipe.posts.readers.mvsa import NEUTRAL, consolidate
-from mvsa_pipe.posts.synthetic.ceilings import JOINT, Ceilings, Cues, outcomes, scored_ceilings
-from mvsa_pipe.posts.synthetic.write import (
-    SyntheticConfig,
-    bayes_accuracy,
-    realised_ceilings,
-    write_synthetic,
-)
+from mvsa_pipe.posts.synthetic.ceilings import Ceilings, scored_ceilings
+from mvsa_pipe.posts.synthetic.config import Relation, SyntheticConfig
+from mvsa_pipe.posts.synthetic.relations import JOINT, Cues, outcomes
+from mvsa_pipe.posts.synthetic.write import bayes_accuracy, realised_ceilings, write_synthetic
 
 SMALL = SyntheticConfig(posts=300, image_px=32)
+ADDITIVE = Relation.ADDITIVE
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +30,28 @@ def test_the_joint_is_a_distribution_without_opposing_pairs():
     assert sum(JOINT.values()) == pytest.approx(1)
     assert len(JOINT) == 7
     assert all(consolidate(*pair) is not None for pair in JOINT)
-    for ambiguity in (0.0, 0.05, 0.5):
-        assert sum(p for _, p in outcomes(ambiguity)) == pytest.approx(1)
+    for noise in (0.0, 0.05, 0.5):
+        assert sum(p for _, p in outcomes(ADDITIVE, 1.0, noise)) == pytest.approx(1)
 
 
 def test_without_ambiguity_the_numbers_are_those_worked_out_by_hand():
-    ceilings = bayes_accuracy(SyntheticConfig(ambiguity=0.0))
+    ceilings = bayes_accuracy(SyntheticConfig(noise=0.0))
     # Text alone: polar words (0.26 each way) settle the label; without any, the best guess is
     # one polar label, 0.18 of 0.48.
     assert ceilings == Ceilings(
         text=pytest.approx(0.70), image=pytest.approx(0.70),
         fused=pytest.approx(1.0), majority=pytest.approx(0.44),
+        additive=pytest.approx(1.0), pooled=pytest.approx(1.0),
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("ambiguity", [0.05, 0.3])
-def test_bayes_accuracy_against_monte_carlo(ambiguity):
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_bayes_accuracy_against_monte_carlo(noise):
     generator = np.random.default_rng(0)
     n = 200_000
     pairs = list(JOINT)
     drawn = generator.choice(len(pairs), size=n, p=list(JOINT.values()))
-    unclear = generator.random((n, 2)) < ambiguity
+    unclear = generator.random((n, 2)) < noise
     counts = Counter(
         zip(drawn.tolist(), unclear[:, 0].tolist(), unclear[:, 1].tolist(), strict=True)
     )
@@ -68,7 +67,7 @@ def test_bayes_accuracy_against_monte_carlo(ambiguity):
             "majority": 0,
         }.items():
             seen[view][cue, label] += count
-    ceilings = bayes_accuracy(SyntheticConfig(ambiguity=ambiguity))
+    ceilings = bayes_accuracy(SyntheticConfig(noise=noise))
     for view, table in seen.items():
         best = Counter()
         for (cue, _), count in table.items():
@@ -78,7 +77,7 @@ def test_bayes_accuracy_against_monte_carlo(ambiguity):
 
 
 def test_fusing_pays_and_ambiguity_costs():
-    clear, dim = (bayes_accuracy(SyntheticConfig(ambiguity=a)) for a in (0.05, 0.2))
+    clear, dim = (bayes_accuracy(SyntheticConfig(noise=a)) for a in (0.05, 0.2))
     for ceilings in (clear, dim):
         assert ceilings.majority < ceilings.text < ceilings.fused < 1
         assert ceilings.text == pytest.approx(ceilings.image)
@@ -148,9 +147,11 @@ def test_scored_ceilings_by_hand():
         Cues("neutral", "neutral", "neutral"),
         Cues("neutral", "neutral", "positive"),
     ]
-    ceilings = scored_ceilings(posts, 0.05)
+    ceilings = scored_ceilings(posts, ADDITIVE, 1.0, 0.05)
     # A neutral text alone is guessed negative, the first of two labels equally likely.
-    assert ceilings == Ceilings(text=0.5, image=0.25, fused=0.75, majority=0.5)
+    assert ceilings == Ceilings(
+        majority=0.5, text=0.5, image=0.25, additive=0.75, pooled=0.75, fused=0.75
+    )
 
 
 def test_the_same_configuration_writes_the_same_bytes(written, tmp_path):
@@ -214,16 +215,24 @@ def test_losing_a_race_against_the_same_posts_is_fine(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"posts": 3}, {"seed": -1}, {"image_px": 8}, {"ambiguity": 1.0}, {"ambiguity": float("nan")}],
+    [
+        {"posts": 3},
+        {"seed": -1},
+        {"image_px": 8},
+        {"strength": 1.1},
+        {"noise": 1.0},
+        {"noise": float("nan")},
+    ],
 )
 def test_the_configuration_is_checked(fields):
-    with pytest.raises(ConfigError, match=next(iter(fields))):
+    with pytest.raises(ConfigError, match=next(iter(fields)).replace("_", "-")):
         SyntheticConfig(**fields)
 
 
 def test_names_tell_configurations_apart():
     assert SyntheticConfig().name == "synthetic-1200-seed-0"
     assert SyntheticConfig(posts=2000, seed=7).name == "synthetic-2000-seed-7"
-    odd = {SyntheticConfig(image_px=32).name, SyntheticConfig(ambiguity=0.1).name}
+    odd = {SyntheticConfig(image_px=32).name, SyntheticConfig(noise=0.1).name}
     assert len(odd) == 2
     assert all(name.startswith("synthetic-1200-seed-0-") for name in odd)
+    assert SyntheticConfig(Relation.LOCAL).name == "synthetic-local-1200-seed-0"

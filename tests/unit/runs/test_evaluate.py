@@ -12,7 +12,8 @@ from mvsa_pipe.errors import CacheError, DataError, RunError, SplitError
 from mvsa_pipe.extraction.options import BadPostPolicy
 from mvsa_pipe.posts import ReadOptions
 from mvsa_pipe.posts.contents import UnreadablePostsError
-from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
+from mvsa_pipe.posts.synthetic.config import SyntheticConfig
+from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs import open_run
 from mvsa_pipe.runs.evaluate import evaluate

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.api.data import load
     from mvsa_pipe.api.extract import extract
     from mvsa_pipe.api.posts import read_posts
-    from mvsa_pipe.api.run import evaluate, fit, open_run
+    from mvsa_pipe.api.run import evaluate, fit, open_run, reproduce
     from mvsa_pipe.backbones.own import register_backbone
     from mvsa_pipe.heads.base import FusionHead
     from mvsa_pipe.heads.own import register_head
@@ -49,6 +49,7 @@ __all__ = [
     "read_posts",
     "register_backbone",
     "register_head",
+    "reproduce",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -69,5 +70,6 @@ __getattr__, __dir__ = lazy_names(
         "read_posts": "api.posts",
         "register_backbone": "backbones.own",
         "register_head": "heads.own",
+        "reproduce": "api.run",
     },
 )

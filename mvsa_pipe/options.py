@@ -182,6 +182,31 @@ class Options:
         )
 
 
+def typed_words(*options: Options) -> list[str]:
+    """The words of a command line for all options that differ from their defaults."""
+    return [word for each in options for word in _words(each, ())]
+
+
+def _words(options: Options, without: tuple[str, ...]) -> list[str]:
+    words: list[str] = []
+    for each in fields(options):
+        declared, value = Option.of(each), getattr(options, each.name)
+        if declared.hidden or each.name in without:
+            continue
+        if isinstance(value, Options):
+            words += _words(value, (*without, *declared.without))
+            continue
+        name = declared.names(each.name)[0]
+        if value == each.default or value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(name if value else f"--no-{name.removeprefix('--')}")
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [name, str(one)]
+    return words
+
+
 @functools.cache
 def _checks(kind: type[Any]) -> tuple[tuple[str, Range, str, bool, bool], ...]:
     """Each option's name, range, range in words, and whether it is whole and optional."""

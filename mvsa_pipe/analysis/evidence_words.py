@@ -7,7 +7,7 @@ from typing import Any
 from mvsa_pipe.analysis.contest import contest_of_bench, contest_of_runs
 from mvsa_pipe.analysis.evidence import Evidence, EvidenceRow, evidence
 from mvsa_pipe.analysis.leaks import describe
-from mvsa_pipe.analysis.options import CompareOptions
+from mvsa_pipe.analysis.options import CompareOptions, LeakOptions
 from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.errors import MvsaError, name_some
 from mvsa_pipe.metrics.score_table import Score
@@ -36,11 +36,14 @@ class Verdict:
         return {"analysis": self.evidence.as_record() | {"verdict": self.sentences}}
 
 
-def judge_bench(done: Bench, progress: Progress, score: Score) -> Verdict | None:
+def judge_bench(
+    done: Bench, options: LeakOptions, progress: Progress, score: Score
+) -> Verdict | None:
     """The verdict of a bench; ``None`` if its runs cannot be analysed, which is reported.
 
     Args:
         done: The bench.
+        options: Which posts count as leaking.
         progress: Receives progress.
         score: The score that orders the heads.
     """
@@ -48,7 +51,7 @@ def judge_bench(done: Bench, progress: Progress, score: Score) -> Verdict | None
         contest = contest_of_bench(done)
         if contest is None:
             return None
-        found = evidence(contest, progress, score)
+        found = evidence(contest, progress, score, near_cosine=options.near_cosine)
     except MvsaError as error:  # the runs are kept all the same
         progress.say(f"not analysed: {error.paragraph()}")
         return None

@@ -91,7 +91,7 @@ def _cache_of(
         CacheError: There is none.
     """
     fingerprint = Fingerprint.from_json(record["fingerprint"])
-    serving = serving_fingerprints(fingerprint, model, modality)
+    serving = serving_fingerprints(fingerprint, model.needs, modality)
     found = "no such file"
     for path in _paths(run, record, serving, folder):
         file = FeatureFile(path)

@@ -8,7 +8,22 @@ from mvsa_pipe.options import MOST_RESAMPLES, MOST_SEED, Options, option
 
 
 @dataclass(frozen=True)
-class CompareOptions(Options):
+class LeakOptions(Options):
+    """Which posts leak from train into test.
+
+    Attributes:
+        near_cosine: Cosine of cached vectors from which a test post counts as near a training
+            post.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    near_cosine: float = option(0.95, above=0, most=1, rare=True)
+
+
+@dataclass(frozen=True)
+class CompareOptions(LeakOptions):
     """How runs are compared.
 
     Attributes:
@@ -16,8 +31,6 @@ class CompareOptions(Options):
             held out.
         resamples: Bootstrap resamples of the posts.
         seed: Seed of the resampling.
-        near_cosine: Cosine of cached vectors from which a test post counts as near a training
-            post.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -26,7 +39,6 @@ class CompareOptions(Options):
     shared_posts: bool = False
     resamples: int = option(2000, least=1, most=MOST_RESAMPLES)
     seed: int = option(0, least=0, most=MOST_SEED)
-    near_cosine: float = option(0.95, above=0, most=1, rare=True)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from mvsa_pipe.analysis.compare import Comparison
 from mvsa_pipe.analysis.compare import compare as compare_runs
 from mvsa_pipe.analysis.evidence_words import Verdict, judge_bench, judge_runs
-from mvsa_pipe.analysis.options import CompareOptions
+from mvsa_pipe.analysis.options import CompareOptions, LeakOptions
 from mvsa_pipe.api.data import Data
 from mvsa_pipe.api.keywords import as_path, build, names_of, refuse_unknown
 from mvsa_pipe.api.run import OpenRun, as_run, named_head, open_run
 from mvsa_pipe.api.screen import shown_progress
-from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.benches.options import BenchOptions, bench_command
 from mvsa_pipe.benches.outcomes import FailedRun
 from mvsa_pipe.benches.run import run_bench, save_bench
 from mvsa_pipe.benches.summary import Bench
@@ -81,6 +81,7 @@ def bench(
     resplit: bool = BenchOptions.resplit,
     force: bool = BenchOptions.force,
     ray: str = BenchOptions.ray,
+    near_cosine: float = LeakOptions.near_cosine,
     seed: int = TrainingOptions.seed,
     runs: str | Path = _RUNS,
     **training: Any,  # noqa: ANN401
@@ -97,6 +98,7 @@ def bench(
         resplit: Whether every seed draws a random split of its own.
         force: Whether runs that are recorded are trained again.
         ray: A Ray cluster to train on.
+        near_cosine: Cosine of cached vectors from which a test post counts as leaked.
         seed: The first seed.
         runs: The folder of all runs.
         training: Options of training, such as ``epochs``.
@@ -120,12 +122,16 @@ def bench(
             "ray": ray,
         },
     )
+    leaks = build(LeakOptions, {"near_cosine": near_cosine})
     folder = as_path("runs", runs)
     require_writable(folder)
     with shown_progress() as screen:
         done = run_bench(data.choice, data.caches, options, settings, screen, folder)
-        judged = judge_bench(done, screen, DEFAULT_SCORES[0])
+        judged = judge_bench(done, leaks, screen, DEFAULT_SCORES[0])
     record = {} if judged is None else judged.as_record()
+    if data.choice.recorded_path is not None:  # posts in memory have no command line
+        choices = (options, data.choice, data.caches, settings, leaks)
+        record = {"command": bench_command(folder, *choices), **record}
     return BenchTable(done, save_bench(done, folder, record), judged)
 
 

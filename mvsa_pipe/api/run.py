@@ -21,9 +21,11 @@ from mvsa_pipe.runs.cache_choice import naming_heads
 from mvsa_pipe.runs.evaluate import Evaluation
 from mvsa_pipe.runs.evaluate import evaluate as evaluate_run
 from mvsa_pipe.runs.fit_plan import FitPlan
-from mvsa_pipe.runs.options import InferenceOptions, SeedChoice
+from mvsa_pipe.runs.options import InferenceOptions, ReproduceOptions, SeedChoice
 from mvsa_pipe.runs.predict import PredictResult, predict, require_modalities
 from mvsa_pipe.runs.prepare import needs_of
+from mvsa_pipe.runs.reproduce import reproduce as train_again
+from mvsa_pipe.runs.reproduction import Reproduction
 from mvsa_pipe.tabular import Table
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -201,6 +203,29 @@ def evaluate(
 ) -> Evaluation:
     """Scores a run again, or on other posts; arguments as of ``OpenRun.evaluate``."""
     return as_run(run).evaluate(posts, **options)
+
+
+def reproduce(
+    run: Run | str | Path,
+    posts: PostSet | str | Path | None = None,
+    **options: Any,  # noqa: ANN401
+) -> Reproduction:
+    """Trains a run again from its record, and compares the results; the run is only read.
+
+    Args:
+        run: The run, or its folder.
+        posts: Its posts, if they are not where they were.
+        options: Options of ``ReproduceOptions``: ``cache``, ``output``, ``device``, ``head``,
+            ``decode``.
+
+    Raises:
+        MvsaError: As ``mvsa_pipe.runs.reproduce.reproduce``.
+    """
+    given = posts if isinstance(posts, PostSet) else None
+    path = None if given is not None or posts is None else as_path("posts", posts)
+    settings = build(ReproduceOptions, {**options, "data": path, "given": given})
+    with shown_progress() as screen:
+        return train_again(as_run(run), settings, screen)
 
 
 def as_run(run: Run | str | Path) -> OpenRun:

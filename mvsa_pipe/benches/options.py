@@ -1,10 +1,12 @@
 """Options of benches; torch-free, so that help screens stay fast."""
 
+import shlex
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads import HEADS, is_faithful, named_head
-from mvsa_pipe.options import MOST_SEEDS, Options, option
+from mvsa_pipe.options import MOST_SEEDS, Options, option, typed_words
 from mvsa_pipe.user_code import is_reference
 
 
@@ -63,3 +65,14 @@ class BenchOptions(Options):
         """The heads to compare, each once."""
         default = (row.name for row in HEADS.built_in if not is_faithful(row))
         return tuple(dict.fromkeys(self.heads or default))
+
+
+def bench_command(runs: Path, *options: Options) -> str:
+    """The command line that repeats a bench, to be typed in the same folder.
+
+    Args:
+        runs: The folder of all runs.
+        options: Everything else that the bench was made with.
+    """
+    where = [] if runs == Path("runs") else ["--runs", str(runs)]
+    return shlex.join(["mvsa", "bench", *typed_words(*options), *where])

@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mvsa_pipe.benches.options import BenchOptions
+from mvsa_pipe.analysis.options import LeakOptions
+from mvsa_pipe.benches.options import BenchOptions, bench_command
 from mvsa_pipe.cli.console import line, out, show_json
 from mvsa_pipe.cli.evidence import show_evidence
 from mvsa_pipe.cli.expand import expand
@@ -17,7 +18,7 @@ from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import NOT_RECORDED, add_numbers
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.options import CacheChoice, DataChoice, reproduce_command
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def bench(
     caches: CacheChoice,
     training: TrainingOptions,
     shown: ScoreChoice,
+    leaks: LeakOptions,
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
@@ -54,16 +56,19 @@ def bench(
     require_writable(runs)
     with progress() as screen:
         done = run_bench(data, caches, options, training, screen, runs)
-        verdict = judge_bench(done, screen, shown.chosen[0])
-    analysis = {} if verdict is None else verdict.as_record()
-    path = save_bench(done, runs, analysis)
+        verdict = judge_bench(done, leaks, screen, shown.chosen[0])
+    command = bench_command(runs, options, data, caches, training, shown, leaks)
+    more = {"command": command} | ({} if verdict is None else verdict.as_record())
+    path = save_bench(done, runs, more)
     if json:
-        show_json(done.as_record() | analysis)
+        show_json(done.as_record() | more)
     else:
         show_bench(done, shown.chosen)
         if verdict is not None:
             show_evidence(verdict.evidence, verdict.sentences)
         line(f"records: {path}")
+        line(f"how to repeat, with another --runs: {command}")
+        line(f"or one of its runs: {reproduce_command('RUN', caches)}")
     if done.failed:
         raise typer.Exit(1)
 

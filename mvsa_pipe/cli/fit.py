@@ -14,7 +14,7 @@ from mvsa_pipe.errors import ConfigError, MvsaError, RunError
 from mvsa_pipe.heads import HEADS, named_head
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice
+from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice, reproduce_command
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def fit(
     elif not json:
         for run in done:
             show_run(run, shown.chosen)
+            line(f"how to repeat: {reproduce_command(str(run.path), caches)}")
     if failed:
         raise failed[0] if not done else _some_failed(failed, len(results))
 

@@ -58,6 +58,11 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "Train and compare heads with several seeds over one or more pairs of backbones.",
         ),
         _row(
+            "reproduce",
+            "reproduce:reproduce",
+            "Train a run again from its record: same, within noise, or different.",
+        ),
+        _row(
             "compare",
             "compare:compare",
             "Compare runs on the same posts: scores, paired tests and costs, from their records.",

@@ -53,7 +53,8 @@ class Start:
                 else f"--layer-mix {mix}",
             )
         # fails early if the checkpoint is missing
-        self.run.checkpoint(add_recorded_head(self.run.config, self.run.path).file)
+        kind, _ = add_recorded_head(self.run.config, self.run.path)
+        self.run.checkpoint(kind.file)
 
     @property
     def head(self) -> str:

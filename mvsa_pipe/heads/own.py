@@ -146,17 +146,19 @@ def recorded_head(
     return kind, said
 
 
-def add_recorded_head(config: Mapping[str, Any], folder: Path) -> type[Model]:
-    """The class of a run's head, under whose name the table of heads holds it from then on.
+def add_recorded_head(
+    config: Mapping[str, Any], folder: Path, named: str | type[Any] | None = None
+) -> tuple[type[Model], str]:
+    """Like ``recorded_head``; the table of heads contains the class from then on.
 
     Raises:
         MvsaError: As ``recorded_head``.
     """
-    kind, _ = recorded_head(config, folder)
+    kind, remark = recorded_head(config, folder, named)
     name = str(config["head"])
     if SOURCE in config and (name not in HEADS or HEADS.load(name) is not kind):
         HEADS.register(replace(declared_row(kind), name=name), kind, replace=True)
-    return kind
+    return kind, remark
 
 
 def _note(kind: type[Model]) -> None:

@@ -106,4 +106,6 @@ def _joined(seeds: Sequence[int], fitted: Sequence[FittedModel]) -> FittedModel:
         ],
         seconds=sum(member.seconds for member in fitted),
         steps=sum(member.steps for member in fitted),
+        threads=fitted[0].threads,
+        together=fitted[0].together,
     )

@@ -1,6 +1,6 @@
 """Applies a run's head to posts: over cached features of a data set, or over posts in memory."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mvsa_pipe.extraction.in_memory import (
     encode,
 )
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
-from mvsa_pipe.features.batch import reads_states
+from mvsa_pipe.features.batch import Field, reads_states
 from mvsa_pipe.features.load import Files, load
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.heads.model import Model
@@ -161,17 +161,49 @@ def predict_data_set(
     wanted = set(ids)
     if is_tuned(run):
         return _in_order(_predict_tuned(run, head, _some(posts, wanted), options, progress), ids)
+    files, faults = files_of_run(run, head.needs, posts, wanted, options, progress, intact)
+    usable = [post_id for post_id in ids if post_id not in faults]
+    return PostProbabilities(tuple(usable), _from_files(run, head, files, posts, usable), faults)
+
+
+def files_of_run(
+    run: Run,
+    needs: Collection[Field],
+    posts: PostSet,
+    ids: Collection[str],
+    options: InferenceOptions,
+    progress: Progress,
+    intact: Mapping[Modality, PostSet] | None = None,
+) -> tuple[dict[Modality, tuple[FeatureFile, ...]], dict[str, str]]:
+    """Caches with a run's fingerprints, in the run's order; missing features are extracted first.
+
+    Args:
+        run: The run.
+        needs: The features that its head reads.
+        posts: The data set.
+        ids: Those of its posts that the caches must contain.
+        options: Where caches are, and how posts are extracted.
+        progress: Notified of extractions.
+        intact: As of ``predict_data_set``.
+
+    Returns:
+        The caches of each modality, and the errors of posts that could not be read, by id.
+
+    Raises:
+        UnreadablePostsError: Posts cannot be read, and none may be skipped.
+        CacheError: The backbone's weights have changed since the run was trained.
+        MvsaError: From ``extract``.
+    """
     files: dict[Modality, tuple[FeatureFile, ...]] = {}
     faults: dict[str, str] = {}
     for modality in map(Modality, run.config["caches"]):
         own = (intact or {}).get(modality, posts)
-        requested = _some(own, wanted)
+        requested = _some(own, ids)
         for record in records_of(run, modality):
-            file, found = _file_for(run, head, modality, record, own, requested, options, progress)
+            file, found = _file_for(run, needs, modality, record, own, requested, options, progress)
             files[modality] = (*files.get(modality, ()), file)
-            faults |= {i: fault for i, fault in found.items() if i in wanted and i not in faults}
-    usable = [post_id for post_id in ids if post_id not in faults]
-    return PostProbabilities(tuple(usable), _from_files(run, head, files, posts, usable), faults)
+            faults |= {i: fault for i, fault in found.items() if i in ids and i not in faults}
+    return files, faults
 
 
 def _some(posts: PostSet, ids: Container[str]) -> PostSet:
@@ -270,7 +302,7 @@ def _cached(
     for modality, items in contents.items():
         for record in records_of(run, modality):
             fingerprint = Fingerprint.from_json(record["fingerprint"])
-            serving = serving_fingerprints(fingerprint, head, modality)
+            serving = serving_fingerprints(fingerprint, head.needs, modality)
             found = _file_with(serving, dataset, items, options.cache)
             if found is None:
                 return None
@@ -280,10 +312,10 @@ def _cached(
 
 
 def serving_fingerprints(
-    fingerprint: Fingerprint, head: Model, modality: Modality
+    fingerprint: Fingerprint, needs: Collection[Field], modality: Modality
 ) -> tuple[Fingerprint, ...]:
     """Fingerprints of caches with what a head reads of a run's features, the run's own first."""
-    states = reads_states(head.needs, modality)
+    states = reads_states(needs, modality)
     return (fingerprint,) if states else fingerprint.with_same_vectors
 
 
@@ -312,7 +344,7 @@ def _file_with(
 
 def _file_for(
     run: Run,
-    head: Model,
+    needs: Collection[Field],
     modality: Modality,
     record: Mapping[str, Any],
     posts: PostSet,
@@ -324,7 +356,7 @@ def _file_for(
     fingerprint = Fingerprint.from_json(record["fingerprint"])
     contents, faults = contents_of(requested, modality, options.cache)
     skips = options.on_bad_post is BadPostPolicy.SKIP
-    serving = serving_fingerprints(fingerprint, head, modality)
+    serving = serving_fingerprints(fingerprint, needs, modality)
     found = _file_with(serving, posts.name, contents, options.cache)
     if found is not None and (skips or not faults | found[1]):
         return found[0], faults | found[1]

@@ -51,6 +51,9 @@ def metrics_record(
         "peak_memory_bytes": peak_memory_bytes(),
         "peak_gpu_bytes": peak,
         "device": describe_device(device),
+        # what changes the last digits of a training
+        "threads": fitted.threads or None,
+        "trained_together": fitted.together,
         "scores": {part: values.as_record() for part, values in scores.items()},
         "references": {part: references(experiment, part) for part in scores},
     }

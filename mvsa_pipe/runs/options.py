@@ -1,5 +1,6 @@
 """Options of runs: posts, caches, seeds; torch-free, so that help screens stay fast."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,3 +190,33 @@ class InferenceOptions(Options):
     def names_posts(self) -> bool:
         """Whether other posts than the run's own are asked about."""
         return self.data is not None or self.given is not None
+
+
+@dataclass(frozen=True)
+class ReproduceOptions(Options):
+    """What a run is trained again from, and where the new run goes.
+
+    Attributes:
+        data: The run's posts, if they are not where they were.
+        given: The posts themselves, where they were read or built before.
+        cache: The folder of all caches. Features that it lacks are extracted.
+        output: Keep the new run as this folder. By default only the answer is kept.
+        device: auto, cpu, cuda or mps; as recorded by default.
+        head: The class of the run's head, as FILE.py:CLASS. Only needed for an own head that is
+            not where the run says, has changed, or was not run by you before.
+        decode: How pictures become pixels. As of mvsa extract.
+    """
+
+    data: Path | None = None
+    given: PostSet | None = option(None, hidden=True)
+    cache: Path = Path("cache")
+    output: Path | None = None
+    device: str | None = None
+    head: str | None = option(None, rare=True)
+    decode: Decode = option(Decode.AUTO, rare=True)
+
+
+def reproduce_command(run: str, caches: CacheChoice) -> str:
+    """The command line that trains a run again, to be typed in the same folder."""
+    where = [] if caches.folder == CacheChoice.folder else ["--cache", str(caches.folder)]
+    return shlex.join(["mvsa", "reproduce", run, *where])

@@ -196,11 +196,37 @@ def prepare(
     posts, split = read_and_split(data, split_seed)
     data = replace(data, split=resolved_split(data.split, posts))
     chosen = chosen_files(caches, data, posts, split, wanted)
-    files = chosen.files
-    refuse_single_layers(files, caches.features.layer_mix)
-    ids, left_out = _usable_ids(posts, split, chosen.skipped | set(without))
+    refuse_single_layers(chosen.files, caches.features.layer_mix)
+    skipped = chosen.skipped | set(without)
+    return experiment_of(data, caches, posts, split, chosen.files, wanted, skipped)
+
+
+def experiment_of(
+    data: DataChoice,
+    caches: CacheChoice,
+    posts: PostSet,
+    split: Split,
+    files: dict[Modality, tuple[FeatureFile, ...]],
+    needs: Iterable[Field],
+    without: Collection[str] = (),
+) -> Experiment:
+    """Loads the features of posts that were read and split, from chosen caches.
+
+    Args:
+        data: The choice of posts, for records.
+        caches: How features are read.
+        posts: The posts.
+        split: Their split.
+        files: The caches of each modality.
+        needs: The features to load.
+        without: Posts of the split to leave out.
+
+    Raises:
+        CacheError: A cache is damaged, or lacks posts.
+    """
+    ids, left_out = _usable_ids(posts, split, without)
     limit = caches.memory_gib * 2**30 or free_memory_bytes() / 2
-    features = load(files, ids, wanted, len(posts.classes), caches.features, limit)
+    features = load(files, ids, set(needs), len(posts.classes), caches.features, limit)
     training_data, indices = training_data_of(posts, split, features)
     return Experiment(
         data=data,

@@ -15,7 +15,9 @@ from mvsa_pipe.json_schema import Count, Schema, Seconds, Seed, parse_json, vali
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.options import MOST_THREADS
 from mvsa_pipe.posts.formats import ReadOptions
+from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.user_code import Origin
 
 Half = Literal["text", "image"]
@@ -158,6 +160,8 @@ class MetricsShape(Schema):
     peak_gpu_bytes: Count | None = None
     energy_joules: Seconds | None = None
     device: str = "unknown"
+    threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None  # absent in older runs
+    trained_together: Annotated[int, Meta(ge=1)] | None = None
 
 
 class FailureShape(Schema):
@@ -197,6 +201,19 @@ def _check_fingerprint(line: str, modality: Modality) -> None:
     found = validated(parse_json(line), Fingerprint)
     if found.modality is not modality:
         raise ValueError(f"the fingerprint of a cache of {found.modality} - at `$.caches`")
+
+
+def training_options(record: dict[str, Any]) -> TrainingOptions:
+    """How a run was trained; options that older runs lack have their defaults.
+
+    Raises:
+        ValueError: It has an unknown option, or a value of another type.
+        ConfigError: A value cannot be used.
+    """
+    unknown = sorted(record.keys() - TrainingOptions.__dataclass_fields__.keys())
+    if unknown:
+        raise ValueError(f"unknown option {unknown[0]!r} - at `$.training`")
+    return validated(record, TrainingOptions)
 
 
 def read_options(record: dict[str, Any]) -> ReadOptions:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mvsa_pipe.errors import RunError, SplitError, name_some
 from mvsa_pipe.modality import Modality
@@ -53,7 +54,7 @@ def scored_posts(run: Run, posts: PostSet, options: InferenceOptions) -> ScoredP
         raise SplitError(
             f"--split {part} is not a part", expected=f"{', '.join(PARTS)} or all", where=run.path
         )
-    contents = _contents(run, posts, options) if any(m.contents for m in members) else {}
+    contents = _contents(run, members, posts, options.cache)
     if part != ALL:
         own = part or (TEST if any(member.split == TEST for member in members) else VAL)
         chosen = _members_in(run, members, own)
@@ -65,12 +66,39 @@ def scored_posts(run: Run, posts: PostSet, options: InferenceOptions) -> ScoredP
     return _others(run, members, posts, contents, everything=part == ALL)
 
 
-def _contents(run: Run, posts: PostSet, options: InferenceOptions) -> DigestsByPost:
-    """Current content digests of every post, for the modalities that the run reads."""
+def changed_members(
+    run: Run, members: Sequence[Member], posts: PostSet, cache: Path
+) -> dict[str, list[str]]:
+    """Members of a run that have changed since the run was made, by kind of change.
+
+    Args:
+        run: The run.
+        members: Its posts.
+        posts: The posts as they are now.
+        cache: The folder of all caches, which remembers digests of files that did not change.
+    """
+    return _changes(run, members, posts, _contents(run, members, posts, cache))
+
+
+def describe_changes(changes: Mapping[str, Sequence[str]], posts: int) -> str:
+    """Members that have changed, in words; ``posts`` is how many there are."""
+    return "; ".join(
+        f"{len(ids):,} of its {posts:,} posts {fault}: {name_some(ids)}"
+        for fault, ids in changes.items()
+    )
+
+
+def _contents(run: Run, members: Sequence[Member], posts: PostSet, cache: Path) -> DigestsByPost:
+    """Current content digests of every post, for the modalities that the run reads.
+
+    Empty for runs of 0.1, which recorded none.
+    """
+    if not any(member.contents for member in members):
+        return {}
     found: dict[str, dict[Modality, str]] = {post.id: {} for post in posts.posts}
     for name in run.config["caches"]:
         modality = Modality(name)
-        for post_id, digest in content_digests(posts, modality, options.cache).digests.items():
+        for post_id, digest in content_digests(posts, modality, cache).digests.items():
             found[post_id][modality] = digest[:CONTENT_DIGITS]
     return found
 
@@ -116,10 +144,6 @@ def _not_own(
     posts: PostSet,
     options: InferenceOptions,
 ) -> SplitError:
-    found = "; ".join(
-        f"{len(ids):,} of its {len(chosen):,} posts {fault}: {name_some(ids)}"
-        for fault, ids in changes.items()
-    )
     hint = "name the posts that the run was made from with --data"
     if options.names_posts:
         hint = "leave --split out to score posts that are new to the run"
@@ -127,7 +151,7 @@ def _not_own(
         f"These posts are not those of the run's part {part!r}",
         where=posts.storage.root,
         expected="posts with the ids, labels and contents that the run recorded",
-        found=found,
+        found=describe_changes(changes, len(chosen)),
         hint=f"{hint}, or score all of these with --split all",
     )
 

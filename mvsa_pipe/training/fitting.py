@@ -140,6 +140,19 @@ def try_fit_heads(
     return [done[i] for i in range(len(planned))]
 
 
+def _with_conditions(
+    results: Sequence[FittedModel | MvsaError], together: int
+) -> list[FittedModel | MvsaError]:
+    """The same results, with what changes their last digits."""
+    threads = torch.get_num_threads()
+    return [
+        result
+        if isinstance(result, MvsaError)
+        else replace(result, threads=threads, together=together)
+        for result in results
+    ]
+
+
 def or_fault(make: Callable[[], ResultT], device: torch.device) -> ResultT | MvsaError:
     """Result of a call, or the error of one run; errors that affect all runs are raised."""
     try:
@@ -198,17 +211,19 @@ def _train_together(
     stack = Stack(train_states, shape.masks, shape.precision, shape.device, compiled=shape.compiled)
     while stack.train_states:
         stack.run_epoch(on_step)
-    return [train_state.fault or train_state.finished() for train_state in train_states]
+    results = [train_state.fault or train_state.finished() for train_state in train_states]
+    return _with_conditions(results, len(train_states))
 
 
 def _train_each(
     train_states: Sequence[TrainState], on_step: OnStep
 ) -> list[FittedModel | MvsaError]:
     """Trains runs one after the other."""
-    return [
+    results = [
         or_fault(partial(_train_alone, train_state, on_step), train_state.data.labels.device)
         for train_state in train_states
     ]
+    return _with_conditions(results, 1)
 
 
 def _train_alone(train_state: TrainState, on_step: OnStep) -> FittedModel:

@@ -31,6 +31,8 @@ class FittedModel:
         best: Index of the selected entry.
         seconds: Wall time of training and validation; for runs trained together, its share.
         steps: Training steps taken.
+        threads: CPU threads of torch while it was trained; 0 if another library trained it.
+        together: Runs that shared one forward and backward with it, itself included.
     """
 
     head: Model
@@ -38,6 +40,8 @@ class FittedModel:
     best: int = 0
     seconds: float = 0.0
     steps: int = 0
+    threads: int = 0
+    together: int = 1
 
 
 class TrainState:

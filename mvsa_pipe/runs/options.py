@@ -199,7 +199,7 @@ class ReproduceOptions(Options):
     Attributes:
         data: The run's posts, if they are not where they were.
         given: The posts themselves, where they were read or built before.
-        cache: The folder of all caches. Features that it lacks are extracted.
+        cache: The folder of all caches.
         output: Keep the new run as this folder. By default only the answer is kept.
         device: auto, cpu, cuda or mps; as recorded by default.
         head: The class of the run's head, as FILE.py:CLASS. Only needed for an own head that is

@@ -159,7 +159,7 @@ def compare(runs: Sequence[Run], options: CompareOptions) -> Comparison:
         posts=len(posts),
         posts_of_first=len(first.rows),
         rows=rows,
-        references=_references(first, labels),
+        references=reference_rows(first.run, labels),
     )
 
 
@@ -182,13 +182,13 @@ def _row(
         fine_tuned="finetune" in config,
         batch_independent=bool(metrics.get("batch_independent", True)),
         scores=scores,
-        cost=_cost(metrics),
+        cost=cost_of(metrics),
         paired=pair,
         p_holm=p_holm,
     )
 
 
-def _cost(metrics: dict[str, Any]) -> Cost:
+def cost_of(metrics: dict[str, Any]) -> Cost:
     """The recorded cost; fine-tuned runs record trained and all parameters separately."""
     return Cost(
         seconds=metrics.get("seconds"),
@@ -209,15 +209,20 @@ def _trained(metrics: dict[str, Any]) -> int | None:
     return found
 
 
-def _references(first: PartPredictions, labels: Counts) -> list[Reference]:
-    left_out = set(first.run.metrics.get("left_out", ()))
-    members = [m for m in first.run.members() if m.split == "train" and m.post_id not in left_out]
-    places = {name: number for number, name in enumerate(first.classes)}
+def reference_rows(run: Run, labels: Counts) -> list[Reference]:
+    """Majority and chance of a run's training posts, on posts of these true classes.
+
+    Raises:
+        RunError: The run's list of posts is missing, damaged, or contradicts its classes.
+    """
+    left_out = set(run.metrics.get("left_out", ()))
+    members = [m for m in run.members() if m.split == "train" and m.post_id not in left_out]
+    places = {name: number for number, name in enumerate(run.config["data"]["classes"])}
     unknown = sorted({m.label for m in members} - places.keys())
     if unknown or not members:
         raise RunError(
             "This run's list of posts does not fit its record",
-            where=first.run.path,
+            where=run.path,
             found=f"labels {', '.join(map(repr, unknown))}" if unknown else "no training posts",
         )
     train = np.array([places[m.label] for m in members], np.int64)

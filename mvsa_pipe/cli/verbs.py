@@ -73,6 +73,11 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "Analyse runs: contribution of modalities, calibration, robustness, labels and more.",
         ),
         _row(
+            "report",
+            "report:report",
+            "Write a page about runs: verdict, leaderboard, plots, costs, posts, how to repeat.",
+        ),
+        _row(
             "export",
             "export:export",
             "Write a run as a self-contained folder: head, backbones, model card.",

@@ -1,0 +1,111 @@
+"""Finds the runs that a user names: run folders, folders of runs, records of a bench."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from mvsa_pipe.errors import MvsaError, RunError
+from mvsa_pipe.json_schema import Schema, parse_json, validated
+from mvsa_pipe.runs import Run, open_run
+from mvsa_pipe.runs.layout import CONFIG, FAILED, METRICS
+from mvsa_pipe.runs.reading import read_failure
+
+_RECORD = "bench.json"
+
+
+class _Entry(Schema):
+    """A run in the record of a bench."""
+
+    run: str | None = None
+    head: str = ""
+    seed: int = 0
+    failed: bool = False
+    reason: str = ""
+
+
+class _BenchRecord(Schema):
+    """What a report reads of the record of a bench."""
+
+    runs: list[_Entry] = msgspec.field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GivenRuns:
+    """Opened runs.
+
+    Attributes:
+        runs: The runs.
+        failed: Runs without a result, each with its reason.
+    """
+
+    runs: list[Run]
+    failed: list[tuple[str, str]]
+
+
+def given_runs(paths: Sequence[Path]) -> GivenRuns:
+    """Opens the runs at some paths.
+
+    Args:
+        paths: Run folders, folders that contain runs, records of a bench, or folders of such
+            records.
+
+    Raises:
+        RunError: There is no run, or one is damaged.
+    """
+    folders, failed = dict.fromkeys(folder for path in paths for folder in _folders(path)), []
+    runs = []
+    for folder in folders:
+        if (folder / FAILED).is_file():
+            failed.append((folder.name, read_failure(folder).reason))
+        else:
+            runs.append(open_run(folder))
+    if not runs:
+        raise RunError(
+            "All of these runs failed",
+            where=", ".join(map(str, paths)),
+            found=failed[0][1] if failed else None,
+            hint="mvsa bench with --force trains them again",
+        )
+    return GivenRuns(runs, failed)
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield from _of_record(path)
+    elif _is_run(path):
+        yield path
+    elif (path / _RECORD).is_file():
+        yield from _of_record(path / _RECORD)
+    else:
+        below = sorted(p for p in path.glob("*") if p.name[0] != "." and _is_run(p))
+        yield from below or [path]  # opening it says what is missing
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / name).is_file() for name in (CONFIG, METRICS, FAILED))
+
+
+def _of_record(path: Path) -> Iterator[Path]:
+    """The runs of a bench: beside its folder, else where they were written."""
+    try:
+        record = validated(parse_json(path.read_bytes()), _BenchRecord)
+    except (OSError, ValueError, MvsaError) as error:
+        raise _no_record(path, error) from error
+    written = [Path(entry.run) for entry in record.runs if entry.run is not None]
+    if not written:
+        raise _no_record(path, "no run folders")
+    for run in written:
+        beside = path.resolve().parent.parent / run.name
+        yield beside if beside.is_dir() else run
+
+
+def _no_record(path: Path, found: object) -> RunError:
+    return RunError(
+        "This file is not the record of a bench",
+        where=path,
+        expected=f"{_RECORD}, with the folders of its runs",
+        found=found,
+        hint="name run folders, or the folder that contains them",
+    )

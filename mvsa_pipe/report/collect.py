@@ -6,7 +6,6 @@ from mvsa_pipe.analysis.contest import contest_of_runs
 from mvsa_pipe.analysis.evidence import Evidence, evidence
 from mvsa_pipe.analysis.evidence_words import verdict_of
 from mvsa_pipe.analysis.finding_store import findings_about
-
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now
@@ -131,8 +130,6 @@ def _figures(board: Leaderboard, found: Evidence) -> list[KeyFigure]:
     majority = next((row for row in board.rows if row.name == "majority"), None)
     if majority is not None and isinstance(majority.scores[0], float):
         figures.append(
-            KeyFigure(
-                f"{score.shown(majority.scores[0])}{unit}", "always the most frequent class"
-            )
+            KeyFigure(f"{score.shown(majority.scores[0])}{unit}", "always the most frequent class")
         )
     return figures

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mvsa_pipe.analysis.finding import LinePlot, Plot, Series
-from mvsa_pipe.metrics.score_table import ECE_BINS
+from mvsa_pipe.metrics.score_table import ECE_BINS, Score
 from mvsa_pipe.metrics.weighted import Answers, Floats
 from mvsa_pipe.runs import Run
 
@@ -24,7 +24,7 @@ def curves(seeds: Sequence[Answers], runs: Sequence[Run], classes: Sequence[str]
         runs: Its runs.
         classes: Names of the classes.
     """
-    found = [_precision_recall(seeds, classes), _reliability(seeds), _training(runs)]
+    found = [_precision_recall(seeds, classes), _reliability(seeds), *_training(runs)]
     return [plot for plot in found if plot is not None]
 
 
@@ -75,22 +75,33 @@ def _reliability(seeds: Sequence[Answers]) -> LinePlot:
     )
 
 
-def _training(runs: Sequence[Run]) -> LinePlot | None:
-    """Loss by epoch, or by strength of a baseline; means over the seeds that were still training."""
+def _training(runs: Sequence[Run]) -> list[LinePlot]:
+    """Loss, and the score that epochs are selected by, over epochs or strengths of a baseline."""
     histories = [_entries(run.read_history()) for run in runs if "seeds" not in run.config]
     histories = [entries for entries in histories if entries]
     if not histories:
-        return None
+        return []
     axis = "epoch" if "epoch" in histories[0][0] else "strength"
-    series = [
-        _over_epochs(title, key, axis, histories)
-        for key, title in (("train_loss", "training"), ("val_loss", "validation"))
-        if all(key in entry for entries in histories for entry in entries)
-    ]
-    if not series or any(axis not in entry for entries in histories for entry in entries):
-        return None
+    if any(axis not in entry for entries in histories for entry in entries):
+        return []  # runs that were trained in different ways
+    select = str(runs[0].metrics.get("selected_by", ""))
+    name = select.removeprefix("val_")
+    title = Score(name).row.title if name in set(Score) else name
     label = "epoch" if axis == "epoch" else "inverse strength of the penalty (log10)"
-    return LinePlot(f"loss by {axis}", label, "loss", series, _marks(runs, axis))
+    wanted = {
+        "loss": {"train_loss": "training", "val_loss": "validation"},
+        f"{title} of validation posts": {select: "validation"},
+    }
+    plots = []
+    for what, keys in wanted.items():
+        series = [
+            _over_epochs(line, key, axis, histories)
+            for key, line in keys.items()
+            if all(key in entry for entries in histories for entry in entries)
+        ]
+        if series:
+            plots.append(LinePlot(f"{what} by {axis}", label, what, series, _marks(runs, axis)))
+    return plots
 
 
 def _entries(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -130,6 +141,6 @@ def _marks(runs: Sequence[Run], axis: str) -> dict[str, float]:
     if len(places) > _MOST_MARKS:
         every = [place for place, seeds in places.items() for _ in seeds]
         return {"selected (median)": float(np.median(every))}
-    if len(runs) == 1 or (len(places) == 1 and len(runs) > 1):
-        return dict.fromkeys(["selected"], next(iter(places))) if places else {}
+    if len(places) == 1:
+        return {"selected": next(iter(places))}
     return {f"selected, seed {' '.join(seeds)}": place for place, seeds in places.items()}

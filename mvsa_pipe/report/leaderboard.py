@@ -22,6 +22,7 @@ from mvsa_pipe.heads import FAITHFUL_SUFFIX, HEADS
 from mvsa_pipe.metrics.hierarchical import resampled_means
 from mvsa_pipe.metrics.score_table import Score, score_posts
 from mvsa_pipe.metrics.scores import Reference, percentile_interval
+from mvsa_pipe.metrics.weighted import Answers
 from mvsa_pipe.report.content import Kind, Leaderboard, LeaderRow
 from mvsa_pipe.report.options import ReportOptions
 from mvsa_pipe.runs import Run
@@ -33,7 +34,8 @@ _MOST_PAIRS = 300
 
 _NOTE = (
     "Intervals at 95 %: {method}. Ranks: all intervals hold at once at 95 % (Holm). "
-    "Group 1 cannot be told apart from the first head, group 2 from the best of the rest, and so on."
+    "Group 1 cannot be told apart from the first head, group 2 from the best of the rest, and so "
+    "on."
 )
 
 
@@ -113,7 +115,7 @@ def _others(
     return found
 
 
-def mean_score(seeds: Sequence, score: Score) -> float | None:
+def mean_score(seeds: Sequence[Answers], score: Score) -> float | None:
     """The mean over some runs; ``None`` if their posts do not define it."""
     values = [score_posts(answers.plain(), [score]).get(score) for answers in seeds]
     if any(value is None for value in values):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.api.data import load
     from mvsa_pipe.api.extract import extract
     from mvsa_pipe.api.posts import read_posts
+    from mvsa_pipe.api.report import report
     from mvsa_pipe.api.run import evaluate, fit, open_run, reproduce
     from mvsa_pipe.backbones.own import register_backbone
     from mvsa_pipe.heads.base import FusionHead
@@ -49,6 +50,7 @@ __all__ = [
     "read_posts",
     "register_backbone",
     "register_head",
+    "report",
     "reproduce",
 ]
 
@@ -70,6 +72,7 @@ __getattr__, __dir__ = lazy_names(
         "read_posts": "api.posts",
         "register_backbone": "backbones.own",
         "register_head": "heads.own",
+        "report": "api.report",
         "reproduce": "api.run",
     },
 )

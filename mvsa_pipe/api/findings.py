@@ -41,7 +41,7 @@ class ShownFinding(Finding, frozen=True, kw_only=True):
         return "\n".join([self.question, *self.verdict, f"tables: {tables}"])
 
     def _repr_html_(self) -> str:
-        from mvsa_pipe.report.notebook import finding_html
+        from mvsa_pipe.reports.notebook import finding_html
 
         return finding_html(self)
 

@@ -9,7 +9,7 @@ from mvsa_pipe.cli.console import line
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.metrics.options import ScoreChoice
-from mvsa_pipe.report.options import ReportOptions
+from mvsa_pipe.reports.options import ReportOptions
 
 
 @expand
@@ -25,7 +25,7 @@ def report(
 
     The page is one file that opens from the disk and makes no network request.
     """
-    from mvsa_pipe.report.write import write_report
+    from mvsa_pipe.reports.write import write_report
 
     with progress() as screen:
         path = write_report(runs, options, screen, shown.chosen)

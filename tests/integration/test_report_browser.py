@@ -7,8 +7,8 @@ import pytest
 from report_runs import CLASSES, written_run
 
 from mvsa_pipe.progress import NO_PROGRESS
-from mvsa_pipe.report.options import ReportOptions
-from mvsa_pipe.report.write import write_report
+from mvsa_pipe.reports.options import ReportOptions
+from mvsa_pipe.reports.write import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mvsa_pipe.report.palette import Colours
-from mvsa_pipe.report.plot_text import finite, shown, tick, width
-from mvsa_pipe.report.svg_markup import FONT_SIZE, Placed
+from mvsa_pipe.reports.palette import Colours
+from mvsa_pipe.reports.plot_text import finite, shown, tick, width
+from mvsa_pipe.reports.svg_markup import FONT_SIZE, Placed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

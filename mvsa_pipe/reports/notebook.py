@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 
 from mvsa_pipe.analysis.finding import Finding, FindingTable, Plot
-from mvsa_pipe.report.formats import cell_text, number_columns
-from mvsa_pipe.report.palette import theme_css
-from mvsa_pipe.report.plot_text import shown
-from mvsa_pipe.report.plots import captioned
+from mvsa_pipe.reports.formats import cell_text, number_columns
+from mvsa_pipe.reports.palette import theme_css
+from mvsa_pipe.reports.plot_text import shown
+from mvsa_pipe.reports.plots import captioned
 
 _SCOPE = ".mvsa-output"
 # Notebooks have a theme of their own, which may differ from the system's: the output brings its

@@ -13,9 +13,9 @@ from mvsa_pipe.metrics.score_table import class_values
 from mvsa_pipe.metrics.scores import confusion_matrix, percentile_interval
 from mvsa_pipe.metrics.weighted import Answers, Floats, resampled_posts
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.report.content import Confusion, HeadDetails, Leaderboard
-from mvsa_pipe.report.curves import curves
-from mvsa_pipe.report.options import ReportOptions
+from mvsa_pipe.reports.content import Confusion, HeadDetails, Leaderboard
+from mvsa_pipe.reports.curves import curves
+from mvsa_pipe.reports.options import ReportOptions
 
 _COLUMNS = ("precision", "recall", "f1")
 _TITLES = ["precision", "recall", "F1"]

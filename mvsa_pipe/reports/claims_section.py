@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mvsa_pipe.analysis.claims import Claim, claims_beside
 from mvsa_pipe.analysis.finding import Cell, Estimate, FindingTable
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.report.content import Leaderboard
+from mvsa_pipe.reports.content import Leaderboard
 
 _COLUMNS = ["method", "year", "accuracy", "F1", "source", "selected on", "audit"]
 

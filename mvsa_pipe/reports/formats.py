@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from mvsa_pipe.analysis.finding import Cell, Estimate, FindingTable
 from mvsa_pipe.posts.tables.csv_rows import as_text_cell
-from mvsa_pipe.report.plot_text import shown
+from mvsa_pipe.reports.plot_text import shown
 
 NOT_RECORDED = "–"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|~$#])")

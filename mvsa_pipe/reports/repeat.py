@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mvsa_pipe.analysis.finding import Cell, FindingTable
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.report.content import Command, RepeatSection
+from mvsa_pipe.reports.content import Command, RepeatSection
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import records_of
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from mvsa_pipe.report.palette import SENTINELS
+from mvsa_pipe.reports.palette import SENTINELS
 
 FONT_SIZE = 11
 _VARIABLES = {colour: f"var(--{name})" for name, colour in SENTINELS.items()}

@@ -12,8 +12,8 @@ from mvsa_pipe.errors import DataError, MvsaError
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.metrics.weighted import Floats
 from mvsa_pipe.posts import Post, PostSet, read_posts
-from mvsa_pipe.report.content import HardPost, HardPosts
-from mvsa_pipe.report.options import ReportOptions
+from mvsa_pipe.reports.content import HardPost, HardPosts
+from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.runs import Run
 
 _PICTURE_PX, _JPEG_QUALITY = 192, 72

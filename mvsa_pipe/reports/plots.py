@@ -25,12 +25,12 @@ from mvsa_pipe.analysis.finding import (
     Plot,
     ScatterPlot,
 )
-from mvsa_pipe.report.canvas import Drawing
-from mvsa_pipe.report.draw_axes import draw_forest, draw_lines, draw_scatter
-from mvsa_pipe.report.draw_cells import draw_matrix, draw_overlay
-from mvsa_pipe.report.palette import LIGHT, SENTINELS, THEME_CSS, Colours
-from mvsa_pipe.report.plot_text import description, shown
-from mvsa_pipe.report.svg_markup import FONT_SIZE, inline_svg
+from mvsa_pipe.reports.canvas import Drawing
+from mvsa_pipe.reports.draw_axes import draw_forest, draw_lines, draw_scatter
+from mvsa_pipe.reports.draw_cells import draw_matrix, draw_overlay
+from mvsa_pipe.reports.palette import LIGHT, SENTINELS, THEME_CSS, Colours
+from mvsa_pipe.reports.plot_text import description, shown
+from mvsa_pipe.reports.svg_markup import FONT_SIZE, inline_svg
 
 __all__ = ["THEME_CSS", "captioned", "png", "svg"]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe.analysis.finding import ForestPlot, ForestRow, LinePlot, Point, ScatterPlot, Series
-from mvsa_pipe.report.canvas import (
+from mvsa_pipe.reports.canvas import (
     MARKERS,
     SMALL,
     WIDTH,
@@ -24,9 +24,9 @@ from mvsa_pipe.report.canvas import (
     room_above,
     text_px,
 )
-from mvsa_pipe.report.label_places import Box, place_labels
-from mvsa_pipe.report.palette import Colours
-from mvsa_pipe.report.plot_text import finite, shown, tick, with_interval
+from mvsa_pipe.reports.label_places import Box, place_labels
+from mvsa_pipe.reports.palette import Colours
+from mvsa_pipe.reports.plot_text import finite, shown, tick, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from mvsa_pipe.analysis.finding import (
 )
 from mvsa_pipe.api.findings import ShownFinding
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.report.notebook import notebook_html
+from mvsa_pipe.reports.notebook import notebook_html
 
 EVIL = "<script>alert(1)</script> & \x1b[1m"
 FOUND = Finding(

@@ -7,7 +7,7 @@ import numpy as np
 from mvsa_pipe.analysis.compare import cost_of
 from mvsa_pipe.analysis.contest import Contest, Entry
 from mvsa_pipe.analysis.finding import Cell, Estimate, FindingTable, Plot, Point, ScatterPlot
-from mvsa_pipe.report.content import Leaderboard
+from mvsa_pipe.reports.content import Leaderboard
 
 _MIB = 2**20
 

@@ -16,11 +16,11 @@ from mvsa_pipe import __version__
 from mvsa_pipe.analysis.finding import Cell, Estimate, FindingTable, Plot
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.printable import printable
-from mvsa_pipe.report.content import Kind, Leaderboard, LeaderRow, ReportContent
-from mvsa_pipe.report.palette import THEME_CSS
-from mvsa_pipe.report.plots import captioned
+from mvsa_pipe.reports.content import Kind, Leaderboard, LeaderRow, ReportContent
+from mvsa_pipe.reports.palette import THEME_CSS
+from mvsa_pipe.reports.plots import captioned
 
-_FOLDER = "mvsa_pipe.report", "templates"
+_FOLDER = "mvsa_pipe.reports", "templates"
 _NOT_RECORDED = "–"
 # Longer tables begin folded.
 _MOST_OPEN_ROWS = 12

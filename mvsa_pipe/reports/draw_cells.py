@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mvsa_pipe.analysis.finding import MatrixPlot, OverlayPlot
-from mvsa_pipe.report.canvas import (
+from mvsa_pipe.reports.canvas import (
     SMALL,
     WIDTH,
     Drawing,
@@ -16,9 +16,9 @@ from mvsa_pipe.report.canvas import (
     note_empty,
     text_px,
 )
-from mvsa_pipe.report.palette import Colours
-from mvsa_pipe.report.plot_text import cell, finite, shown
-from mvsa_pipe.report.svg_markup import FONT_SIZE, Placed
+from mvsa_pipe.reports.palette import Colours
+from mvsa_pipe.reports.plot_text import cell, finite, shown
+from mvsa_pipe.reports.svg_markup import FONT_SIZE, Placed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

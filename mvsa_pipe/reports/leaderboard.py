@@ -23,8 +23,8 @@ from mvsa_pipe.metrics.hierarchical import resampled_means
 from mvsa_pipe.metrics.score_table import Score, score_posts
 from mvsa_pipe.metrics.scores import Reference, percentile_interval
 from mvsa_pipe.metrics.weighted import Answers
-from mvsa_pipe.report.content import Kind, Leaderboard, LeaderRow
-from mvsa_pipe.report.options import ReportOptions
+from mvsa_pipe.reports.content import Kind, Leaderboard, LeaderRow
+from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.runs import Run
 
 # Longer plots cannot be read; the table has all heads.

@@ -7,10 +7,10 @@ from mvsa_pipe.durable import write_bytes
 from mvsa_pipe.metrics.options import DEFAULT_SCORES
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.report.collect import collect
-from mvsa_pipe.report.given_runs import given_runs
-from mvsa_pipe.report.options import ReportOptions
-from mvsa_pipe.report.page import html_page
+from mvsa_pipe.reports.collect import collect
+from mvsa_pipe.reports.given_runs import given_runs
+from mvsa_pipe.reports.options import ReportOptions
+from mvsa_pipe.reports.page import html_page
 
 
 def write_report(

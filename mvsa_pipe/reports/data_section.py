@@ -9,9 +9,9 @@ from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.splits.split import PARTS, Split
 from mvsa_pipe.progress import Progress
-from mvsa_pipe.report.content import DataSection
-from mvsa_pipe.report.hard_posts import own_posts
-from mvsa_pipe.report.options import ReportOptions
+from mvsa_pipe.reports.content import DataSection
+from mvsa_pipe.reports.hard_posts import own_posts
+from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.runs import Member, Run
 
 

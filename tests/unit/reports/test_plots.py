@@ -18,10 +18,10 @@ from mvsa_pipe.analysis.finding import (
     ScatterPlot,
     Series,
 )
-from mvsa_pipe.report.label_places import Box, place_labels
-from mvsa_pipe.report.palette import DARK, LIGHT, SENTINELS
-from mvsa_pipe.report.plot_text import description, number, shown, width
-from mvsa_pipe.report.plots import THEME_CSS, captioned, png, svg
+from mvsa_pipe.reports.label_places import Box, place_labels
+from mvsa_pipe.reports.palette import DARK, LIGHT, SENTINELS
+from mvsa_pipe.reports.plot_text import description, number, shown, width
+from mvsa_pipe.reports.plots import THEME_CSS, captioned, png, svg
 
 EVIL = "$a_b$ <script>&\"' \x1b[31m\u202e 😀 مرحبا 日本 \ufffe \ud800"
 LINES = LinePlot(

@@ -9,14 +9,14 @@ from mvsa_pipe.analysis.finding_store import findings_about
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now
-from mvsa_pipe.report.claims_section import claim_tables
-from mvsa_pipe.report.content import KeyFigure, Leaderboard, ReportContent
-from mvsa_pipe.report.costs import costs
-from mvsa_pipe.report.data_section import data_section
-from mvsa_pipe.report.given_runs import GivenRuns
-from mvsa_pipe.report.hard_posts import hard_posts
-from mvsa_pipe.report.head_details import head_details
-from mvsa_pipe.report.leaderboard import (
+from mvsa_pipe.reports.claims_section import claim_tables
+from mvsa_pipe.reports.content import KeyFigure, Leaderboard, ReportContent
+from mvsa_pipe.reports.costs import costs
+from mvsa_pipe.reports.data_section import data_section
+from mvsa_pipe.reports.given_runs import GivenRuns
+from mvsa_pipe.reports.hard_posts import hard_posts
+from mvsa_pipe.reports.head_details import head_details
+from mvsa_pipe.reports.leaderboard import (
     all_scores,
     differences,
     forest,
@@ -24,8 +24,8 @@ from mvsa_pipe.report.leaderboard import (
     pair_tables,
     reference_of,
 )
-from mvsa_pipe.report.options import ReportOptions
-from mvsa_pipe.report.repeat import repeat_section
+from mvsa_pipe.reports.options import ReportOptions
+from mvsa_pipe.reports.repeat import repeat_section
 
 
 def collect(

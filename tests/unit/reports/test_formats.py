@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mvsa_pipe.analysis.finding import Estimate, FindingTable
-from mvsa_pipe.report.formats import (
+from mvsa_pipe.reports.formats import (
     csv_table,
     latex,
     latex_table,

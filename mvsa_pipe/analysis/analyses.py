@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mvsa_pipe.analysis.options import (
+    CalibrationOptions,
     ContributionOptions,
     DegradeOptions,
     IntervalOptions,
@@ -67,6 +68,12 @@ _ROWS = [
         "What each modality contributes, and whether fusion helps.",
         "Shapley 1953; Hu et al. 2022, SHAPE; Gat et al. 2021, Perceptual Score",
         ContributionOptions,
+    ),
+    _row(
+        "calibration",
+        "Whether probabilities can be trusted; sets of classes, and abstention.",
+        "Guo et al. 2017; Angelopoulos and Bates 2023; Geifman et al. 2019",
+        CalibrationOptions,
     ),
     _row(
         "shift",

@@ -102,6 +102,23 @@ class ContributionOptions(RescoringOptions):
 
 
 @dataclass(frozen=True)
+class CalibrationOptions(IntervalOptions):
+    """How probabilities are calibrated, and how sets of classes are chosen.
+
+    Attributes:
+        coverage: Share of posts whose set of classes has the true one.
+        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
+            held out.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    coverage: float = option(0.9, above=0, below=1)
+    shared_posts: bool = False
+
+
+@dataclass(frozen=True)
 class ShiftOptions(IntervalOptions):
     """How scores are weighted to other class distributions.
 

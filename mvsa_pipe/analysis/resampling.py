@@ -56,6 +56,11 @@ class Resampler:
             for name in wanted
         }
 
+    @property
+    def weights(self) -> Weights:
+        """The counts of every post: ones, then each resample ``[1 + R, N]``."""
+        return np.concatenate(self._blocks)
+
     def means(self, seeds: Sequence[Floats]) -> Floats:
         """Means of a number per post ``[N]`` of each seed: ``[1 + R]``."""
         sums = [np.concatenate([block @ values for block in self._blocks]) for values in seeds]

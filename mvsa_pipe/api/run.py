@@ -82,6 +82,7 @@ class OpenRun(Run):
         cache: str | Path = InferenceOptions.cache,
         device: str = InferenceOptions.device,
         head: str | None = None,
+        calibrated: bool = InferenceOptions.calibrated,
     ) -> PredictResult:
         """Predicts new posts; no file is written.
 
@@ -93,6 +94,8 @@ class OpenRun(Run):
             cache: The folder of caches, which are read where they contain all of these posts.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             head: Where the class of an own head is, if it is not where the run says.
+            calibrated: Whether probabilities are at the run's temperature, which is fitted on its
+                validation posts.
 
         Raises:
             ConfigError: A half that the head reads was not given, or as many texts as pictures.
@@ -105,7 +108,10 @@ class OpenRun(Run):
                 expected="either texts and images, or posts",
                 found="neither" if posts is None else "both",
             )
-        options = build(InferenceOptions, {"cache": cache, "device": device, "head": head})
+        options = build(
+            InferenceOptions,
+            {"cache": cache, "device": device, "head": head, "calibrated": calibrated},
+        )
         if posts is None:
             require_modalities(self, text=texts is not None, image=images is not None)
             posts = posts_in_memory(texts, images)
@@ -121,6 +127,7 @@ class OpenRun(Run):
         device: str = InferenceOptions.device,
         on_bad_post: str = InferenceOptions.on_bad_post,
         head: str | None = None,
+        calibrated: bool = InferenceOptions.calibrated,
     ) -> Evaluation:
         """Scores the run again, or on other posts.
 
@@ -133,6 +140,8 @@ class OpenRun(Run):
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
             on_bad_post: ``error`` or ``skip``.
             head: Where the class of an own head is, if it is not where the run says.
+            calibrated: Whether probabilities are at the run's temperature, which is fitted on its
+                validation posts.
 
         Raises:
             MvsaError: As ``mvsa_pipe.runs.evaluate.evaluate``.
@@ -149,6 +158,7 @@ class OpenRun(Run):
                 "device": device,
                 "on_bad_post": on_bad_post,
                 "head": head,
+                "calibrated": calibrated,
             },
         )
         with shown_progress() as screen:

@@ -38,6 +38,13 @@ def predict(
         Decode,
         typer.Option("--decode", help="How pictures become pixels, as of extract.", hidden=True),
     ] = InferenceOptions.decode,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="Give probabilities at the run's temperature, fitted on its validation posts.",
+        ),
+    ] = InferenceOptions.calibrated,
     read: ReadOptions = ReadOptions(),  # noqa: B008  # frozen
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
@@ -57,7 +64,7 @@ def predict(
     from mvsa_pipe.runs.predict import predict_one, read_posts_to_predict, write_results
 
     opened = open_run(run)
-    options = InferenceOptions(cache=cache, device=device, decode=decode)
+    options = InferenceOptions(cache=cache, device=device, decode=decode, calibrated=calibrated)
     with progress() as screen:
         if data is None:
             answer = predict_one(opened, text, image, options, screen)

@@ -17,6 +17,7 @@ from mvsa_pipe.runs import Predictions, Run, predictions_of
 from mvsa_pipe.runs.inference import load_head, only_read, predict_data_set
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.scored_posts import ALL, UNSEEN, scored_posts
+from mvsa_pipe.runs.temperature import tempered_as_stored
 from mvsa_pipe.tabular import Row, Tabular
 
 _MOST_REASONS = 5
@@ -109,6 +110,8 @@ def evaluate(
     usable, probabilities = answered.ids, answered.probabilities
     if not usable:
         raise UnreadablePostsError(answered.faults, posts.storage.root)
+    if options.calibrated:
+        probabilities = tempered_as_stored(probabilities, run)
     labels = {post.id: post.label or "" for post in posts.posts}
     truth = [labels[i] for i in usable]
     classes = list(run.config["data"]["classes"])

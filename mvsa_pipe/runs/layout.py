@@ -4,6 +4,8 @@ from mvsa_pipe.modality import Modality
 
 CONFIG, METRICS, HISTORY = "config.json", "metrics.json", "history.jsonl"
 PREDICTIONS, SPLIT = "predictions.csv", "split.csv"
+# The temperature, once it was asked for.
+CALIBRATION = "calibration.json"
 # The only file in the folder of a bench's failed run: the reason.
 FAILED = "failed.json"
 RUN_SCHEMA = 1

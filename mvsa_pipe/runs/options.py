@@ -175,6 +175,8 @@ class InferenceOptions(Options):
             not where the run says, has changed, or was not run by you before.
         on_bad_post: End at an unreadable post, or skip it.
         decode: How pictures become pixels. As of mvsa extract.
+        calibrated: Give probabilities at the run's temperature, which is fitted on its validation
+            posts; predicted classes stay the same.
     """
 
     data: Path | None = None
@@ -185,6 +187,7 @@ class InferenceOptions(Options):
     head: str | None = option(None, rare=True)
     on_bad_post: BadPostPolicy = option(BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post")
     decode: Decode = option(Decode.AUTO, rare=True)
+    calibrated: bool = False
 
     @property
     def names_posts(self) -> bool:

@@ -15,6 +15,7 @@ from mvsa_pipe.runs import Predictions, Run, predictions_of
 from mvsa_pipe.runs.inference import load_head, only_read, predict_posts
 from mvsa_pipe.runs.options import InferenceOptions
 from mvsa_pipe.runs.predictions import csv_table, probability_cells, probability_columns
+from mvsa_pipe.runs.temperature import tempered_as_stored
 from mvsa_pipe.tabular import Row, Tabular
 
 
@@ -115,7 +116,10 @@ def predict(
     labels = {post.id: post.label or "" for post in posts.posts}
     ids = answered.ids
     truth = [labels[post_id] for post_id in ids]
-    rows = predictions_of(ids, [""] * len(ids), truth, answered.probabilities, classes)
+    shares = answered.probabilities
+    if options.calibrated:
+        shares = tempered_as_stored(shares, run)
+    rows = predictions_of(ids, [""] * len(ids), truth, shares, classes)
     return PredictResult(rows, answered.faults, classes)
 
 

@@ -8,77 +8,23 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mvsa_pipe.backbones.families import IMAGE_FAMILIES, TEXT_FAMILIES
+from mvsa_pipe.backbones.family import Family
 from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.registry import Registry, Row
+from mvsa_pipe.registry import Registry
 from mvsa_pipe.user_code import Origin, origin_of
 
 if TYPE_CHECKING:
     from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
     from mvsa_pipe.backbones.options import BackboneOptions
 
-_ROOM = "mvsa_pipe.backbones"
-
 TEXT_BACKBONES: "Registry[type[TextBackbone]]" = Registry(
-    "text backbone",
-    [
-        Row(
-            "bert",
-            f"{_ROOM}.bert:Bert",
-            "bert-base-uncased, 768 wide; --pooling cls, mean or pooler",
-            "Devlin et al. 2019",
-        ),
-        Row(
-            "hf-text",
-            f"{_ROOM}.huggingface:HuggingFaceText",
-            "hf-text:<id or folder>: any Hugging Face text encoder",
-        ),
-        Row(
-            "tiny-text",
-            f"{_ROOM}.tiny:TinyText",
-            "BERT architecture, 2 layers, 384 wide, weights drawn from a seed: for trials only",
-        ),
-    ],
-    group="mvsa_pipe.backbones.text",
+    "text backbone", TEXT_FAMILIES, group="mvsa_pipe.backbones.text"
 )
 
 IMAGE_BACKBONES: "Registry[type[ImageBackbone]]" = Registry(
-    "image backbone",
-    [
-        Row(
-            "resnet50",
-            f"{_ROOM}.resnet50:ResNet50",
-            "7×7 cells of layer4, 2048 wide, and their average; IMAGENET1K_V1 by default",
-            "He et al. 2016",
-        ),
-        Row(
-            "dinov2",
-            f"{_ROOM}.dinov2:DinoV2",
-            "CLS and 16×16 patches, 768 wide; also dinov2:small, dinov2:large, dinov2:giant",
-            "Oquab et al. 2023",
-        ),
-        Row(
-            "hf-image",
-            f"{_ROOM}.huggingface:HuggingFaceImage",
-            "hf-image:<id or folder>: any Hugging Face image encoder",
-        ),
-        Row(
-            "torchvision",
-            f"{_ROOM}.torchvision:TorchvisionImage",
-            "torchvision:<name>: a torchvision classifier's last feature map",
-        ),
-        Row(
-            "tiny-image",
-            f"{_ROOM}.tiny:TinyImage",
-            "ResNet architecture, 10 layers, weights drawn from a seed: for trials only",
-        ),
-        Row(
-            "tiny-patches",
-            f"{_ROOM}.tiny:TinyPatches",
-            "4×4 patches encoded one by one, weights drawn from a seed: for trials only",
-        ),
-    ],
-    group="mvsa_pipe.backbones.image",
+    "image backbone", IMAGE_FAMILIES, group="mvsa_pipe.backbones.image"
 )
 
 BACKBONES: "Mapping[Modality, Registry[Any]]" = {
@@ -86,18 +32,14 @@ BACKBONES: "Mapping[Modality, Registry[Any]]" = {
     Modality.IMAGE: IMAGE_BACKBONES,
 }
 
-# Families that need an argument, and the meaning of the argument.
-_OPEN_DOORS = {
-    "hf-text": "a Hugging Face id or a local folder",
-    "hf-image": "a Hugging Face id or a local folder",
-    "torchvision": "the name of a torchvision model",
-}
 
-# Families whose argument can be a folder on this machine.
-FROM_FOLDERS = ("bert", "hf-text", "hf-image")
-
-# Families whose layers differ in shape, so that only the last can be kept.
-WITHOUT_LAYERS = ("resnet50", "torchvision", "tiny-image", "tiny-patches")
+def traits(family: str) -> Family:
+    """What is declared of a family; the defaults for a class that users added."""
+    for table in BACKBONES.values():
+        if family in table:
+            row = table.row(family)
+            return row if isinstance(row, Family) else Family(row.name, row.target, row.summary)
+    return Family(family, "", "")
 
 
 def parse_backbone(name: str) -> tuple[Modality, str, str]:
@@ -108,10 +50,11 @@ def parse_backbone(name: str) -> tuple[Modality, str, str]:
         ConfigError: The family needs an argument and has none.
     """
     family, _, argument = name.partition(":")
-    if family in _OPEN_DOORS and not argument:
+    needed = traits(family).argument
+    if needed and not argument:
         raise ConfigError(
             f"Backbone {family!r} needs an argument",
-            expected=f"{family}:ARGUMENT, where ARGUMENT is {_OPEN_DOORS[family]}",
+            expected=f"{family}:ARGUMENT, where ARGUMENT is {needed}",
             found=repr(name),
         )
     if family in TEXT_BACKBONES:
@@ -125,6 +68,12 @@ def parse_backbone(name: str) -> tuple[Modality, str, str]:
             table.row(family)
     every.row(family)
     raise UnknownNameError(f"No backbone is named {name!r}")  # pragma: no cover
+
+
+def takes_pooling(name: str) -> bool:
+    """Whether ``--pooling`` applies to a backbone: texts, and pictures of two-tower models."""
+    modality, family, _ = parse_backbone(name)
+    return modality is Modality.TEXT or bool(traits(family).poolings)
 
 
 def backbone_name(name: str) -> str:

@@ -5,10 +5,11 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -35,17 +36,22 @@ from mvsa_pipe.pooling import mean_over_tokens
 class HuggingFaceText(TextBackbone):
     """A text encoder that ``AutoModel`` and ``AutoTokenizer`` load.
 
+    Attributes:
+        default_pooling: The pooling without ``--pooling``.
+        limits_tokens: Whether a model with fewer positions than the default of ``--max-tokens``
+            cuts texts at its own limit, instead of refusing.
+
     Raises:
         BackboneError: It cannot be loaded, or is no encoder of texts.
         ConfigError: It has no pooler, and ``pooler`` was requested.
     """
 
-    default_pooling = Pooling.MEAN
+    default_pooling: ClassVar[Pooling] = Pooling.MEAN
+    limits_tokens: ClassVar[bool] = False
 
     def __init__(self, options: BackboneOptions) -> None:
-        self.max_tokens = options.max_tokens
-        self.pooling = options.pooling or self.default_pooling
-        source = locate_weights(options, self._published(options))
+        source = self._located(options)
+        self.pooling = self._pooling(options)
         config = self._config(source, options)
         if getattr(config, "is_encoder_decoder", False):
             raise BackboneError(
@@ -54,27 +60,15 @@ class HuggingFaceText(TextBackbone):
                 where=source.model,
                 found=config.model_type,
             )
-        self.module = hugging_face_model(
-            source,
-            options.name,
-            config,
-            encoder="text_model",
-            with_pooler=self.pooling is Pooling.POOLER,
-        )
+        self.module = self._network(source, options, config)
         self.freeze()
-        if self.pooling is Pooling.POOLER and getattr(self.module, "pooler", None) is None:
+        if self.pooling is Pooling.POOLER and not self._has_pooler():
             raise ConfigError(
                 f"Backbone {options.name!r} has no pooler", expected="--pooling cls or mean"
             )
         self.width = int(self.module.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        limit = _positions(self.module)
-        if limit is not None and self.max_tokens > limit:
-            raise ConfigError(
-                f"--max-tokens is larger than the number of positions of backbone {options.name!r}",
-                expected=f"at most {limit}",
-                found=self.max_tokens,
-            )
         self._load_tokenizer(source.model, options)
+        self.max_tokens = self._most_tokens(options)
         self._options = options
         if options.layers is not Layers.LAST:
             ids = torch.from_numpy(self.tokenize(["a"])[0])[None]
@@ -84,17 +78,65 @@ class HuggingFaceText(TextBackbone):
             name=describe(options),
             modality=self.modality,
             weights=weights_digest(self.module),
-            preprocessing={"max_tokens": self.max_tokens, "tokenizer": self._tokenizer_digest()},
+            preprocessing={
+                "max_tokens": self.max_tokens,
+                "tokenizer": self._tokenizer_digest(),
+                **self._own_preprocessing(),
+            },
             layers=options.layers.value,
             pooling=self.pooling.value,
             witnesses=source.witnesses,
         )
 
+    def _located(self, options: BackboneOptions) -> WeightsSource:
+        return locate_weights(options, self._published(options))
+
     def _published(self, options: BackboneOptions) -> str:
         return options.argument
 
+    def _pooling(self, options: BackboneOptions) -> Pooling:
+        return options.pooling or self.default_pooling
+
     def _config(self, source: WeightsSource, options: BackboneOptions) -> PretrainedConfig:
         return hugging_face_config(source.model, options.name)
+
+    def _network(
+        self, source: WeightsSource, options: BackboneOptions, config: PretrainedConfig
+    ) -> nn.Module:
+        return hugging_face_model(
+            source,
+            options.name,
+            config,
+            encoder="text_model",
+            with_pooler=self.pooling is Pooling.POOLER,
+        )
+
+    def _has_pooler(self) -> bool:
+        return getattr(self.module, "pooler", None) is not None
+
+    def _most_tokens(self, options: BackboneOptions) -> int:
+        """``--max-tokens``; a shorter model's own limit, unless another number was chosen.
+
+        Raises:
+            ConfigError: The model has fewer positions than the chosen number.
+        """
+        limit = self._limit()
+        if limit is None or options.max_tokens <= limit:
+            return options.max_tokens
+        if self.limits_tokens and options.max_tokens == BackboneOptions.max_tokens:
+            return limit
+        raise ConfigError(
+            f"--max-tokens is larger than the number of positions of backbone {options.name!r}",
+            expected=f"at most {limit}",
+            found=options.max_tokens,
+        )
+
+    def _limit(self) -> int | None:
+        return _positions(self.module)
+
+    def _own_preprocessing(self) -> dict[str, str | int | float]:
+        """Fields of the fingerprint beside the tokenizer and the number of tokens."""
+        return {}
 
     def _load_tokenizer(self, source: str, options: BackboneOptions) -> None:
         tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name, "tokenizer")
@@ -138,14 +180,34 @@ class HuggingFaceText(TextBackbone):
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Hidden states of the kept layers, and the pooled vector of the last."""
+        if self.pooling is not Pooling.POOLER:
+            hidden, last = self._states(token_ids, mask)
+            return Encoded(hidden, pool_tokens(last, mask, self.pooling))
+        output = self._output(token_ids, mask)
+        hidden = select_layers(output, output.last_hidden_state.float(), self._options)
+        return Encoded(hidden, output.pooler_output.float())
+
+    def _output(self, token_ids: Tensor, mask: Tensor) -> Any:  # noqa: ANN401  # one class a model
         asked = layer_arguments(self._options.layers)
-        output = self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
+        return self.module(input_ids=token_ids.long(), attention_mask=mask.long(), **asked)
+
+    def _states(self, token_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states of the kept layers, and of the last."""
+        output = self._output(token_ids, mask)
         last = output.last_hidden_state.float()
-        hidden = select_layers(output, last, self._options)
-        if self.pooling is Pooling.POOLER:
-            return Encoded(hidden, output.pooler_output.float())
-        pooled = last[:, 0] if self.pooling is Pooling.CLS else mean_over_tokens(last, mask)
-        return Encoded(hidden, pooled)
+        return select_layers(output, last, self._options), last
+
+
+def pool_tokens(
+    hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], pooling: Pooling
+) -> Float[Tensor, "B D"]:
+    """The first or last real token of each text, or the mean of all."""
+    if pooling is Pooling.CLS:
+        return hidden[:, 0]
+    if pooling is Pooling.LAST:
+        last = mask.sum(dim=1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    return mean_over_tokens(hidden, mask)
 
 
 def _positions(module: nn.Module) -> int | None:
@@ -174,11 +236,8 @@ class HuggingFaceImage(ImageBackbone):
     """
 
     def __init__(self, options: BackboneOptions) -> None:
-        source = locate_weights(options, options.argument)
-        config = hugging_face_config(source.model, options.name)
-        self.module = hugging_face_model(
-            source, options.name, config, encoder="vision_model", with_pooler=False
-        )
+        source = locate_weights(options, self._published(options))
+        self.module = self._network(source, options, self._config(source, options))
         self.freeze()
         self._processor = pretrained(
             AutoImageProcessor.from_pretrained,
@@ -197,9 +256,25 @@ class HuggingFaceImage(ImageBackbone):
             weights=weights_digest(self.module),
             preprocessing={"processor": rule, "decoder": DECODER},
             layers=options.layers.value,
-            pooling="own",
+            pooling=self._pooling_name(options),
             witnesses=source.witnesses,
         )
+
+    def _published(self, options: BackboneOptions) -> str:
+        return options.argument
+
+    def _config(self, source: WeightsSource, options: BackboneOptions) -> PretrainedConfig:
+        return hugging_face_config(source.model, options.name)
+
+    def _network(
+        self, source: WeightsSource, options: BackboneOptions, config: PretrainedConfig
+    ) -> nn.Module:
+        return hugging_face_model(
+            source, options.name, config, encoder="vision_model", with_pooler=False
+        )
+
+    def _pooling_name(self, options: BackboneOptions) -> str:  # noqa: ARG002  # of two towers
+        return "own"
 
     def _measure(self, options: BackboneOptions) -> None:
         """Determines ``P``, ``D`` and the number of layers with one grey picture."""

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.backbones import (
-    FROM_FOLDERS,
-    WITHOUT_LAYERS,
     backbone_name,
     backbone_source,
     parse_backbone,
+    traits,
 )
-from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.backbones.family import Pooling as Pooling  # part of the options
+from mvsa_pipe.errors import ConfigError, name_some
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.options import Options, option
@@ -20,14 +20,6 @@ from mvsa_pipe.user_code import Origin
 
 # Suffix of the names of backbones with fine-tuned weights.
 TUNED_MARK = "~tuned"
-
-
-class Pooling(StrEnum):
-    """How the hidden states of a text become one vector."""
-
-    CLS = "cls"
-    MEAN = "mean"
-    POOLER = "pooler"
 
 
 class Decode(StrEnum):
@@ -59,7 +51,8 @@ class BackboneOptions(Options):
         name: ``family`` or ``family:argument``.
         weights: A safetensors or ``.pth`` file, a Hugging Face folder, or the name of one of
             torchvision's weights; ``None`` takes the backbone's published ones.
-        pooling: For text; ``None`` takes the backbone's own (``cls`` for bert, else ``mean``).
+        pooling: For text, and pictures of two-tower models; ``None`` takes the backbone's own
+            (``cls`` for bert, ``projected`` for two towers, else ``mean``).
         max_tokens: Texts are cut at this many tokens, special ones included.
         layers: The layers whose hidden states are kept.
         tuned: A safetensors file of all weights after fine-tuning, loaded over the others.
@@ -82,8 +75,15 @@ class BackboneOptions(Options):
         object.__setattr__(self, "name", backbone_name(self.name))
         parse_backbone(self.name)
         object.__setattr__(self, "source", backbone_source(self.family))
-        if self.layers is not Layers.LAST and self.family in WITHOUT_LAYERS:
+        known = traits(self.family)
+        if self.layers is not Layers.LAST and not known.layered:
             raise without_layers(self)
+        if self.pooling is not None and known.poolings and self.pooling not in known.poolings:
+            raise ConfigError(
+                f"Backbone {self.name!r} has no pooling {self.pooling.value!r}",
+                expected=f"--pooling {name_some(known.poolings, most=9)}",
+                hint="extract backbones with different poolings separately",
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Takes over the fields in another process, in which an own class is not loaded yet."""
@@ -111,7 +111,7 @@ class BackboneOptions(Options):
     @property
     def folder(self) -> Path | None:
         """The folder that the argument names, if its family takes one and it exists."""
-        takes = self.argument and self.family in FROM_FOLDERS
+        takes = self.argument and traits(self.family).from_folder
         return Path(self.argument).resolve() if takes and Path(self.argument).is_dir() else None
 
     def located(self) -> "BackboneOptions":

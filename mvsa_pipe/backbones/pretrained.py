@@ -17,6 +17,7 @@ from mvsa_pipe.backbones.untrusted import (
     refuse_code_of_hub,
     refuse_custom_code,
     refuse_implausible_weights,
+    without_weights,
 )
 from mvsa_pipe.backbones.weights import (
     WeightsSource,
@@ -93,19 +94,19 @@ def _quietly() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def hugging_face_config(source: str, name: str, family: str | None = None) -> PretrainedConfig:
-    """The configuration of a Hugging Face model; checks its family if one is given.
+def hugging_face_config(source: str, name: str, *families: str) -> PretrainedConfig:
+    """The configuration of a Hugging Face model; checks its family if some are given.
 
     Raises:
         BackboneError: It cannot be loaded, or belongs to another architecture.
     """
     config: PretrainedConfig = pretrained(AutoConfig.from_pretrained, source, name)
     refuse_custom_code(source, name)  # the hub's files are on this machine only now
-    if family is not None and config.model_type != family:
+    if families and config.model_type not in families:
         raise BackboneError(
-            f"These weights are not a {family} model",
+            f"These weights are not a {families[0]} model",
             where=source,
-            expected=f"model_type {family}",
+            expected=f"model_type {' or '.join(families)}",
             found=config.model_type,
             hint=local_hint(name),
         )
@@ -119,6 +120,7 @@ def hugging_face_model(
     *,
     encoder: str = "",
     with_pooler: bool = True,
+    architecture: Any = AutoModel,  # noqa: ANN401  # classes of transformers share no base
 ) -> nn.Module:
     """Loads an encoder in float32; refuses incomplete weights.
 
@@ -128,16 +130,17 @@ def hugging_face_model(
         config: Its configuration.
         encoder: Attribute of the encoder in a model with two (``vision_model``).
         with_pooler: Whether the pooler is read; if not, a checkpoint may lack it.
+        architecture: The class of transformers; by default the one that the configuration names.
 
     Raises:
         BackboneError: The weights cannot be loaded, some are missing, or some are not finite.
     """
-    load, where = AutoModel.from_pretrained, source.model
+    load, where = architecture.from_pretrained, source.model
     state = None if source.state_file is None else read_weights(source.state_file)
     with _explained(source.model, name, "configuration"):
-        refuse_implausible_weights(config, source, name)
+        refuse_implausible_weights(config, source, name, architecture)
         if state is not None:
-            load, where = _from_state(state, config), str(source.state_file)
+            load, where = _from_state(state, config, architecture), str(source.state_file)
     model, report = pretrained(
         load,
         where,
@@ -154,13 +157,17 @@ def hugging_face_model(
     return module
 
 
-def _from_state(state: Mapping[str, Tensor], config: PretrainedConfig) -> Callable[..., Any]:
+def _from_state(
+    state: Mapping[str, Tensor],
+    config: PretrainedConfig,
+    architecture: Any,  # noqa: ANN401
+) -> Callable[..., Any]:
     """A ``from_pretrained`` that loads a state dict.
 
     It handles older names of tensors, and tensors of other tasks' heads.
     """
-    with torch.device("meta"):
-        architecture = type(AutoModel.from_config(config, trust_remote_code=False))  # type: ignore[no-untyped-call]
+    if architecture is AutoModel:
+        architecture = type(without_weights(config))
 
     def load(_: str, **options: object) -> Any:  # noqa: ANN401
         return architecture.from_pretrained(None, config=config, state_dict=state, **options)
@@ -183,7 +190,9 @@ def _refuse_other_architecture(
     parts = {child for child, _ in model.named_children()}
     prefix = f"{model.base_model_prefix}."
     left_over = sorted(
-        key for key in report["unexpected_keys"] if key.removeprefix(prefix).split(".")[0] in parts
+        key
+        for key in report["unexpected_keys"]
+        if {key.split(".")[0], key.removeprefix(prefix).split(".")[0]} & parts
     )
     found = listed(("missing", missing), ("left over", left_over), ("of wrong shape", misshapen))
     if found:

@@ -44,15 +44,13 @@ class TinyText(TextBackbone):
     """A BERT of 2 layers, 384 wide; words are hashed into 4,093 ids.
 
     Raises:
-        ConfigError: Weights or a pooler were requested; it has neither.
+        ConfigError: Weights were requested; they are drawn from the seed.
     """
 
     takes_weights = False
 
     def __init__(self, options: BackboneOptions) -> None:
         _refuse_weights(options)
-        if options.pooling is Pooling.POOLER:
-            raise ConfigError("tiny-text has no pooler", expected="--pooling cls or mean")
         self.max_tokens = options.max_tokens
         self.pooling = options.pooling or Pooling.MEAN
         self.pad_id = _PAD

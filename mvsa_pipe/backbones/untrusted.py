@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
+from torch import nn
 from transformers import AutoModel, PretrainedConfig
 
 from mvsa_pipe.backbones.weights import WeightsSource, local_hint
@@ -100,7 +101,22 @@ def refuse_code_of_hub(source: str, name: str) -> NoReturn:
     raise _foreign_code(name, source, "its own code (auto_map)")
 
 
-def refuse_implausible_weights(config: PretrainedConfig, source: WeightsSource, name: str) -> None:
+def without_weights(config: PretrainedConfig, architecture: Any = AutoModel) -> nn.Module:  # noqa: ANN401
+    """A model that occupies no memory: the class that a configuration names, or a given one."""
+    with torch.device("meta"):
+        if architecture is AutoModel:
+            model: nn.Module = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+            return model
+        own: nn.Module = architecture(config)
+        return own
+
+
+def refuse_implausible_weights(
+    config: PretrainedConfig,
+    source: WeightsSource,
+    name: str,
+    architecture: Any = AutoModel,  # noqa: ANN401
+) -> None:
     """Refuses a configuration with far more weights than the files beside it contain.
 
     transformers would allocate the missing weights and draw them at random before it reports them.
@@ -111,8 +127,7 @@ def refuse_implausible_weights(config: PretrainedConfig, source: WeightsSource, 
     stored = _stored_bytes(source)
     if stored is None:
         return
-    with torch.device("meta"):
-        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    model = without_weights(config, architecture)
     wanted = sum(4 * tensor.numel() for tensor in model.state_dict().values())
     if wanted > _LARGEST_GROWTH * stored + _AFFORDABLE_BYTES:
         raise BackboneError(

@@ -6,7 +6,9 @@ import re
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
+from mvsa_pipe.backbones import traits
 from mvsa_pipe.backbones.from_record import not_makeable, renewed_preprocessing
+from mvsa_pipe.backbones.options import TUNED_MARK
 from mvsa_pipe.errors import CacheError
 from mvsa_pipe.layers import Keep, Layers
 from mvsa_pipe.modality import Modality
@@ -179,8 +181,10 @@ class Fingerprint:
             words += ["--keep", self.keep]
         elif self.layers != Layers.LAST:
             words += ["--layers", self.layers]
-        if self.modality is Modality.TEXT:
+        family = self.backbone.removesuffix(TUNED_MARK).partition(":")[0]
+        if self.modality is Modality.TEXT or traits(family).poolings:
             words += ["--pooling", self.pooling]
+        if self.modality is Modality.TEXT:
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]
         return " ".join([*words, "--precision", self.arithmetic, "--dtype", self.dtype])
 

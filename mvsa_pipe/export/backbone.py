@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone
+from mvsa_pipe.backbones import IMAGE_BACKBONES, TEXT_BACKBONES, load_backbone, takes_pooling
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.backbones.from_record import backbone_from_record, renewed_preprocessing
 from mvsa_pipe.backbones.options import BackboneOptions
@@ -55,7 +55,7 @@ class RunBackbone:
         identity, options = self.backbone.identity, self.options
         return {
             "name": options.name,
-            "pooling": identity.pooling if options.modality is Modality.TEXT else None,
+            "pooling": identity.pooling if takes_pooling(options.name) else None,
             "max_tokens": options.max_tokens,
             "precision": self.precision.value,
             "dtype": self.dtype.value,

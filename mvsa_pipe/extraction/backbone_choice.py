@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvsa_pipe.backbones import backbone_name, parse_backbone
+from mvsa_pipe.backbones import backbone_name, parse_backbone, takes_pooling, traits
 from mvsa_pipe.backbones.options import (
     FEWEST_TOKENS,
     MOST_TOKENS,
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 # The backbone that is added when only the other modality was named and this one is not cached.
 PARTNERS: Mapping[Modality, str] = {Modality.TEXT: "bert", Modality.IMAGE: "dinov2"}
-
-# Families whose argument is the location of the weights.
-_SELF_LOCATED = ("hf-text", "hf-image", "tiny-text", "tiny-image")
 
 
 def current_caches(
@@ -63,7 +60,8 @@ class ExtractChoice(Options):
             the backbones can use it; repeatable.
         partner: Backbone of the other modality: NAME, auto or none. It is added when that modality
             is neither named nor cached; auto takes bert or dinov2.
-        pooling: How hidden states of a text become one vector. By default the backbone's own.
+        pooling: How hidden states become one vector, for texts and pictures of two-tower models. By
+            default the backbone's own.
         max_tokens: Most tokens per text. Longer texts are cut; special tokens count.
         layers: Layers whose states are kept.
     """
@@ -116,7 +114,7 @@ class ExtractChoice(Options):
             BackboneOptions(
                 name,
                 weights.get(name),
-                self.pooling if parse_backbone(name)[0] is Modality.TEXT else None,
+                self.pooling if takes_pooling(name) else None,
                 self.max_tokens,
                 self.layers,
             )
@@ -128,7 +126,7 @@ class ExtractChoice(Options):
         for name in names:
             if text.startswith(f"{name}="):
                 return name, text.removeprefix(f"{name}=")
-        takers = [name for name in names if parse_backbone(name)[1] not in _SELF_LOCATED]
+        takers = [name for name in names if not traits(parse_backbone(name)[1]).self_located]
         family = text.partition("=")[0]
         if len(takers) == 1 and ("=" not in text or Path(text).exists()):
             return takers[0], text

@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM, BertModel, BertTokenizer
 
-from mvsa_pipe.backbones import bert
+from mvsa_pipe.backbones import bert, traits
 from mvsa_pipe.backbones.base import weights_digest
 from mvsa_pipe.backbones.options import Pooling
 from mvsa_pipe.errors import BackboneError, ConfigError
@@ -33,13 +33,18 @@ def plain(folder: Path, text: str) -> tuple[torch.Tensor, torch.Tensor]:
     return output.last_hidden_state[0], output.pooler_output[0]
 
 
-@pytest.mark.parametrize("pooling", list(Pooling))
+@pytest.mark.parametrize("pooling", traits("bert").poolings)
 def test_features_equal_plain_transformers(bert_folder: Path, pooling: Pooling) -> None:
     backbone = load_text("bert", weights=str(bert_folder), pooling=pooling, max_tokens=16)
     hidden, pooled = encode_text(backbone, *TEXTS)
     for k, text in enumerate(TEXTS):
         states, pooler = plain(bert_folder, text)
-        wanted = {"cls": states[0], "mean": states.mean(dim=0), "pooler": pooler}[pooling.value]
+        wanted = {
+            "cls": states[0],
+            "mean": states.mean(dim=0),
+            "pooler": pooler,
+            "last": states[-1],
+        }[pooling.value]
         torch.testing.assert_close(hidden[k, : len(states)], states, atol=1e-5, rtol=0)
         torch.testing.assert_close(pooled[k], wanted, atol=1e-5, rtol=0)
 

@@ -50,7 +50,7 @@ def test_tiny_backbones_take_no_weights_and_no_pooler(tmp_path: Path) -> None:
             load_backbone(BackboneOptions(name, weights=str(tmp_path)))
         with pytest.raises(ConfigError, match="drawn from a seed"):
             load_backbone(BackboneOptions(f"{name}:large"))
-    with pytest.raises(ConfigError, match="no pooler"):
+    with pytest.raises(ConfigError, match="no pooling 'pooler'"):
         load_text("tiny-text", pooling=Pooling.POOLER)
 
 

@@ -1,0 +1,45 @@
+"""twitter-roberta: RoBERTa, pretrained on tweets and tuned on their sentiment."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvsa_pipe.backbones.huggingface import HuggingFaceText
+from mvsa_pipe.backbones.options import BackboneOptions, Pooling
+
+
+def normalise_tweet(text: str) -> str:
+    """The model card's ``preprocess``: names of users become ``@user``, links become ``http``.
+
+    Words are what single spaces separate, as there; a lone ``@`` stays.
+
+    Source: model card of cardiffnlp/twitter-roberta-base-sentiment-latest.
+    """
+    return " ".join(map(_normalise_word, text.split(" ")))
+
+
+def _normalise_word(word: str) -> str:
+    if word.startswith("@") and len(word) > 1:
+        return "@user"
+    return "http" if word.startswith("http") else word
+
+
+class TwitterRoberta(HuggingFaceText):
+    """RoBERTa base, 12 layers, 768 wide, tuned on TweetEval's sentiment (Loureiro et al. 2022).
+
+    Texts are normalised as in the model's training, which is part of the fingerprint. The pooled
+    vector is ``<s>``'s last hidden state, which its own classifier reads.
+    """
+
+    default_pooling = Pooling.CLS
+
+    def _published(self, options: BackboneOptions) -> str:
+        return options.argument or "cardiffnlp/twitter-roberta-base-sentiment-latest"
+
+    def _own_preprocessing(self) -> dict[str, str | int | float]:
+        return {"normalisation": "@user, http"}
+
+    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Token ids of every normalised text, uncut, special tokens included."""
+        return super().tokenize([normalise_tweet(text) for text in texts])

@@ -68,7 +68,7 @@ class HuggingFaceText(TextBackbone):
             )
         self.width = int(self.module.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._load_tokenizer(source.model, options)
-        self.max_tokens = self._most_tokens(options)
+        self.max_tokens = options.tokens_within(self._limit(), by_default=self.limits_tokens)
         self._options = options
         if options.layers is not Layers.LAST:
             ids = torch.from_numpy(self.tokenize(["a"])[0])[None]
@@ -113,23 +113,6 @@ class HuggingFaceText(TextBackbone):
 
     def _has_pooler(self) -> bool:
         return getattr(self.module, "pooler", None) is not None
-
-    def _most_tokens(self, options: BackboneOptions) -> int:
-        """``--max-tokens``; a shorter model's own limit, unless another number was chosen.
-
-        Raises:
-            ConfigError: The model has fewer positions than the chosen number.
-        """
-        limit = self._limit()
-        if limit is None or options.max_tokens <= limit:
-            return options.max_tokens
-        if self.limits_tokens and options.max_tokens == BackboneOptions.max_tokens:
-            return limit
-        raise ConfigError(
-            f"--max-tokens is larger than the number of positions of backbone {options.name!r}",
-            expected=f"at most {limit}",
-            found=options.max_tokens,
-        )
 
     def _limit(self) -> int | None:
         return _positions(self.module)

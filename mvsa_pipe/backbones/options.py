@@ -114,6 +114,26 @@ class BackboneOptions(Options):
         takes = self.argument and traits(self.family).from_folder
         return Path(self.argument).resolve() if takes and Path(self.argument).is_dir() else None
 
+    def tokens_within(self, limit: int | None, *, by_default: bool) -> int:
+        """``max_tokens``, at most a model's own limit.
+
+        Args:
+            limit: The model's number of positions; ``None`` if it has no limit.
+            by_default: Whether the default of ``max_tokens`` is lowered to the limit.
+
+        Raises:
+            ConfigError: A larger number was chosen.
+        """
+        if limit is None or self.max_tokens <= limit:
+            return self.max_tokens
+        if by_default and self.max_tokens == BackboneOptions.max_tokens:
+            return limit
+        raise ConfigError(
+            f"--max-tokens is larger than the number of positions of backbone {self.name!r}",
+            expected=f"at most {limit}",
+            found=self.max_tokens,
+        )
+
     def located(self) -> "BackboneOptions":
         """The same options with absolute paths, which are valid in any working directory."""
         name, weights = self.name, self.weights

@@ -131,7 +131,7 @@ def read_modules(folder: Path, name: str) -> SentenceModules:
     )
 
 
-def _read(path: Path, name: str, kind: type = dict) -> Any:  # noqa: ANN401  # any JSON value
+def _read(path: Path, name: str, kind: type[Any] = dict) -> Any:  # noqa: ANN401  # any JSON value
     try:
         with path.open("rb") as file:
             value = json.loads(file.read(_MOST_BYTES))

@@ -1,6 +1,7 @@
 """timm's image encoders: vision transformers as tokens, convolutional nets as feature maps."""
 
 import json
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,12 @@ class TimmImage(ImageBackbone):
 
     def __init__(self, options: BackboneOptions) -> None:
         _require_timm()
-        import timm
-
         name = _known_name(options.argument)
         self.module: Any
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
             witness = self._load(name, options)
         self.freeze()
-        rule = timm.data.resolve_data_config(
-            pretrained_cfg=self.module.pretrained_cfg, model=self.module
-        )
-        self._transform = timm.data.create_transform(**rule, is_training=False)
+        rule, self._transform = _preprocessing(self.module)
         self._prefixes = int(getattr(self.module, "num_prefix_tokens", 0))
         self._has_cls = getattr(self.module, "cls_token", None) is not None
         self._own_pooling = True
@@ -127,6 +123,15 @@ def _require_timm() -> None:
         raise ConfigError(
             "Backbones of timm need the package timm", hint='pip install "mvsa-pipe[timm]"'
         )
+
+
+def _preprocessing(module: nn.Module) -> tuple[dict[str, Any], Any]:
+    """A model's own data configuration, and timm's transform of it."""
+    data: Any = import_module("timm.data")  # its functions have no types
+    rule: dict[str, Any] = data.resolve_data_config(
+        pretrained_cfg=module.pretrained_cfg, model=module
+    )
+    return rule, data.create_transform(**rule, is_training=False)
 
 
 def _known_name(name: str) -> str:

@@ -100,7 +100,7 @@ def test_padding_changes_nothing() -> None:
 def test_names() -> None:
     assert parse_backbone("hf-text:a/b:c") == (Modality.TEXT, "hf-text", "a/b:c")
     assert parse_backbone("dinov2:small") == (Modality.IMAGE, "dinov2", "small")
-    with pytest.raises(UnknownNameError, match=r"'dinov'.*did you mean dinov2"):
+    with pytest.raises(UnknownNameError, match=r"'dinov'.*did you mean dinov3 or dinov2"):
         BackboneOptions("dinov")
     for family in ("hf-text", "hf-image", "torchvision"):
         with pytest.raises(ConfigError, match=rf"{family}:ARGUMENT"):

@@ -12,6 +12,7 @@ from mvsa_pipe.analysis.options import (
     CalibrationOptions,
     ContributionOptions,
     DegradeOptions,
+    DuplicatesOptions,
     IntervalOptions,
     LabelsOptions,
     ShiftOptions,
@@ -74,6 +75,12 @@ _ROWS = [
         "Whether probabilities can be trusted; sets of classes, and abstention.",
         "Guo et al. 2017; Angelopoulos and Bates 2023; Geifman et al. 2019",
         CalibrationOptions,
+    ),
+    _row(
+        "duplicates",
+        "Posts that share a text or a picture, inside and across parts.",
+        "Zauner 2010, perceptual image hashes",
+        DuplicatesOptions,
     ),
     _row(
         "shift",

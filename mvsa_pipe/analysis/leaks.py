@@ -29,7 +29,7 @@ NEAR_COSINE = 0.95
 
 # Of pairs of a test and a training post, those with such a cosine are no more than this share where
 # vectors tell posts apart: those of untrained backbones, for example, do not.
-_MOST_NEAR_PAIRS = 1e-3
+MOST_NEAR_PAIRS = 1e-3
 
 # The ways in which a post can stand in train too.
 EXACT = {Modality.TEXT: "same text", Modality.IMAGE: "same picture"}
@@ -77,21 +77,28 @@ class LeakFinder:
         progress: Listens to the hashing of pictures.
         near_cosine: Cosine from which cached vectors are near.
 
+    Attributes:
+        keys: What posts are alike by, of every exact way: posts of equal keys are alike.
+        hashes: Perceptual hash of every picture that has one.
+        directions: Of every way of near vectors, and every cache: the row of each post, and unit
+            vectors ``[N, D]``.
+        unchecked: Ways that could not be read, and why.
+
     Raises:
         RunError: The run's list of posts is missing or damaged.
     """
 
     def __init__(self, run: Run, progress: Progress, near_cosine: float = NEAR_COSINE) -> None:
-        self._near_cosine = near_cosine
-        self._unchecked: dict[str, str] = {}
-        self._keys: dict[str, dict[str, Hashable]] = {}
-        self._hashes: dict[str, int] = {}
-        self._directions: dict[str, list[tuple[dict[str, int], NDArray[np.float32]]]] = {}
+        self.near_cosine = near_cosine
+        self.unchecked: dict[str, str] = {}
+        self.keys: dict[str, dict[str, Hashable]] = {}
+        self.hashes: dict[str, int] = {}
+        self.directions: dict[str, list[tuple[dict[str, int], NDArray[np.float32]]]] = {}
         members = run.members()
         ids = [member.post_id for member in members]
         for modality, way in EXACT.items():
             contents = {m.post_id: m.contents[modality] for m in members if modality in m.contents}
-            self._keys[way] = _without_common(contents)
+            self.keys[way] = _without_common(contents)
         self._try((SAME_TEXT, NEAR_PICTURE), partial(self._read_posts, run, ids, progress))
         for modality, way in NEAR_VECTOR.items():
             for path in _cache_paths(run, modality):
@@ -102,10 +109,13 @@ class LeakFinder:
         try:
             read()
         except MvsaError as error:
-            self._unchecked.update(dict.fromkeys(ways, error.paragraph()))
+            self.unchecked.update(dict.fromkeys(ways, error.paragraph()))
 
     def _read_posts(self, run: Run, ids: Sequence[str], progress: Progress) -> None:
-        posts = read_posts(Path(run.config["data"]["path"]), run.read_options)
+        path = run.config["data"]["path"]
+        if path is None:
+            raise DataError("The posts were built in memory, and cannot be read again")
+        posts = read_posts(Path(path), run.read_options)
         recorded = run.config["data"].get("digest")
         if recorded is not None and recorded != posts.digest:
             raise DataError(
@@ -115,8 +125,8 @@ class LeakFinder:
         pictures = without_stand_ins(texts, image_keys(posts))
         every = [post.id for post in posts.posts]
         for keys, way in ((texts, SAME_TEXT), (pictures, EXACT[Modality.IMAGE])):
-            self._keys[way] = {i: k for i, k in zip(every, keys, strict=True) if k is not None}
-        self._hashes = picture_hashes(posts, ids, progress, cache_folder_of(run))
+            self.keys[way] = {i: k for i, k in zip(every, keys, strict=True) if k is not None}
+        self.hashes = picture_hashes(posts, ids, progress, cache_folder_of(run))
 
     def _read_vectors(self, way: str, path: Path, ids: Sequence[str]) -> None:
         file = FeatureFile(path)
@@ -127,31 +137,28 @@ class LeakFinder:
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         places = {post_id: place for place, post_id in enumerate(own)}
         directions = vectors / np.maximum(norms, np.float32(1e-12))
-        self._directions.setdefault(way, []).append((places, directions))
+        self.directions.setdefault(way, []).append((places, directions))
 
     def leaks(self, held: Sequence[str], train: Sequence[str]) -> Leaks:
         """The held-out posts that training posts give away, both by id."""
         reasons: dict[str, list[str]] = {}
-        unchecked = dict(self._unchecked)
-        for way, keys in self._keys.items():
+        unchecked = dict(self.unchecked)
+        for way, keys in self.keys.items():
             known = {keys[i] for i in train if i in keys}
             _note(reasons, way, (i for i in held if i in keys and keys[i] in known))
-        hashed = [i for i in held if i in self._hashes]
+        hashed = [i for i in held if i in self.hashes]
         alike = near(
-            [self._hashes[i] for i in hashed], [self._hashes[i] for i in train if i in self._hashes]
+            [self.hashes[i] for i in hashed], [self.hashes[i] for i in train if i in self.hashes]
         )
         _note(reasons, NEAR_PICTURE, (i for i, hit in zip(hashed, alike, strict=True) if hit))
-        for way, caches in self._directions.items():
+        for way, caches in self.directions.items():
             for places, directions in caches:
                 theirs = directions[[places[i] for i in train if i in places]]
                 own = [i for i in held if i in places]
                 cosines = directions[[places[i] for i in own]] @ theirs.T
-                close = cosines >= self._near_cosine
-                if close.sum() > max(len(own), _MOST_NEAR_PAIRS * close.size):
-                    unchecked[way] = (
-                        f"{close.mean():.1%} of all pairs have a cosine of {self._near_cosine:g} "
-                        "or more: these vectors do not tell posts apart"
-                    )
+                close = cosines >= self.near_cosine
+                if close.sum() > max(len(own), MOST_NEAR_PAIRS * close.size):
+                    unchecked[way] = not_told_apart(float(close.mean()), self.near_cosine)
                     continue
                 _note(reasons, way, (own[place] for place in np.flatnonzero(close.any(axis=1))))
         found = {i: tuple(dict.fromkeys(reasons[i])) for i in held if i in reasons}
@@ -161,8 +168,16 @@ class LeakFinder:
             counts=dict(Counter(way for ways in found.values() for way in ways).most_common()),
             unchecked=unchecked,
             most_bits=MOST_BITS,
-            near_cosine=self._near_cosine,
+            near_cosine=self.near_cosine,
         )
+
+
+def not_told_apart(share: float, near_cosine: float) -> str:
+    """Why near vectors are not compared, of which too many pairs are near."""
+    return (
+        f"{share:.1%} of all pairs have a cosine of {near_cosine:g} or more: these vectors do not "
+        "tell posts apart"
+    )
 
 
 def _note(reasons: dict[str, list[str]], way: str, ids: Iterable[str]) -> None:

@@ -119,6 +119,25 @@ class CalibrationOptions(IntervalOptions):
 
 
 @dataclass(frozen=True)
+class DuplicatesOptions(IntervalOptions):
+    """Which posts count as alike, and how many are listed.
+
+    Attributes:
+        near_cosine: Cosine of cached vectors from which posts count as near.
+        listed: Groups that are listed; the record names all.
+        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
+            held out.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    near_cosine: float = option(0.95, above=0, most=1, rare=True)
+    listed: int = option(10, least=0, most=1_000_000)
+    shared_posts: bool = False
+
+
+@dataclass(frozen=True)
 class ShiftOptions(IntervalOptions):
     """How scores are weighted to other class distributions.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mvsa_pipe.analysis.options import (
+    AttentionMapOptions,
     CalibrationOptions,
     ContributionOptions,
     DegradeOptions,
@@ -58,6 +59,12 @@ def _row(name: str, summary: str, source: str, options: type[Options]) -> Analys
 
 
 _ROWS = [
+    _row(
+        "attention",
+        "What heads attend to, and whether it matters.",
+        "Jain and Wallace 2019, arXiv:1902.10186",
+        AttentionMapOptions,
+    ),
     _row(
         "labels",
         "Labels that are probably wrong, and what their noise costs.",

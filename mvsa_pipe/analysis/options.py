@@ -197,3 +197,20 @@ class DegradeOptions(RescoringOptions):
     strengths: tuple[str, ...] = ()
     score: str = option("accuracy", among=("accuracy", "f1_macro"))
     data: Path | None = None
+
+
+@dataclass(frozen=True)
+class AttentionMapOptions(RescoringOptions):
+    """How attention is measured.
+
+    Attributes:
+        post: A post of the compared part, of which words and patches are shown by their weights,
+            of the first seed of each head.
+        flat: From this normalised entropy attention is called flat.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    post: str = ""
+    flat: float = option(0.95, above=0, most=1, rare=True)

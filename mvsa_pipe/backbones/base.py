@@ -115,6 +115,13 @@ class TextBackbone(Backbone):
     def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
         """The first ``max_tokens`` tokens, including the closing special token."""
 
+    def spans(self, text: str) -> list[tuple[int, int]] | None:  # noqa: ARG002
+        """Start and end in the text of each token that is kept; equal for special tokens.
+
+        ``None`` if the backbone does not know.
+        """
+        return None
+
     @abstractmethod
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Features of padded texts; hidden states of padding are meaningless."""

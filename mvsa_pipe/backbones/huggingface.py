@@ -161,6 +161,11 @@ class HuggingFaceText(TextBackbone):
         head = token_ids[: self.max_tokens - self._closing]
         return np.concatenate([head, token_ids[len(token_ids) - self._closing :]])
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of each kept token in the text."""
+        offsets = self._tokenizer.encode(text).offsets or [(0, 0)]
+        return [offsets[at] for at in self.cut(np.arange(len(offsets), dtype=np.int32))]
+
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Hidden states of the kept layers, and the pooled vector of the last."""
         if self.pooling is not Pooling.POOLER:

@@ -91,6 +91,11 @@ class TinyText(TextBackbone):
             return token_ids
         return np.append(token_ids[: self.max_tokens - 1], np.int32(_SEP))
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of each kept word in the text, between the two special tokens."""
+        words = [match.span() for match in _WORD.finditer(text.lower())]
+        return [(0, 0), *words[: self.max_tokens - 2], (0, 0)]
+
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Hidden states of the kept layers, and the first token or the mean of the last."""
         asked = layer_arguments(self._options.layers)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mvsa_pipe.heads.attention_maps import Attending
 from mvsa_pipe.heads.blocks import Dropout
 from mvsa_pipe.heads.options import EncoderOptions
 from mvsa_pipe.pooling import mean_over_tokens
@@ -53,7 +54,7 @@ def build_layers(count: int, options: EncoderOptions) -> nn.ModuleList:
     return nn.ModuleList([PreNormLayer(options) for _ in range(count)])
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Attending):
     """Scaled dot-product attention with ``n_attn`` heads over a batch of sequences.
 
     The key projection has no bias: it would shift all scores of a query alike, which softmax
@@ -118,10 +119,10 @@ class MultiHeadAttention(nn.Module):
         # kernel that takes a mask adds gradients up in no fixed order, and a run must repeat bit
         # for bit.
         stacked = self.dropout.given is not None
-        if dropping or stacked or (q.is_cuda and torch.is_grad_enabled()):
-            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            weights = (scores if bias is None else scores + bias).softmax(dim=-1)
-            found = self.dropout(weights) @ v
+        if self.probe is not None:
+            found = self.probe(_weights(q, k, bias)) @ v
+        elif dropping or stacked or (q.is_cuda and torch.is_grad_enabled()):
+            found = self.dropout(_weights(q, k, bias)) @ v
         else:
             found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         side_by_side: Tensor = found.transpose(1, 2).flatten(2)
@@ -132,7 +133,7 @@ class MultiHeadAttention(nn.Module):
         return x.view(batch, tokens, self.n_attn, width // self.n_attn).transpose(1, 2)
 
 
-class SingleKeyAttention(nn.Module):
+class SingleKeyAttention(Attending):
     """Multi-head attention over a sequence of length 1, where every weight is 1.
 
     ``Attn(q, k, v) = output(value(k))`` whatever the query is. Query and key projections cannot
@@ -235,6 +236,14 @@ class EncoderLayer(nn.Module):
         hidden = self.dropout(self.expand(attended).relu())
         informed: Tensor = self.norm(attended + self.dropout(self.contract(hidden)))
         return informed
+
+
+def _weights(
+    q: Float[Tensor, "B h Q d"], k: Float[Tensor, "B h K d"], bias: Tensor | None
+) -> Float[Tensor, "B h Q K"]:
+    """Attention weights ``softmax(q k' / sqrt(d))``, zero on masked keys."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return (scores if bias is None else scores + bias).softmax(dim=-1)
 
 
 def _score_bias(key_mask: Bool[Tensor, "B K"], dtype: torch.dtype) -> Float[Tensor, "B 1 1 K"]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mvsa_pipe.devices import at_least_float32
 from mvsa_pipe.features.batch import POOLED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.heads.attention_maps import AttentionLayer
 from mvsa_pipe.heads.blocks import Dropout
 from mvsa_pipe.heads.declared import (
     declared_needs,
@@ -86,6 +87,10 @@ class FusionHead(nn.Module, Model):
     @abstractmethod
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
         """Logits of every post; softmax turns them into probabilities."""
+
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """Its attention over tokens, for ``mvsa analyze attention``; none by default."""
+        return ()
 
     @classmethod
     def construct(cls, sizes: FeatureSizes, options: HeadOptions) -> "FusionHead":

@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
-from mvsa_pipe.heads.attention import build_layers
+from mvsa_pipe.heads.attention import PreNormLayer, build_layers
+from mvsa_pipe.heads.attention_maps import AttentionLayer, Kind
 from mvsa_pipe.heads.blocks import Classifier, normalise
 from mvsa_pipe.heads.options import EncoderOptions, count, size
 from mvsa_pipe.heads.tokens import TokenHead
@@ -97,6 +98,20 @@ class Bottleneck(TokenHead):
             image, from_image = _step(of_image, image, shared, None, wanted)
             shared = (from_text + from_image) / 2.0
         return text[:, 0], image[:, 0]
+
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """Attention inside each modality, its vector and the shared tokens, layer by layer."""
+        found = []
+        for kind, layers in ((Kind.TEXT, self.text_layers), (Kind.IMAGE, self.image_layers)):
+            for depth, layer in enumerate(layers):
+                fused = (Kind.SHARED,) if depth >= self.before_fusion else ()
+                seen = (Kind.VECTOR, kind, *fused)
+                # of the last layer only the first token is read
+                asking = (Kind.VECTOR,) if depth == len(layers) - 1 else seen
+                if isinstance(layer, PreNormLayer):
+                    name = f"{kind} {depth + 1}"
+                    found.append(AttentionLayer(name, layer.attention, asking, seen))
+        return tuple(found)
 
 
 def _step(

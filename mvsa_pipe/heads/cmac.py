@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import MultiHeadAttention
+from mvsa_pipe.heads.attention_maps import AttentionLayer, both_ways
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.blocks import Classifier, join
 from mvsa_pipe.heads.faithful_blocks import (
@@ -59,6 +60,10 @@ class Cmac(TokenHead):
             join(image, from_image)
         )
         return logits
+
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """Each modality's attention to the other."""
+        return both_ways(self.text_asks, self.image_asks)
 
 
 class CmacFaithful(FusionHead):

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
+from mvsa_pipe.heads.attention_maps import Attending, AttentionLayer, Kind
 from mvsa_pipe.heads.blocks import Classifier, join
 from mvsa_pipe.heads.options import ProjectionOptions
 from mvsa_pipe.heads.tokens import TokenHead
@@ -44,6 +45,23 @@ class CoAttention(TokenHead):
         logits: Tensor = self.classifier(join(text, image))
         return logits
 
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """The weights of the text's tokens and of the picture's, one set a post."""
+        post = (Kind.VECTOR,)
+        return (
+            AttentionLayer("post → text", self.attention.text_weights, post, (Kind.TEXT,)),
+            AttentionLayer("post → picture", self.attention.image_weights, post, (Kind.IMAGE,)),
+        )
+
+
+class TokenWeights(Attending):
+    """Softmax over the tokens of a post: attention of one query with one attention head."""
+
+    def forward(self, scores: Float[Tensor, "B X"]) -> Float[Tensor, "B X"]:
+        """The weights of the tokens."""
+        weights = scores.softmax(dim=-1)
+        return weights if self.probe is None else self.probe(weights[:, None, None])[:, 0, 0]
+
 
 class ParallelCoAttention(nn.Module):
     """One weighted mean a modality, each weighted with an eye on the other.
@@ -64,6 +82,7 @@ class ParallelCoAttention(nn.Module):
         # no bias: softmax ignores what it adds to all scores alike
         self.text_score = nn.Linear(width, 1, bias=False)
         self.image_score = nn.Linear(width, 1, bias=False)
+        self.text_weights, self.image_weights = TokenWeights(), TokenWeights()
 
     def forward(
         self,
@@ -92,7 +111,7 @@ class ParallelCoAttention(nn.Module):
         # the least finite number: a post without text then has finite weights, not NaN
         scores = scores.masked_fill(~text_mask, torch.finfo(scores.dtype).min)
         image_scores = self.image_score(image_views).squeeze(-1)
-        return scores.softmax(dim=-1), image_scores.softmax(dim=-1)
+        return self.text_weights(scores), self.image_weights(image_scores)
 
 
 def _mix(weights: Float[Tensor, "B X"], tokens: Float[Tensor, "B X D"]) -> Float[Tensor, "B D"]:

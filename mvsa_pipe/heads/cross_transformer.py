@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.attention import PreNormLayer, build_layers
+from mvsa_pipe.heads.attention_maps import AttentionLayer, Kind
 from mvsa_pipe.heads.blocks import Classifier, join
 from mvsa_pipe.heads.options import EncoderOptions, count
 from mvsa_pipe.heads.tokens import TokenHead
@@ -64,6 +65,13 @@ class CrossTransformer(TokenHead):
         logits: Tensor = self.classifier(join(p.text + text, p.image + image))
         return logits
 
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """Attention to the other modality in every layer, then of each modality to itself."""
+        return (
+            *self.text_asks.attention_layers(Kind.TEXT, Kind.IMAGE),
+            *self.image_asks.attention_layers(Kind.IMAGE, Kind.TEXT),
+        )
+
 
 class Direction(nn.Module):
     """One modality attends to the other in every layer, then to itself once.
@@ -89,3 +97,20 @@ class Direction(nn.Module):
         for layer in self.across:
             queries = layer(queries, keys, key_mask)
         return mean_over_tokens(self.inside(queries, queries, query_mask), query_mask)
+
+    def attention_layers(self, own: Kind, other: Kind) -> tuple[AttentionLayer, ...]:
+        """Its attention, named by what asks and what is asked."""
+        several = len(self.across) > 1
+        return (
+            *(
+                AttentionLayer(
+                    f"{own} → {other}{f' {depth}' if several else ''}",
+                    layer.attention,
+                    (own,),
+                    (other,),
+                )
+                for depth, layer in enumerate(self.across, 1)
+                if isinstance(layer, PreNormLayer)
+            ),
+            AttentionLayer(f"{own} → {own}", self.inside.attention, (own,), (own,)),
+        )

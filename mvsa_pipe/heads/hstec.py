@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mvsa_pipe.features.batch import ENCODED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention import EncoderLayer, MultiHeadAttention
+from mvsa_pipe.heads.attention_maps import AttentionLayer, over_all
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.blocks import Classifier, join
 from mvsa_pipe.heads.faithful_blocks import (
@@ -61,6 +62,10 @@ class Hstec(TokenHead):
         image = self.image(self.read(batch, Field.IMAGE_POOLED))
         logits: Tensor = self.vote_text(join(text, summary)) + self.vote_image(join(image, summary))
         return logits
+
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """The layer's attention of all tokens to all."""
+        return (over_all("all → all", self.encoder.attend.attention),)
 
 
 class HstecFaithful(FusionHead):

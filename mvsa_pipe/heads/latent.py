@@ -20,6 +20,7 @@ from mvsa_pipe.heads.attention import (
     MultiHeadAttention,
     SingleKeyAttention,
 )
+from mvsa_pipe.heads.attention_maps import AttentionLayer, Kind, both_ways, over_all
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.blocks import Classifier, Dropout, Projection, join
 from mvsa_pipe.heads.options import AttentionOptions, ProjectionOptions
@@ -135,6 +136,20 @@ class LatentHead(FusionHead):
         image, image_states = self.image(self.read(batch, Field.IMAGE_POOLED), places, None)
         return self.fuse(text, image, text_states, image_states, mask)
 
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """Attention inside each modality and between them; none at the pooled level."""
+        if self.level is Level.POOLED:
+            return ()
+        inside = [
+            AttentionLayer(f"{kind} → {kind}", latent.inside.attention, (kind,), (kind,))
+            for kind, latent in ((Kind.TEXT, self.text), (Kind.IMAGE, self.image))
+        ]
+        return (*inside, *self.across_layers())
+
+    @abstractmethod
+    def across_layers(self) -> tuple[AttentionLayer, ...]:
+        """Attention between the modalities."""
+
     @abstractmethod
     def fuse(
         self,
@@ -191,6 +206,10 @@ class SelfAttention(LatentHead):
         logits: Tensor = self.classifier(join(text, image))
         return logits
 
+    def across_layers(self) -> tuple[AttentionLayer, ...]:
+        """Attention of all states to all."""
+        return (over_all("all → all", self.across),)
+
 
 class DualAttention(LatentHead):
     """Attends inside each modality and from each to the other, and classifies all four views.
@@ -229,6 +248,10 @@ class DualAttention(LatentHead):
         from_text = self.image_asks.pooled(image_states, text_states, key_mask=text_mask)
         logits: Tensor = self.classifier(join(text, image, from_image, from_text))
         return logits
+
+    def across_layers(self) -> tuple[AttentionLayer, ...]:
+        """Each modality's attention to the other."""
+        return both_ways(self.text_asks, self.image_asks)
 
 
 def build_attention(options: LevelOptions, *, single_key: bool) -> Attention:

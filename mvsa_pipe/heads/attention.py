@@ -243,7 +243,8 @@ def _weights(
 ) -> Float[Tensor, "B h Q K"]:
     """Attention weights ``softmax(q k' / sqrt(d))``, zero on masked keys."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    return (scores if bias is None else scores + bias).softmax(dim=-1)
+    weights: Tensor = (scores if bias is None else scores + bias).softmax(dim=-1)
+    return weights
 
 
 def _score_bias(key_mask: Bool[Tensor, "B K"], dtype: torch.dtype) -> Float[Tensor, "B 1 1 K"]:

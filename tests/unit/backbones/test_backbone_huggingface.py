@@ -53,6 +53,16 @@ def test_any_text_encoder(bert_folder: Path) -> None:
     assert torch.equal(one.pooled, two.pooled)
 
 
+@pytest.mark.parametrize("max_tokens", [5, 16])
+def test_tokens_are_found_in_their_text(bert_folder: Path, max_tokens: int) -> None:
+    backbone = load_text(f"hf-text:{bert_folder}", max_tokens=max_tokens)
+    text = " good  a, good day good"
+    spans = backbone.spans(text)
+    assert len(spans) == len(backbone.cut(backbone.tokenize([text])[0]))
+    assert spans[0] == spans[-1] == (0, 0)
+    assert [text[start:end] for start, end in spans[1:4]] == ["good", "a", ","]
+
+
 def test_a_tokenizer_s_own_truncation_and_padding_stay_out(
     bert_folder: Path, tmp_path: Path
 ) -> None:

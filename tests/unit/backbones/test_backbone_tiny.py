@@ -34,6 +34,13 @@ def test_tiny_weights_are_the_same_in_every_process() -> None:
     assert [identity.name for identity in here] == ["tiny-text", "tiny-image"]
 
 
+def test_tiny_words_are_found_in_their_text() -> None:
+    backbone, text = load_text("tiny-text", max_tokens=4), "Good, good day"
+    spans = backbone.spans(text)
+    assert [text[start:end] for start, end in spans] == ["", "Good", ",", ""]
+    assert len(spans) == len(backbone.cut(backbone.tokenize([text])[0]))
+
+
 def test_tiny_shapes() -> None:
     text, image = load_text("tiny-text"), load_image("tiny-image")
     assert encode_text(text, "Good, good day").hidden.shape == (1, 6, 384)

@@ -1,0 +1,349 @@
+"""What heads attend to: flat or focused, on which modality, and whether it matters.
+
+The entropy of attention is taken over real tokens alone, divided by that of equal weights. That
+weights differ does not say that they matter: each head is therefore also scored with equal weights
+in their place.
+
+Source:
+    Entropy of attention, and whether it explains predictions: Jain and Wallace 2019, Attention is
+    not Explanation, arXiv:1902.10186; Wiegreffe and Pinter 2019, arXiv:1908.04626, section 3.2,
+    which freezes weights to uniform.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvsa_pipe.analysis.attended_post import attended_post, require_scored
+from mvsa_pipe.analysis.attention_measures import (
+    LayerMeasures,
+    equal_answers,
+    layers_of,
+    measured,
+)
+from mvsa_pipe.analysis.contest import contest_of_runs
+from mvsa_pipe.analysis.finding import (
+    Cell,
+    Estimate,
+    Finding,
+    FindingTable,
+    ForestPlot,
+    ForestRow,
+    MatrixPlot,
+    Plot,
+)
+from mvsa_pipe.analysis.finding_store import finding_of
+from mvsa_pipe.analysis.options import AttentionMapOptions
+from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
+from mvsa_pipe.analysis.rescoring import RescoredEntry, rescored_entries
+from mvsa_pipe.errors import RunError
+from mvsa_pipe.heads import HEADS, is_faithful
+from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.heads.build import build_head
+from mvsa_pipe.heads.check_batches import SIZES
+from mvsa_pipe.metrics.score_table import Score
+from mvsa_pipe.metrics.weighted import Answers, Floats
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.progress import Progress
+from mvsa_pipe.runs import Run
+
+# A modality without which fewer predictions than this change is not read.
+_UNREAD = 0.01
+# A change of accuracy that is certainly less than this is none.
+_NOTHING = 0.01
+
+_METHOD = (
+    (
+        "Entropy: mean over posts and real queries of -Σ a log a / log K over the K real keys: 1 "
+        "for equal weights, 0 for one key that takes all. Padding is left out, and posts with "
+        "fewer than two real keys."
+    ),
+    (
+        "Change if equal: the heads are scored again with equal weights on all real keys in every "
+        "layer, without training (Wiegreffe and Pinter 2019, section 3.2)."
+    ),
+    (
+        "Same without: share of posts whose predicted class stays when the features of a modality "
+        "are replaced by their mean over the training posts."
+    ),
+    "Intervals: bootstrap over posts and seeds, 95 %.",
+)
+
+
+@dataclass(frozen=True)
+class _Attended:
+    """One head with all of its seeds.
+
+    Attributes:
+        entry: The head.
+        parameters: Of one run.
+        layers: Each layer, by seed.
+        entropies: Normalised entropy of each layer.
+        accuracy: Accuracy as it is.
+        change: Change of accuracy with equal weights.
+        same: Share of predictions that stay without each modality.
+    """
+
+    entry: RescoredEntry
+    parameters: int | None
+    layers: list[list[LayerMeasures]]
+    entropies: list[Estimate]
+    accuracy: Estimate
+    change: Estimate
+    same: dict[Modality, float]
+
+
+def attention(runs: Sequence[Run], options: AttentionMapOptions, progress: Progress) -> Finding:
+    """Measures the attention of heads over tokens, and scores them with equal weights.
+
+    Args:
+        runs: The runs.
+        options: What is called flat, the post to show, and the resampling.
+        progress: Receives progress.
+
+    Raises:
+        RunError: No run has attention over tokens; or the runs are not over the same posts.
+        CacheError: Features of a run are not cached.
+    """
+    contest = contest_of_runs(runs, at_least=1)
+    if options.post:
+        require_scored(options.post, contest.folds[0].ids)
+    entries = rescored_entries(contest, options, progress)
+    chosen = [entry for entry in entries if layers_of(entry.runs[0].model)]
+    if not chosen:
+        raise _no_attention(entries)
+    posts = len(contest.folds[0].ids)
+    resampler = Resampler(posts, options)
+    progress.start("attention", len(chosen), "heads")
+    heads = []
+    for entry in chosen:
+        heads.append(_attended(entry, resampler))
+        progress.advance(1)
+    tables = [_head_table(heads), _layer_table(heads), *_mass_tables(heads, resampler)]
+    plots: list[Plot] = [_forest(heads), _matrix(heads)]
+    method = [*_METHOD]
+    if len(chosen) < len(entries):
+        names = ", ".join(entry.name for entry in entries if entry not in chosen)
+        method.append(f"Without attention over tokens, and left out: {names}.")
+    if options.post:
+        shown = attended_post(
+            [(head.entry.name, head.entry.runs[0]) for head in heads], options.post
+        )
+        tables.append(shown.table)
+        plots += shown.plots
+        method += shown.remarks
+    return finding_of(
+        "attention",
+        runs,
+        options,
+        question="What do the heads attend to, and does it matter?",
+        verdict=[_verdict(head, options.flat) for head in heads],
+        tables=tables,
+        plots=plots,
+        method=method,
+        posts=posts,
+        values={head.entry.name: _figures(head) for head in heads},
+    )
+
+
+def _no_attention(entries: Sequence[RescoredEntry]) -> RunError:
+    able = [
+        row.name
+        for row in HEADS.built_in
+        if not is_faithful(row)
+        and issubclass(HEADS.load(row.name), FusionHead)
+        and layers_of(build_head(row.name, SIZES, 0))
+    ]
+    return RunError(
+        "None of these heads has attention over tokens that can be read",
+        where=", ".join(str(run.run.path) for entry in entries for run in entry.runs),
+        expected=f"a run of {', '.join(able)}; of a head of your own with attention_layers(); each "
+        "seed by itself, no ensemble",
+        found=", ".join(f"{entry.name} ({entry.head})" for entry in entries),
+        hint=f"mvsa fit --head {able[0]}",
+    )
+
+
+def _attended(entry: RescoredEntry, resampler: Resampler) -> _Attended:
+    by_seed = [measured(run) for run in entry.runs]
+    layers = [list(own) for own in zip(*by_seed, strict=True)]
+    plain, equal = entry.answers(), [equal_answers(run) for run in entry.runs]
+    accuracy = resampler.scores(plain, [Score.ACCURACY])[Score.ACCURACY]
+    changed = resampler.scores(equal, [Score.ACCURACY])[Score.ACCURACY]
+    same = {
+        modality: float(
+            np.mean(
+                [
+                    _same(run.without(modality), own)
+                    for run, own in zip(entry.runs, plain, strict=True)
+                ]
+            )
+        )
+        for modality in entry.runs[0].modalities
+    }
+    return _Attended(
+        entry,
+        entry.runs[0].run.metrics.get("parameters"),
+        layers,
+        [
+            estimated(_means(resampler, [each.entropy.mean(axis=1) for each in own]))
+            for own in layers
+        ],
+        estimated(accuracy),
+        estimated(changed - accuracy),
+        same,
+    )
+
+
+def _same(one: Answers, other: Answers) -> float:
+    return float((one.predicted == other.predicted).mean())
+
+
+def _means(resampler: Resampler, seeds: Sequence[Floats]) -> Floats:
+    """Means over posts and seeds ``[1 + R]`` of numbers that some posts do not have."""
+    known = [np.isfinite(values) for values in seeds]
+    values = [np.where(k, v, 0.0) for k, v in zip(known, seeds, strict=True)]
+    counts = resampler.means([k.astype(np.float64) for k in known])
+    return resampler.means(values) / np.where(counts > 0, counts, np.nan)
+
+
+def _head_table(heads: Sequence[_Attended]) -> FindingTable:
+    shares = ["accuracy", "change if equal", "same without text", "same without picture"]
+    rows: list[list[Cell]] = [
+        [
+            head.entry.name,
+            head.parameters,
+            head.accuracy,
+            head.change,
+            head.same.get(Modality.TEXT),
+            head.same.get(Modality.IMAGE),
+        ]
+        for head in heads
+    ]
+    return FindingTable(
+        "heads side by side",
+        ["head", "parameters", *shares],
+        rows,
+        "mvsa bench --match-parameters trains heads with like parameter counts",
+        shares,
+    )
+
+
+def _layer_table(heads: Sequence[_Attended]) -> FindingTable:
+    rows: list[list[Cell]] = []
+    for head in heads:
+        for own, found in zip(head.layers, head.entropies, strict=True):
+            each = _by_attention_head(own)
+            rows.append([head.entry.name, own[0].name, found, float(each.min()), float(each.max())])
+    return FindingTable(
+        "entropy of attention, as a share of that of equal weights",
+        ["head", "layer", "entropy", "least", "most"],
+        rows,
+        "least and most: of the attention heads and seeds",
+    )
+
+
+def _by_attention_head(seeds: Sequence[LayerMeasures]) -> Floats:
+    """Mean entropy of each attention head of each seed ``[S, h]``."""
+    found: Floats = np.stack([np.nanmean(each.entropy, axis=0) for each in seeds])
+    return found
+
+
+def _mass_tables(heads: Sequence[_Attended], resampler: Resampler) -> list[FindingTable]:
+    rows: list[list[Cell]] = []
+    for head in heads:
+        for own in head.layers:
+            if len(own[0].mass) < 2:
+                continue
+            for kind in own[0].mass:
+                share = estimated(_means(resampler, [each.mass[kind] for each in own]))
+                equal = float(np.mean([np.nanmean(each.equal_mass[kind]) for each in own]))
+                rows.append([head.entry.name, own[0].name, kind.value, share, equal])
+    if not rows:
+        return []
+    return [
+        FindingTable(
+            "where attention goes, in layers over several kinds of keys",
+            ["head", "layer", "keys", "share", "if equal"],
+            rows,
+            "vector: the pooled vector of the modality; shared: tokens of both modalities",
+            ["share", "if equal"],
+        )
+    ]
+
+
+def _forest(heads: Sequence[_Attended]) -> ForestPlot:
+    rows = [
+        ForestRow(f"{head.entry.name}, {own[0].name}", found, head.entry.name)
+        for head in heads
+        for own, found in zip(head.layers, head.entropies, strict=True)
+    ]
+    return ForestPlot(
+        "entropy of attention", "share of the entropy of equal weights", rows, {"equal": 1.0}
+    )
+
+
+def _matrix(heads: Sequence[_Attended]) -> MatrixPlot:
+    found = {
+        f"{head.entry.name}, {own[0].name}": _by_attention_head(own).mean(axis=0).tolist()
+        for head in heads
+        for own in head.layers
+    }
+    most = max(map(len, found.values()))
+    return MatrixPlot(
+        "entropy of each attention head",
+        "layer",
+        "attention head",
+        list(found),
+        [str(number) for number in range(1, most + 1)],
+        [[*row, *[None] * (most - len(row))] for row in found.values()],
+    )
+
+
+def _verdict(head: _Attended, flat: float) -> str:
+    name = head.entry.name
+    flat_layers = [
+        own[0].name
+        for own, found in zip(head.layers, head.entropies, strict=True)
+        if found.value >= flat
+    ]
+    values = [found.value for found in head.entropies]
+    between = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+    figures = f"entropy {between} of that of equal weights"
+    if len(flat_layers) == len(head.layers):
+        words = f"{name}: attention is flat ({figures})"
+    elif flat_layers:
+        words = f"{name}: attention is flat in {', '.join(flat_layers)} ({figures})"
+    else:
+        words = f"{name}: attention is not flat ({figures})"
+    told = _told(head.change)
+    words += f"; with equal weights accuracy changes by {in_points(head.change)}: {told}."
+    unread = [m for m, same in head.same.items() if same > 1 - _UNREAD]
+    if len(unread) == 1 and len(head.same) > 1:
+        (other,) = [modality for modality in head.same if modality not in unread]
+        words += f" One modality carries all: {other}."
+    return words
+
+
+def _told(change: Estimate) -> str:
+    if change.low > -_NOTHING and change.high < _NOTHING:
+        return "its weights do not matter"
+    if change.low <= 0 <= change.high:
+        return "whether its weights matter cannot be told"
+    return "its weights matter"
+
+
+def _figures(head: _Attended) -> dict[str, object]:
+    return {
+        "parameters": head.parameters,
+        "entropy": {
+            own[0].name: found.value for own, found in zip(head.layers, head.entropies, strict=True)
+        },
+        "entropy_by_attention_head": {
+            own[0].name: _by_attention_head(own).mean(axis=0).tolist() for own in head.layers
+        },
+        "accuracy": head.accuracy.value,
+        "change_if_equal": head.change.value,
+        "same_without": {modality.value: same for modality, same in head.same.items()},
+    }

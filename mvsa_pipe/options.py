@@ -76,6 +76,26 @@ def _plain(number: float) -> str:
 
 
 @dataclass(frozen=True)
+class Search:
+    """The values of an option that tuning tries: those between two numbers, or some choices.
+
+    Attributes:
+        low: The smallest number.
+        high: The largest number.
+        log: Whether numbers are drawn evenly on a logarithmic scale.
+        choices: The values, if they are not a range of numbers.
+        reshapes: Whether the option changes the shapes of a head's parameters, so that runs with
+            different values cannot be trained as one stack.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[float | int | str | bool, ...] = ()
+    reshapes: bool = False
+
+
+@dataclass(frozen=True)
 class Option:
     """The metadata of an option's field.
 
@@ -85,6 +105,7 @@ class Option:
         rare: Whether ``--help`` leaves it to ``--help-all``.
         hidden: Whether the command line has no such option.
         without: Fields of a nested dataclass that are no options of the command line either.
+        search: The values that tuning tries; ``None`` if it leaves the option as it is.
     """
 
     allowed: Range | None = None
@@ -92,6 +113,7 @@ class Option:
     rare: bool = False
     hidden: bool = False
     without: tuple[str, ...] = ()
+    search: Search | None = None
 
     @classmethod
     def of(cls, field: Any) -> "Option":  # noqa: ANN401  # a dataclass's field of any type
@@ -117,6 +139,7 @@ def option(
     among: Iterable[str] = (),
     rare: bool = False,
     hidden: bool = False,
+    search: Search | None = None,
 ) -> Any:  # noqa: ANN401  # a dataclass replaces it by the field's value
     """A field of an option dataclass.
 
@@ -130,10 +153,12 @@ def option(
         among: The accepted values, if there are few.
         rare: Whether ``--help`` leaves it to ``--help-all``.
         hidden: Whether the command line has no such option.
+        search: The values that tuning tries.
     """
     limits = Range(least, most, above, below, tuple(among))
     allowed = None if limits == Range() else limits
-    return field(default=default, metadata={_KEY: Option(allowed, flags, rare, hidden)})
+    declared = Option(allowed, flags, rare, hidden, search=search)
+    return field(default=default, metadata={_KEY: declared})
 
 
 def group(kind: type[Any], *, without: Iterable[str] = ()) -> Any:  # noqa: ANN401  # as of option
@@ -168,6 +193,12 @@ class Options:
                 continue
             if value not in allowed or (whole and not isinstance(value, Integral)):
                 raise self.refused(name, expected)
+
+    @classmethod
+    def searches(cls) -> dict[str, Search]:
+        """The options that tuning varies, with the values that it tries."""
+        found = {each.name: Option.of(each).search for each in fields(cls)}
+        return {name: search for name, search in found.items() if search is not None}
 
     @classmethod
     def typed(cls, name: str) -> str:

@@ -1,6 +1,6 @@
 """Posts and features of a bench, loaded once for all its trials; trains groups of trials."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,31 +25,22 @@ class LoadedBench:
     """Posts and features of one pair of backbones, loaded once.
 
     Args:
-        data: The posts and their split.
-        caches: Their features.
-        heads: The heads that will be trained.
-        split_seed: Seed of the first split; by default that of ``data``.
-        without: Posts to leave out, as another pair of backbones has no features of them.
+        first: The experiment under the first split.
+        split_seed: Seed of that split; ``None`` if it is the seed of the choice of posts.
 
     Attributes:
         first: The experiment under the first split.
-
-    Raises:
-        MvsaError: From ``prepare``.
     """
 
-    def __init__(
-        self,
-        data: DataChoice,
-        caches: CacheChoice,
-        heads: Sequence[str],
-        split_seed: int | None,
-        without: frozenset[str] = frozenset(),
-    ) -> None:
-        self.first = prepare_heads(data, caches, heads, split_seed, without)
+    def __init__(self, first: Experiment, split_seed: int | None = None) -> None:
+        self.first = first
         self._split_seed = split_seed
         self._others: dict[tuple[int | None, str], Experiment] = {}
         self._read: dict[tuple[int | None, str, str], Experiment] = {}
+
+    def without_test(self) -> "LoadedBench":
+        """The same posts and features without the test part."""
+        return LoadedBench(self.first.without_test(), self._split_seed)
 
     def to(self, device: torch.device) -> None:
         """Moves the features to a device if they fit there, once for all trials."""
@@ -130,7 +121,8 @@ class LoadSpec:
         """
         for origin in self.own:
             add_same_head(origin)
-        return LoadedBench(self.data, self.caches, self.heads, self.split_seed, self.without)
+        first = prepare_heads(self.data, self.caches, self.heads, self.split_seed, self.without)
+        return LoadedBench(first, self.split_seed)
 
     def anywhere(self) -> "LoadSpec":
         """The specification with absolute paths, for processes with another working directory."""

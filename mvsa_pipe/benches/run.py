@@ -124,7 +124,7 @@ def run_bench(
         trials = _every_trial(loaded, settings, options, folds, pair_label(pair, caches))
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
-        outcomes = _outcomes(loaded, trials, load_spec, options, folders, progress, shown)
+        outcomes = outcomes_of(loaded, trials, load_spec, options, folders, progress, shown)
         rows += [
             [outcomes[trial.digest] for trial in row]
             for row in _rows(trials, options.seeds * len(folds))
@@ -168,7 +168,7 @@ def _served(
     return replace(options, heads=heads)
 
 
-def _outcomes(
+def outcomes_of(
     loaded: LoadedBench,
     trials: Sequence[Trial],
     load_spec: LoadSpec,
@@ -177,7 +177,21 @@ def _outcomes(
     progress: Progress,
     shown: BenchProgress,
 ) -> dict[str, Outcome]:
-    """The outcome of every trial by its digest; trials without a run folder are trained."""
+    """The outcome of every trial by its digest; trials without a run folder are trained.
+
+    Args:
+        loaded: Posts and features.
+        trials: The trials.
+        load_spec: How workers on a cluster load the same.
+        options: Whether recorded runs are trained again, and where.
+        folders: The run folders.
+        progress: Receives messages.
+        shown: Shows runs at work.
+
+    Raises:
+        RunError: The folder of a run is damaged, or contains another run.
+        StorageError: The disk refuses.
+    """
     found: dict[str, Outcome] = {}
     for trial in () if options.force else trials:
         outcome = folders.find(trial, loaded.read_for(trial.spec))
@@ -247,10 +261,15 @@ def _every_trial(
                 training = replace(setting.training, seed=seed)
                 spec = RunSpec(head, training, setting.head_options, splits[seed], fold)
                 digest = spec_digest(digests[splits[seed], fold], spec)
-                name = default_run_name(experiments[splits[seed], fold], head, [seed])
-                name = f"{name}-{digest[:_NAMED_DIGITS]}"
+                name = run_folder_name(experiments[splits[seed], fold], spec, digest)
                 trials.append(Trial(spec, setting.label, pair, digest, name))
     return trials
+
+
+def run_folder_name(experiment: Experiment, spec: RunSpec, digest: str) -> str:
+    """The name of a trial's run folder: head, data, seed, and the first digits of its digest."""
+    name = default_run_name(experiment, spec.head, [spec.training.seed])
+    return f"{name}-{digest[:_NAMED_DIGITS]}"
 
 
 def _rows(trials: Sequence[Trial], seeds: int) -> Iterator[Sequence[Trial]]:

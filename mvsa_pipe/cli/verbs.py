@@ -63,6 +63,11 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "Train a run again from its record: same, within noise, or different.",
         ),
         _row(
+            "tune",
+            "tune:tune",
+            "Tune heads on validation with equal budgets, then replay them with fresh seeds.",
+        ),
+        _row(
             "compare",
             "compare:compare",
             "Compare runs on the same posts: scores, paired tests and costs, from their records.",

@@ -28,7 +28,7 @@ class BottleneckOptions(EncoderOptions):
             writes in a layer, the other reads in the next: with fewer than 2 they never meet.
     """
 
-    bottlenecks: int = size(4)
+    bottlenecks: int = size(4, (1, 2, 4, 8))
     layers: int = count(2)
     fusion_layers: int = count(2, least=0)
 

@@ -34,7 +34,7 @@ class PublishedAttentionOptions(AttentionOptions):
 
     dropout: float = rate(0.5)
     width: int = size(64)
-    n_attn: int = size(8)
+    n_attn: int = size(8, (1, 2, 4, 8))
     attention_dropout: float = rate(0.4)
 
 

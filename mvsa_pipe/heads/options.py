@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any, TypeVar, get_type_hints
 
 from mvsa_pipe.errors import ConfigError
-from mvsa_pipe.options import Options, option
+from mvsa_pipe.options import Options, Search, option
 
 OptionValue = str | int | float | bool
 OptionsT = TypeVar("OptionsT", bound="HeadOptions")
@@ -21,19 +21,21 @@ _MOST_WIDTH = 16_384
 _MOST_LAYERS = 64
 
 
-def size(default: int) -> Any:  # noqa: ANN401  # as of option
-    """A field for a width, or another number of rows of a weight."""
-    return option(default, least=1, most=_MOST_WIDTH)
+def size(default: int, tried: tuple[int, ...] = (64, 128, 256, 512)) -> Any:  # noqa: ANN401  # as of option
+    """A field for a width, or another number of rows of a weight; tuning tries some."""
+    search = Search(choices=tried, reshapes=True)
+    return option(default, least=1, most=_MOST_WIDTH, search=search)
 
 
 def count(default: int, least: int = 1) -> Any:  # noqa: ANN401
     """A field for a number of layers."""
-    return option(default, least=least, most=_MOST_LAYERS)
+    search = Search(choices=(1, 2, 3), reshapes=True)
+    return option(default, least=least, most=_MOST_LAYERS, search=search)
 
 
 def rate(default: float) -> Any:  # noqa: ANN401
     """A field for a dropout probability."""
-    return option(default, least=0, below=1)
+    return option(default, least=0, below=1, search=Search(0.0, 0.6))
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class AttentionOptions(ProjectionOptions):
             tokens wash it out, and without it the fast attention kernels can be used.
     """
 
-    n_attn: int = size(4)
+    n_attn: int = size(4, (1, 2, 4, 8))
     attention_dropout: float = rate(0.0)
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from mvsa_pipe.layers import Keep, LayerMix
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, Split, parse_split, protocol_tag
 from mvsa_pipe.posts.splits.make_split import resolved_split
-from mvsa_pipe.posts.splits.split import PARTS
+from mvsa_pipe.posts.splits.split import PARTS, TEST
 from mvsa_pipe.runs import Member, split_table
 from mvsa_pipe.runs.cache_choice import chosen_files, naming_heads, refuse_single_layers
 from mvsa_pipe.runs.layout import CONTENT_DIGITS
@@ -112,6 +112,16 @@ class Experiment:
             protocol=protocol_tag(self.posts, split),
             training_data=replace(self.training_data, train=train, val=val),
             indices=indices,
+        )
+
+    def without_test(self) -> "Experiment":
+        """The same experiment without its test posts, for choices that must not see them."""
+        parts = {i: part for i, part in self.split.parts.items() if part != TEST}
+        return replace(
+            self,
+            split=replace(self.split, parts=parts),
+            indices=self.indices | {TEST: self.indices[TEST][:0]},
+            left_out=tuple(i for i in self.left_out if i in parts),
         )
 
     @property

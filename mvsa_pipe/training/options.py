@@ -9,7 +9,7 @@ from enum import StrEnum
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.options import MOST_BATCH, MOST_EPOCHS, MOST_SEED, Options, option
+from mvsa_pipe.options import MOST_BATCH, MOST_EPOCHS, MOST_SEED, Options, Search, option
 
 # Such weights, their sums and their products with losses are finite in single precision.
 _WEIGHTS = (1e-6, 1e6)
@@ -61,8 +61,8 @@ class TrainingOptions(Options):
 
     epochs: int = option(20, least=1, most=MOST_EPOCHS)
     batch_size: int = option(32, least=1, most=MOST_BATCH)
-    learning_rate: float = option(5e-4, above=0)
-    weight_decay: float = option(1e-2, least=0, rare=True)
+    learning_rate: float = option(5e-4, above=0, search=Search(1e-4, 5e-3, log=True))
+    weight_decay: float = option(1e-2, least=0, rare=True, search=Search(1e-4, 3e-1, log=True))
     schedule: Schedule = option(Schedule.COSINE, rare=True)
     warmup: float = option(0.1, least=0, below=1, rare=True)
     patience: int = option(6, least=0, most=MOST_EPOCHS, rare=True)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mvsa_pipe.api.posts import read_posts
     from mvsa_pipe.api.report import report
     from mvsa_pipe.api.run import evaluate, fit, open_run, reproduce
+    from mvsa_pipe.api.run import evaluate, fit, open_run
+    from mvsa_pipe.api.tune import tune
     from mvsa_pipe.backbones.own import register_backbone
     from mvsa_pipe.heads.base import FusionHead
     from mvsa_pipe.heads.own import register_head
@@ -52,6 +54,7 @@ __all__ = [
     "register_head",
     "report",
     "reproduce",
+    "tune",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -74,5 +77,6 @@ __getattr__, __dir__ = lazy_names(
         "register_head": "heads.own",
         "report": "api.report",
         "reproduce": "api.run",
+        "tune": "api.tune",
     },
 )

@@ -17,16 +17,17 @@ class BenchProgress:
 
     Args:
         progress: Where it is shown.
-        runs: How many runs the bench has.
+        runs: How many runs there are.
+        what: Name of the step.
     """
 
-    def __init__(self, progress: Progress, runs: int) -> None:
+    def __init__(self, progress: Progress, runs: int, what: str = "bench") -> None:
         self._progress, self._runs = progress, runs
         self._lock = threading.Lock()
         self._tasks: list[Sequence[Trial]] = []
         self._reports: dict[int, EpochReport] = {}  # the last of each run
         self._shares: dict[int, float] = {}  # how much of each run is counted
-        progress.start("bench", runs, "runs", may_end_early=True)
+        progress.start(what, runs, "runs", may_end_early=True)
 
     def recorded(self, runs: int) -> None:
         """Runs were found that need no training."""

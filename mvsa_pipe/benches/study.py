@@ -168,7 +168,7 @@ class Study:
         seed = (self._space.training.seed + done) % 2**32
         if self._options.sampler == "tpe":
             self._study.sampler = optuna.samplers.TPESampler(
-                seed=seed, multivariate=True, constant_liar=True, warn_independent_sampling=False
+                seed=seed, multivariate=True, constant_liar=True
             )
         else:
             self._study.sampler = optuna.samplers.RandomSampler(seed=seed)

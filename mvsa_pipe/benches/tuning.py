@@ -133,7 +133,7 @@ def tune(
     for remark in loaded.first.remarks():
         progress.say(remark)
     heads, folders = len(options.heads), RunFolders(runs)
-    shown = BenchProgress(progress, heads * (options.trials + 2 * options.replay))
+    shown = BenchProgress(progress, heads * (options.trials + 2 * options.replay), "tune")
     searching = loaded.without_test()
     found = [
         Study(space, searching, options, folders, runs, shown, progress).searched()

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from mvsa_pipe.api.posts import read_posts
     from mvsa_pipe.api.report import report
     from mvsa_pipe.api.run import evaluate, fit, open_run, reproduce
-    from mvsa_pipe.api.run import evaluate, fit, open_run
     from mvsa_pipe.api.tune import tune
     from mvsa_pipe.backbones.own import register_backbone
     from mvsa_pipe.heads.base import FusionHead

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvsa_pipe.analysis.evidence_words import judge_bench
+from mvsa_pipe.analysis.options import LeakOptions
 from mvsa_pipe.api.bench import BenchTable
 from mvsa_pipe.api.data import Data
 from mvsa_pipe.api.keywords import as_path, build, names_of, refuse_unknown
@@ -92,7 +93,7 @@ def tune(
     settings = build(TrainingOptions, {**training, "seed": seed})
     with shown_progress() as screen:
         done = tune_heads(data.choice, data.caches, options, settings, screen, folder)
-        judged = judge_bench(done.bench, screen, DEFAULT_SCORES[0])
+        judged = judge_bench(done.bench, LeakOptions(), screen, DEFAULT_SCORES[0])
     record = done.as_record() | ({} if judged is None else judged.as_record())
     path = save_bench(done.bench, folder, record)
     return TuneTable(done.bench, path, judged, tuple(done.heads))

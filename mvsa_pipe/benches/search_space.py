@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from enum import Enum
 from typing import Any, get_type_hints
 
 from mvsa_pipe.benches.variations import Setting
@@ -41,7 +42,10 @@ class SearchSpace:
             ConfigError: The values do not fit together.
         """
         own = {f.name for f in fields(TrainingOptions)}
-        training: dict[str, Any] = {k: v for k, v in values.items() if k in own}
+        hints = get_type_hints(TrainingOptions)
+        training: dict[str, Any] = {
+            k: parse_value(k, hints[k], v) for k, v in values.items() if k in own
+        }
         others: dict[str, OptionValue] = {k: v for k, v in values.items() if k not in own}
         parse_options(self.head, _options_of(self.head), others)
         return Setting(replace(self.training, **training), others, described(values))
@@ -116,8 +120,11 @@ def _written(text: str, kind: type[HeadOptions]) -> tuple[str, Search]:
     reshapes = name in {f.name for f in fields(kind)} and (declared is None or declared.reshapes)
     low, dots, rest = values.partition("..")
     if not dots:
-        choices = tuple(parse_value(name, hints[name], each.strip()) for each in values.split(","))
-        return name, Search(choices=choices, reshapes=reshapes)
+        choices: list[Value] = []
+        for each in values.split(","):
+            value = parse_value(name, hints[name], each.strip())
+            choices.append(value.value if isinstance(value, Enum) else value)
+        return name, Search(choices=tuple(choices), reshapes=reshapes)
     high, _, scale = rest.partition(",")
     try:
         bounds = float(low), float(high)

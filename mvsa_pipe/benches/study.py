@@ -226,9 +226,11 @@ class Study:
         found: dict[int, Outcome | MvsaError] = {}
         for group, results in train_in_threads(groups, train, workers):
             for trial, result in zip(group, results, strict=True):
-                early = isinstance(result, _EndedEarlyError)
-                kept = result if early else self._folders.keep(trial, result)
-                found[numbers[trial.digest]] = kept
+                number = numbers[trial.digest]
+                if isinstance(result, _EndedEarlyError):
+                    found[number] = result
+                else:
+                    found[number] = self._folders.keep(trial, result)
             self._shown.finished(group)
         return found
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mvsa_pipe.analysis.options import LeakOptions
 from mvsa_pipe.benches.tune_options import TuneOptions
 from mvsa_pipe.cli.bench import show_bench
 from mvsa_pipe.cli.console import line, out, sentence, show_json
@@ -30,6 +31,7 @@ def tune(
     caches: CacheChoice,
     training: TrainingOptions,
     shown: ScoreChoice,
+    leaks: LeakOptions,
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
@@ -47,7 +49,7 @@ def tune(
     require_writable(runs)
     with progress() as screen:
         done = tune_heads(data, caches, options, training, screen, runs)
-        verdict = judge_bench(done.bench, screen, shown.chosen[0])
+        verdict = judge_bench(done.bench, leaks, screen, shown.chosen[0])
     record = done.as_record() | ({} if verdict is None else verdict.as_record())
     path = save_bench(done.bench, runs, record)
     if json:

@@ -7,14 +7,14 @@ from mvsa_pipe.api.bench import BenchTable
 from mvsa_pipe.api.keywords import as_path, build
 from mvsa_pipe.api.screen import shown_progress
 from mvsa_pipe.metrics.options import ScoreChoice
-from mvsa_pipe.reports.options import REPORT_FILE, ReportOptions
+from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.reports.write import write_report
 from mvsa_pipe.runs import Run
 
 
 def report(
     *runs: Run | BenchTable | str | Path,
-    output: str | Path = REPORT_FILE,
+    output: str | Path | None = None,
     scores: str = ScoreChoice.scores,
     **options: Any,  # noqa: ANN401
 ) -> Path:
@@ -22,9 +22,9 @@ def report(
 
     Args:
         runs: Runs or their folders, folders that contain runs, or benches or their records.
-        output: The file to write.
+        output: The file to write; ``report.html`` by default.
         scores: The scores of the leaderboard, joined by commas; the first one orders the heads.
-        options: Options of ``ReportOptions``, such as ``reference`` and ``with_posts``.
+        options: Options of ``ReportOptions``, such as ``reference``, ``with_posts`` and ``format``.
 
     Raises:
         ConfigError: An option cannot be used.

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mvsa_pipe.analysis.options import LeakOptions
 from mvsa_pipe.benches.options import BenchOptions, bench_command
-from mvsa_pipe.cli.console import line, out, show_json
+from mvsa_pipe.cli.console import line, out, remark, show_json
 from mvsa_pipe.cli.evidence import show_evidence
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.score_tables import add_references, score_interval, score_table
@@ -42,6 +42,9 @@ def bench(
     shown: ScoreChoice,
     leaks: LeakOptions,
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the page of the bench beside its record.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Train and compare heads with several seeds over one or more pairs of backbones.
@@ -60,6 +63,7 @@ def bench(
     command = bench_command(runs, options, data, caches, training, shown, leaks)
     more = {"command": command} | ({} if verdict is None else verdict.as_record())
     path = save_bench(done, runs, more)
+    page = write_page(path, shown.chosen, leaks.near_cosine) if report else None
     if json:
         show_json(done.as_record() | more)
     else:
@@ -67,10 +71,30 @@ def bench(
         if verdict is not None:
             show_evidence(verdict.evidence, verdict.sentences)
         line(f"records: {path}")
+        if page is not None:
+            line(f"report: {page}")
         line(f"how to repeat, with another --runs: {command}")
         line(f"or one of its runs: {reproduce_command('RUN', caches)}")
     if done.failed:
         raise typer.Exit(1)
+
+
+def write_page(record: Path, scores: Sequence[Score], near_cosine: float) -> Path | None:
+    """Writes the report of a bench beside its record; ``None`` if it cannot be, which is printed.
+
+    The runs and the record are kept in any case.
+    """
+    from mvsa_pipe.errors import MvsaError
+    from mvsa_pipe.reports.options import REPORT_FILE, ReportOptions
+    from mvsa_pipe.reports.write import write_report
+
+    settings = ReportOptions(output=record.with_name(REPORT_FILE), near_cosine=near_cosine)
+    try:
+        with progress() as screen:
+            return write_report([record], settings, screen, scores)
+    except MvsaError as error:
+        remark(("no report: ", "yellow"), error.paragraph())
+        return None
 
 
 def show_bench(done: "Bench", scores: Sequence[Score] = DEFAULT_SCORES) -> None:

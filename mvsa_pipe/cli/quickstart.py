@@ -43,6 +43,7 @@ def _show(done: "Quickstart", options: QuickstartOptions) -> None:
     show_ceilings(done.expected, done.realised, "these test posts")
     cache = options.folder / "cache"
     line(f"records: {options.folder / 'bench.json'}")
+    line(("report: ", "bold"), f"{done.page}, a page to open in a browser")
     line(
         "next: mvsa fit --head dual-attention "
         f"--data {done.data} --cache {cache} --runs {options.folder / 'runs'} "

@@ -29,4 +29,4 @@ def report(
 
     with progress() as screen:
         path = write_report(runs, options, screen, shown.chosen)
-    line(f"page: {path}")
+    line(f"report: {path}")

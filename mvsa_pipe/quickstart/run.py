@@ -17,6 +17,8 @@ from mvsa_pipe.posts.synthetic.config import Relation
 from mvsa_pipe.posts.synthetic.write import realised_ceilings, write_synthetic
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.quickstart.options import QuickstartOptions
+from mvsa_pipe.reports.options import REPORT_FILE, ReportOptions
+from mvsa_pipe.reports.write import write_report
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.training.options import TrainingOptions
 
@@ -35,6 +37,7 @@ class Quickstart:
         bench: All heads over the cache.
         expected: Best possible accuracies, expected over the distribution of posts.
         realised: Accuracies of the same optimal classifiers on the test posts.
+        page: The report of the bench.
     """
 
     data: Path
@@ -43,10 +46,11 @@ class Quickstart:
     bench: Bench
     expected: Ceilings
     realised: Ceilings
+    page: Path
 
 
 def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
-    """Writes synthetic posts, extracts them with tiny backbones, and benches every head.
+    """Writes synthetic posts, extracts them with tiny backbones, benches every head, reports.
 
     Raises:
         MvsaError: From any of its steps.
@@ -71,7 +75,9 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
     )
     tested = parse_split(data.split, posts, seed=data.split_seed).ids("test")
     realised = realised_ceilings(folder, tested)
-    return Quickstart(folder, backbones, extractions, bench, truth.expected, realised)
+    runs = [run.path for run in bench.runs if run.path is not None]
+    page = write_report(runs, ReportOptions(output=options.folder / REPORT_FILE), progress)
+    return Quickstart(folder, backbones, extractions, bench, truth.expected, realised, page)
 
 
 def tiny_backbones(relation: Relation) -> tuple[str, str]:

@@ -33,7 +33,6 @@ def collect(
     options: ReportOptions,
     scores: Sequence[Score],
     progress: Progress,
-    names: Sequence[str] = (),
 ) -> ReportContent:
     """Everything in a report about some runs.
 
@@ -42,7 +41,6 @@ def collect(
         options: What it contains.
         scores: The scores of the leaderboard; the first one orders the heads.
         progress: Receives progress.
-        names: The paths that the user named, for the command that writes the report again.
 
     Raises:
         ConfigError: The reference is none of the heads, or a run does not define the first score.
@@ -79,7 +77,7 @@ def collect(
         hard=hard_posts(contest, options),
         claims=claim_tables(protocol, board),
         findings=findings_about(runs),
-        repeat=repeat_section(runs, names or [str(run.path) for run in runs]),
+        repeat=repeat_section(given),
         failed=given.failed,
     )
 

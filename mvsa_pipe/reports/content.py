@@ -67,6 +67,12 @@ class Leaderboard:
     note: str
     leaks: bool
 
+    @property
+    def seeds(self) -> int | None:
+        """Seeds of every head; ``None`` if heads have different numbers of them."""
+        counts = {row.seeds for row in self.rows if row.seeds is not None}
+        return counts.pop() if len(counts) == 1 else None
+
 
 @dataclass(frozen=True)
 class KeyFigure:
@@ -251,6 +257,7 @@ class ReportContent:
             *self.pairs,
             *(head.per_class for head in self.heads),
             self.costs,
+            *hard_tables(self.hard),
             *self.claims,
             *(table for finding in self.findings for table in finding.tables),
             *self.repeat.tables,
@@ -273,6 +280,20 @@ def leaderboard_table(board: Leaderboard) -> FindingTable:
         board.note,
         [*percent, *([leak_free] if board.scores[0].row.percent else [])],
     )
+
+
+def hard_tables(hard: HardPosts) -> list[FindingTable]:
+    """Posts that are worth a look as plain tables, without texts."""
+    columns = ["post", "true class", "predicted", "probability", "heads right", "heads"]
+    return [
+        FindingTable(
+            title,
+            columns,
+            [[p.post_id, p.label, p.predicted, p.share, p.right, p.heads] for p in posts],
+            percent=["probability"],
+        )
+        for title, posts in (("sure and wrong", hard.wrong), ("disputed", hard.disputed))
+    ]
 
 
 def _span(ranks: tuple[int, int]) -> str:

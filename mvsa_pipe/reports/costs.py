@@ -8,6 +8,7 @@ from mvsa_pipe.analysis.compare import cost_of
 from mvsa_pipe.analysis.contest import Contest, Entry
 from mvsa_pipe.analysis.finding import Cell, Estimate, FindingTable, Plot, Point, ScatterPlot
 from mvsa_pipe.reports.content import Leaderboard
+from mvsa_pipe.reports.leaderboard import unit_of
 
 _MIB = 2**20
 
@@ -16,7 +17,7 @@ def costs(contest: Contest, board: Leaderboard) -> tuple[list[Plot], FindingTabl
     """Plots of score by seconds and by parameters, and a table of costs."""
     entries = {entry.name: entry for entry in contest.entries}
     ranked = [row for row in board.rows if row.rank is not None]
-    score = board.scores[0].row
+    score, unit = board.scores[0], unit_of(board.scores[0])
     rows: list[list[Cell]] = []
     points: dict[str, list[Point]] = {"seconds": [], "parameters": []}
     for row in ranked:
@@ -27,11 +28,20 @@ def costs(contest: Contest, board: Leaderboard) -> tuple[list[Plot], FindingTabl
             for name, x in (("seconds", cells[0]), ("parameters", cells[1])):
                 if isinstance(x, int | float) and x > 0:
                     points[name].append(
-                        Point(row.name, float(x), found.value, found.low, found.high, row.kind)
+                        Point(
+                            row.name,
+                            float(x),
+                            unit * found.value,
+                            unit * found.low,
+                            unit * found.high,
+                            row.kind,
+                        )
                     )
     labels = {"seconds": "seconds of one training", "parameters": "trained parameters"}
     plots: list[Plot] = [
-        ScatterPlot(f"{score.title} by {labels[name]}", labels[name], score.title, some, log_x=True)
+        ScatterPlot(
+            f"{score.row.title} by {labels[name]}", labels[name], score.heading, some, log_x=True
+        )
         for name, some in points.items()
         if some
     ]

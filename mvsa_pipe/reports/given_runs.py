@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from mvsa_pipe.errors import MvsaError, RunError
-from mvsa_pipe.json_schema import Schema, parse_json, validated
+from mvsa_pipe.errors import RunError
+from mvsa_pipe.json_schema import Schema, read_json, validated
 from mvsa_pipe.runs import Run, open_run
 from mvsa_pipe.runs.layout import CONFIG, FAILED, METRICS
 from mvsa_pipe.runs.reading import read_failure
@@ -19,16 +19,13 @@ class _Entry(Schema):
     """A run in the record of a bench."""
 
     run: str | None = None
-    head: str = ""
-    seed: int = 0
-    failed: bool = False
-    reason: str = ""
 
 
 class _BenchRecord(Schema):
     """What a report reads of the record of a bench."""
 
     runs: list[_Entry] = msgspec.field(default_factory=list)
+    command: str = ""  # absent in older records
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,14 @@ class GivenRuns:
     Attributes:
         runs: The runs.
         failed: Runs without a result, each with its reason.
+        commands: The commands of the benches that made them, where all runs of a bench are given.
+        named: The paths that the user named.
     """
 
     runs: list[Run]
     failed: list[tuple[str, str]]
+    commands: list[str]
+    named: list[str]
 
 
 def given_runs(paths: Sequence[Path]) -> GivenRuns:
@@ -54,7 +55,8 @@ def given_runs(paths: Sequence[Path]) -> GivenRuns:
     Raises:
         RunError: There is no run, or one is damaged.
     """
-    folders, failed = dict.fromkeys(folder for path in paths for folder in _folders(path)), []
+    folders = list(dict.fromkeys(folder for path in paths for folder in _folders(path)))
+    failed: list[tuple[str, str]] = []
     runs = []
     for folder in folders:
         if (folder / FAILED).is_file():
@@ -68,7 +70,7 @@ def given_runs(paths: Sequence[Path]) -> GivenRuns:
             found=failed[0][1] if failed else None,
             hint="mvsa bench with --force trains them again",
         )
-    return GivenRuns(runs, failed)
+    return GivenRuns(runs, failed, _commands(folders), [str(path) for path in paths])
 
 
 def _folders(path: Path) -> Iterator[Path]:
@@ -89,16 +91,34 @@ def _is_run(path: Path) -> bool:
 
 def _of_record(path: Path) -> Iterator[Path]:
     """The runs of a bench: beside its folder, else where they were written."""
-    try:
-        record = validated(parse_json(path.read_bytes()), _BenchRecord)
-    except (OSError, ValueError, MvsaError) as error:
-        raise _no_record(path, error) from error
+    record = _read(path)
     written = [Path(entry.run) for entry in record.runs if entry.run is not None]
     if not written:
         raise _no_record(path, "no run folders")
     for run in written:
         beside = path.resolve().parent.parent / run.name
         yield beside if beside.is_dir() else run
+
+
+def _commands(folders: Sequence[Path]) -> list[str]:
+    """Commands of the benches beside some runs, whose runs are all among them."""
+    names = {folder.name for folder in folders}
+    beside = dict.fromkeys(folder.resolve().parent for folder in folders)
+    paths = sorted(path for folder in beside for path in folder.glob(f"*/{_RECORD}"))
+    records = [_read(path) for path in paths]
+    found = dict.fromkeys(
+        record.command
+        for record in records
+        if record.command and {Path(entry.run or "").name for entry in record.runs} <= names
+    )
+    return list(found)
+
+
+def _read(path: Path) -> _BenchRecord:
+    try:
+        return validated(read_json(path), _BenchRecord)
+    except (OSError, ValueError) as error:
+        raise _no_record(path, error) from error
 
 
 def _no_record(path: Path, found: object) -> RunError:

@@ -176,16 +176,30 @@ def forest(board: Leaderboard) -> ForestPlot:
     """Scores of the heads, with majority and chance as lines."""
     score = board.scores[0]
     rows = [
-        ForestRow(row.name, row.scores[0], row.kind)
+        ForestRow(row.name, _in_unit(score, row.scores[0]), row.kind)
         for row in board.rows
         if isinstance(row.scores[0], Estimate)
     ]
     return ForestPlot(
         f"{score.row.title} of each head" + _cut(len(rows)),
-        score.row.title,
+        score.heading,
         rows[:_MOST_ROWS],
-        {row.name: row.scores[0] for row in board.rows if isinstance(row.scores[0], float)},
+        {
+            row.name: unit_of(score) * row.scores[0]
+            for row in board.rows
+            if isinstance(row.scores[0], float)
+        },
     )
+
+
+def unit_of(score: Score) -> float:
+    """By what plots multiply a score: 100 if it is shown in percent."""
+    return 100.0 if score.row.percent else 1.0
+
+
+def _in_unit(score: Score, found: Estimate) -> Estimate:
+    unit = unit_of(score)
+    return Estimate(unit * found.value, unit * found.low, unit * found.high)
 
 
 def _cut(rows: int) -> str:
@@ -203,15 +217,18 @@ def differences(board: Leaderboard, found: Evidence, reference: str) -> ForestPl
     rows = [
         ForestRow(
             row.name,
-            nothing if row.name == reference else _from(pairs[row.name], reference),
+            nothing
+            if row.name == reference
+            else _in_unit(found.score, _from(pairs[row.name], reference)),
             kinds[row.name],
         )
         for row in found.rows
     ]
     title = found.score.row.title
+    unit = " in points" if found.score.row.percent else ""
     return ForestPlot(
         f"difference of {title} from {reference}" + _cut(len(rows)),
-        f"{title} minus that of {reference}",
+        f"{title} minus that of {reference}{unit}",
         rows[:_MOST_ROWS],
         {reference: 0.0},
     )
@@ -238,7 +255,7 @@ def pair_tables(found: Evidence, reference: str) -> list[FindingTable]:
     against = [_pair_row(pair, reference) for pair in _by_other(found, reference).values()]
     order = {row.name: row.rank for row in found.rows}
     against.sort(key=lambda row: order[str(row[0])])
-    tables = [_pairs(f"each head against {reference}", against, found)]
+    tables = [_pairs(f"each head against {reference}", against, found, fixed=True)]
     others = [pair for pair in found.pairs if reference not in (pair.first, pair.second)]
     if others and len(found.pairs) <= _MOST_PAIRS:
         every = [_pair_row(pair, pair.second) for pair in found.pairs]
@@ -261,21 +278,26 @@ def _pair_row(pair: EvidencePair, second: str) -> list[Cell]:
     ]
 
 
-def _pairs(title: str, rows: list[list[Cell]], found: Evidence) -> FindingTable:
+def _pairs(
+    title: str, rows: list[list[Cell]], found: Evidence, *, fixed: bool = False
+) -> FindingTable:
+    """A table of pairs; ``fixed`` if all are against the same head, which is not repeated."""
     difference = f"difference of {found.score.row.title}"
+    columns = [
+        "head",
+        "against",
+        difference,
+        "p",
+        "p adjusted",
+        "right only by the head",
+        "right only by the other",
+        "McNemar p adjusted",
+    ]
+    kept = [place for place in range(len(columns)) if not (fixed and place == 1)]
     return FindingTable(
         title,
-        [
-            "head",
-            "against",
-            difference,
-            "p",
-            "p adjusted",
-            "right only by the head",
-            "right only by the other",
-            "McNemar p adjusted",
-        ],
-        rows,
+        [columns[place] for place in kept],
+        [[row[place] for place in kept] for row in rows],
         f"Tests: {found.method}; McNemar's test of accuracy. Adjusted by Holm for all "
         f"{len(found.pairs):,} pairs.",
         [difference] if found.score.row.percent else [],

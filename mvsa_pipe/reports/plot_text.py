@@ -79,10 +79,17 @@ def tick(value: float) -> str:
 
 
 def with_interval(estimate: Estimate) -> str:
-    """``0.712 [0.690, 0.733]``."""
-    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+    """``0.712 [0.690, 0.733]``: decimals that give the interval's width two digits."""
+    parts = (estimate.value, estimate.low, estimate.high)
+    width = estimate.high - estimate.low
+    if not math.isfinite(width) or width <= 0:
         return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+    decimals = min(max(1 - math.floor(math.log10(width)), 1), 6)
+    if max(map(abs, parts)) >= 1e4 or width >= 100:
+        value, low, high = map(number, parts)
+    else:
+        value, low, high = (f"{part:.{decimals}f}" for part in parts)
+    return f"{value} [{low}, {high}]"
 
 
 def cell(value: float | None, percent: bool, *, short: bool = False) -> str:

@@ -4,27 +4,30 @@ import shlex
 from collections.abc import Sequence
 
 from mvsa_pipe.analysis.finding import Cell, FindingTable
+from mvsa_pipe.analysis.leaks import cache_folder_of
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.reports.content import Command, RepeatSection
+from mvsa_pipe.reports.given_runs import GivenRuns
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import records_of
+from mvsa_pipe.runs.options import CacheChoice, reproduce_command
 
 _NOT_RECORDED = "–"
 
 
-def repeat_section(runs: Sequence[Run], names: Sequence[str]) -> RepeatSection:
-    """What is needed to repeat some runs.
-
-    Args:
-        runs: The runs.
-        names: The paths that the user named.
-    """
-    typed = shlex.join(names)
-    first = shlex.quote(str(runs[0].path))
-    commands = [
-        Command(f"mvsa reproduce {first}", "trains a run again from its record, and compares"),
-        Command(f"mvsa report {typed}", "writes this page again"),
+def repeat_section(given: GivenRuns) -> RepeatSection:
+    """What is needed to repeat some runs."""
+    runs = given.runs
+    folder = cache_folder_of(runs[0])
+    caches = CacheChoice() if folder is None else CacheChoice(folder)
+    commands = [Command(line, "trains all of these runs again") for line in given.commands]
+    commands += [
+        Command(
+            reproduce_command(str(runs[0].path), caches),
+            "trains a run again from its record, and compares: this one, and so for all",
+        ),
+        Command(shlex.join(["mvsa", "report", *given.named]), "writes this report again"),
     ]
     return RepeatSection(commands, [_versions(runs), _caches(runs), _runs(runs)])
 

@@ -1,4 +1,4 @@
-"""``report``: collects a report and writes it as a file."""
+"""Collects a report and writes it as a page, a document, or tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,8 @@ from mvsa_pipe.metrics.options import DEFAULT_SCORES
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.reports.collect import collect
+from mvsa_pipe.reports.content import ReportContent
+from mvsa_pipe.reports.formats import csv_table, latex, markdown, slugs
 from mvsa_pipe.reports.given_runs import given_runs
 from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.reports.page import html_page
@@ -19,11 +21,11 @@ def write_report(
     progress: Progress,
     scores: Sequence[Score] = DEFAULT_SCORES,
 ) -> Path:
-    """Writes the page of some runs; returns its path.
+    """Writes the report of some runs; returns its path.
 
     Args:
         paths: Run folders, folders that contain runs, or records of a bench.
-        options: What the page contains, and where it is written.
+        options: What the report contains, and where and how it is written.
         progress: Receives progress.
         scores: The scores of the leaderboard; the first one orders the heads.
 
@@ -31,6 +33,20 @@ def write_report(
         MvsaError: As ``given_runs`` and ``collect``.
         StorageError: The disk refuses; an older page is unchanged.
     """
-    content = collect(given_runs(paths), options, scores, progress, [str(p) for p in paths])
-    write_bytes(options.output, html_page(content).encode())
-    return options.output
+    content = collect(given_runs(paths), options, scores, progress)
+    match options.format:
+        case "csv":
+            _write_csv(content, options.path)
+        case "markdown" | "latex":
+            written = {"markdown": markdown, "latex": latex}[options.format]
+            text = written(content.title, content.verdict, content.tables())
+            write_bytes(options.path, text.encode())
+        case _:
+            write_bytes(options.path, html_page(content).encode())
+    return options.path
+
+
+def _write_csv(content: ReportContent, folder: Path) -> None:
+    tables = content.tables()
+    for table, slug in zip(tables, slugs(tables), strict=True):
+        write_bytes(folder / f"{slug}.csv", csv_table(table).encode())

@@ -21,6 +21,8 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.options import DEFAULT_SCORES
 from mvsa_pipe.runs import Run, require_writable
 from mvsa_pipe.tabular import Row, Tabular
+from mvsa_pipe.tracking.listener import tracking
+from mvsa_pipe.tracking.options import TrackerOptions
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -84,6 +86,8 @@ def bench(
     near_cosine: float = LeakOptions.near_cosine,
     seed: int = TrainingOptions.seed,
     runs: str | Path = _RUNS,
+    tracker: str | None = TrackerOptions.tracker,
+    tracker_project: str = TrackerOptions.tracker_project,
     **training: Any,  # noqa: ANN401
 ) -> BenchTable:
     """Trains and compares heads with several seeds; every trial is a run folder.
@@ -101,6 +105,8 @@ def bench(
         near_cosine: Cosine of cached vectors from which a test post counts as leaked.
         seed: The first seed.
         runs: The folder of all runs.
+        tracker: ``tensorboard``, ``mlflow``, ``wandb`` or ``trackio`` records the runs, too.
+        tracker_project: The tracker's project, or experiment.
         training: Options of training, such as ``epochs``.
 
     Raises:
@@ -125,8 +131,10 @@ def bench(
     leaks = build(LeakOptions, {"near_cosine": near_cosine})
     folder = as_path("runs", runs)
     require_writable(folder)
+    track = build(TrackerOptions, {"tracker": tracker, "tracker_project": tracker_project})
     with shown_progress() as screen:
-        done = run_bench(data.choice, data.caches, options, settings, screen, folder)
+        with tracking(track, folder, screen.say) as tracked:
+            done = run_bench(data.choice, data.caches, options, settings, screen, folder, tracked)
         judged = judge_bench(done, leaks, screen, DEFAULT_SCORES[0])
     record = {} if judged is None else judged.as_record()
     if data.choice.recorded_path is not None:  # posts in memory have no command line

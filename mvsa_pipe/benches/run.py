@@ -29,9 +29,12 @@ from mvsa_pipe.posts.splits.make_split import AUTO
 from mvsa_pipe.progress import OnStep, Progress, no_callback
 from mvsa_pipe.runs import free_name
 from mvsa_pipe.runs.fit import reason_alone, refuse_early
+from mvsa_pipe.runs.metadata import origin_of
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.save_result import default_run_name
+from mvsa_pipe.tracking.listener import NO_TRACKING, RunToTrack, Tracking
+from mvsa_pipe.training.epochs import OnEpoch, both
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.stacking import Alone
 
@@ -73,6 +76,7 @@ def run_bench(
     training: TrainingOptions,
     progress: Progress,
     runs: Path | None = None,
+    tracking: Tracking = NO_TRACKING,
 ) -> Bench:
     """Trains every head in every setting with every seed, over one or several pairs of backbones.
 
@@ -87,6 +91,7 @@ def run_bench(
         progress: Notified of runs.
         runs: The folder of all runs; every run is written there as it ends, and existing runs are
             not trained again.
+        tracking: Records the runs that are trained, too.
 
     Raises:
         ConfigError: ``resplit`` with a fixed split, a setting that cannot be used, or backbones
@@ -124,7 +129,9 @@ def run_bench(
         trials = _every_trial(loaded, settings, options, folds, pair_label(pair, caches))
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
-        outcomes = outcomes_of(loaded, trials, load_spec, options, folders, progress, shown)
+        outcomes = outcomes_of(
+            loaded, trials, load_spec, options, folders, progress, shown, tracking
+        )
         rows += [
             [outcomes[trial.digest] for trial in row]
             for row in _rows(trials, options.seeds * len(folds))
@@ -176,6 +183,7 @@ def outcomes_of(
     folders: RunFolders,
     progress: Progress,
     shown: BenchProgress,
+    tracking: Tracking = NO_TRACKING,
 ) -> dict[str, Outcome]:
     """The outcome of every trial by its digest; trials without a run folder are trained.
 
@@ -187,6 +195,7 @@ def outcomes_of(
         folders: The run folders.
         progress: Receives messages.
         shown: Shows runs at work.
+        tracking: Records the runs that are trained, too.
 
     Raises:
         RunError: The folder of a run is damaged, or contains another run.
@@ -205,11 +214,17 @@ def outcomes_of(
         )
         shown.recorded(len(found))
     missing = [trial for trial in trials if trial.digest not in found]
-    for task, results in _done(loaded, missing, load_spec, options, progress, shown):
+    tracked = {id(t.spec): RunToTrack(t.name, origin_of(loaded.read_for(t.spec))) for t in missing}
+    on_epoch = both(shown.on_epoch, tracking.listener(lambda spec: tracked[id(spec)]))
+    for task, results in _done(loaded, missing, load_spec, options, progress, shown, on_epoch):
         for trial, result in zip(task, results, strict=True):
+            found[trial.digest] = folders.keep(trial, result)
+            run, spec = tracked[id(trial.spec)], trial.spec
             if isinstance(result, MvsaError):
                 progress.say(f"failed: {_named(trial)}: {result.paragraph()}")
-            found[trial.digest] = folders.keep(trial, result)
+                tracking.failed(run, spec, result.paragraph())
+            else:
+                tracking.finished(run, spec, result.metrics, result.history)
         shown.finished(task)
     return found
 
@@ -283,6 +298,7 @@ def _done(
     options: BenchOptions,
     progress: Progress,
     shown: BenchProgress,
+    on_epoch: OnEpoch,
 ) -> Iterator[tuple[TrialGroup, Results]]:
     """Trains trials: on a cluster, on all cores, or on a GPU."""
     if not trials:
@@ -297,7 +313,7 @@ def _done(
         group: TrialGroup, on_step: OnStep = no_callback, threads: int | None = None
     ) -> Results:
         with shown.working(group):
-            return list(loaded.train(group, on_step, threads, shown.on_epoch))
+            return list(loaded.train(group, on_step, threads, on_epoch))
 
     if not on_cpu:  # a GPU trains one group after the other
         return ((group, train(group)) for group in groups)

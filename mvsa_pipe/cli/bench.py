@@ -19,6 +19,7 @@ from mvsa_pipe.cli.tables import NOT_RECORDED, add_numbers
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.runs.options import CacheChoice, DataChoice, reproduce_command
+from mvsa_pipe.tracking.options import TrackerOptions
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def bench(
     data: DataChoice,
     caches: CacheChoice,
     training: TrainingOptions,
+    tracker: TrackerOptions,
     shown: ScoreChoice,
     leaks: LeakOptions,
     runs: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
@@ -55,10 +57,12 @@ def bench(
     from mvsa_pipe.analysis.evidence_words import judge_bench
     from mvsa_pipe.benches.run import run_bench, save_bench
     from mvsa_pipe.runs import require_writable
+    from mvsa_pipe.tracking.listener import tracking
 
     require_writable(runs)
     with progress() as screen:
-        done = run_bench(data, caches, options, training, screen, runs)
+        with tracking(tracker, runs, screen.say) as tracked:
+            done = run_bench(data, caches, options, training, screen, runs, tracked)
         verdict = judge_bench(done, leaks, screen, shown.chosen[0])
     command = bench_command(runs, options, data, caches, training, shown, leaks)
     more = {"command": command} | ({} if verdict is None else verdict.as_record())

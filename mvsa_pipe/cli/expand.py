@@ -21,6 +21,7 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.options import Option
 from mvsa_pipe.posts.formats import FORMATS
 from mvsa_pipe.registry import Registry
+from mvsa_pipe.tracking.trackers import TRACKERS
 
 VerbT = TypeVar("VerbT", bound=Callable[..., Any])
 
@@ -44,6 +45,7 @@ _COMPLETIONS = {
     "--text": completion(TEXT_BACKBONES),
     "--image": completion(IMAGE_BACKBONES),
     "--head": completion(HEADS),
+    "--tracker": completion(TRACKERS),
 }
 
 

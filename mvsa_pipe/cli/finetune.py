@@ -13,6 +13,7 @@ from mvsa_pipe.finetune.options import PRESETS, LiveChoice, RunFolderOptions, Tu
 from mvsa_pipe.heads import HEADS, named_head
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.runs.options import DataChoice
+from mvsa_pipe.tracking.options import TrackerOptions
 from mvsa_pipe.training.options import TrainingOptions
 
 OptionsT = TypeVar("OptionsT", TrainingOptions, TuningOptions)
@@ -26,6 +27,7 @@ def finetune(
     training: TrainingOptions,
     tuning: TuningOptions,
     folder: RunFolderOptions,
+    tracker: TrackerOptions,
     head: Annotated[
         str | None,
         typer.Option("--head", help=HEAD_HELP, autocompletion=completion(HEADS)),
@@ -60,13 +62,16 @@ def finetune(
     from mvsa_pipe.finetune.run import FinetuneSpec
     from mvsa_pipe.finetune.run import finetune as train
     from mvsa_pipe.runs import checked_run_name, refuse_taken, require_writable
+    from mvsa_pipe.tracking.listener import tracking
 
     if folder.name is not None:
         refuse_taken(folder.runs / checked_run_name(folder.name))
     require_writable(folder.runs)
     spec = FinetuneSpec(head, head_options, data, choice, training, tuning, folder)
     with processes(resolve_device(training.device)) as team, progress() as screen:
-        run = train(spec, team, NoProgress() if team.rank else screen)
+        chosen = TrackerOptions() if team.rank else tracker  # the first process tracks the run
+        with tracking(chosen, folder.runs, screen.say) as tracked:
+            run = train(spec, team, NoProgress() if team.rank else screen, tracked)
     if run is None:
         return
     if json:

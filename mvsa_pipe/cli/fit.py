@@ -15,6 +15,7 @@ from mvsa_pipe.heads import HEADS, named_head
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.runs.options import CacheChoice, DataChoice, SeedChoice, reproduce_command
+from mvsa_pipe.tracking.options import TrackerOptions
 from mvsa_pipe.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def fit(
     caches: CacheChoice,
     training: TrainingOptions,
     seeds: SeedChoice,
+    tracker: TrackerOptions,
     shown: ScoreChoice,
     options: Annotated[
         list[str] | None,
@@ -48,11 +50,12 @@ def fit(
     head_options = head_pairs(options or [])
     from mvsa_pipe.runs.fit_plan import FitPlan
     from mvsa_pipe.runs.prepare import prepare_heads
+    from mvsa_pipe.tracking.listener import tracking
 
     plan = FitPlan(head, head_options, training, seeds, runs, name)
     plan.check()
-    with progress() as screen:
-        results = plan.run(prepare_heads(data, caches, [head]), screen)
+    with progress() as screen, tracking(tracker, runs, screen.say) as tracked:
+        results = plan.run(prepare_heads(data, caches, [head]), screen, tracked)
     failed = [result for result in results if isinstance(result, MvsaError)]
     done = [result for result in results if not isinstance(result, MvsaError)]
     if json and done:

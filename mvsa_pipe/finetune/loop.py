@@ -19,7 +19,8 @@ from mvsa_pipe.finetune.tunable_backbone import TunableBackbone
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import OnStep, Progress
-from mvsa_pipe.training.epochs import FitProgress
+from mvsa_pipe.tracking.listener import RunToTrack, Tracking
+from mvsa_pipe.training.epochs import FitProgress, both
 from mvsa_pipe.training.state import TrainState
 from mvsa_pipe.training.step import Trainer
 
@@ -42,6 +43,8 @@ class TuneState:
         processes: The distributed processes.
         micro_batch: Posts per forward pass; 0 computes whole batches.
         progress: Notified of steps and epochs.
+        tracked: The run in a tracker.
+        tracking: Records epochs, too.
         resumed: Epochs that were trained before an interruption.
     """
 
@@ -53,6 +56,8 @@ class TuneState:
     processes: Processes
     micro_batch: int
     progress: Progress
+    tracked: RunToTrack
+    tracking: Tracking
     resumed: int = 0
 
     @property
@@ -80,7 +85,8 @@ class TuneState:
         train_state = self.train_state
         planned = [(train_state.data, train_state.spec)]
         shown = FitProgress(self.progress, planned, self.resumed)
-        train_state.on_epoch = shown.on_epoch
+        self.tracking.resumed(self.tracked, train_state.spec, train_state.history)
+        train_state.on_epoch = both(shown.on_epoch, self.tracking.listener(lambda _: self.tracked))
         while train_state.should_continue:
             epoch, began = len(train_state.history), time.perf_counter()
             with memory_errors(self.trainer.device, _LESS_MEMORY):

@@ -30,14 +30,15 @@ from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import package_versions
-from mvsa_pipe.runs import Run, open_run
+from mvsa_pipe.runs import Run, free_name, open_run
 from mvsa_pipe.runs.fit import refuse_early, result_of, scored_parts
 from mvsa_pipe.runs.inference import predict_data_set
 from mvsa_pipe.runs.layout import tuned_file
-from mvsa_pipe.runs.metadata import config_record, head_source
+from mvsa_pipe.runs.metadata import config_record, head_source, origin_of
 from mvsa_pipe.runs.options import DataChoice, InferenceOptions
 from mvsa_pipe.runs.prepare import needs_of
-from mvsa_pipe.runs.save_result import save_run
+from mvsa_pipe.runs.save_result import default_run_name, save_run
+from mvsa_pipe.tracking.listener import NO_TRACKING, RunToTrack, Tracking
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.state import FittedModel, TrainState
 from mvsa_pipe.training.step import make_trainer, training_precision
@@ -66,11 +67,16 @@ class FinetuneSpec:
     folder: RunFolderOptions
 
 
-def finetune(spec: FinetuneSpec, processes: Processes, progress: Progress) -> Run | None:
+def finetune(
+    spec: FinetuneSpec,
+    processes: Processes,
+    progress: Progress,
+    tracking: Tracking = NO_TRACKING,
+) -> Run | None:
     """Trains backbones and head together, selects the epoch on validation, scores test once.
 
     Resumes after the last complete epoch when called again with the same options. Of several
-    processes the first writes the run; the others return ``None``.
+    processes the first writes the run and is tracked; the others return ``None``.
 
     Raises:
         ConfigError: The options cannot be combined.
@@ -97,13 +103,21 @@ def finetune(spec: FinetuneSpec, processes: Processes, progress: Progress) -> Ru
     with resume_folder.locked(restart=spec.folder.restart, first=processes.rank == 0):
         processes.wait()  # until the first one has deleted an old checkpoint for --restart
         run_spec = RunSpec(name, spec.training, head_options)
-        tuning = _tuning(head, experiment, spec, run_spec, resume_folder, processes, progress)
+        wanted = spec.folder.name or free_name(
+            spec.folder.runs, default_run_name(experiment, name, [spec.training.seed])
+        )
+        tracked = RunToTrack(wanted, origin_of(experiment) | {"finetune": asdict(spec.tuning)})
+        tuning = _tuning(
+            head, experiment, spec, run_spec, resume_folder, processes, progress, tracked, tracking
+        )
         before = counted_joules(device)
         tuning.run()
         # the energy of one device, unless the run was interrupted
         whole = processes.count == 1 and not tuning.resumed
         joules = spent_joules(before, counted_joules(device)) if whole else None
         run = None if processes.rank else _saved(name, tuning, experiment, spec, joules, progress)
+        if run is not None:
+            tracking.finished(tracked, run_spec, run.metrics, tuning.train_state.history)
         processes.wait()
     return run
 
@@ -180,6 +194,8 @@ def _tuning(
     resume_folder: ResumeFolder,
     processes: Processes,
     progress: Progress,
+    tracked: RunToTrack,
+    tracking: Tracking,
 ) -> TuneState:
     training = spec.training
     device = resolve_device(training.device)
@@ -206,6 +222,8 @@ def _tuning(
         processes,
         micro_batch,
         progress,
+        tracked,
+        tracking,
     )
 
 

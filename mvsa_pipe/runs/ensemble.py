@@ -12,7 +12,7 @@ from mvsa_pipe.progress import NO_PROGRESS, Progress
 from mvsa_pipe.runs.fit import FitResult, score_fitted, try_run_heads
 from mvsa_pipe.runs.options import SeedChoice
 from mvsa_pipe.runs.prepare import Experiment
-from mvsa_pipe.training.epochs import FitProgress
+from mvsa_pipe.training.epochs import FitProgress, OnEpoch, both, ignore_epoch
 from mvsa_pipe.training.fitting import fit_heads
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.state import FittedModel
@@ -40,20 +40,23 @@ def run_seeds(
     training: TrainingOptions,
     choice: SeedChoice,
     progress: Progress = NO_PROGRESS,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> list[FitResult | MvsaError]:
     """Trains one run per seed, or one ensemble of all seeds; returns results or errors of runs.
+
+    ``on_epoch`` is called after each epoch of each seed.
 
     Raises:
         MvsaError: From ``try_run_heads``, or for an ensemble from ``fit_head``.
     """
     seeds = choice.counted_from(training.seed)
     if choice.ensemble:
-        return [run_ensemble(experiment, head, head_options, training, seeds, progress)]
+        return [run_ensemble(experiment, head, head_options, training, seeds, progress, on_epoch)]
     planned = [
         (experiment, RunSpec(head, replace(training, seed=seed), head_options)) for seed in seeds
     ]
     shown = FitProgress(progress, [(experiment.training_data, spec) for _, spec in planned])
-    return try_run_heads(planned, shown.on_step, on_epoch=shown.on_epoch)
+    return try_run_heads(planned, shown.on_step, on_epoch=both(shown.on_epoch, on_epoch))
 
 
 def run_ensemble(
@@ -63,11 +66,12 @@ def run_ensemble(
     training: TrainingOptions,
     seeds: Sequence[int],
     progress: Progress = NO_PROGRESS,
+    on_epoch: OnEpoch = ignore_epoch,
 ) -> FitResult:
     """Trains a head with every seed, each selected on validation, and averages probabilities.
 
     Members that can share a stack train together, with the results that they have alone. The test
-    part is scored once, for the ensemble.
+    part is scored once, for the ensemble. ``on_epoch`` is called after each epoch of each member.
 
     Raises:
         MvsaError: From ``fit_head``.
@@ -76,7 +80,7 @@ def run_ensemble(
     specs = [RunSpec(head, replace(training, seed=seed), head_options) for seed in seeds]
     planned = [(experiment.training_data, spec) for spec in specs]
     shown = FitProgress(progress, planned)
-    fitted = fit_heads(planned, shown.on_step, on_epoch=shown.on_epoch)
+    fitted = fit_heads(planned, shown.on_step, on_epoch=both(shown.on_epoch, on_epoch))
     result = score_fitted(experiment, specs[0], _joined(seeds, fitted))
     members = [
         {

@@ -9,12 +9,14 @@ from mvsa_pipe.heads.options import OptionValue
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs.ensemble import refuse_copies, run_seeds
 from mvsa_pipe.runs.fit import reason_alone, refuse_early
+from mvsa_pipe.runs.metadata import origin_of
 from mvsa_pipe.runs.options import SeedChoice
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.runs.reading import Run
-from mvsa_pipe.runs.save_result import save_run
-from mvsa_pipe.runs.writing import checked_run_name, refuse_taken, require_writable
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.runs.save_result import default_run_name, save_run
+from mvsa_pipe.runs.writing import checked_run_name, free_name, refuse_taken, require_writable
+from mvsa_pipe.tracking.listener import NO_TRACKING, RunToTrack, Tracking
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,15 @@ class FitPlan:
                 refuse_taken(self.runs / checked_run_name(name))
         require_writable(self.runs)
 
-    def run(self, experiment: Experiment, progress: Progress) -> list[Run | MvsaError]:
+    def run(
+        self, experiment: Experiment, progress: Progress, tracking: Tracking = NO_TRACKING
+    ) -> list[Run | MvsaError]:
         """Trains the head and writes its runs; the reason in the place of a run without a result.
+
+        Args:
+            experiment: The posts and features.
+            progress: Receives progress.
+            tracking: Records the runs, too.
 
         Raises:
             MvsaError: As ``run_seeds`` and ``save_run``.
@@ -72,10 +81,31 @@ class FitPlan:
         head, options, training = self.head, self.head_options, self.training
         if training.compiled and (reason := reason_alone(experiment, head, options, training)):
             progress.say(f"trained uncompiled, as all heads {reason}")
-        results = run_seeds(experiment, head, options, training, self.seeds, progress)
-        return [
-            result
-            if isinstance(result, MvsaError)
-            else save_run(experiment, result, replace(training, seed=result.seed), self.runs, name)
-            for result, name in zip(results, self.names, strict=True)
-        ]
+        tracked = self._tracked(experiment)
+        on_epoch = tracking.listener(
+            lambda spec: tracked[spec.training.seed], members=self.seeds.ensemble
+        )
+        results = run_seeds(experiment, head, options, training, self.seeds, progress, on_epoch)
+        seeds = self.seeds.counted_from(training.seed)  # the first one stands for an ensemble
+        done: list[Run | MvsaError] = []
+        for result, name, seed in zip(results, self.names, seeds, strict=False):
+            own = replace(training, seed=seed)
+            spec = RunSpec(head, own, options)
+            if isinstance(result, MvsaError):
+                tracking.failed(tracked[seed], spec, result.paragraph())
+                done.append(result)
+            else:
+                done.append(save_run(experiment, result, own, self.runs, name))
+                history = result.fitted.history
+                tracking.finished(tracked[seed], spec, result.record, history)
+        return done
+
+    def _tracked(self, experiment: Experiment) -> dict[int, RunToTrack]:
+        """The run of each seed, under the name that its folder will have."""
+        seeds = self.seeds.counted_from(self.training.seed)
+        together = [seeds] if self.seeds.ensemble else [(seed,) for seed in seeds]
+        found: dict[int, RunToTrack] = {}
+        for name, own in zip(self.names, together, strict=True):
+            wanted = name or free_name(self.runs, default_run_name(experiment, self.head, own))
+            found |= dict.fromkeys(own, RunToTrack(wanted, origin_of(experiment)))
+        return found

@@ -59,6 +59,15 @@ def metrics_record(
     }
 
 
+def origin_of(experiment: Experiment) -> dict[str, Any]:
+    """What a run is trained on, for lists of runs outside of their folders."""
+    return {
+        "protocol": experiment.protocol,
+        "data": {"name": experiment.posts.name, "split": experiment.data.split},
+        "backbones": experiment.backbones,
+    }
+
+
 def head_source(name: str) -> dict[str, dict[str, str]]:
     """Where the class of an own head comes from, for ``config.json``; empty for others."""
     origin = head_origin(name)

@@ -79,6 +79,16 @@ def ignore_epoch(report: EpochReport) -> None:
     """Does nothing after an epoch."""
 
 
+def both(one: OnEpoch, other: OnEpoch) -> OnEpoch:
+    """A callback that calls two, in order."""
+
+    def on_epoch(report: EpochReport) -> None:
+        one(report)
+        other(report)
+
+    return on_epoch
+
+
 class FitProgress:
     """Shows the training of some runs of one head as one step of epochs, or of strengths.
 

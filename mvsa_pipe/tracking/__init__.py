@@ -1,0 +1,1 @@
+"""Records trainings in experiment trackers besides their run folders."""

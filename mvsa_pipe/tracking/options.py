@@ -11,8 +11,8 @@ class TrackerOptions(Options):
     """The experiment tracker that records trainings besides their run folders.
 
     Attributes:
-        tracker: Record epochs, scores and options in tensorboard, mlflow, wandb or trackio, too.
-            Nothing leaves this machine unless that tracker is configured so, by its own variables
+        tracker: Record in tensorboard, mlflow, wandb or trackio, too. Epochs as they end, scores,
+            options, under the names of run folders. Nothing leaves this machine unless that tracker is configured so, by its own variables
             or login.
         tracker_project: The tracker's project, or experiment.
 
@@ -20,7 +20,7 @@ class TrackerOptions(Options):
         UnknownNameError: There is no such tracker.
     """
 
-    panel = "Tracking"
+    panel = "Training"
 
     tracker: str | None = None
     tracker_project: str = option("mvsa-pipe", rare=True)

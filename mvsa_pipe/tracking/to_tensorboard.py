@@ -37,7 +37,7 @@ class TensorBoard:
 
 
 class _EventFile:
-    def __init__(self, writer: SummaryWriter, config: Mapping[str, ConfigValue]) -> None:
+    def __init__(self, writer: Any, config: Mapping[str, ConfigValue]) -> None:  # noqa: ANN401  # untyped
         self._writer, self._config = writer, dict(config)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -48,10 +48,10 @@ class _EventFile:
     def finish(self, scores: Mapping[str, float], fault: str = "") -> None:
         for name, value in scores.items():
             self._writer.add_scalar(name, value)
-        files: Any = self._writer._get_file_writer()  # noqa: SLF001  # add_hparams makes a folder
-        summaries: Any = hparams
+        summaries: Any = hparams  # untyped
         for summary in summaries(self._config, dict.fromkeys(scores, 0.0)):
-            files.add_summary(summary)
+            # ``add_hparams`` would begin another folder
+            self._writer.file_writer.add_summary(summary)
         if fault:
             self._writer.add_text("failed", fault)
         self._writer.close()

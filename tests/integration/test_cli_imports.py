@@ -55,7 +55,7 @@ def test_what_names_no_verb_imports_none(words):
     modules, _ = imported(*words)
     assert not COMPUTING & modules
     rooms = {name.split(".")[1] for name in modules if name.startswith("mvsa_pipe.")}
-    assert rooms == {"cli", "errors", "lazy", "registry"}
+    assert rooms == {"cli", "errors", "lazy", "printable", "registry"}
     assert not {row.target.partition(":")[0] for row in VERBS} & modules
 
 

@@ -11,9 +11,9 @@ class TrackerOptions(Options):
     """The experiment tracker that records trainings besides their run folders.
 
     Attributes:
-        tracker: Record in tensorboard, mlflow, wandb or trackio, too. Epochs as they end, scores,
-            options, under the names of run folders. Nothing leaves this machine unless that tracker is configured so, by its own variables
-            or login.
+        tracker: Record in tensorboard, mlflow, wandb or trackio, too. Epochs as they end, scores
+            and options go there, under the names of run folders. Nothing leaves this machine unless
+            that tracker is configured so, by its own variables or login.
         tracker_project: The tracker's project, or experiment.
 
     Raises:

@@ -2,7 +2,8 @@
 
 Heads answer posts that are hard for all of them alike; every seed has luck of its own. Of tables of
 equal heads, few may show any difference (the false-difference rate); intervals cover the true
-accuracy; of two heads that differ, McNemar's power is what the resolution says.
+accuracy; of two heads that differ by what the resolution calls the smallest difference, the test
+finds it as often as it says; and heads of two levels come into the groups that they belong to.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from mvsa_pipe.metrics.standings import LEVEL, standings
 from mvsa_pipe.metrics.weighted import Answers
 
 HEADS, RIGHT = 5, 0.75
+# Heads of two levels, far enough apart for the smallest test part: three lead, two follow.
+LEADING, FOLLOWING, STEP = 3, 2, 0.2
 
 
 def simulated(
@@ -38,9 +41,10 @@ def simulated(
 
 
 def rates(posts: int, seeds: int, spread: float, rounds: int) -> dict[str, float | None]:
-    """False-difference rate, coverage, and how often a true difference puts heads in two groups."""
+    """Shares of rounds with a false difference, with the truth covered, and with groups right."""
     generator = np.random.default_rng(posts * 1000 + seeds)
-    alarms = covered = parted = 0
+    alarms = covered = parted = grouped = 0
+    levels = [RIGHT] * LEADING + [RIGHT - STEP] * FOLLOWING
     delta = smallest_difference(posts, 0.15)
     for _ in range(rounds):
         found = standings(
@@ -48,12 +52,15 @@ def rates(posts: int, seeds: int, spread: float, rounds: int) -> dict[str, float
         )
         alarms += any(pair.p_holm < LEVEL for pair in found.pairs)
         covered += sum(row.interval[0] <= RIGHT <= row.interval[1] for row in found.rows)
+        tiers = standings(simulated(levels, seeds, posts, spread, generator), resamples=500)
+        grouped += all((row.group == 1) == (row.place < LEADING) for row in tiers.rows)
         if delta is not None:
             two = simulated([RIGHT, RIGHT - delta], seeds, posts, spread, generator)
             parted += standings(two, resamples=500).pairs[0].p_holm < LEVEL
     return {
         "false_difference_rate": alarms / rounds,
         "coverage": covered / rounds / HEADS,
+        "groups_right": grouped / rounds,
         "difference": delta,
         "found": None if delta is None else parted / rounds,
     }
@@ -85,7 +92,11 @@ def main() -> None:
         )
         for posts, resamples in ((500, 1000), (1700, 2000))
     }
-    configuration = {"rounds": rounds, "heads": HEADS, "accuracy": RIGHT, "level": LEVEL}
+    configuration = {"rounds": rounds, "heads": HEADS, "accuracy": RIGHT, "level": LEVEL} | {
+        "leading": LEADING,
+        "following": FOLLOWING,
+        "step": STEP,
+    }
     for name, row in table.items():
         print(name, row)
     print("records:", write_record("evidence", configuration, {"rates": table, "scores": timed}))

@@ -21,8 +21,8 @@ from mvsa_pipe.posts.contents import UnreadablePostsError
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Member, Run, RunContents, refuse_taken, write_run
 from mvsa_pipe.runs.backbones import is_tuned
-from mvsa_pipe.runs.ensemble import run_ensemble, run_seeds
-from mvsa_pipe.runs.fit import FitResult, refuse_early
+from mvsa_pipe.runs.ensemble import run_ensemble
+from mvsa_pipe.runs.fit import FitResult, reason_alone, refuse_early, try_run_heads
 from mvsa_pipe.runs.forwards import feature_options
 from mvsa_pipe.runs.inference import files_of_run
 from mvsa_pipe.runs.layout import CONFIG, SPLIT
@@ -31,14 +31,14 @@ from mvsa_pipe.runs.options import (
     DataChoice,
     InferenceOptions,
     ReproduceOptions,
-    SeedChoice,
 )
 from mvsa_pipe.runs.prepare import Experiment, experiment_of, needs_of
 from mvsa_pipe.runs.reproduction import Reproduction, compare_with
 from mvsa_pipe.runs.save_result import run_contents
 from mvsa_pipe.runs.schema import training_options
 from mvsa_pipe.runs.scored_posts import changed_members, describe_changes
-from mvsa_pipe.training.options import TrainingOptions
+from mvsa_pipe.training.epochs import FitProgress
+from mvsa_pipe.training.options import RunSpec, TrainingOptions
 
 
 def reproduce(run: Run, options: ReproduceOptions, progress: Progress) -> Reproduction:
@@ -52,7 +52,7 @@ def reproduce(run: Run, options: ReproduceOptions, progress: Progress) -> Reprod
     Raises:
         RunError: The run was fine-tuned, its record is damaged, or ``output`` cannot be used.
         DataError: Its posts are missing or have changed.
-        MvsaError: From ``files_of_run`` and ``run_seeds``.
+        MvsaError: From ``files_of_run`` and ``try_run_heads``.
     """
     _refuse_tuned(run)
     if options.output is not None:
@@ -63,14 +63,15 @@ def reproduce(run: Run, options: ReproduceOptions, progress: Progress) -> Reprod
     refuse_early(head, run.config["head_options"], training)
     posts = _posts(run, options)
     experiment = _experiment(run, posts, options, progress)
-    result = _trained(run, experiment, training, progress)
+    together, said = _together(run, experiment, training)
+    result = _trained(run, experiment, training, together, progress)
     more = {"reproduces": str(run.path.resolve())}
     contents = run_contents(experiment, result, replace(training, seed=result.seed), more)
     kept = None if options.output is None else write_run(options.output, contents).path
     return replace(
         compare_with(run, contents),
         conditions=_conditions(run, contents, posts),
-        remarks=(remark,) if remark else (),
+        remarks=tuple(filter(None, (remark, said))),
         kept=kept,
     )
 
@@ -206,10 +207,34 @@ def _as_recorded(run: Run, members: list[Member], posts: PostSet) -> PostSet:
     return replace(posts, posts=tuple(ordered), classes=classes)
 
 
+def _together(run: Run, experiment: Experiment, training: TrainingOptions) -> tuple[int, str]:
+    """How many copies of a run are trained together, and a remark if that was not recorded.
+
+    A stack multiplies its matrices by another kernel than a run alone, which changes last digits.
+    In a stack of as many copies, a run has the same sums as among others: on a CPU all its results
+    are equal to the bit.
+    """
+    recorded = run.metrics.get("trained_together")
+    if recorded == 1 or "seeds" in run.config or not (recorded or "spec_digest" in run.config):
+        return 1, ""
+    head, head_options = str(run.config["head"]), run.config["head_options"]
+    if reason_alone(experiment, head, head_options, training) is not None:
+        return 1, ""
+    if recorded:
+        return int(recorded), ""
+    return 2, (
+        "This run of a bench does not record how many runs were trained together: two copies were."
+    )
+
+
 def _trained(
-    run: Run, experiment: Experiment, training: TrainingOptions, progress: Progress
+    run: Run,
+    experiment: Experiment,
+    training: TrainingOptions,
+    together: int,
+    progress: Progress,
 ) -> FitResult:
-    """Trains with as many threads as recorded, as they decide the order of sums."""
+    """Trains with as many threads and runs together as recorded: both decide the order of sums."""
     head, head_options = str(run.config["head"]), run.config["head_options"]
     for remark in experiment.remarks():
         progress.say(remark)
@@ -218,8 +243,9 @@ def _trained(
     with cpu_threads(threads) if threads and on_cpu else nullcontext():
         if seeds := run.config.get("seeds"):
             return run_ensemble(experiment, head, head_options, training, seeds, progress)
-        one = SeedChoice()
-        (result,) = run_seeds(experiment, head, head_options, training, one, progress)
+        planned = [(experiment, RunSpec(head, training, head_options)) for _ in range(together)]
+        shown = FitProgress(progress, [(experiment.training_data, spec) for _, spec in planned])
+        result, *_ = try_run_heads(planned, shown.on_step, on_epoch=shown.on_epoch)
     if isinstance(result, MvsaError):
         raise result
     return result

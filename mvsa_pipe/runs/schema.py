@@ -161,7 +161,7 @@ class MetricsShape(Schema):
     energy_joules: Seconds | None = None
     device: str = "unknown"
     threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None  # absent in older runs
-    trained_together: Annotated[int, Meta(ge=1)] | None = None
+    trained_together: Annotated[int, Meta(ge=1, le=1_000)] | None = None
 
 
 class FailureShape(Schema):

@@ -115,5 +115,16 @@ def test_bench_names_the_commands_that_repeat_it(mvsa):
     second = json.loads(mvsa(*command, "--runs", "again", "--json").stdout)
     assert [row["mean"] for row in second["rows"]] == [row["mean"] for row in record["rows"]]
     for entry in record["runs"]:
-        again = mvsa("reproduce", entry["run"], "--json")
-        assert json.loads(again.stdout)["answer"] == "same", again.output
+        again = json.loads(mvsa("reproduce", entry["run"], "--json").stdout)
+        assert (again["answer"], again["conditions"]) == ("same", {})
+        assert max(again["history_difference"].values()) == 0
+        stacked = 2 if entry["head"] == "native-cat" else 1
+        metrics = json.loads(Path(entry["run"], "metrics.json").read_text())
+        assert metrics["trained_together"] == stacked
+    stacked_run = Path(record["runs"][0]["run"])
+    metrics = json.loads((stacked_run / "metrics.json").read_text())
+    del metrics["trained_together"], metrics["threads"]  # as in a run of an earlier version
+    (stacked_run / "metrics.json").write_text(json.dumps(metrics))
+    again = json.loads(mvsa("reproduce", stacked_run, "--json").stdout)
+    assert (again["answer"], again["conditions"]) == ("same", {})
+    assert "two copies were" in again["remarks"][0]

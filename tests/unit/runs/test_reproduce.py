@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from run_records import config_of
+from statsmodels.stats.weightstats import ttost_paired
 
 from mvsa_pipe.errors import DataError, RunError
 from mvsa_pipe.features.options import FeatureOptions
@@ -235,6 +236,26 @@ def test_equal_scores_of_other_predictions_are_different(tmp_path):
     assert not done.equivalence["accuracy"].shown
     assert done.answer is Answer.DIFFERENT
     assert "not within" in " ".join(done.table_notes())
+
+
+@pytest.mark.parametrize(("lost", "won"), [(5, 5), (2, 0), (18, 0), (30, 30), (90, 90), (40, 5)])
+def test_equivalence_is_that_of_statsmodels(tmp_path, lost, won):
+    """The paired bootstrap's intervals decide as the two one-sided t-tests do."""
+    kept = {}
+
+    def change(p, right):
+        kept["then"] = right
+        kept["now"] = right.copy()
+        places = [*np.flatnonzero(right)[:lost], *np.flatnonzero(~right)[:won]]
+        kept["now"][places] = ~right[places]
+        return flipped(p, places)
+
+    found = answer(tmp_path, change).equivalence["accuracy"]
+    then, now = (kept[name].astype(float) for name in ("then", "now"))
+    p_value, *_ = ttost_paired(now, then, -found.margin, found.margin)
+    assert not 0.03 < p_value < 0.08, "too close to the level to tell"
+    assert found.shown == (p_value < 0.05)
+    assert found.difference == pytest.approx((won - lost) / 400)
 
 
 def test_predictions_for_other_posts_are_refused(make_run):

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from mvsa_pipe.analysis.contest import Contest, Entry
+from mvsa_pipe.analysis.feature_noise import with_noise
 from mvsa_pipe.analysis.leaks import cache_folder_of
 from mvsa_pipe.analysis.options import DegradeOptions
+from mvsa_pipe.analysis.rescoring import RescoredEntry, rescored_entries
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.weighted import Answers
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.damage.damaged import damaged_posts
-from mvsa_pipe.posts.damage.table import Damage
+from mvsa_pipe.posts.damage.table import DAMAGE_ROWS, Damage
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.inference import load_head, predict_data_set
@@ -46,7 +49,7 @@ class DamagedAnswers:
     """
 
     def __init__(self, contest: Contest, options: DegradeOptions, progress: Progress) -> None:
-        (self._fold,) = contest.folds
+        self._contest, (self._fold,) = contest, contest.folds
         self._progress, self._options = progress, options
         runs = [run for entry in contest.entries for run in entry.runs]
         self._classes = [str(name) for name in runs[0].config["data"]["classes"]]
@@ -64,6 +67,10 @@ class DamagedAnswers:
         Raises:
             MvsaError: Posts cannot be read or extracted.
         """
+        if damage.row.name not in DAMAGE_ROWS:
+            seed, strength = self._options.seed, damage.strength
+            rescored = self._rescored[self._contest.entries.index(entry)]
+            return rescored.answers(lambda run: with_noise(run, damage.modality, strength, seed))
         ids = self._fold.ids
         damaged = damaged_posts(self._posts, damage, ids)
         intact = {each: self._posts for each in Modality if each is not damage.modality}
@@ -83,6 +90,10 @@ class DamagedAnswers:
             predicted = shares.argmax(axis=1)
             answers.append(Answers(recorded.labels, predicted, len(own), shares.astype(np.float64)))
         return answers
+
+    @cached_property
+    def _rescored(self) -> list[RescoredEntry]:
+        return rescored_entries(self._contest, self._options, self._progress)
 
     def _inference(self, run: Run) -> InferenceOptions:
         cache = self._options.cache or cache_folder_of(run) or InferenceOptions.cache

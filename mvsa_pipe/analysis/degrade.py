@@ -26,11 +26,28 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.paired import holm
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.metrics.weighted import Floats
-from mvsa_pipe.posts.damage.table import DAMAGES, Damage, damage_row, damages_of
+from mvsa_pipe.modality import Modality
+from mvsa_pipe.options import Range
+from mvsa_pipe.posts.damage.table import DAMAGE_ROWS, Damage, DamageRow, damages_of
 from mvsa_pipe.progress import Progress
+from mvsa_pipe.registry import Registry
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.backbones import is_tuned
 
 _LEVEL = 0.05
+_FEATURES = [
+    DamageRow(
+        f"{modality}-features",
+        "mvsa_pipe.analysis.feature_noise:with_noise",
+        "Gaussian noise is added to every number of the cached features; no backbone runs.",
+        modality=modality,
+        strength="σ in standard deviations of a dimension over the scored posts",
+        strengths=(0.5, 1, 2),
+        allowed=Range(above=0, most=1000),
+    )
+    for modality in Modality
+]
+_ROWS: Registry[object] = Registry("damage", [*DAMAGE_ROWS.values(), *_FEATURES])
 _ALL = "all damages"
 _METHOD = (
     (
@@ -123,18 +140,33 @@ def _planned(options: DegradeOptions, entries: Sequence[Entry]) -> dict[str, tup
     """
     strengths = dict(map(_parsed, options.strengths))
     read = frozenset.union(*map(modalities_of, entries))
+    fitting = [row.name for row in map(damage_row, _ROWS.names) if row.modality in read]
     asked = dict.fromkeys([*options.damage, *strengths])
     for kind in asked:
         modality = damage_row(kind).modality
         if modality not in read:
-            there = [row.name for row in DAMAGES if damage_row(row.name).modality in read]
             raise ConfigError(
                 f"Damage {kind!r} changes the {modality}, which none of these runs reads",
-                expected=f"a damage of what they read: {', '.join(there)}",
-                hint=f"--damage {there[0]}, or runs of heads that read the {modality}",
+                expected=f"a damage of what they read: {', '.join(fitting)}",
+                hint=f"--damage {fitting[0]}, or runs of heads that read the {modality}",
             )
-    chosen = asked or [row.name for row in DAMAGES if damage_row(row.name).modality in read]
-    return {kind: damages_of(kind, strengths.get(kind, ())) for kind in chosen}
+    if any(is_tuned(run) for entry in entries for run in entry.runs):
+        own = {row.name for row in _FEATURES}  # features of tuned backbones are not cached
+        fitting = [kind for kind in fitting if kind not in own]
+    return {
+        kind: damages_of(damage_row(kind), strengths.get(kind, ())) for kind in asked or fitting
+    }
+
+
+def damage_row(kind: str) -> DamageRow:
+    """The row of a damage of texts, pictures or features.
+
+    Raises:
+        UnknownNameError: No damage has that name.
+    """
+    row = _ROWS.row(kind)
+    assert isinstance(row, DamageRow)  # noqa: S101 (the table has no others)
+    return row
 
 
 def _parsed(text: str) -> tuple[str, tuple[float, ...]]:
@@ -165,7 +197,7 @@ def _curves(
     ]
     found = [[resamples.scores(entry.folds[0], [score])[score]] for _, entry in readers]
     for number, damage in enumerate(levels, start=1):
-        progress.say(f"{damage.kind} {damage.strength:g}, {number} of {len(levels)}")
+        progress.say(f"{damage.row.name} {damage.strength:g}, {number} of {len(levels)}")
         for own, (_, entry) in zip(found, readers, strict=True):
             own.append(resamples.scores(damaged.of(entry, damage), [score])[score])
     return [
@@ -176,15 +208,17 @@ def _curves(
 def _scores(
     kind: str, levels: Sequence[Damage], curves: Sequence[_Curve], score: Score
 ) -> FindingTable:
-    headings = ["none", *(f"{damage.strength:g}" for damage in levels)]
+    headings = ["none", *(f"level {level}" for level in range(1, len(levels) + 1))]
+    strengths = ", ".join(f"{damage.strength:g}" for damage in levels)
     rows: list[list[Cell]] = [
         [curve.name, *(float(value) for value in curve.levels[:, 0]), estimated(curve.loss)]
         for curve in curves
     ]
     return FindingTable(
-        f"{score.row.title} under {kind}, by {damage_row(kind).strength}",
+        f"{score.row.title} under {kind}",
         ["head", *headings, "mean loss"],
         rows,
+        f"levels: {strengths} ({damage_row(kind).strength})",
         percent=[*headings, "mean loss"],
     )
 

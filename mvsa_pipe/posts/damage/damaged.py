@@ -59,7 +59,7 @@ class DamagedStorage(Storage):
         """A damaged picture as a PNG, which loses no more; thread-safe."""
         data, where = self._intact.read(name, most), self.where(name)
         picture = decode_image(data, self._intact.where(name))
-        change = DAMAGES.load(self._damage.kind)
+        change = DAMAGES.load(self._damage.row.name)
         damaged = change(picture, self._damage.strength, _generator(self._damage, data))
         return picture_bytes(damaged, where)
 
@@ -83,10 +83,10 @@ def _damaged(post: Post, damage: Damage) -> Post:
     if post.text is None:
         return post
     generator = _generator(damage, post.text.encode("utf-8", "surrogatepass"))
-    return replace(post, text=DAMAGES.load(damage.kind)(post.text, damage.strength, generator))
+    return replace(post, text=DAMAGES.load(damage.row.name)(post.text, damage.strength, generator))
 
 
 def _generator(damage: Damage, content: bytes) -> np.random.Generator:
     """Draws that depend on a post's content alone: not on its place, its id or the strength."""
-    digest = hashlib.sha256(damage.kind.encode() + b"\0" + content).digest()
+    digest = hashlib.sha256(damage.row.name.encode() + b"\0" + content).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))

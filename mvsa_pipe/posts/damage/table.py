@@ -38,20 +38,20 @@ class Damage:
     """A damage at one strength.
 
     Attributes:
-        kind: Its name in the table.
+        row: Its row in the table.
         strength: Its strength.
     """
 
-    kind: str
+    row: DamageRow
     strength: float
 
     def __str__(self) -> str:
-        return f"{self.kind}-{self.strength:g}"
+        return f"{self.row.name}-{self.strength:g}"
 
     @property
     def modality(self) -> Modality:
         """What it damages."""
-        return damage_row(self.kind).modality
+        return self.row.modality
 
 
 def _text(name: str, summary: str, source: str, **more: Any) -> DamageRow:  # noqa: ANN401
@@ -140,32 +140,20 @@ _DAMAGES = [
     ),
 ]
 DAMAGES: Registry[Any] = Registry("damage", _DAMAGES)
+DAMAGE_ROWS = {row.name: row for row in _DAMAGES}
 
 
-def damage_row(kind: str) -> DamageRow:
-    """The row of a damage.
-
-    Raises:
-        UnknownNameError: No damage has that name.
-    """
-    row = DAMAGES.row(kind)
-    assert isinstance(row, DamageRow)  # noqa: S101 (the table has no others)
-    return row
-
-
-def damages_of(kind: str, strengths: Iterable[float] = ()) -> tuple[Damage, ...]:
+def damages_of(row: DamageRow, strengths: Iterable[float] = ()) -> tuple[Damage, ...]:
     """A damage at some strengths, by default its own, from the weakest to the strongest.
 
     Raises:
-        UnknownNameError: No damage has that name.
         ConfigError: A strength has no meaning.
     """
-    row = damage_row(kind)
     chosen = dict.fromkeys(strengths) or dict.fromkeys(row.strengths)
     for strength in chosen:
         if strength not in row.allowed:
             raise ConfigError(
-                f"Damage {kind!r} has no strength {strength:g}",
+                f"Damage {row.name!r} has no strength {strength:g}",
                 expected=f"{row.strength}: a number, {row.allowed}",
             )
-    return tuple(Damage(kind, strength) for strength in sorted(chosen, reverse=row.falling))
+    return tuple(Damage(row, strength) for strength in sorted(chosen, reverse=row.falling))

@@ -146,6 +146,19 @@ def test_only_the_damaged_half_of_the_scored_posts_is_extracted_once(
     assert intact.path.parent.name == name
 
 
+def test_noise_on_features_needs_no_backbone(trained: dict[str, Run], cache: Path) -> None:
+    """Noise of a thousand standard deviations leaves nothing of the feature that it is added to."""
+    runs = [trained["native-cat"], trained["text"]]
+    options = DegradeOptions(strengths=("text-features=0.001,1000",), cache=cache, **QUICK)
+    lines = Lines()
+    found = degrade(runs, options, lines)
+    assert not [each for each in lines.started if "extract" in each]
+    for head in ("native-cat", "text"):
+        none, little, nothing = curve(found, "text-features", head)
+        assert little == pytest.approx(none, abs=0.02)
+        assert nothing < none - 0.1
+
+
 def test_the_score_can_be_chosen(trained: dict[str, Run], cache: Path) -> None:
     options = DegradeOptions(
         strengths=("cut=0.5",), score="f1_macro", data=Path(trained["text"].config["data"]["path"]),

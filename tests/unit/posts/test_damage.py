@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvsa_pipe.errors import ConfigError, UnknownNameError
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.contents import content_digests
 from mvsa_pipe.posts.damage.damaged import damaged_posts
-from mvsa_pipe.posts.damage.table import DAMAGES, Damage, damage_row, damages_of
+from mvsa_pipe.posts.damage.table import DAMAGE_ROWS, Damage, damages_of
 from mvsa_pipe.posts.in_memory import posts_in_memory
 
 TEXT = "one two three four five six seven eight nine ten"
-EVERY = [damage for row in DAMAGES for damage in damages_of(row.name)]
+EVERY = [damage for row in DAMAGE_ROWS.values() for damage in damages_of(row)]
 
 
 def picture(seed: int = 0, width: int = 448, height: int = 300) -> Image.Image:
@@ -41,7 +41,9 @@ def damaged_picture(posts: PostSet, name: str = "id0") -> Image.Image:
 
 def under(kind: str, strength: float, posts: PostSet | None = None) -> PostSet:
     whole = posts or some_posts()
-    return damaged_posts(whole, Damage(kind, strength), [post.id for post in whole.posts])
+    return damaged_posts(
+        whole, Damage(DAMAGE_ROWS[kind], strength), [post.id for post in whole.posts]
+    )
 
 
 def pixels_under(kind: str, strength: float) -> np.ndarray:
@@ -50,7 +52,7 @@ def pixels_under(kind: str, strength: float) -> np.ndarray:
 
 @pytest.mark.parametrize("damage", EVERY, ids=str)
 def test_every_default_damage_changes_one_modality_alone(damage: Damage) -> None:
-    intact, damaged = some_posts(), under(damage.kind, damage.strength)
+    intact, damaged = some_posts(), under(damage.row.name, damage.strength)
     for modality in Modality:
         before = content_digests(intact, modality).digests
         after = content_digests(damaged, modality).digests
@@ -60,9 +62,9 @@ def test_every_default_damage_changes_one_modality_alone(damage: Damage) -> None
     assert damaged.name == f"few+{damage}"
 
 
-@pytest.mark.parametrize("kind", DAMAGES.names)
+@pytest.mark.parametrize("kind", list(DAMAGE_ROWS))
 def test_damage_depends_on_the_content_alone(kind: str) -> None:
-    damage = damages_of(kind)[1 if len(damages_of(kind)) > 1 else 0]
+    damage = damages_of(DAMAGE_ROWS[kind])[1]
     found = []
     for order in ((0, 1, 2), (2, 0)):
         posts = under(kind, damage.strength, some_posts(order))
@@ -71,7 +73,7 @@ def test_damage_depends_on_the_content_alone(kind: str) -> None:
 
 
 def test_only_the_asked_posts_are_kept() -> None:
-    posts = damaged_posts(some_posts(), Damage("cut", 0.5), ["id1"])
+    posts = damaged_posts(some_posts(), Damage(DAMAGE_ROWS["cut"], 0.5), ["id1"])
     assert [post.id for post in posts.posts] == ["id1"]
 
 
@@ -104,9 +106,9 @@ def test_errors_are_as_frequent_as_asked_and_nested(kind: str) -> None:
 def test_one_word_stays() -> None:
     assert under("drop", 1).posts[0].text in (f"{TEXT} 0").split()
     empty = posts_in_memory([""], [picture()], ["a"], name="one")
-    for row in DAMAGES:
-        if damage_row(row.name).modality is Modality.TEXT:
-            assert under(row.name, damages_of(row.name)[-1].strength, empty).posts[0].text == ""
+    for row in DAMAGE_ROWS.values():
+        if row.modality is Modality.TEXT:
+            assert under(row.name, row.strengths[-1], empty).posts[0].text == ""
 
 
 def test_jpeg_is_what_pillow_stores() -> None:
@@ -152,14 +154,13 @@ def test_blur_keeps_the_mean_and_removes_detail() -> None:
 
 
 def test_strengths_are_ordered_from_weak_to_strong_and_checked() -> None:
-    assert [each.strength for each in damages_of("jpeg", [5, 60, 20])] == [60, 20, 5]
-    assert [each.strength for each in damages_of("drop", [0.5, 0.1])] == [0.1, 0.5]
+    jpeg, drop = DAMAGE_ROWS["jpeg"], DAMAGE_ROWS["drop"]
+    assert [each.strength for each in damages_of(jpeg, [5, 60, 20])] == [60, 20, 5]
+    assert [each.strength for each in damages_of(drop, [0.5, 0.1])] == [0.1, 0.5]
     with pytest.raises(ConfigError, match="from 1 to 95"):
-        damages_of("jpeg", [100])
+        damages_of(jpeg, [100])
     with pytest.raises(ConfigError, match="above 0 and less than 1"):
-        damages_of("crop", [1])
-    with pytest.raises(UnknownNameError, match="did you mean jpeg"):
-        damages_of("jpg")
+        damages_of(DAMAGE_ROWS["crop"], [1])
 
 
 def test_damaged_pictures_can_be_sent_to_another_process() -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 
 import numpy as np
 
@@ -51,7 +50,7 @@ def spec_digest(experiment: str, spec: RunSpec) -> str:
         spec: The head and its training.
     """
     own = head_origin(spec.head)
-    deciding = [experiment, spec.head, asdict(spec.training), dict(spec.head_options)]
+    deciding = [experiment, spec.head, spec.training.as_record(), dict(spec.head_options)]
     return _digest(deciding if own is None else [*deciding, own.sha256])
 
 

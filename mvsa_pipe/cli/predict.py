@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mvsa_pipe.backbones.options import Decode
-from mvsa_pipe.cli.console import line, out, percent, remark, show_json
+from mvsa_pipe.cli.console import line, out, percent, remark, sentence, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import add_numbers, titled
@@ -94,6 +94,8 @@ def _show(answer: "PredictResult", output: Path | None) -> None:
         out.print(table)
         if len(answer.predictions) > _MOST_SHOWN:
             line(f"… and {len(answer.predictions) - _MOST_SHOWN:,} more: see --output")
+    for text in answer.remarks():
+        sentence(text)
     for post_id, fault in list(answer.faults.items())[:_MOST_SHOWN]:
         remark((f"post {post_id}", "red"), f": {fault}")
     if len(answer.faults) > _MOST_SHOWN:

@@ -14,6 +14,7 @@ from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
 from mvsa_pipe.export.layout import CONFIG, EXPORT_SCHEMA
+from mvsa_pipe.extraction.in_memory import ContentsByModality
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.heads.base import FusionHead
@@ -23,7 +24,7 @@ from mvsa_pipe.json_schema import read_json
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.contents import Content
 from mvsa_pipe.progress import NoProgress
-from mvsa_pipe.runs.inference import predict_contents
+from mvsa_pipe.runs.inference import PostProbabilities, answers_one_half, predict_contents
 from mvsa_pipe.user_code import UnusableRecordError
 
 PictureSource = str | Path | bytes
@@ -39,6 +40,7 @@ class ExportedModel:
         parts: The backbone of each modality that the head reads.
         image_grid: Image tokens are averaged to so many rows and columns; 0 keeps all.
         device: Where all of it computes.
+        answers_one_half: Whether the head was trained to do without text or picture.
     """
 
     classes: tuple[str, ...]
@@ -46,6 +48,7 @@ class ExportedModel:
     parts: dict[Modality, RunBackbone]
     image_grid: int
     device: torch.device
+    answers_one_half: bool = False
 
     def predict(
         self, texts: Sequence[str] | None = None, images: Sequence[PictureSource] | None = None
@@ -53,7 +56,9 @@ class ExportedModel:
         """The most probable class of every post.
 
         Args:
-            texts: One text a post; may be left out where the head reads none.
+            texts: One text a post; may be left out where the head reads none. A model that was
+                trained with ``--modality-dropout`` takes ``None`` for all or some of them, and
+                warns that it answers from the picture alone.
             images: One picture a post, as a path or as a file's bytes; alike.
 
         Raises:
@@ -72,8 +77,28 @@ class ExportedModel:
             ConfigError: As ``predict``.
             DataError: As ``predict``.
         """
-        contents = self._contents(texts, images)
-        answered = predict_contents(
+        groups = _by_halves(self._contents(texts, images))
+        if not groups:
+            return np.zeros((0, len(self.classes)), np.float32)
+        answered = [self._answered(contents) for contents in groups]
+        faults = {i: why for one in answered for i, why in one.faults.items()}
+        if faults:
+            raise DataError(
+                f"{len(faults):,} of these pictures cannot be read",
+                found=name_some(f"images[{i}]: {why}" for i, why in faults.items()),
+            )
+        for contents, one in zip(groups, answered, strict=True):
+            if len(contents) < len(self.parts):
+                (half,) = contents
+                warnings.warn(
+                    f"answered from the {half} alone: {len(one.ids):,} posts", stacklevel=3
+                )
+        order = np.argsort([int(post_id) for one in answered for post_id in one.ids])
+        return np.concatenate([one.probabilities for one in answered])[order]
+
+    def _answered(self, contents: ContentsByModality) -> PostProbabilities:
+        """Answers posts that have the same halves."""
+        return predict_contents(
             self.head,
             contents,
             {modality: [part.on(self.device)] for modality, part in self.parts.items()},
@@ -81,31 +106,49 @@ class ExportedModel:
             NoProgress(),
             {item.id: item.text for item in contents.get(Modality.TEXT, ())},
         )
-        if answered.faults:
-            raise DataError(
-                f"{len(answered.faults):,} of these pictures cannot be read",
-                found=name_some(f"images[{i}]: {why}" for i, why in answered.faults.items()),
-            )
-        return answered.probabilities
 
     def _contents(
         self, texts: Sequence[str] | None, images: Sequence[PictureSource] | None
     ) -> dict[Modality, list[Content]]:
-        """What the head reads of every post."""
+        """What the head reads of every post that has it."""
         given: dict[Modality, Sequence[Any] | None] = {
             Modality.TEXT: texts,
             Modality.IMAGE: images,
         }
         wrong = isinstance(texts, str) or isinstance(images, PictureSource)  # one post, not a list
         sizes = {f"{m}s": len(v) for m, v in given.items() if v is not None and not wrong}
-        if wrong or any(given[m] is None for m in self.parts) or len(set(sizes.values())) > 1:
+        count = max(sizes.values(), default=0)
+        lists = {m: given[m] if given[m] is not None else [None] * count for m in self.parts}
+        none = wrong or len(set(sizes.values())) != 1 or all(given[m] is None for m in self.parts)
+        lacking = any(value is None for values in lists.values() for value in values)
+        if none or (lacking and not self._answers(lists)):
             raise ConfigError(
                 "This model needs what its head reads of every post, in lists of one length",
                 expected=" and ".join(f"{modality}s=[…]" for modality in self.parts),
                 found=", ".join(f"{count} {name}" for name, count in sizes.items()) or "no lists",
             )
         makers = {Modality.TEXT: _text, Modality.IMAGE: _picture}
-        return {m: [makers[m](n, v) for n, v in enumerate(given[m] or ())] for m in self.parts}
+        return {
+            m: [makers[m](n, v) for n, v in enumerate(values) if v is not None]
+            for m, values in lists.items()
+        }
+
+    def _answers(self, lists: dict[Modality, Sequence[Any]]) -> bool:
+        """Whether posts that lack a half can be answered: each has the other."""
+        posts = zip(*lists.values(), strict=True)
+        return self.answers_one_half and all(any(v is not None for v in own) for own in posts)
+
+
+def _by_halves(contents: dict[Modality, list[Content]]) -> list[ContentsByModality]:
+    """Posts in groups that have the same halves."""
+    there: dict[str, tuple[Modality, ...]] = {}
+    for modality, items in contents.items():
+        for item in items:
+            there[item.id] = (*there.get(item.id, ()), modality)
+    return [
+        {m: [item for item in contents[m] if there[item.id] == halves] for m in halves}
+        for halves in dict.fromkeys(there.values())
+    ]
 
 
 def _text(place: int, text: str) -> Content:
@@ -191,7 +234,8 @@ def open_exported(
         ) from error
     for part in parts.values():
         part.backbone.to(where)
-    return ExportedModel(classes, model, parts, grid, where)
+    one_half = answers_one_half(config.get("training", {}), model)
+    return ExportedModel(classes, model, parts, grid, where, one_half)
 
 
 def _with_own_copy(config: dict[str, Any], folder: Path) -> dict[str, Any]:

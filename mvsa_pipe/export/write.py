@@ -26,7 +26,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs import Run
-from mvsa_pipe.runs.inference import load_head
+from mvsa_pipe.runs.inference import answers_one_half, load_head
 from mvsa_pipe.user_code import origin_of, source_file
 
 _CPU = "cpu"
@@ -110,7 +110,8 @@ def _model_of(run: Run, progress: Progress, named: str | None, onnx: bool | None
         parts[modality] = run_backbone(run, modality)
         progress.advance(1)
     classes, grid = tuple(run.config["data"]["classes"]), int(run.config["image_grid"])
-    return ExportedModel(classes, head, parts, grid, head.device)
+    one_half = answers_one_half(run.config["training"], head)
+    return ExportedModel(classes, head, parts, grid, head.device, one_half)
 
 
 def _fill(

@@ -87,6 +87,11 @@ def finetune(
             "--compile only supports training over cached features",
             hint="leave it out",
         )
+    if spec.training.modality_dropout:
+        raise ConfigError(
+            "--modality-dropout only supports training over cached features",
+            hint="leave it out, or mvsa fit --modality-dropout",
+        )
     start = Start(open_run(spec.folder.start)) if spec.folder.start is not None else None
     name, head_options = _head_of(spec, start)
     refuse_early(name, head_options, spec.training)
@@ -172,7 +177,7 @@ def _inputs(
         **head_source(name),
         "head_options": dict(spec.head_options),
         "protocol": experiment.protocol,
-        "training": asdict(spec.training),
+        "training": spec.training.as_record(),
         "tuning": asdict(spec.tuning),
         "image_grid": spec.choice.caches.features.image_grid,
         "start": None if spec.folder.start is None else str(spec.folder.start.resolve()),

@@ -1,6 +1,6 @@
 """Loads the backbones of a run, with the weights and the arithmetic that the run used."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -25,8 +25,10 @@ def feature_options(run: Run) -> FeatureOptions:
     return FeatureOptions(int(run.config["image_grid"]), mix)
 
 
-def load_forwards(run: Run, device: str, progress: Progress) -> Forwards:
-    """Loads every backbone of a run.
+def load_forwards(
+    run: Run, device: str, progress: Progress, halves: Container[Modality] = Modality
+) -> Forwards:
+    """Loads every backbone of a run, or those of some halves of a post.
 
     Raises:
         RunError: Tuned weights are missing.
@@ -36,7 +38,7 @@ def load_forwards(run: Run, device: str, progress: Progress) -> Forwards:
     """
     where = resolve_device(device)
     forwards: dict[Modality, list[Forward[Any]]] = {}
-    for modality in map(Modality, run.config["caches"]):
+    for modality in (m for m in map(Modality, run.config["caches"]) if m in halves):
         for record in records_of(run, modality):
             made_by = Fingerprint.from_json(record["fingerprint"]).renewed
             made_by.require_makeable(record.get("path") or run.path)

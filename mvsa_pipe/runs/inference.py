@@ -1,7 +1,7 @@
 """Applies a run's head to posts: over cached features of a data set, or over posts in memory."""
 
-from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from mvsa_pipe.extraction.in_memory import (
     encode,
 )
 from mvsa_pipe.extraction.options import BadPostPolicy, ExtractOptions
+from mvsa_pipe.features.absent import with_absent
 from mvsa_pipe.features.batch import Field, reads_states
 from mvsa_pipe.features.load import Files, load
 from mvsa_pipe.features.options import FeatureOptions
+from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.heads.own import recorded_head
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import PostSet, ReadOptions
+from mvsa_pipe.posts import Post, PostSet, ReadOptions
 from mvsa_pipe.posts.contents import Content, UnreadablePostsError, contents_of
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
@@ -48,11 +50,13 @@ class PostProbabilities:
         ids: The posts that every backbone could read, in order.
         probabilities: ``[N, C]``, in the order of ``ids``.
         faults: Errors of the other posts, by id.
+        alone: The half from which a post was predicted that lacks the other, by id.
     """
 
     ids: tuple[str, ...]
     probabilities: NDArray[np.float32]
     faults: dict[str, str]
+    alone: dict[str, Modality] = field(default_factory=dict)
 
 
 def predict_contents(
@@ -68,7 +72,8 @@ def predict_contents(
 
     Args:
         head: The head or baseline.
-        contents: Content of every post, by modality; the same posts in the same order.
+        contents: Content of every post, by modality; the same posts in the same order. Of a head
+            that answers posts of one half, that half alone.
         backbones: The backbones of each modality.
         options: How the head reads image tokens and layers.
         progress: Notified of posts.
@@ -85,11 +90,14 @@ def predict_contents(
     for start in range(0, count, POSTS_ENCODED_TOGETHER):
         stop = start + POSTS_ENCODED_TOGETHER
         some = {modality: items[start:stop] for modality, items in contents.items()}
-        encoded = encode(some, backbones, head.needs, classes, options, progress, decode)
+        there = {modality: backbones[modality] for modality in some}
+        needs = [need for need in head.needs if need.modality in some]
+        encoded = encode(some, there, needs, classes, options, progress, decode)
         faults |= encoded.faults
         readable = encoded.features.post_ids
         if readable:
-            features = encoded.features.to(head.device)
+            features = with_absent(encoded.features, head.needs, head.sizes, some)
+            features = features.to(head.device)
             every = torch.arange(len(readable), device=head.device)
             own = [texts[post_id] for post_id in readable] if head.reads_texts else None
             blocks.append(predict_probabilities(head, features, every, own))
@@ -222,10 +230,10 @@ def _predict_tuned(
 def _in_order(answered: PostProbabilities, ids: Sequence[str]) -> PostProbabilities:
     places = {post_id: place for place, post_id in enumerate(answered.ids)}
     order = [places[post_id] for post_id in ids if post_id in places]
-    return PostProbabilities(
-        tuple(answered.ids[place] for place in order),
-        answered.probabilities[order],
-        answered.faults,
+    return replace(
+        answered,
+        ids=tuple(answered.ids[place] for place in order),
+        probabilities=answered.probabilities[order],
     )
 
 
@@ -242,26 +250,79 @@ def predict_posts(
             trained.
         MvsaError: From ``load_forwards`` or ``encode``.
     """
-    contents, faults = readable_contents(run, posts)
+    read = tuple(map(Modality, run.config["caches"]))
+    groups = [(read, posts)]
+    if answers_one_half(run.config["training"], head):
+        groups = _by_halves(posts, read)
+    answered = [
+        _predict_group(run, head, some, halves, options, progress) for halves, some in groups
+    ]
+    joined = PostProbabilities(
+        tuple(i for one in answered for i in one.ids),
+        np.concatenate([one.probabilities for one in answered]),
+        {i: fault for one in answered for i, fault in one.faults.items()},
+        {i: half for one in answered for i, half in one.alone.items()},
+    )
+    return _in_order(joined, [post.id for post in posts.posts])
+
+
+def answers_one_half(training: Mapping[str, Any], head: Model) -> bool:
+    """Whether a head that reads both halves of a post was trained to do without one.
+
+    Args:
+        training: Its recorded options of training.
+        head: The head.
+    """
+    halves = {need.modality for need in head.needs}
+    trained = isinstance(head, FusionHead) and bool(training.get("modality_dropout"))
+    return trained and len(halves) == len(Modality)
+
+
+def _by_halves(
+    posts: PostSet, read: tuple[Modality, ...]
+) -> list[tuple[tuple[Modality, ...], PostSet]]:
+    """Posts by the halves that they have; those with neither are among those with both."""
+    groups: dict[tuple[Modality, ...], list[Post]] = {read: []}
+    for post in posts.posts:
+        has = {Modality.TEXT: post.text is not None, Modality.IMAGE: post.image is not None}
+        there = tuple(modality for modality in read if has[modality])
+        groups.setdefault(there or read, []).append(post)
+    return [(halves, replace(posts, posts=tuple(some))) for halves, some in groups.items()]
+
+
+def _predict_group(
+    run: Run,
+    head: Model,
+    posts: PostSet,
+    halves: Sequence[Modality],
+    options: InferenceOptions,
+    progress: Progress,
+) -> PostProbabilities:
+    """Applies a run's head to posts that have the same halves."""
+    contents, faults = readable_contents(posts, halves)
     if not any(contents.values()):
         return PostProbabilities((), np.zeros((0, head.sizes.classes), np.float32), faults)
+    lone = dict.fromkeys((p.id for p in posts.posts), halves[0]) if len(halves) == 1 else {}
+    alone = lone if len(run.config["caches"]) > 1 else {}
     found = None if is_tuned(run) else _cached(run, head, posts.name, contents, options)
     if found is None:
         answered = _encoded(run, head, posts, contents, options, progress)
-        return replace(answered, faults=faults | answered.faults)
+        return replace(answered, faults=faults | answered.faults, alone=alone)
     files, refused = found
     every = next(iter(contents.values()))
     ids = [item.id for item in every if item.id not in refused]
     return PostProbabilities(
-        tuple(ids), _from_files(run, head, files, posts, ids), faults | refused
+        tuple(ids), _from_files(run, head, files, posts, ids), faults | refused, alone
     )
 
 
-def readable_contents(run: Run, posts: PostSet) -> tuple[ContentsByModality, dict[str, str]]:
-    """Content of every post for a run's backbones, and errors of posts without it."""
+def readable_contents(
+    posts: PostSet, halves: Iterable[Modality]
+) -> tuple[ContentsByModality, dict[str, str]]:
+    """Some halves of every post, and errors of posts without them."""
     found: dict[Modality, list[Content]] = {}
     faults: dict[str, str] = {}
-    for modality in map(Modality, run.config["caches"]):
+    for modality in halves:
         found[modality], lacking = contents_of(posts, modality)
         faults = lacking | faults
     contents = {m: [item for item in items if item.id not in faults] for m, items in found.items()}
@@ -276,7 +337,7 @@ def _encoded(
     options: InferenceOptions,
     progress: Progress,
 ) -> PostProbabilities:
-    backbones = load_forwards(run, options.device, progress)
+    backbones = load_forwards(run, options.device, progress, contents)
     texts = {post.id: post.text or "" for post in posts.posts}
     how = feature_options(run)
     return predict_contents(head, contents, backbones, how, progress, texts, options.decode)
@@ -288,9 +349,11 @@ def _from_files(
     """Probabilities ``[N, C]`` of some cached posts, in order."""
     if not ids:
         return np.zeros((0, head.sizes.classes), np.float32)
-    features = load(files, ids, head.needs, head.sizes.classes, feature_options(run))
+    needs = [need for need in head.needs if need.modality in files]
+    features = load(files, ids, needs, head.sizes.classes, feature_options(run))
+    whole = with_absent(features, head.needs, head.sizes, files).to(head.device)
     every = torch.arange(len(ids), device=head.device)
-    return predict_probabilities(head, features.to(head.device), every, texts_of(posts, ids))
+    return predict_probabilities(head, whole, every, texts_of(posts, ids))
 
 
 def _cached(

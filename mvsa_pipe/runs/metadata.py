@@ -87,7 +87,7 @@ def config_record(
         **head_source(name),
         "head_options": asdict(head.options),
         "sizes": asdict(experiment.training_data.features.sizes),
-        "training": asdict(training),
+        "training": training.as_record(),
         # seeds of an ensemble's members, whose weights are members.<k> in the checkpoint
         **({"seeds": list(seeds)} if seeds else {}),
         "protocol": experiment.protocol,

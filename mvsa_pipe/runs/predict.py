@@ -1,12 +1,12 @@
 """Predicts new posts with a run: one post, or a table of posts."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.durable import write_bytes
-from mvsa_pipe.errors import ConfigError, DataError
+from mvsa_pipe.errors import ConfigError, DataError, name_some
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
 from mvsa_pipe.posts.in_memory import posts_in_memory
@@ -27,11 +27,13 @@ class PredictResult(Tabular):
         predictions: One per readable post.
         faults: Errors of the other posts, by id.
         classes: Names of the classes, in the order of the probabilities.
+        alone: The half from which a post was predicted that lacks the other, by id.
     """
 
     predictions: Predictions
     faults: dict[str, str]
     classes: tuple[str, ...]
+    alone: dict[str, Modality] = field(default_factory=dict)
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -39,6 +41,7 @@ class PredictResult(Tabular):
             "predictions": [asdict(row) for row in self.predictions],
             "faults": self.faults,
             "classes": self.classes,
+            "alone": self.alone,
         }
 
     def table_rows(self) -> Iterator[Row]:
@@ -51,7 +54,19 @@ class PredictResult(Tabular):
 
     def table_notes(self) -> list[str]:
         """What kept posts from a prediction."""
-        return [f"post {post_id}: {fault}" for post_id, fault in self.faults.items()]
+        return [
+            *self.remarks(),
+            *(f"post {post_id}: {fault}" for post_id, fault in self.faults.items()),
+        ]
+
+    def remarks(self) -> list[str]:
+        """Which posts were predicted from one half, in one line for each half."""
+        by_half = {half: [i for i, own in self.alone.items() if own is half] for half in Modality}
+        return [
+            f"predicted from the {half} alone: {name_some(ids)}"
+            for half, ids in by_half.items()
+            if ids
+        ]
 
 
 def read_posts_to_predict(path: Path, read: ReadOptions, run: Run) -> PostSet:
@@ -89,7 +104,7 @@ def require_modalities(run: Run, *, text: bool, image: bool) -> None:
     """
     given = {Modality.TEXT: text, Modality.IMAGE: image}
     missing = [name for name in map(Modality, run.config["caches"]) if not given[name]]
-    if missing:
+    if missing and not run.config["training"].get("modality_dropout"):
         raise ConfigError(
             f"This run reads the {' and the '.join(missing)} of a post, and none was given",
             where=run.path,
@@ -120,7 +135,8 @@ def predict(
     if options.calibrated:
         shares = tempered_as_stored(shares, run)
     rows = predictions_of(ids, [""] * len(ids), truth, shares, classes)
-    return PredictResult(rows, answered.faults, classes)
+    alone = {post_id: answered.alone[post_id] for post_id in ids if post_id in answered.alone}
+    return PredictResult(rows, answered.faults, classes, alone)
 
 
 def write_results(path: Path, result: PredictResult) -> None:

@@ -16,6 +16,7 @@ from mvsa_pipe.devices import (
     reuse_memory,
 )
 from mvsa_pipe.errors import CacheError, MvsaError, StorageError
+from mvsa_pipe.features.absent import without
 from mvsa_pipe.features.batch import HIDDEN, POOLED
 from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.heads import HEADS
@@ -252,5 +253,9 @@ def _epoch(trainer: Trainer, train_state: TrainState, on_step: OnStep) -> float:
     for posts, batch in zip(chosen, batches, strict=True):
         on_step()
         labels = data.labels[posts].to(trainer.device)
-        total += trainer.step(batch.to(trainer.device), labels) * len(posts)
+        given = batch.to(trainer.device)
+        if train_state.loses_halves:
+            for modality, absent in train_state.draw_absences(len(posts)).items():
+                given = without(given, absent.to(trainer.device), modality)
+        total += trainer.step(given, labels) * len(posts)
     return float(total) / len(data.train)

@@ -3,8 +3,9 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads.options import OptionValue
@@ -51,6 +52,9 @@ class TrainingOptions(Options):
         compiled: Compile the training step by torch.compile. On a GPU it becomes CUDA graphs;
             takes about a minute per head and changes the last digits of results. Heads that can
             only be trained one by one are not compiled.
+        modality_dropout: Probability that a training post loses its text or its picture, never
+            both: zeros stand for it. The head then also predicts posts of one half. Baselines and
+            heads over one half ignore it.
         seed: Random seed. It determines weights, dropout masks and the order of batches.
 
     Raises:
@@ -74,7 +78,15 @@ class TrainingOptions(Options):
     precision: str = option("auto", among=("auto", "float32", "bfloat16"), rare=True)
     device: str = "auto"
     compiled: bool = option(False, "--compile", rare=True)
+    modality_dropout: float = option(0.0, least=0, most=1, rare=True)
     seed: int = option(0, least=0, most=MOST_SEED)
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values; options that came later are left out where they change nothing."""
+        record = asdict(self)
+        if not self.modality_dropout:
+            del record["modality_dropout"]
+        return record
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvsa_pipe.devices import Precision
+from mvsa_pipe.features.absent import without
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.blocks import bits_to_mask, draw_bits, drop_below
+from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import OnStep
 from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flatten, unflatten
 from mvsa_pipe.training.stacking import Mask
@@ -146,6 +148,8 @@ class Stack:
         """
         labels = self._lanes[0].train_state.data.labels[posts].to(self._device)
         counted = self._class_weights.gather(1, labels) * real
+        if any(lane.train_state.loses_halves for lane in self._lanes):
+            batch = self._with_absences(batch, counts, posts.shape[1])
         features = {
             f.name: value.unflatten(0, posts.shape)
             for f in fields(batch)
@@ -156,6 +160,19 @@ class Stack:
         (gradient,) = torch.autograd.grad(losses.sum(), self._weights)
         self._move(gradient, counts)
         return losses.detach()
+
+    def _with_absences(self, batch: FeatureBatch, counts: Sequence[int], size: int) -> FeatureBatch:
+        """The batch of one step, of which posts lost halves: each run draws its own, as alone."""
+        absent = {
+            modality: torch.zeros((len(counts), size), dtype=torch.bool) for modality in Modality
+        }
+        for run, (lane, count) in enumerate(zip(self._lanes, counts, strict=True)):
+            if count and lane.train_state.loses_halves:
+                for modality, own in lane.train_state.draw_absences(count).items():
+                    absent[modality][run, :count] = own
+        for modality, rows in absent.items():
+            batch = without(batch, rows.flatten().to(self._device), modality)
+        return batch
 
     def _draw(self, counts: Sequence[int], size: int) -> list[Tensor]:
         """The masks of one step: each run draws its own, in the same order as alone."""

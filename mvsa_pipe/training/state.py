@@ -7,18 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.score_table import is_better
+from mvsa_pipe.modality import Modality
 from mvsa_pipe.training.data import TrainingData, epoch_batches
 from mvsa_pipe.training.epochs import EpochReport, OnEpoch, ignore_epoch
 from mvsa_pipe.training.options import RunSpec, TrainingOptions, parse_class_weights
 from mvsa_pipe.training.scoring import text_lengths, validation_entry
 from mvsa_pipe.training.step import learning_rate_factor
+
+# Keeps the draws of modality dropout apart from those of the order of batches.
+_ABSENCES = 0x6D6F64616C697479
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class TrainState:
         self.fault: MvsaError | None = None
         self._best_state = head.state_dict()
         self._order = torch.Generator().manual_seed(options.seed)
+        self._absences = torch.Generator().manual_seed((options.seed + _ABSENCES) % 2**63)
         self._lengths = text_lengths(head, data.features) if options.group_by_length else None
 
     @property
@@ -109,6 +114,23 @@ class TrainState:
     def next_batches(self) -> list[Int[Tensor, " _"]]:
         """The batches of the next epoch; every call draws new ones."""
         return epoch_batches(self.data.train, self.options.batch_size, self._order, self._lengths)
+
+    @property
+    def loses_halves(self) -> bool:
+        """Whether training posts lose their text or picture at random."""
+        halves = {need.modality for need in self.head.needs}
+        return self.options.modality_dropout > 0 and len(halves) == len(Modality)
+
+    def draw_absences(self, count: int) -> dict[Modality, Bool[Tensor, " B"]]:
+        """Which posts of the next batch lose which half; never both.
+
+        Args:
+            count: Posts in the batch.
+        """
+        draws = torch.rand(count, generator=self._absences)
+        rate = self.options.modality_dropout
+        no_text = draws < rate / 2
+        return {Modality.TEXT: no_text, Modality.IMAGE: (draws < rate) & ~no_text}
 
     def close_epoch(self, train_loss: float, seconds: float) -> None:
         """Scores the trained epoch on validation, keeps its weights if they are best, and reports.

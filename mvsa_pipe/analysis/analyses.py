@@ -16,6 +16,7 @@ from mvsa_pipe.analysis.options import (
     DuplicatesOptions,
     IntervalOptions,
     LabelsOptions,
+    MissingOptions,
     ShiftOptions,
 )
 from mvsa_pipe.options import Options
@@ -100,6 +101,12 @@ _ROWS = [
         "Scores on damaged texts and pictures.",
         "Hendrycks and Dietterich 2019, arXiv:1903.12261",
         DegradeOptions,
+    ),
+    _row(
+        "missing",
+        "Scores where text or picture is absent.",
+        "Neverova et al. 2016, ModDrop, arXiv:1501.00102",
+        MissingOptions,
     ),
 ]
 ANALYSES: Registry[Analyse] = Registry("analysis", _ROWS)

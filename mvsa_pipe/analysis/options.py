@@ -200,6 +200,20 @@ class DegradeOptions(RescoringOptions):
 
 
 @dataclass(frozen=True)
+class MissingOptions(RescoringOptions):
+    """How heads are scored without text or picture.
+
+    Attributes:
+        score: The score.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    score: str = option("accuracy", among=("accuracy", "f1_macro"))
+
+
+@dataclass(frozen=True)
 class AttentionMapOptions(RescoringOptions):
     """How attention is measured.
 

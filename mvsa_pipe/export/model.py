@@ -118,7 +118,10 @@ class ExportedModel:
         wrong = isinstance(texts, str) or isinstance(images, PictureSource)  # one post, not a list
         sizes = {f"{m}s": len(v) for m, v in given.items() if v is not None and not wrong}
         count = max(sizes.values(), default=0)
-        lists = {m: given[m] if given[m] is not None else [None] * count for m in self.parts}
+        lists: dict[Modality, Sequence[Any]] = {}
+        for modality in self.parts:
+            values = given[modality]
+            lists[modality] = [None] * count if values is None else values
         none = wrong or len(set(sizes.values())) != 1 or all(given[m] is None for m in self.parts)
         lacking = any(value is None for values in lists.values() for value in values)
         if none or (lacking and not self._answers(lists)):

@@ -26,7 +26,7 @@ def feature_options(run: Run) -> FeatureOptions:
 
 
 def load_forwards(
-    run: Run, device: str, progress: Progress, halves: Container[Modality] = Modality
+    run: Run, device: str, progress: Progress, halves: Container[Modality] = tuple(Modality)
 ) -> Forwards:
     """Loads every backbone of a run, or those of some halves of a post.
 

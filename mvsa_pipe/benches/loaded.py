@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -88,8 +89,10 @@ class LoadedBench:
                 yield result
             else:
                 experiment = self.read_for(trial.spec)
-                digest = {"spec_digest": trial.digest}
-                yield run_contents(experiment, result, trial.spec.training, digest)
+                more: dict[str, Any] = {"spec_digest": trial.digest}
+                if trial.budget:
+                    more["parameter_budget"] = trial.budget
+                yield run_contents(experiment, result, trial.spec.training, more)
 
 
 @dataclass(frozen=True)

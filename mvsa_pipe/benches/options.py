@@ -24,6 +24,10 @@ class BenchOptions(Options):
         vary: Values of an option to compare, as name=value,value. The option is one of training or
             of the heads; a value that contains commas must be in double quotes; repeat for the
             product of several.
+        match_parameters: Choose the width of every head (the classifier's, of heads without one) so
+            that all have like parameter counts. Baselines stay as they are.
+        budget: Parameters for --match-parameters: median of the heads as they are, a head whose
+            parameters the others get, or a number.
         force: Train recorded runs again.
         ray: Train on a Ray cluster. local starts one on this machine; auto, HOST:PORT or
             ray://HOST:PORT is the address of a cluster whose machines see posts and caches under
@@ -38,6 +42,8 @@ class BenchOptions(Options):
     resplit: bool = option(False, rare=True)
     folds: str = option("", rare=True)
     vary: tuple[str, ...] = ()
+    match_parameters: bool = False
+    budget: str = option("median", rare=True)
     force: bool = False
     ray: str = option("", rare=True)
 
@@ -48,6 +54,12 @@ class BenchOptions(Options):
                 "--folds and --resplit exclude each other",
                 expected="folds that are the same for every seed, or a split for every seed",
                 found=f"--folds {self.folds} --resplit",
+            )
+        if self.budget != "median" and not self.match_parameters:
+            raise ConfigError(
+                "--budget has no effect by itself",
+                expected="--match-parameters with it",
+                found=f"--budget {self.budget}",
             )
         for name in self.heads:
             if not is_reference(name):

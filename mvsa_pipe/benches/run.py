@@ -12,6 +12,7 @@ from typing import Any
 from mvsa_pipe.benches.at_work import BenchProgress
 from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, served_heads, skipped_by_any
 from mvsa_pipe.benches.loaded import LoadedBench, LoadSpec
+from mvsa_pipe.benches.matched_parameters import MatchedHead, in_words, matched_heads
 from mvsa_pipe.benches.on_cluster import train_on_cluster
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.outcomes import FailedRun, Outcome, RunFolders
@@ -118,6 +119,7 @@ def run_bench(
     first_split = training.seed if options.resplit else None
     folders, contexts, names = RunFolders(runs), [], []
     rows: list[list[Outcome]] = []
+    matched: list[MatchedHead] = []
     for pair in pairs:
         since = time.perf_counter()
         load_spec = LoadSpec(data, pair, heads, first_split, without)
@@ -126,7 +128,9 @@ def run_bench(
             _refuse_fixed_split(loaded.first.data.split)
         loaded.to(resolve_device(training.device))
         loading += time.perf_counter() - since
-        trials = _every_trial(loaded, settings, options, folds, pair_label(pair, caches))
+        chosen = _matched(loaded, settings, options, pair_label(pair, caches), progress)
+        trials = _every_trial(loaded, settings, options, folds, pair_label(pair, caches), chosen)
+        matched += [head for heads in chosen for head in heads.values()]
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
         outcomes = outcomes_of(
@@ -141,6 +145,7 @@ def run_bench(
         del loaded  # before the features of the next pair are read
     seconds = {"loading": loading, "wall": time.perf_counter() - began}
     bench = summarise(contexts[0], names, rows, seconds, resplit=options.resplit)
+    bench = replace(bench, matched=matched)
     if options.folds:
         return replace(bench, protocol=re.sub(r"/fold-\d+$", "/all-folds", bench.protocol))
     return bench
@@ -252,12 +257,31 @@ def _refuse_fixed_split(split: str) -> None:
         )
 
 
+def _matched(
+    loaded: LoadedBench,
+    settings: Sequence[Setting],
+    options: BenchOptions,
+    pair: str,
+    progress: Progress,
+) -> list[dict[str, MatchedHead]]:
+    """The chosen width of each head, by setting; none unless they are asked for."""
+    if not options.match_parameters:
+        return [{} for _ in settings]
+    sizes = loaded.first.training_data.features.sizes
+    found = [matched_heads(options, sizes, setting.head_options) for setting in settings]
+    for setting, heads in zip(settings, found, strict=True):
+        where = "".join(f", {label}" for label in (pair, setting.label) if label)
+        progress.say(f"{in_words(heads)}{where}")
+    return [{head.head: head for head in heads} for heads in found]
+
+
 def _every_trial(
     loaded: LoadedBench,
     settings: Sequence[Setting],
     options: BenchOptions,
     folds: Sequence[str],
     pair: str,
+    matched: Sequence[Mapping[str, MatchedHead]],
 ) -> list[Trial]:
     """All trials, ordered by head, setting, fold and seed."""
     start = settings[0].training.seed
@@ -271,13 +295,16 @@ def _every_trial(
             for fold in folds
         }
         digests = {split: experiment_digest(found) for split, found in experiments.items()}
-        for setting in settings:
+        for setting, of_heads in zip(settings, matched, strict=True):
+            own = of_heads.get(head)
+            head_options = setting.head_options | (own.options if own else {})
             for fold, seed in product(folds, seeds):
                 training = replace(setting.training, seed=seed)
-                spec = RunSpec(head, training, setting.head_options, splits[seed], fold)
+                spec = RunSpec(head, training, head_options, splits[seed], fold)
                 digest = spec_digest(digests[splits[seed], fold], spec)
                 name = run_folder_name(experiments[splits[seed], fold], spec, digest)
-                trials.append(Trial(spec, setting.label, pair, digest, name))
+                budget = own.budget if own and own.option else 0
+                trials.append(Trial(spec, setting.label, pair, digest, name, budget))
     return trials
 
 

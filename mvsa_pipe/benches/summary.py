@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mvsa_pipe.benches.matched_parameters import MatchedHead
 from mvsa_pipe.benches.outcomes import FailedRun, FinishedRun, Outcome
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.metrics.corrected_t import corrected_mean
@@ -121,6 +122,8 @@ class Bench(Tabular):
             runs, which may have run in parallel or in an earlier bench.
         ensembles: One per row whose seeds can be averaged; none with ``resplit``, as every seed is
             then tested on other posts.
+        matched: The width of each head that was chosen for a number of parameters, per pair and
+            setting; none unless this was asked for.
     """
 
     protocol: str
@@ -131,6 +134,7 @@ class Bench(Tabular):
     runs: list[Outcome]
     seconds: dict[str, float]
     ensembles: list[EnsembleSummary] = field(default_factory=list)
+    matched: list[MatchedHead] = field(default_factory=list)
 
     @property
     def failed(self) -> list[FailedRun]:
@@ -176,6 +180,7 @@ class Bench(Tabular):
             "failed": [run.as_record() for run in self.failed],
             "references": self.references,
             "seconds": self.seconds,
+            "matched": [head.as_record() for head in self.matched],
             "runs": [run.as_record() for run in self.runs],
         }
 

@@ -23,6 +23,7 @@ class Trial:
         pair: Its backbones if several pairs are compared; else empty.
         digest: Digest of everything that determines its numbers.
         name: The name of its run folder.
+        budget: Parameters that its width was chosen for; 0 if it was not.
     """
 
     spec: RunSpec
@@ -30,6 +31,7 @@ class Trial:
     pair: str = ""
     digest: str = ""
     name: str = ""
+    budget: int = 0
 
 
 # Trials that are trained together.

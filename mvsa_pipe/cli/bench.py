@@ -109,6 +109,11 @@ def show_bench(done: "Bench", scores: Sequence[Score] = DEFAULT_SCORES) -> None:
     together = max(_LEAST_TOGETHER, (out.width - _OTHER_COLUMNS) // _SCORE_COLUMNS)
     for start in range(0, len(scores), together):
         out.print(_table(done, scores[start : start + together]))
+    if done.matched:
+        from mvsa_pipe.benches.matched_parameters import in_words
+
+        for budget in dict.fromkeys(head.budget for head in done.matched):
+            line((in_words([head for head in done.matched if head.budget == budget]), "dim"))
     seeds = max((row.seeds for row in done.rows), default=0)
     for run in done.failed:
         trial = run.trial

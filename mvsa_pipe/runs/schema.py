@@ -88,6 +88,7 @@ class ConfigShape(Schema):
     layer_mix: LayerMix = LayerMix.LAST  # absent in runs of 0.1
     seeds: Annotated[list[Seed], Meta(min_length=1, max_length=10_000)] | UnsetType = UNSET
     spec_digest: str = ""  # only in runs of a bench
+    parameter_budget: Count = 0  # only in runs whose width was chosen for it
     finetune: FinetuneShape | UnsetType = UNSET
     head_source: dict[str, str] | UnsetType = UNSET  # own heads have one
 

@@ -1,5 +1,7 @@
 """dinov3: the self-supervised vision transformers and ConvNeXts of 2025."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig
@@ -41,7 +43,8 @@ class DinoV3(HuggingFaceImage):
     def __new__(cls, options: BackboneOptions) -> "DinoV3 | TimmImage":  # type: ignore[misc]
         """A backbone of timm for a name in timm, which has no slash and is no size or folder."""
         name = options.argument
-        if not name or name in _SIZES or "/" in name or options.folder is not None:
+        of_hub = not name or name in _SIZES or "/" in name or options.folder is not None
+        if of_hub or _is_described(options.weights):
             return super().__new__(cls)
         if "dinov3" not in name:
             raise ConfigError(
@@ -67,3 +70,11 @@ class DinoV3(HuggingFaceImage):
         hidden, pooled = super().encode(pixels)
         first, patches = hidden[:, :1], hidden[:, 1 + self._registers :]
         return Encoded(torch.cat([first, patches], dim=1), pooled)
+
+
+def _is_described(weights: str | None) -> bool:
+    """Whether a Hugging Face configuration lies in the folder of some weights."""
+    if weights is None:
+        return False
+    path = Path(weights)
+    return ((path if path.is_dir() else path.parent) / "config.json").is_file()

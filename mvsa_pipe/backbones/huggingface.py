@@ -194,7 +194,7 @@ def pool_tokens(
         return hidden[:, 0]
     if pooling is Pooling.LAST:
         last = mask.sum(dim=1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
     return mean_over_tokens(hidden, mask)
 
 

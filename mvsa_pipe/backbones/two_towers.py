@@ -250,5 +250,5 @@ def _at(
     places: Int[Tensor, "B T"], hidden: Float[Tensor, "B L *layers D"]
 ) -> Float[Tensor, "B T *layers D"]:
     """The hidden states at the places of the tokens."""
-    rows = torch.arange(len(hidden), device=hidden.device)[:, None]
+    rows = torch.arange(hidden.shape[0], device=hidden.device)[:, None]
     return hidden[rows, places]

@@ -10,7 +10,7 @@ from mvsa_pipe.errors import ConfigError
 
 # Maps of an attention that get adapters, by the last part of their names: queries and values, as in
 # the paper's section 4.2.
-_ADAPTED = ("query", "value", "q_proj", "v_proj", "q_lin", "v_lin", "qkv")
+_ADAPTED = ("query", "value", "q_proj", "v_proj", "q_lin", "v_lin", "qkv", "Wqkv")
 _ADAPTER = "default"
 
 
@@ -54,8 +54,10 @@ def adapt(
     targets = sorted(layer for layer in maps if f"{layer}.weight" in set(trained))
     if not targets:
         raise ConfigError(
-            f"--lora cannot train backbone {name!r}: it has no attention layers",
-            expected="a transformer, such as bert, hf-text:… or dinov2",
+            f"--lora cannot train backbone {name!r}: it has no attention with linear layers of "
+            "queries and values",
+            expected=f"a transformer whose layers are named {', '.join(_ADAPTED)}, such as bert, "
+            "hf-text:…, clip-text or dinov2",
             found=type(network).__name__,
             hint="leave --lora out, or freeze that backbone by a learning rate of 0",
         )

@@ -38,6 +38,10 @@ def test_backbones_lists_every_row(mvsa):
     result = mvsa("backbones")
     for row in (*TEXT_BACKBONES, *IMAGE_BACKBONES):
         assert f"│ {row.name} " in result.stdout
+    records = json.loads(mvsa("backbones", "--json").stdout)
+    assert [r["backbone"] for r in records] == [r.name for r in (*TEXT_BACKBONES, *IMAGE_BACKBONES)]
+    (dinov3,) = next(r["published"] for r in records if r["backbone"] == "dinov3")
+    assert (dinov3["gated"], dinov3["width"], dinov3["tokens"]) == (True, 768, 197)
 
 
 @pytest.mark.usefixtures("place")

@@ -35,7 +35,8 @@ from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.pooling import mean_over_tokens
 
 _SEED, _DEPTH = 0, 2
-_PLACE_DEVIATION = 0.2
+# twice the difference between bright and dark patches: places must be easy to tell
+_PLACE_DEVIATION = 0.6
 _PAD, _CLS, _SEP, _FIRST_WORD, _VOCABULARY = 0, 1, 2, 3, 4096
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -184,7 +185,6 @@ class _Patches(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(3, width, patch_px, stride=patch_px), nn.ReLU(), nn.Conv2d(width, width, 1)
         )
-        # about as long as the difference between two patches
         self.places = nn.Parameter(torch.randn(tokens, width) * _PLACE_DEVIATION)
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mvsa_pipe.posts.synthetic.relations import BETWEEN_CORNERS, CORNERS
+from mvsa_pipe.posts.synthetic.relations import BETWEEN_SIDES, SIDES
 
 
 def _words(text: str) -> NDArray[np.str_]:
@@ -28,22 +28,23 @@ _TOPICS = _words("news travel food music sport weather work family film book art
 _BACKGROUND = {"positive": (228, 186, 92), "neutral": (142, 150, 142), "negative": (52, 58, 92)}
 _SHAPE = {"positive": (240, 110, 130), "neutral": (110, 118, 112), "negative": (110, 24, 30)}
 _QUALITY = 85
-# Pillow's default, and all colours: subsampled ones are interpolated across the borders of corners,
-# so that each corner would show its neighbours.
+# Pillow's default, and all colours: subsampled ones are interpolated across the border of the sides,
+# so that each would show a little of the other.
 _SUBSAMPLED, _ALL_COLOURS = -1, 0
 
 _Pixels = NDArray[np.float64]
 
 
 def tweet(cue: str, generator: np.random.Generator) -> str:
-    """A short text of plain words, with two or three polar words or the name of a corner.
+    """A short text of plain words, with two or three polar words or the name of a side.
 
-    A neutral text has neither.
+    A neutral text has neither. The name of a side is one word, so fewer are around it.
     """
-    words = _draw(_PLAIN, int(generator.integers(4, 9)), generator)
+    least, past = (2, 5) if cue in SIDES else (4, 9)
+    words = _draw(_PLAIN, int(generator.integers(least, past)), generator)
     if cue in _POLAR:
         words += _draw(_POLAR[cue], int(generator.integers(2, 4)), generator)
-    elif cue in CORNERS:
+    elif cue in SIDES:
         words.append(cue)
     generator.shuffle(words)
     words.append(f"#{_draw(_TOPICS, 1, generator)[0]}")
@@ -59,21 +60,18 @@ def _draw(words: NDArray[np.str_], count: int, generator: np.random.Generator) -
 
 
 def picture(cue: str, image_px: int, generator: np.random.Generator) -> bytes:
-    """A JPEG with a gradient, two to five shapes and noise; four of them for four corners.
+    """A JPEG with a gradient, two to five shapes and noise; one on each side for two cues.
 
     Round and bright is positive, square and grey neutral, pointed and dark negative.
     """
-    corners = cue.split(BETWEEN_CORNERS)
+    sides = cue.split(BETWEEN_SIDES)
     colours = _SUBSAMPLED
-    if len(corners) == 1:
+    if len(sides) == 1:
         canvas = _canvas(cue, image_px, generator)
     else:
         colours = _ALL_COLOURS
-        half = -(-image_px // 2)
-        a, b, c, d = (_canvas(each, half, generator) for each in corners)
-        canvas = np.concatenate([np.concatenate([a, b], axis=1), np.concatenate([c, d], axis=1)])[
-            :image_px, :image_px
-        ]
+        halves = [_canvas(each, image_px, generator)[:, : -(-image_px // 2)] for each in sides]
+        canvas = np.concatenate(halves, axis=1)[:, :image_px]
     buffer = BytesIO()
     pixels = np.clip(canvas, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY, subsampling=colours)

@@ -98,7 +98,8 @@ def _rules(
     rules: dict[str, Mapping[Hashable, str]] = {}
     for name, view in _VIEWS.items():
         if name == "additive":
-            rules[name] = {**best_sum(_table(_pooled, every, classes), classes)}
+            summed = best_sum(_table(_pooled, every, classes), classes)
+            rules[name] = dict(summed.items())
             continue
         table = _table(view, every, classes)
         rules[name] = {

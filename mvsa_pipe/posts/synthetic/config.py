@@ -27,7 +27,7 @@ class SyntheticConfig(Options):
     Attributes:
         relation: How text and picture determine the label. additive: each adds to it. aligned:
             both say the same. opposed: the picture keeps or inverts what the text says. local: the
-            text names a corner of the picture, and that corner decides.
+            text names a side of the picture, and that side decides.
         posts: Number of posts.
         strength: Share of posts that follow the relation. Text and picture of the others are drawn
             without regard to the label.

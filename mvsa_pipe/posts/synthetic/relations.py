@@ -10,7 +10,7 @@ A post of a relation is drawn in three steps, each of which can be enumerated:
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from mvsa_pipe.posts.readers.mvsa import NEUTRAL, SENTIMENTS, consolidate
 from mvsa_pipe.posts.synthetic.config import Relation
 
 NEGATIVE, _, POSITIVE = SENTIMENTS
-# A picture of several cues shows them in this order; a text names one of the places.
-CORNERS = ("northwest", "northeast", "southwest", "southeast")
-BETWEEN_CORNERS = ","
+# A picture of two cues shows them in this order; a text names one of the sides.
+SIDES = ("left", "right")
+BETWEEN_SIDES = ","
 
 # Chosen so that either modality alone reaches 0.70 and both together 1.00 when nothing is
 # ambiguous: neutral in one modality says nothing about the post.
@@ -40,8 +40,8 @@ class Kind:
     """One kind of post.
 
     Attributes:
-        text: The cue of the text: a sentiment, or the corner that it names.
-        image: The cue of the picture: a sentiment, or those of its corners, joined by commas.
+        text: The cue of the text: a sentiment, or the side that it names.
+        image: The cue of the picture: a sentiment, or those of its sides, joined by a comma.
         label: The post's label.
         pair: The labels of text and picture, as MVSA has them; ``None`` if neither has one.
     """
@@ -88,10 +88,9 @@ def kinds(relation: Relation) -> dict[Kind, float]:
         ]
     else:
         found = [
-            Kind(corner, BETWEEN_CORNERS.join(picture), shown, None)
-            for picture in product((NEGATIVE, POSITIVE), repeat=len(CORNERS))
-            if picture.count(POSITIVE) == len(CORNERS) // 2
-            for corner, shown in zip(CORNERS, picture, strict=True)
+            Kind(side, BETWEEN_SIDES.join(picture), shown, None)
+            for picture in permutations((NEGATIVE, POSITIVE))
+            for side, shown in zip(SIDES, picture, strict=True)
         ]
     return dict.fromkeys(found, 1 / len(found))
 
@@ -108,7 +107,7 @@ def classes_of_relation(relation: Relation) -> tuple[str, ...]:
 
 def unordered(cue: str) -> str:
     """What is left of a cue in a mean over tokens: what is shown, not where."""
-    return BETWEEN_CORNERS.join(sorted(cue.split(BETWEEN_CORNERS)))
+    return BETWEEN_SIDES.join(sorted(cue.split(BETWEEN_SIDES)))
 
 
 def outcomes(relation: Relation, strength: float, noise: float) -> Iterator[tuple[Cues, float]]:

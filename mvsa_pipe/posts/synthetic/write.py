@@ -178,7 +178,7 @@ def realised_ceilings(folder: Path, ids: Iterable[str] | None = None) -> Ceiling
         )
     return scored_ceilings(
         (cues[post_id] for post_id in wanted),
-        Relation(config["relation"]),
+        Relation(str(config["relation"])),
         float(config["strength"]),
         float(config["noise"]),
     )

@@ -11,7 +11,7 @@ from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.readers.mvsa import NEUTRAL
 from mvsa_pipe.posts.synthetic.ceilings import expected_ceilings, scored_ceilings
 from mvsa_pipe.posts.synthetic.config import Relation, SyntheticConfig
-from mvsa_pipe.posts.synthetic.relations import CORNERS, draw, kinds, outcomes, unordered
+from mvsa_pipe.posts.synthetic.relations import SIDES, draw, kinds, outcomes, unordered
 from mvsa_pipe.posts.synthetic.sums import best_sum
 from mvsa_pipe.posts.synthetic.write import realised_ceilings, write_synthetic
 
@@ -110,7 +110,7 @@ def test_in_local_posts_no_bag_tells_the_label():
     for kind, probability in kinds(Relation.LOCAL).items():
         bags[kind.label][kind.text, unordered(kind.image)] += probability
     assert bags["negative"] == pytest.approx(bags["positive"])
-    assert len(bags["negative"]) == len(CORNERS)
+    assert len(bags["negative"]) == len(SIDES)
 
 
 @pytest.fixture(scope="module", params=[each for each in Relation if each != Relation.ADDITIVE])
@@ -132,12 +132,12 @@ def test_what_is_written_reads_as_a_table(written):
         assert post.label == kind.label
         assert post.annotations == (() if kind.pair is None else (kind.pair,))
         words = set(post.text.split())
-        assert words & set(CORNERS) == ({cues.text} if cues.text in CORNERS else set())
+        assert words & set(SIDES) == ({cues.text} if cues.text in SIDES else set())
     assert truth.realised == realised_ceilings(truth.folder, of_post)
     assert truth.expected == expected_ceilings(config.relation, config.strength, config.noise)
 
 
-def test_a_corner_shows_its_sentiment(tmp_path):
+def test_a_side_shows_its_sentiment(tmp_path):
     config = SyntheticConfig(Relation.LOCAL, posts=40, noise=0.2, image_px=64)
     folder = write_synthetic(tmp_path / "posts", config).folder
     generator = np.random.default_rng(config.seed)
@@ -148,11 +148,11 @@ def test_a_corner_shows_its_sentiment(tmp_path):
             pixels = np.asarray(image).astype(float).mean(axis=2)
         if cues.image == NEUTRAL:
             continue
-        corners = [pixels[:32, :32], pixels[:32, 32:], pixels[32:, :32], pixels[32:, 32:]]
-        for corner, sentiment in zip(corners, cues.image.split(","), strict=True):
-            assert (corner.mean() > 115) == (sentiment == "positive")
+        sides = [pixels[:, :32], pixels[:, 32:]]
+        for side, sentiment in zip(sides, cues.image.split(","), strict=True):
+            assert (side.mean() > 115) == (sentiment == "positive")
             seen[sentiment] += 1
-    assert seen["positive"] == seen["negative"] > 30
+    assert seen["positive"] == seen["negative"] > 20
 
 
 def test_the_same_seed_writes_the_same_posts(written, tmp_path):

@@ -9,6 +9,7 @@ import independence
 import kept_bytes
 import memory
 import one_pass
+import relations
 import spinning
 import stacking
 import startup
@@ -34,6 +35,7 @@ BENCHMARKS = (
     stacking,
     independence,
     sweep,
+    relations,
 )
 
 if __name__ == "__main__":

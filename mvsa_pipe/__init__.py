@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.api.classifier import FusionClassifier
     from mvsa_pipe.api.data import load
     from mvsa_pipe.api.extract import extract
-    from mvsa_pipe.api.posts import read_posts
+    from mvsa_pipe.api.posts import read_posts, synthesize
     from mvsa_pipe.api.report import report
     from mvsa_pipe.api.run import evaluate, fit, open_run, reproduce
     from mvsa_pipe.api.tune import tune
@@ -53,6 +53,7 @@ __all__ = [
     "register_head",
     "report",
     "reproduce",
+    "synthesize",
     "tune",
 ]
 
@@ -76,6 +77,7 @@ __getattr__, __dir__ = lazy_names(
         "register_head": "heads.own",
         "report": "api.report",
         "reproduce": "api.run",
+        "synthesize": "api.posts",
         "tune": "api.tune",
     },
 )

@@ -12,6 +12,7 @@ from mvsa_pipe.heads import HEADS
 from mvsa_pipe.metrics.corrected_t import corrected_mean
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.metrics.scores import Interval, defined_in_all, mean_interval, score
+from mvsa_pipe.posts.dataset_path import declared_ceilings
 from mvsa_pipe.provenance import now, package_versions
 from mvsa_pipe.runs.metadata import references
 from mvsa_pipe.runs.prepare import Experiment
@@ -124,6 +125,7 @@ class Bench(Tabular):
             then tested on other posts.
         matched: The width of each head that was chosen for a number of parameters, per pair and
             setting; none unless this was asked for.
+        ceilings: Best possible accuracies by what a reader sees, if the data set declares them.
     """
 
     protocol: str
@@ -135,6 +137,7 @@ class Bench(Tabular):
     seconds: dict[str, float]
     ensembles: list[EnsembleSummary] = field(default_factory=list)
     matched: list[MatchedHead] = field(default_factory=list)
+    ceilings: dict[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[FailedRun]:
@@ -179,6 +182,7 @@ class Bench(Tabular):
             "ensembles": [vars(row) for row in self.ensembles],
             "failed": [run.as_record() for run in self.failed],
             "references": self.references,
+            "ceilings": self.ceilings,
             "seconds": self.seconds,
             "matched": [head.as_record() for head in self.matched],
             "runs": [run.as_record() for run in self.runs],
@@ -217,19 +221,26 @@ class BenchContext:
         part: The part of the summary: test, or val if the split has no test part.
         classes: Names of the classes.
         references: Majority and chance rows of the first split.
+        ceilings: Best possible accuracies that the data set declares; empty if it does not.
     """
 
     protocol: str
     part: str
     classes: tuple[str, ...]
     references: list[dict[str, Any]]
+    ceilings: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, experiment: Experiment) -> "BenchContext":
         """The context of an experiment under the first split."""
         part = "test" if len(experiment.indices["test"]) else "val"
+        posts = experiment.posts
         return cls(
-            experiment.protocol, part, experiment.posts.classes, references(experiment, part)
+            experiment.protocol,
+            part,
+            posts.classes,
+            references(experiment, part),
+            {} if posts.path is None else declared_ceilings(posts.path),
         )
 
 
@@ -265,6 +276,7 @@ def summarise(
         pairs=pairs,
         rows=[_row(own, failed, part) for own, failed in some],
         references=context.references,
+        ceilings=context.ceilings,
         runs=[run for row in rows for run in row],
         seconds={name: round(value, 3) for name, value in (seconds | spent).items()},
         ensembles=[] if resplit else [row for row in averaged if row is not None],

@@ -13,7 +13,7 @@ from mvsa_pipe.benches.options import BenchOptions, bench_command
 from mvsa_pipe.cli.console import line, out, remark, show_json
 from mvsa_pipe.cli.evidence import show_evidence
 from mvsa_pipe.cli.expand import expand
-from mvsa_pipe.cli.score_tables import add_references, score_interval, score_table
+from mvsa_pipe.cli.score_tables import add_ceilings, add_references, score_interval, score_table
 from mvsa_pipe.cli.screen import progress
 from mvsa_pipe.cli.tables import NOT_RECORDED, add_numbers
 from mvsa_pipe.metrics.options import DEFAULT_SCORES, ScoreChoice
@@ -151,6 +151,7 @@ def _table(done: "Bench", scores: Sequence[Score]) -> Table:
         table.add_row(name, *[Text("failed", "red") for _ in scores])
     table.add_section()
     add_references(table, done.references, scores=scores)
+    add_ceilings(table, done.ceilings, scores)
     return table
 
 

@@ -64,6 +64,13 @@ def add_references(
         table.add_row(row["name"], *cells, *rest, style="dim")
 
 
+def add_ceilings(table: Table, ceilings: Mapping[str, float], scores: Sequence[Score]) -> None:
+    """Adds the best possible accuracies that a data set declares; other scores have none."""
+    for name, value in ceilings.items() if Score.ACCURACY in scores else ():
+        cells = [score.shown(value) if score is Score.ACCURACY else "" for score in scores]
+        table.add_row(cell_text(f"ceiling: {name}"), *cells, style="dim")
+
+
 def class_table(scores: Mapping[str, Any], title: str) -> RenderableType:
     """Precision, recall, F1 and the confusion row of each class; two tables if one is too wide."""
     one = _class_table(scores, title, shares=True, confusion=True)

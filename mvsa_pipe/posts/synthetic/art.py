@@ -28,7 +28,7 @@ _TOPICS = _words("news travel food music sport weather work family film book art
 _BACKGROUND = {"positive": (228, 186, 92), "neutral": (142, 150, 142), "negative": (52, 58, 92)}
 _SHAPE = {"positive": (240, 110, 130), "neutral": (110, 118, 112), "negative": (110, 24, 30)}
 _QUALITY = 85
-# Pillow's default, and all colours: subsampled ones are interpolated across the border of the sides,
+# Pillow's default, and all colours: subsampled ones are interpolated across the border of sides,
 # so that each would show a little of the other.
 _SUBSAMPLED, _ALL_COLOURS = -1, 0
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -124,6 +125,7 @@ def test_the_table_of_a_bench_fits(printed, width, seeds):
     text = buffer.getvalue()
     assert max(len(line) for line in text.splitlines() if line[0] in "┏┃┡│├└") <= width
     assert "…" not in text
+    assert "ceiling" not in text
     figure = "76.5 ± 12.3" if seeds > 1 else "76.5"
     assert f"{figure} [50.0, 100.0]" in text or re.search(rf"│ +{figure} │", text)
     assert ("native-combine-faithful †" in text) == (width > 80)
@@ -131,3 +133,7 @@ def test_the_table_of_a_bench_fits(printed, width, seeds):
     assert f"[95 % interval over {over}]" in text
     assert ("± standard deviation over 3 seeds" in text) == (seeds == 3)
     assert "wall 1,234.5 s, loading 1.0 s; summed over runs training 2,000.0 s" in text
+    buffer = printed(width)
+    bench.show_bench(replace(done, ceilings={"text": 0.5, "[red]": 0.9512}))
+    assert re.search(r"│ ceiling: text +│ +50\.0 │ +│", buffer.getvalue())
+    assert re.search(r"│ ceiling: \[red\] +│ +95\.1 │", buffer.getvalue())

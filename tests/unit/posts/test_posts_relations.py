@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvsa_pipe.posts import read_posts
+from mvsa_pipe.errors import DataError
+from mvsa_pipe.posts import ReadOptions, read_posts
+from mvsa_pipe.posts.dataset_path import declared_ceilings
 from mvsa_pipe.posts.readers.mvsa import NEUTRAL
 from mvsa_pipe.posts.synthetic.ceilings import expected_ceilings, scored_ceilings
 from mvsa_pipe.posts.synthetic.config import Relation, SyntheticConfig
@@ -162,3 +164,27 @@ def test_the_same_seed_writes_the_same_posts(written, tmp_path):
     assert len(files) == 2 * 60 + 3
     for name in files:
         assert (truth.folder / name).read_bytes() == (again.folder / name).read_bytes()
+
+
+def test_the_marker_declares_the_ceilings(written, tmp_path):
+    _, truth = written
+    assert declared_ceilings(truth.folder) == pytest.approx(vars(truth.expected))
+    assert declared_ceilings(truth.folder / "posts.csv") == declared_ceilings(truth.folder)
+    (tmp_path / "posts.csv").write_text("id,text,image,label\n")
+    assert declared_ceilings(tmp_path) == {}
+    marker = tmp_path / "mvsa.json"
+    marker.write_text('{"name": "mine"}')
+    assert declared_ceilings(tmp_path) == {}
+    faults = ('{"text": 1.5}', '{"text": "x"}', "[1]", "?")
+    for bad in (f'{{"ceilings": {fault}}}' for fault in faults):
+        marker.write_text(bad)
+        with pytest.raises(DataError, match="ceilings in this marker file"):
+            declared_ceilings(tmp_path)
+
+
+def test_a_table_may_hold_the_labels_of_text_and_picture(tmp_path):
+    rows = ["id,text,image,label,text_label,image_label", "1,a,,positive,positive,neutral"]
+    (tmp_path / "posts.csv").write_text("\n".join([*rows, "2,b,,negative,negative,", ""]))
+    one, two = read_posts(tmp_path, ReadOptions(read_image=False)).posts
+    assert one.annotations == (("positive", "neutral"),)
+    assert two.annotations == ()

@@ -73,6 +73,11 @@ class BenchTable(Tabular):
         """The references, the runs without a result, and the verdict."""
         return [*self.summary.table_notes(), *self.verdict]
 
+    def _repr_html_(self) -> str:
+        from mvsa_pipe.reports.notebook import bench_html
+
+        return bench_html(self.summary, self.verdict)
+
 
 def bench(
     data: Data,

@@ -192,11 +192,9 @@ class OpenRun(Run):
         return f"<Run {self.path}: {self.title} on {self.protocol}; {shown}>"
 
     def _repr_html_(self) -> str:
-        rows = [
-            {"part": part, "posts": scores.posts, **scores.values}
-            for part, scores in self.scores.items()
-        ]
-        return Table(f"{self.path}: {self.title} on {self.protocol}", rows)._repr_html_()
+        from mvsa_pipe.reports.notebook import run_html
+
+        return run_html(self, f"{self.path}: {self.title} on {self.protocol}")
 
 
 def open_run(path: str | Path) -> OpenRun:

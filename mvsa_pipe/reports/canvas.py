@@ -99,13 +99,20 @@ def grid(axes: "Axes", colours: Colours, axis: str) -> None:
     axes.grid(True, axis=axis, **options)  # type: ignore[arg-type]
 
 
-def number_ticks(axes: "Axes", *names: str, most: int = 6) -> None:
-    """Ticks as plain numbers; matplotlib's own formatters would write offsets and powers."""
+def number_ticks(axes: "Axes", *names: str, most: int = 6, whole: bool = False) -> None:
+    """Ticks as plain numbers; matplotlib's own formatters would write offsets and powers.
+
+    Args:
+        axes: The axes.
+        names: ``x``, ``y`` or both.
+        most: The most intervals between ticks.
+        whole: Whether only whole numbers have ticks, such as epochs.
+    """
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     for name in names:
         axis = axes.xaxis if name == "x" else axes.yaxis
-        axis.set_major_locator(MaxNLocator(most))
+        axis.set_major_locator(MaxNLocator(most, integer=whole))
         axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
 
 

@@ -24,7 +24,7 @@ def curves(seeds: Sequence[Answers], runs: Sequence[Run], classes: Sequence[str]
         runs: Its runs.
         classes: Names of the classes.
     """
-    found = [_precision_recall(seeds, classes), _reliability(seeds), *_training(runs)]
+    found = [_precision_recall(seeds, classes), _reliability(seeds), *training_curves(runs)]
     return [plot for plot in found if plot is not None]
 
 
@@ -75,7 +75,7 @@ def _reliability(seeds: Sequence[Answers]) -> LinePlot:
     )
 
 
-def _training(runs: Sequence[Run]) -> list[LinePlot]:
+def training_curves(runs: Sequence[Run]) -> list[LinePlot]:
     """Loss, and the score that epochs are selected by, over epochs or strengths of a baseline."""
     histories = [_entries(run.read_history()) for run in runs if "seeds" not in run.config]
     histories = [entries for entries in histories if entries]

@@ -26,7 +26,7 @@ from mvsa_pipe.reports.canvas import (
 )
 from mvsa_pipe.reports.label_places import Box, place_labels
 from mvsa_pipe.reports.palette import Colours
-from mvsa_pipe.reports.plot_text import finite, shown, tick, with_interval
+from mvsa_pipe.reports.plot_text import finite, shown, tick, with_intervals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,9 @@ def draw_lines(plot: LinePlot, colours: Colours, title: str) -> Drawing:
     frame = replace(frame, top=room_above(plot.marks, across, frame))
     figure, axes = axes_in(frame, colours, title)
     axes.set(xlim=across, ylim=upward)
-    number_ticks(axes, "x", "y")
+    whole = all(x.is_integer() for series in plot.series for x in finite(map(float, series.x)))
+    number_ticks(axes, "x", whole=whole)
+    number_ticks(axes, "y")
     grid(axes, colours, "y")
     axis_labels(axes, colours, plot.x_label, plot.y_label)
     if plot.diagonal:
@@ -100,11 +102,12 @@ def draw_forest(plot: ForestPlot, colours: Colours, title: str) -> Drawing:
     groups = list(dict.fromkeys(row.group for row in plot.rows))
     listed = groups if 1 < len(groups) < len(plot.rows) else []
     names = [shown(row.name, 30) for row in plot.rows]
+    texts = with_intervals(estimates)
     step = 20 if len(names) <= 60 else 15
     frame = Frame(
         height=step * max(len(names), 2),
         left=16 + max(map(text_px, names), default=30),
-        right=16 + max((text_px(with_interval(e), SMALL) for e in estimates), default=0),
+        right=16 + max((text_px(text, SMALL) for text in texts), default=0),
         bottom=42 + legend_px(listed),
     )
     frame = replace(frame, top=room_above(plot.references, across, frame))
@@ -115,11 +118,11 @@ def draw_forest(plot: ForestPlot, colours: Colours, title: str) -> Drawing:
     axis_labels(axes, colours, plot.x_label)
     axes.set_yticks(range(len(names)), names, size=SMALL + 1, color=colours.ink)
     handles = [_estimates(axes, plot.rows, g, colours, i) for i, g in enumerate(groups)]
-    for place, row in enumerate(plot.rows):
+    for place, text in enumerate(texts):
         axes.text(
             1 + 8 / frame.inner_width,
             place,
-            with_interval(row.estimate),
+            text,
             transform=axes.get_yaxis_transform(),
             va="center",
             size=SMALL,

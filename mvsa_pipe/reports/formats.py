@@ -8,13 +8,12 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 
 from mvsa_pipe.analysis.finding import Cell, Estimate, FindingTable
 from mvsa_pipe.posts.tables.csv_rows import as_text_cell
+from mvsa_pipe.reports.cells import columns_of, shown_text
 from mvsa_pipe.reports.plot_text import shown
 
-NOT_RECORDED = "–"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]|~$#])")
 _MARKDOWN_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _LATEX = {
@@ -45,51 +44,8 @@ _LATEX = {
 _LATEX_LETTER = re.compile("[" + re.escape("".join(_LATEX)) + "]")
 
 
-class ReportFormat(StrEnum):
-    """How a report is written."""
-
-    HTML = "html"
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-    CSV = "csv"
-
-
-def is_number(cell: Cell) -> bool:
-    """Whether a cell is aligned as a number."""
-    return isinstance(cell, Estimate | int | float) and not isinstance(cell, bool)
-
-
-def number_columns(table: FindingTable) -> list[bool]:
-    """Whether each column has numbers."""
-    return [any(map(is_number, column)) for column in _columns(table)]
-
-
 def _columns(table: FindingTable) -> list[list[Cell]]:
     return [[row[place] for row in table.rows] for place in range(len(table.columns))]
-
-
-def cell_text(cell: Cell, *, percent: bool) -> str:
-    """A cell as text: estimates with their intervals, numbers with the same decimals each."""
-    if cell is None:
-        return NOT_RECORDED
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    if isinstance(cell, Estimate):
-        value, low, high = (_number(n, percent) for n in (cell.value, cell.low, cell.high))
-        return f"{value} [{low}, {high}]"
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    if isinstance(cell, float):
-        return _number(cell, percent)
-    return shown(cell)
-
-
-def _number(value: float, percent: bool) -> str:
-    if percent:
-        return f"{100 * value:.1f}"
-    if 0 < abs(value) < 0.0005:
-        return f"{value:.1e}"
-    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3f}"
 
 
 def _texts(table: FindingTable, escaped: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
@@ -97,11 +53,9 @@ def _texts(table: FindingTable, escaped: Callable[[str], str]) -> tuple[list[str
     heads = [
         escaped(shown(name) + (" %" if name in table.percent else "")) for name in table.columns
     ]
+    columns = columns_of(table)
     rows = [
-        [
-            escaped(cell_text(cell, percent=name in table.percent))
-            for name, cell in zip(table.columns, row, strict=True)
-        ]
+        [escaped(shown_text(cell, column)) for cell, column in zip(row, columns, strict=True)]
         for row in table.rows
     ]
     return heads, rows
@@ -119,7 +73,7 @@ def markdown_text(text: str) -> str:
 def markdown_table(table: FindingTable) -> str:
     """A table in GitHub's Markdown, numbers at the right."""
     heads, rows = _texts(table, markdown_text)
-    numbers = number_columns(table)
+    numbers = [column.number for column in columns_of(table)]
     widths = [max(3, *map(len, column)) for column in zip(heads, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -168,7 +122,7 @@ def latex_table(table: FindingTable, label: str) -> str:
         table: The table.
         label: What ``\ref{tab:LABEL}`` refers to.
     """
-    numbers = number_columns(table)
+    numbers = [column.number for column in columns_of(table)]
     heads, rows = _texts(table, _latex_cell)
     note = f" {latex_text(table.note)}" if table.note else ""
     title = latex_text(table.title[:1].upper() + table.title[1:])

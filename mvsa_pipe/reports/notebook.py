@@ -1,13 +1,29 @@
 """Tables and plots as HTML for the output of a notebook cell: self-contained, with its colours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-from mvsa_pipe.analysis.finding import Finding, FindingTable, Plot
-from mvsa_pipe.reports.formats import cell_text, number_columns
+from mvsa_pipe.analysis.finding import (
+    Cell,
+    Finding,
+    FindingTable,
+    ForestPlot,
+    ForestRow,
+    MatrixPlot,
+    Plot,
+    estimate,
+)
+from mvsa_pipe.benches.summary import Bench
+from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.metrics.options import DEFAULT_SCORES
+from mvsa_pipe.metrics.score_table import Score
+from mvsa_pipe.reports.cells import columns_of, shown_text
+from mvsa_pipe.reports.curves import training_curves
 from mvsa_pipe.reports.palette import theme_css
 from mvsa_pipe.reports.plot_text import shown
 from mvsa_pipe.reports.plots import captioned
+from mvsa_pipe.runs import Run
 
 _SCOPE = ".mvsa-output"
 # Notebooks have a theme of their own, which may differ from the system's: the output brings its
@@ -59,22 +75,106 @@ def finding_html(finding: Finding) -> str:
     )
 
 
+def run_html(run: Run, title: str) -> str:
+    """A run as ``notebook_html``: scores with intervals, confusion matrix, learning curve."""
+    parts = run.metrics["scores"]
+    last = [*parts][-1]
+    plots: list[Plot] = [_confusion(parts[last], last)]
+    try:
+        plots += training_curves([run])
+    except MvsaError:  # an output shows what there is
+        notes = ["The history of the training cannot be read."]
+    else:
+        notes = []
+    return notebook_html(title, (), [_scores(parts)], plots, notes)
+
+
+def _scores(parts: Mapping[str, Any]) -> FindingTable:
+    """Every score of each part with its interval."""
+    names = dict.fromkeys(name for part in parts.values() for name in part["values"])
+    rows: list[list[Cell]] = [
+        [Score(name).row.title, *(_score(part, name) for part in parts.values())] for name in names
+    ]
+    posts = ", ".join(f"{part['posts']:,} posts of {name}" for name, part in parts.items())
+    confidence = f"{100 * next(iter(parts.values()))['confidence']:g} %"
+    note = f"{posts}; intervals: bootstrap over posts, {confidence}"
+    return FindingTable("scores", ["score", *parts], rows, note)
+
+
+def _score(part: Mapping[str, Any], name: str) -> Cell:
+    if name not in part["values"]:
+        return None
+    return estimate(part["values"][name], part["intervals"][name])
+
+
+def _confusion(scores: Mapping[str, Any], part: str) -> MatrixPlot:
+    classes = [str(name) for name in scores["classes"]]
+    values: list[list[float | None]] = [
+        [count / sum(counts) if sum(counts) else None for count in counts]
+        for counts in scores["confusion"]
+    ]
+    return MatrixPlot(
+        f"confusion on {part}, % of each true class",
+        "true class",
+        "predicted class",
+        classes,
+        classes,
+        values,
+        percent=True,
+    )
+
+
+def bench_html(bench: Bench, sentences: Sequence[str]) -> str:
+    """A bench as ``notebook_html``: verdict, heads with intervals, and a forest plot.
+
+    Args:
+        bench: The bench.
+        sentences: Its verdict.
+    """
+    shown_scores = [s for s in DEFAULT_SCORES if any(s in row.mean for row in bench.rows)]
+    titles = [score.row.title for score in shown_scores]
+    rows: list[list[Cell]] = []
+    plotted: list[ForestRow] = []
+    for row in bench.rows:
+        name = ", ".join(filter(None, (row.head, row.pair, row.setting)))
+        cells: list[Cell] = [
+            estimate(row.mean[score], row.interval[score]) if score in row.mean else None
+            for score in shown_scores
+        ]
+        rows.append([name, *cells, row.seeds, row.parameters, row.seconds])
+        if shown_scores and shown_scores[0] in row.mean:
+            first = shown_scores[0]
+            plotted.append(ForestRow(name, estimate(row.mean[first], row.interval[first])))
+    columns = ["head", *titles, "seeds", "parameters", "s/run"]
+    table = FindingTable("heads", columns, rows, "; ".join(bench.table_notes()), titles)
+    plots: list[Plot] = []
+    if plotted:
+        lines = {
+            str(reference["name"]): float(reference["values"][shown_scores[0]])
+            for reference in bench.references
+            if shown_scores[0] in reference["values"]
+        }
+        title = f"{titles[0]} on {bench.part}, 95 % intervals"
+        plots.append(ForestPlot(title, titles[0], plotted, lines))
+    return notebook_html(bench.table_title(), sentences, [table], plots)
+
+
 def _text(text: str) -> str:
     return escape(shown(text))
 
 
 def _table(table: FindingTable) -> str:
-    numbers = [' class="num"' if number else "" for number in number_columns(table)]
-    units = [" %" if name in table.percent else "" for name in table.columns]
+    columns = columns_of(table)
+    kinds = [' class="num"' if column.number else "" for column in columns]
     head = "".join(
-        f'<th scope="col"{kind}>{_text(name)}{unit}</th>'
-        for name, unit, kind in zip(table.columns, units, numbers, strict=True)
+        f'<th scope="col"{kind}>{_text(name)}{" %" if column.percent else ""}</th>'
+        for name, column, kind in zip(table.columns, columns, kinds, strict=True)
     )
     rows = "".join(
         "<tr>"
         + "".join(
-            f"<td{kind}>{escape(cell_text(cell, percent=bool(unit)))}</td>"
-            for cell, unit, kind in zip(row, units, numbers, strict=True)
+            f"<td{kind}>{_text(shown_text(cell, column))}</td>"
+            for cell, column, kind in zip(row, columns, kinds, strict=True)
         )
         + "</tr>"
         for row in table.rows[:_MOST_ROWS]

@@ -6,40 +6,24 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
 from mvsa_pipe import __version__
-from mvsa_pipe.analysis.finding import Cell, Estimate, FindingTable, Plot
+from mvsa_pipe.analysis.finding import Estimate, Plot
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.printable import printable
+from mvsa_pipe.reports.cells import NOT_RECORDED, ShownCell, columns_of, shown_cell
 from mvsa_pipe.reports.content import Kind, Leaderboard, LeaderRow, ReportContent
 from mvsa_pipe.reports.palette import THEME_CSS
 from mvsa_pipe.reports.plots import captioned
 
 _FOLDER = "mvsa_pipe.reports", "templates"
-_NOT_RECORDED = "–"
 # Longer tables begin folded.
 _MOST_OPEN_ROWS = 12
-
-
-class ShownCell(NamedTuple):
-    """A cell as the page shows it.
-
-    Attributes:
-        text: Its main part.
-        detail: Its interval.
-        order: What a table is sorted by; empty for text.
-        number: Whether it is aligned as a number.
-    """
-
-    text: str
-    detail: str = ""
-    order: str = ""
-    number: bool = False
 
 
 def html_page(content: ReportContent) -> str:
@@ -90,7 +74,7 @@ def _environment() -> Environment:
         bar_of=_bar,
         columns_of=columns_of,
         open_rows=_MOST_OPEN_ROWS,
-        NOT_RECORDED=_NOT_RECORDED,
+        NOT_RECORDED=NOT_RECORDED,
     )
     return environment
 
@@ -106,61 +90,9 @@ def _plot(context: Context, plot: Plot) -> Markup:
     return Markup(captioned(plot, key=str(next(context["plot_numbers"]))))  # noqa: S704
 
 
-class Column(NamedTuple):
-    """How a column of a table is shown.
-
-    Attributes:
-        number: Whether it has numbers, which are aligned at the right.
-        percent: Whether they are shown in percent.
-        decimals: Digits after the point.
-    """
-
-    number: bool
-    percent: bool
-    decimals: int
-
-
-def columns_of(table: FindingTable) -> list[Column]:
-    """How each column of a table is shown: all numbers of one with as many digits."""
-    found = []
-    for place, heading in enumerate(table.columns):
-        cells = [row[place] for row in table.rows]
-        values = [cell.value if isinstance(cell, Estimate) else cell for cell in cells]
-        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        largest = max((abs(v) for v in numbers), default=0.0)
-        percent = heading in table.percent
-        decimals = 1 if percent or 10 <= largest < 1000 else 3 if largest < 10 else 0
-        found.append(Column(bool(numbers), percent, decimals))
-    return found
-
-
-def shown_cell(cell: Cell, column: Column) -> ShownCell:
-    """A cell of a table as text, with what it is sorted by."""
-    if cell is None:
-        return ShownCell(_NOT_RECORDED)
-    if isinstance(cell, bool):
-        return ShownCell("yes" if cell else "no")
-    if isinstance(cell, Estimate):
-        value, low, high = (_number(n, column) for n in (cell.value, cell.low, cell.high))
-        return ShownCell(value, f"{low}, {high}", repr(cell.value), number=True)
-    if isinstance(cell, int):
-        return ShownCell(f"{cell:,}", "", str(cell), number=True)
-    if isinstance(cell, float):
-        return ShownCell(_number(cell, column), "", repr(cell), number=True)
-    return ShownCell(cell)
-
-
-def _number(value: float, column: Column) -> str:
-    if column.percent:
-        return f"{100 * value:.{column.decimals}f}"
-    if 0 < value < 0.001 and column.decimals == 3:
-        return "< 0.001"
-    return f"{value:,.{column.decimals}f}"
-
-
 def _score_cell(score: Score, value: Estimate | float | None) -> ShownCell:
     if value is None:
-        return ShownCell(_NOT_RECORDED)
+        return ShownCell(NOT_RECORDED)
     if isinstance(value, Estimate):
         low, high = score.shown(value.low), score.shown(value.high)
         return ShownCell(score.shown(value.value), f"{low}, {high}", repr(value.value), True)

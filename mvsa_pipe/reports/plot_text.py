@@ -3,6 +3,7 @@
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from mvsa_pipe.analysis.finding import (
     Estimate,
@@ -78,14 +79,23 @@ def tick(value: float) -> str:
     return f"{value:.4g}"
 
 
-def with_interval(estimate: Estimate) -> str:
-    """``0.712 [0.690, 0.733]``: decimals that give the interval's width two digits."""
+def with_intervals(estimates: Sequence[Estimate]) -> list[str]:
+    """``0.712 [0.690, 0.733]`` of each, with the same decimals.
+
+    The decimals give half of the median interval two digits.
+    """
+    widths = [e.high - e.low for e in estimates]
+    known = [width for width in widths if math.isfinite(width) and width > 0]
+    decimals = min(max(1 - math.floor(math.log10(median(known) / 2)), 1), 6) if known else 3
+    return [
+        _with_interval(estimate, decimals) if width in known else number(estimate.value)
+        for estimate, width in zip(estimates, widths, strict=True)
+    ]
+
+
+def _with_interval(estimate: Estimate, decimals: int) -> str:
     parts = (estimate.value, estimate.low, estimate.high)
-    width = estimate.high - estimate.low
-    if not math.isfinite(width) or width <= 0:
-        return number(estimate.value)
-    decimals = min(max(1 - math.floor(math.log10(width)), 1), 6)
-    if max(map(abs, parts)) >= 1e4 or width >= 100:
+    if max(map(abs, parts)) >= 1e4 or estimate.high - estimate.low >= 100:
         value, low, high = map(number, parts)
     else:
         value, low, high = (f"{part:.{decimals}f}" for part in parts)
@@ -114,7 +124,9 @@ def description(plot: Plot) -> str:
             marks = _listed([f"{shown(k)} at {number(v)}" for k, v in plot.marks.items()])
             sentences = [f"{plot.y_label} by {plot.x_label}. {lines}", marks and f"Marked: {marks}"]
         case ForestPlot():
-            rows = _listed([f"{shown(r.name)} {with_interval(r.estimate)}" for r in plot.rows])
+            texts = with_intervals([row.estimate for row in plot.rows])
+            named = zip(plot.rows, texts, strict=True)
+            rows = _listed([f"{shown(row.name)} {text}" for row, text in named])
             lines = _listed([f"{shown(k)} {number(v)}" for k, v in plot.references.items()])
             sentences = [f"{plot.x_label}: {rows}", lines and f"Reference lines: {lines}"]
         case ScatterPlot():

@@ -2,6 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+import mvsa_pipe as mv
 from mvsa_pipe.analysis.finding import (
     AnalysedRun,
     Estimate,
@@ -88,3 +89,24 @@ def test_tables_become_frames():
     assert "tables: scores (1 rows)" in repr(found)
     with pytest.raises(ConfigError, match="no such table"):
         found.to_frame("missing")
+
+
+@pytest.mark.usefixtures("workplace")
+def test_runs_and_benches_show_scores_with_intervals_and_plots():
+    data = mv.load(mv.read_posts("data"))
+    bench = mv.bench(data, heads=["text", "logistic"], seeds=2, epochs=2, device="cpu", runs="runs")
+    shown_bench, run = bench._repr_html_(), bench.runs[0]
+    low, high = bench.summary.rows[0].interval["accuracy"]
+    assert f"[{100 * low:.1f}, {100 * high:.1f}]" in shown_bench
+    assert "majority" in shown_bench
+    assert shown_bench.count("<svg") == 1
+    page = run._repr_html_()
+    scores = run.metrics["scores"]["test"]
+    low, high = scores["intervals"]["accuracy"]
+    assert f"{scores['values']['accuracy']:.3f} [{low:.3f}, {high:.3f}]" in page
+    assert "confusion on test" in page
+    assert "loss by epoch" in page
+    (run.path / "history.jsonl").unlink()
+    again = mv.open_run(run.path)._repr_html_()
+    assert "history of the training cannot be read" in again
+    assert "confusion on test" in again

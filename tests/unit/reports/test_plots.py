@@ -20,7 +20,7 @@ from mvsa_pipe.analysis.finding import (
 )
 from mvsa_pipe.reports.label_places import Box, place_labels
 from mvsa_pipe.reports.palette import DARK, LIGHT, SENTINELS
-from mvsa_pipe.reports.plot_text import description, number, shown, width
+from mvsa_pipe.reports.plot_text import description, number, shown, width, with_intervals
 from mvsa_pipe.reports.plots import THEME_CSS, captioned, png, svg
 
 EVIL = "$a_b$ <script>&\"' \x1b[31m\u202e 😀 مرحبا 日本 \ufffe \ud800"
@@ -222,3 +222,15 @@ def test_names_of_points_cover_neither_points_nor_each_other() -> None:
     assert all(inside.contains(box) for box in boxes)
     assert not any(a.meets(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert not any(box.meets(Box(x, y, x, y)) for box in boxes for x, y in dots)
+
+
+def test_epochs_have_whole_ticks_and_intervals_the_same_decimals():
+    epochs = [float(i) for i in range(13)]
+    markup = svg(
+        LinePlot("t", "epoch", "loss", [Series("a", epochs, [1 / (1 + e) for e in epochs])])
+    )
+    assert ">2.5<" not in markup
+    assert {">0<", ">3<", ">12<"} <= {*re.findall(r">\d+<", markup)}
+    wide, narrow = Estimate(0.61, 0.55, 0.67), Estimate(0.732, 0.699, 0.768)
+    texts = with_intervals([wide, narrow, narrow, Estimate(0.5, math.nan, 1.0)])
+    assert texts == ["0.610 [0.550, 0.670]", "0.732 [0.699, 0.768]", texts[1], "0.500"]

@@ -18,6 +18,7 @@ from mvsa_pipe.analysis.options import (
     LabelsOptions,
     MissingOptions,
     ShiftOptions,
+    TransferOptions,
 )
 from mvsa_pipe.options import Options
 from mvsa_pipe.registry import Registry, Row
@@ -107,6 +108,12 @@ _ROWS = [
         "Scores where text or picture is absent.",
         "Neverova et al. 2016, ModDrop, arXiv:1501.00102",
         MissingOptions,
+    ),
+    _row(
+        "transfer",
+        "Scores on other data sets than the one of training.",
+        "Torralba and Efros 2011, Unbiased Look at Dataset Bias, CVPR",
+        TransferOptions,
     ),
 ]
 ANALYSES: Registry[Analyse] = Registry("analysis", _ROWS)

@@ -214,6 +214,26 @@ class MissingOptions(RescoringOptions):
 
 
 @dataclass(frozen=True)
+class TransferOptions(RescoringOptions):
+    """On which other data sets runs are scored.
+
+    Attributes:
+        data: Another data set; may be given several times. Runs of several data sets are scored on
+            each other's in any case.
+        map: A class of one data set that is called otherwise in another, such as happy=positive;
+            may be given several times.
+        score: The score.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    data: tuple[str, ...] = ()
+    map: tuple[str, ...] = ()
+    score: str = option("accuracy", among=("accuracy", "f1_macro"))
+
+
+@dataclass(frozen=True)
 class AttentionMapOptions(RescoringOptions):
     """How attention is measured.
 

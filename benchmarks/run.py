@@ -1,5 +1,6 @@
 """Runs every benchmark, one after the other."""
 
+import analyses
 import decode
 import decode_pixels
 import epoch
@@ -36,6 +37,7 @@ BENCHMARKS = (
     independence,
     sweep,
     relations,
+    analyses,
 )
 
 if __name__ == "__main__":

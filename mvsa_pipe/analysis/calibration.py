@@ -44,7 +44,7 @@ _ANSWERED = np.round(np.linspace(0.1, 1.0, 19), 2)
 # Temperatures up to this, and down to its inverse, are called even.
 _EVEN = 1.05
 # Heads whose reliability is drawn before and after the temperature; of more, only after.
-_MOST_TWICE = 2
+_MOST_TWICE = 1
 
 _METHOD = (
     (

@@ -33,6 +33,8 @@ from mvsa_pipe.runs import Run
 _UNREAD = 0.01
 # A modality whose loss costs less than this of accuracy, with certainty, carries nothing.
 _NOTHING = 0.01
+# A head whose gain over one modality is less than this, with certainty, stalls there.
+_STALLED = 0.02
 
 _ACCURACY = Score.ACCURACY
 
@@ -315,7 +317,7 @@ def _verdict(ablations: Sequence[Ablation], gains: Sequence[Gain]) -> list[str]:
     lines = []
     for ablation, gain in zip(ablations, gains, strict=True):
         lines.append(_fusion_sentence(ablation, gain))
-        lines += _signatures(ablation, gain).values()
+        lines += signatures(ablation, gain).values()
     return lines
 
 
@@ -336,7 +338,7 @@ def _fusion_sentence(ablation: Ablation, gain: Gain) -> str:
     )
 
 
-def _signatures(ablation: Ablation, gain: Gain) -> dict[str, str]:
+def signatures(ablation: Ablation, gain: Gain) -> dict[str, str]:
     """Known failures of fusion, by name, each as a sentence."""
     found = {}
     for modality in (TEXT, IMAGE):
@@ -354,10 +356,11 @@ def _signatures(ablation: Ablation, gain: Gain) -> dict[str, str]:
                 f"{certain}, {in_points(loss)} of accuracy, and changes the class of "
                 f"{100 * flips.value:.0f} % of the posts."
             )
-    if found and gain.test.p_holm >= LEVEL and gain.trained:
+    unproven = gain.test.p_holm >= LEVEL
+    if gain.trained and ((found and unproven) or gain.test.interval[1] < _STALLED):
         found["stalls_at_one_modality"] = (
-            f"The score of {ablation.name} stalls at that of {gain.over}: they cannot be "
-            "told apart."
+            f"The score of {ablation.name} stalls at that of {gain.over}: it gains no more than "
+            f"{100 * max(gain.test.interval[1], 0):.1f} points."
         )
     return found
 
@@ -416,5 +419,5 @@ def _figures(ablation: Ablation, gain: Gain, options: ContributionOptions) -> di
         "over": gain.over,
         "shapley": shares,
         "flips": {m.value: float(ablation.flips[m][0]) for m in (TEXT, IMAGE)},
-        "signatures": sorted(_signatures(ablation, gain)),
+        "signatures": sorted(signatures(ablation, gain)),
     }

@@ -124,7 +124,7 @@ def _part_table(posts: Sequence[Member], groups: Sequence[Sequence[int]]) -> Fin
         for part in present
     ]
     return FindingTable(
-        "posts of a part with a like post in another",
+        "posts of a part with a like post in each part",
         ["part", "posts", *columns],
         rows,
         "intervals of shares: Wilson, 95 %",
@@ -144,7 +144,7 @@ def _matrix(posts: Sequence[Member], groups: Sequence[Sequence[int]]) -> MatrixP
     counts, sizes = _with_twin(posts, groups), Counter(post.split for post in posts)
     present = [part for part in PARTS if sizes[part]]
     return MatrixPlot(
-        "share of a part's posts with a like post in another part",
+        "posts with a like post, by its part, in percent",
         "part",
         "like post in",
         present,

@@ -9,6 +9,7 @@ Axes as in ``mvsa_pipe.features.batch``.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,7 +62,14 @@ class RescoredRun:
         Raises:
             RunError: A probability is not finite.
         """
-        given = inputs or self.inputs
+        return self.unchanged if inputs is None else self._answers(inputs)
+
+    @cached_property
+    def unchanged(self) -> Answers:
+        """Labels and predictions on unchanged inputs."""
+        return self._answers(self.inputs)
+
+    def _answers(self, given: Inputs) -> Answers:
         every = torch.arange(given.posts, device=self.model.device)
         features = given.features.to(self.model.device)
         shares = predict_probabilities(self.model, features, every, given.texts)

@@ -11,7 +11,7 @@ from torch import nn
 
 from mvsa_pipe.analysis.ablation import IMAGE, TEXT, ablated, shapley
 from mvsa_pipe.analysis.changed_features import Constant, Inputs
-from mvsa_pipe.analysis.contribution import contribution
+from mvsa_pipe.analysis.contribution import Gain, contribution, signatures
 from mvsa_pipe.analysis.options import ContributionOptions, Replacement
 from mvsa_pipe.analysis.resampling import Resampler
 from mvsa_pipe.analysis.rescoring import RescoredEntry, RescoredRun
@@ -24,6 +24,7 @@ from mvsa_pipe.features.joined import JoinedFeatures
 from mvsa_pipe.features.resident import ResidentFeatures
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.metrics.score_table import Score
+from mvsa_pipe.metrics.standings import PairTest
 from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.synthetic.write import SyntheticConfig, write_synthetic
 from mvsa_pipe.progress import NoProgress
@@ -111,6 +112,29 @@ def test_exchanged_texts_are_right_as_often_as_chance():
     accuracy = 1 + found.change(TEXT, "shuffle", Score.ACCURACY)
     assert abs(accuracy[0] - 0.5) < 3 * np.sqrt(0.25 / (len(IDS) * OPTIONS.draws))
     assert abs(found.flips[TEXT][0] - 0.5) < 0.05
+
+
+def gain_of(difference, low, high, p_value):
+    test = PairTest(0, 1, difference, (low, high), p_value, p_value, None, None)
+    return Gain("text", TEXT, True, test)
+
+
+def test_failures_of_fusion_are_named():
+    """One modality is not read at all, is read for nothing, or both are needed."""
+    nothing_gained, gained = gain_of(0.0, -0.02, 0.02, 1.0), gain_of(0.5, 0.4, 0.6, 1e-9)
+    unread = signatures(ablation_of(10.0, 1.0), nothing_gained)
+    assert set(unread) == {"reads_one_modality", "stalls_at_one_modality"}
+    assert "head reads the text alone" in unread["reads_one_modality"]
+    # its picture, which is right for half of the posts, outweighs the text
+    misled = signatures(ablation_of(1.0, 2.0), gain_of(-0.5, -0.6, -0.4, 1e-9))
+    assert "head reads the image alone" in misled["reads_one_modality"]
+    assert "stalls_at_one_modality" in misled
+    labels = np.arange(len(IDS)) % 2
+    shown = np.arange(len(IDS)) % 4 < 2
+    # each modality names the class of half of the posts, and nothing for the others
+    text, image = (one_hot(labels) * torch.from_numpy(hit)[:, None] for hit in (shown, ~shown))
+    both = RescoredEntry("head", "sum", (run_of((1.0, 1.0), text, image),))
+    assert not signatures(ablated(both, Resampler(len(IDS), OPTIONS), OPTIONS), gained)
 
 
 def test_several_draws_and_seeds_are_repeatable():

@@ -39,9 +39,12 @@ class RunMaker:
         text: str = "tiny-text",
         mix: LayerMix = LayerMix.LAST,
         epochs: int = 2,
+        track_attention: bool = False,
     ) -> Run:
         """A run of a head; an ensemble if several seeds are named."""
-        training = TrainingOptions(epochs=epochs, device="cpu", seed=seed)
+        training = TrainingOptions(
+            epochs=epochs, device="cpu", seed=seed, track_attention=track_attention
+        )
         experiment = self.experiment(head, text, mix)
         given = options or {}
         result = (

@@ -11,26 +11,30 @@ Source:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from mvsa_pipe.analysis.attended_post import attended_post, require_scored
 from mvsa_pipe.analysis.attention_measures import (
-    LayerMeasures,
     equal_answers,
     layers_of,
     measured,
 )
+from mvsa_pipe.analysis.attention_tables import (
+    AttendedHead,
+    attention_head_plot,
+    by_attention_head,
+    entropy_plot,
+    epoch_plots,
+    head_table,
+    known_means,
+    layer_table,
+    mass_tables,
+)
 from mvsa_pipe.analysis.contest import contest_of_runs
 from mvsa_pipe.analysis.finding import (
-    Cell,
     Estimate,
     Finding,
-    FindingTable,
-    ForestPlot,
-    ForestRow,
-    MatrixPlot,
     Plot,
 )
 from mvsa_pipe.analysis.finding_store import finding_of
@@ -43,8 +47,7 @@ from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.build import build_head
 from mvsa_pipe.heads.check_batches import SIZES
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.metrics.weighted import Answers, Floats
-from mvsa_pipe.modality import Modality
+from mvsa_pipe.metrics.weighted import Answers
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
 
@@ -69,29 +72,6 @@ _METHOD = (
     ),
     "Intervals: bootstrap over posts and seeds, 95 %.",
 )
-
-
-@dataclass(frozen=True)
-class _Attended:
-    """One head with all of its seeds.
-
-    Attributes:
-        entry: The head.
-        parameters: Of one run.
-        layers: Each layer, by seed.
-        entropies: Normalised entropy of each layer.
-        accuracy: Accuracy as it is.
-        change: Change of accuracy with equal weights.
-        same: Share of predictions that stay without each modality.
-    """
-
-    entry: RescoredEntry
-    parameters: int | None
-    layers: list[list[LayerMeasures]]
-    entropies: list[Estimate]
-    accuracy: Estimate
-    change: Estimate
-    same: dict[Modality, float]
 
 
 def attention(runs: Sequence[Run], options: AttentionMapOptions, progress: Progress) -> Finding:
@@ -120,9 +100,12 @@ def attention(runs: Sequence[Run], options: AttentionMapOptions, progress: Progr
     for entry in chosen:
         heads.append(_attended(entry, resampler))
         progress.advance(1)
-    tables = [_head_table(heads), _layer_table(heads), *_mass_tables(heads, resampler)]
-    plots: list[Plot] = [_forest(heads), _matrix(heads)]
+    tables = [head_table(heads), layer_table(heads), *mass_tables(heads, resampler)]
+    by_epoch = epoch_plots(heads)
+    plots: list[Plot] = [entropy_plot(heads), attention_head_plot(heads), *by_epoch]
     method = [*_METHOD]
+    if not by_epoch:
+        method.append("Entropy by epoch: of runs with --track-attention alone.")
     if len(chosen) < len(entries):
         names = ", ".join(entry.name for entry in entries if entry not in chosen)
         method.append(f"Without attention over tokens, and left out: {names}.")
@@ -165,7 +148,7 @@ def _no_attention(entries: Sequence[RescoredEntry]) -> RunError:
     )
 
 
-def _attended(entry: RescoredEntry, resampler: Resampler) -> _Attended:
+def _attended(entry: RescoredEntry, resampler: Resampler) -> AttendedHead:
     by_seed = [measured(run) for run in entry.runs]
     layers = [list(own) for own in zip(*by_seed, strict=True)]
     plain, equal = entry.answers(), [equal_answers(run) for run in entry.runs]
@@ -182,12 +165,12 @@ def _attended(entry: RescoredEntry, resampler: Resampler) -> _Attended:
         )
         for modality in entry.runs[0].modalities
     }
-    return _Attended(
+    return AttendedHead(
         entry,
         entry.runs[0].run.metrics.get("parameters"),
         layers,
         [
-            estimated(_means(resampler, [each.entropy.mean(axis=1) for each in own]))
+            estimated(known_means(resampler, [each.entropy.mean(axis=1) for each in own]))
             for own in layers
         ],
         estimated(accuracy),
@@ -200,108 +183,7 @@ def _same(one: Answers, other: Answers) -> float:
     return float((one.predicted == other.predicted).mean())
 
 
-def _means(resampler: Resampler, seeds: Sequence[Floats]) -> Floats:
-    """Means over posts and seeds ``[1 + R]`` of numbers that some posts do not have."""
-    known = [np.isfinite(values) for values in seeds]
-    values = [np.where(k, v, 0.0) for k, v in zip(known, seeds, strict=True)]
-    counts = resampler.means([k.astype(np.float64) for k in known])
-    return resampler.means(values) / np.where(counts > 0, counts, np.nan)
-
-
-def _head_table(heads: Sequence[_Attended]) -> FindingTable:
-    shares = ["accuracy", "change if equal", "same without text", "same without picture"]
-    rows: list[list[Cell]] = [
-        [
-            head.entry.name,
-            head.parameters,
-            head.accuracy,
-            head.change,
-            head.same.get(Modality.TEXT),
-            head.same.get(Modality.IMAGE),
-        ]
-        for head in heads
-    ]
-    return FindingTable(
-        "heads side by side",
-        ["head", "parameters", *shares],
-        rows,
-        "mvsa bench --match-parameters trains heads with like parameter counts",
-        shares,
-    )
-
-
-def _layer_table(heads: Sequence[_Attended]) -> FindingTable:
-    rows: list[list[Cell]] = []
-    for head in heads:
-        for own, found in zip(head.layers, head.entropies, strict=True):
-            each = _by_attention_head(own)
-            rows.append([head.entry.name, own[0].name, found, float(each.min()), float(each.max())])
-    return FindingTable(
-        "entropy of attention, as a share of that of equal weights",
-        ["head", "layer", "entropy", "least", "most"],
-        rows,
-        "least and most: of the attention heads and seeds",
-    )
-
-
-def _by_attention_head(seeds: Sequence[LayerMeasures]) -> Floats:
-    """Mean entropy of each attention head of each seed ``[S, h]``."""
-    found: Floats = np.stack([np.nanmean(each.entropy, axis=0) for each in seeds])
-    return found
-
-
-def _mass_tables(heads: Sequence[_Attended], resampler: Resampler) -> list[FindingTable]:
-    rows: list[list[Cell]] = []
-    for head in heads:
-        for own in head.layers:
-            if len(own[0].mass) < 2:
-                continue
-            for kind in own[0].mass:
-                share = estimated(_means(resampler, [each.mass[kind] for each in own]))
-                equal = float(np.mean([np.nanmean(each.equal_mass[kind]) for each in own]))
-                rows.append([head.entry.name, own[0].name, kind.value, share, equal])
-    if not rows:
-        return []
-    return [
-        FindingTable(
-            "where attention goes, in layers over several kinds of keys",
-            ["head", "layer", "keys", "share", "if equal"],
-            rows,
-            "vector: the pooled vector of the modality; shared: tokens of both modalities",
-            ["share", "if equal"],
-        )
-    ]
-
-
-def _forest(heads: Sequence[_Attended]) -> ForestPlot:
-    rows = [
-        ForestRow(f"{head.entry.name}, {own[0].name}", found, head.entry.name)
-        for head in heads
-        for own, found in zip(head.layers, head.entropies, strict=True)
-    ]
-    return ForestPlot(
-        "entropy of attention", "share of the entropy of equal weights", rows, {"equal": 1.0}
-    )
-
-
-def _matrix(heads: Sequence[_Attended]) -> MatrixPlot:
-    found = {
-        f"{head.entry.name}, {own[0].name}": _by_attention_head(own).mean(axis=0).tolist()
-        for head in heads
-        for own in head.layers
-    }
-    most = max(map(len, found.values()))
-    return MatrixPlot(
-        "entropy of each attention head",
-        "layer",
-        "attention head",
-        list(found),
-        [str(number) for number in range(1, most + 1)],
-        [[*row, *[None] * (most - len(row))] for row in found.values()],
-    )
-
-
-def _verdict(head: _Attended, flat: float) -> str:
+def _verdict(head: AttendedHead, flat: float) -> str:
     name = head.entry.name
     flat_layers = [
         own[0].name
@@ -334,14 +216,14 @@ def _told(change: Estimate) -> str:
     return "its weights matter"
 
 
-def _figures(head: _Attended) -> dict[str, object]:
+def _figures(head: AttendedHead) -> dict[str, object]:
     return {
         "parameters": head.parameters,
         "entropy": {
             own[0].name: found.value for own, found in zip(head.layers, head.entropies, strict=True)
         },
         "entropy_by_attention_head": {
-            own[0].name: _by_attention_head(own).mean(axis=0).tolist() for own in head.layers
+            own[0].name: by_attention_head(own).mean(axis=0).tolist() for own in head.layers
         },
         "accuracy": head.accuracy.value,
         "change_if_equal": head.change.value,

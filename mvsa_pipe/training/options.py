@@ -55,6 +55,8 @@ class TrainingOptions(Options):
         modality_dropout: Probability that a training post loses its text or its picture, never
             both: zeros stand for it. The head then also predicts posts of one half. Baselines and
             heads over one half ignore it.
+        track_attention: Record the entropy of attention on validation in every epoch, for
+            mvsa analyze attention. It changes no other number.
         seed: Random seed. It determines weights, dropout masks and the order of batches.
 
     Raises:
@@ -79,6 +81,7 @@ class TrainingOptions(Options):
     device: str = "auto"
     compiled: bool = option(False, "--compile", rare=True)
     modality_dropout: float = option(0.0, least=0, most=1, rare=True)
+    track_attention: bool = option(False, rare=True)
     seed: int = option(0, least=0, most=MOST_SEED)
 
     def as_record(self) -> dict[str, Any]:
@@ -86,6 +89,8 @@ class TrainingOptions(Options):
         record = asdict(self)
         if not self.modality_dropout:
             del record["modality_dropout"]
+        if not self.track_attention:
+            del record["track_attention"]
         return record
 
 

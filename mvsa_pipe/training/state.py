@@ -15,6 +15,7 @@ from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.score_table import is_better
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.training.attention_entry import attention_entry
 from mvsa_pipe.training.data import TrainingData, epoch_batches
 from mvsa_pipe.training.epochs import EpochReport, OnEpoch, ignore_epoch
 from mvsa_pipe.training.options import RunSpec, TrainingOptions, parse_class_weights
@@ -145,6 +146,8 @@ class TrainState:
         epoch, began = len(self.history), time.perf_counter()
         entry = {"epoch": epoch, "train_loss": train_loss}
         entry |= validation_entry(self.head, self.data)
+        if self.options.track_attention:
+            entry |= attention_entry(self.head, self.data)
         self.history.append(entry)
         require_convergence(entry, f"in epoch {epoch}", self.head, self.options)
         if epoch == 0 or is_better(entry, self.history[self.best], self.options.select):

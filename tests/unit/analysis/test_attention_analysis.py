@@ -12,7 +12,7 @@ from mvsa_pipe.analysis.attended_post import SPECIAL, words_of
 from mvsa_pipe.analysis.attention import attention
 from mvsa_pipe.analysis.attention_measures import equal_answers, layers_of, measured
 from mvsa_pipe.analysis.contest import contest_of_runs
-from mvsa_pipe.analysis.finding import OverlayPlot
+from mvsa_pipe.analysis.finding import LinePlot, OverlayPlot
 from mvsa_pipe.analysis.options import AttentionMapOptions
 from mvsa_pipe.analysis.rescoring import rescored_entries
 from mvsa_pipe.errors import RunError
@@ -63,6 +63,24 @@ def test_heads_side_by_side(runs):
     assert list(shares.values()) == pytest.approx([1] * 4)
     assert any("left out: native-cat" in line for line in found.method)
     assert not any(isinstance(plot, OverlayPlot) for plot in found.plots)
+
+
+def test_entropy_by_epoch_is_recorded_where_asked(pipeline, tmp_path):
+    made = copied(pipeline, tmp_path)
+    plain = made("cmac", options=SMALL)
+    tracked = made("cmac", options=SMALL, track_attention=True)
+    histories = plain.read_history(), tracked.read_history()
+    added = {"attention_entropy/text to picture", "attention_entropy/picture to text"}
+    for one, other in zip(*histories, strict=True):
+        assert other.keys() - one.keys() == added
+        assert {key: other[key] for key in one} == one  # no other number changes
+        assert all(0 < other[key] <= 1 for key in added)
+    found = attention([tracked], OPTIONS, NO_PROGRESS)
+    (plot,) = [plot for plot in found.plots if isinstance(plot, LinePlot)]
+    assert [len(line.y) for line in plot.series] == [len(histories[1])] * 2
+    assert any(
+        "--track-attention" in line for line in attention([plain], OPTIONS, NO_PROGRESS).method
+    )
 
 
 def test_attention_without_questions_is_flat_and_equal(runs):

@@ -76,7 +76,8 @@ def attended_post(runs: Sequence[tuple[str, RescoredRun]], post_id: str) -> Atte
                 continue
             words = _words(found, text, spans)
             patches = _patches(found)
-            plots.append(OverlayPlot(f"{name}, {found.layer.name}", post_id, words, patches))
+            title = f"{name}, {found.layer.name}, post {post_id}"
+            plots.append(OverlayPlot(title, post_id, words, patches))
             rows.append([name, found.layer.name, _heaviest(words), _heaviest_patch(patches)])
             if Kind.TEXT in found.keys and spans is None:
                 remarks[

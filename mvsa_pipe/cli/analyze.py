@@ -1,8 +1,9 @@
 """``mvsa analyze``: one verb for each row of the table of analyses."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from mvsa_pipe.cli.console import line, show_json
 from mvsa_pipe.cli.expand import Verb, expand
 from mvsa_pipe.cli.findings import show_finding
 from mvsa_pipe.cli.screen import progress
+
+if TYPE_CHECKING:
+    from mvsa_pipe.analysis.finding import Finding
 
 app = typer.Typer(
     help="Analyse runs: what each modality contributes, calibration, robustness, labels and more.",
@@ -22,6 +26,22 @@ app = typer.Typer(
 @app.callback()
 def _analyze() -> None:
     """Makes typer treat every analysis as a subcommand."""
+
+
+def _draw(finding: "Finding", folder: Path) -> list[Path]:
+    """Draws the plots of a finding; returns the files."""
+    from mvsa_pipe.disk import storage_errors
+    from mvsa_pipe.durable import write_bytes
+    from mvsa_pipe.reports.plots import png
+
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, plot in enumerate(finding.plots, 1):
+        words = re.sub(r"[^a-z0-9]+", "-", plot.title.casefold()).strip("-")[:60]
+        paths.append(folder / f"{finding.analysis}-{number:02}-{words}.png")
+        write_bytes(paths[-1], png(plot))
+    return paths
 
 
 def _verb(name: str, summary: str, kind: type[Any]) -> Callable[..., None]:
@@ -37,6 +57,10 @@ def _verb(name: str, summary: str, kind: type[Any]) -> Callable[..., None]:
                 "--save/--no-save", help="Keep the record beside the runs, where reports find it."
             ),
         ] = True,
+        png: Annotated[
+            Path | None,
+            typer.Option("--png", help="Also draw its plots, as PNG files in this folder."),
+        ] = None,
         json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     ) -> None:
         from mvsa_pipe.analysis.finding_store import save_finding
@@ -46,12 +70,15 @@ def _verb(name: str, summary: str, kind: type[Any]) -> Callable[..., None]:
         with progress() as screen:
             finding = ANALYSES.load(name)(opened, options, screen)
         path = save_finding(finding, opened) if save else None
+        drawn = [] if png is None else _draw(finding, png)
         if json:
             show_json(finding.as_record())
             return
         show_finding(finding)
         if path is not None:
             line(("record: ", "dim"), str(path))
+        if drawn:
+            line(("plots: ", "dim"), f"{len(drawn)} PNG files in {png}")
 
     verb.__doc__ = summary
     return expand(verb)

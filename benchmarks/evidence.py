@@ -40,12 +40,19 @@ def simulated(
     return heads
 
 
+def disagreement(difference: float) -> float:
+    """Share of posts that one of two simulated runs alone has right, from many posts."""
+    two = simulated([RIGHT, RIGHT - difference], 1, 200_000, 0.0, np.random.default_rng(1))
+    first, second = (runs[0][0] for runs in two)
+    return float(np.mean((first.predicted == first.labels) != (second.predicted == second.labels)))
+
+
 def rates(posts: int, seeds: int, spread: float, rounds: int) -> dict[str, float | None]:
     """Shares of rounds with a false difference, with the truth covered, and with groups right."""
     generator = np.random.default_rng(posts * 1000 + seeds)
-    alarms = covered = parted = grouped = 0
+    alarms = covered = parted = parted_mcnemar = grouped = 0
     levels = [RIGHT] * LEADING + [RIGHT - STEP] * FOLLOWING
-    delta = smallest_difference(posts, 0.15)
+    delta = smallest_difference(posts, disagreement(0.05))
     for _ in range(rounds):
         found = standings(
             simulated([RIGHT] * HEADS, seeds, posts, spread, generator), resamples=500
@@ -56,13 +63,16 @@ def rates(posts: int, seeds: int, spread: float, rounds: int) -> dict[str, float
         grouped += all((row.group == 1) == (row.place < LEADING) for row in tiers.rows)
         if delta is not None:
             two = simulated([RIGHT, RIGHT - delta], seeds, posts, spread, generator)
-            parted += standings(two, resamples=500).pairs[0].p_holm < LEVEL
+            (pair,) = standings(two, resamples=500).pairs
+            parted += pair.p_holm < LEVEL
+            parted_mcnemar += pair.mcnemar is not None and pair.mcnemar.p_value < LEVEL
     return {
         "false_difference_rate": alarms / rounds,
         "coverage": covered / rounds / HEADS,
         "groups_right": grouped / rounds,
         "difference": delta,
         "found": None if delta is None else parted / rounds,
+        "found_by_mcnemar": None if delta is None else parted_mcnemar / rounds,
     }
 
 

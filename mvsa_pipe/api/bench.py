@@ -1,7 +1,7 @@
 """``bench`` and ``compare``: many runs, their table and what can be concluded from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mvsa_pipe.benches.outcomes import FailedRun
 from mvsa_pipe.benches.run import run_bench, save_bench
 from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.heads.own import head_origin
 from mvsa_pipe.metrics.options import DEFAULT_SCORES
 from mvsa_pipe.runs import Run, require_writable
 from mvsa_pipe.tabular import Row, Tabular
@@ -141,11 +142,29 @@ def bench(
         with tracking(track, folder, screen.say) as tracked:
             done = run_bench(data.choice, data.caches, options, settings, screen, folder, tracked)
         judged = judge_bench(done, leaks, screen, DEFAULT_SCORES[0])
+    command = _command(folder, options, data, settings, leaks)
     record = {} if judged is None else judged.as_record()
-    if data.choice.recorded_path is not None:  # posts in memory have no command line
-        choices = (options, data.choice, data.caches, settings, leaks)
-        record = {"command": bench_command(folder, *choices), **record}
-    return BenchTable(done, save_bench(done, folder, record), judged)
+    more = {"command": command, **record} if command else record
+    return BenchTable(done, save_bench(done, folder, more), judged)
+
+
+def _command(
+    folder: Path,
+    options: BenchOptions,
+    data: Data,
+    training: TrainingOptions,
+    leaks: LeakOptions,
+) -> str:
+    """The command line of a bench; empty for posts and heads that exist in memory alone."""
+    heads = [head_origin(head) for head in options.heads]
+    if data.choice.recorded_path is None or any(o and o.module == "__main__" for o in heads):
+        return ""
+    typed = tuple(
+        head if origin is None else origin.reference
+        for head, origin in zip(options.heads, heads, strict=True)
+    )
+    named = replace(options, heads=typed)
+    return bench_command(folder, named, data.choice, data.caches, training, leaks)
 
 
 def _varied(vary: Mapping[str, Sequence[object]] | Sequence[str]) -> list[str]:

@@ -81,6 +81,18 @@ def test_a_notebook_reproduces_too():
         mv.reproduce("runs/text", cash="cache")
 
 
+def test_a_bench_of_a_notebook_names_its_command(mvsa, monkeypatch, tmp_path):
+    start_again(monkeypatch, tmp_path / "state")
+    own = write_code(Path("my_heads.py"), MINE)
+    data = mv.load(mv.read_posts("data"), "cache")
+    table = mv.bench(data, ["my_heads.py:Mine", "text"], seeds=1, epochs=2, near_cosine=0.9)
+    command = shlex.split(json.loads(table.path.read_text())["command"])
+    assert command[:4] == ["mvsa", "bench", "--head", f"{own.resolve()}:Mine"]
+    assert command[-2:] == ["--near-cosine", "0.9"]
+    again = mvsa(*command[1:], "--json")
+    assert "2 runs were recorded before" in again.stderr
+
+
 def test_own_heads_run_for_those_who_named_them(mvsa, refused, monkeypatch, tmp_path):
     start_again(monkeypatch, tmp_path / "state")
     write_code(Path("my_heads.py"), MINE)

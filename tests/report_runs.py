@@ -23,6 +23,7 @@ def written_run(
     posts: Sequence[str] = tuple(f"p{k}" for k in range(60)),
     classes: Sequence[str] = CLASSES,
     options: Mapping[str, Any] | None = None,
+    split: str = "random-8:1:1",
 ) -> Run:
     """A run that is right on about this share of its test posts.
 
@@ -35,9 +36,11 @@ def written_run(
         posts: Ids of its test posts.
         classes: Names of the classes; posts have them in turn.
         options: Options of the head, by which runs of one head are told apart.
+        split: Its split.
     """
     config = config_of(classes)
     config |= {"head": head, "head_options": dict(options or {}), "training": {"seed": seed}}
+    config["data"] = {**config["data"], "split": split}
     labels = [classes[k % len(classes)] for k in range(len(posts))]
     # hard posts are hard for all heads
     ease = np.random.default_rng(1).random(len(posts))
@@ -51,7 +54,7 @@ def written_run(
         for k in range(EPOCHS)
     ]
     metrics = {
-        "protocol": config["protocol"],
+        "protocol": f"set/{len(posts)}/{split}",
         "selected_by": "val_f1_macro",
         "selected": history[-1],
         "seconds": 1.0 + seed,

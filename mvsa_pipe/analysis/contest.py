@@ -9,6 +9,7 @@ import numpy as np
 from mvsa_pipe.analysis.comparable_runs import comparable_posts, part_predictions
 from mvsa_pipe.benches.outcomes import FinishedRun
 from mvsa_pipe.benches.summary import Bench
+from mvsa_pipe.errors import RunError, name_some
 from mvsa_pipe.metrics.standings import Entrant, Posts
 from mvsa_pipe.metrics.weighted import Answers, Classes
 from mvsa_pipe.posts.splits.split import TRAIN
@@ -134,19 +135,71 @@ def contest_of_runs(
     return Contest(part, tuple(entries), (_fold(some[0].run, tuple(ids)),))
 
 
+def contest_of_splits(runs: Sequence[Run]) -> Contest:
+    """Runs over several splits of one data set, such as folds; heads that some split lacks are out.
+
+    Args:
+        runs: The runs; those of one protocol tag are of one split.
+
+    Raises:
+        ConfigError: The same run twice.
+        RunError: Data sets, classes or parts differ, no head has a run of every split, or a record
+            is missing or damaged.
+    """
+    by_split: dict[str, list[Run]] = {}
+    for run in runs:
+        by_split.setdefault(str(run.metrics["protocol"]), []).append(run)
+    each = [contest_of_runs(own, at_least=1) for own in by_split.values()]
+    found: dict[str, list[Entry]] = {}
+    for contest in each:
+        for entry in contest.entries:
+            found.setdefault(_settings(entry.runs[0], splits=True), []).append(entry)
+    whole = [own for own in found.values() if len(own) == len(each)]
+    if not whole or len({_comparable(contest) for contest in each}) > 1:
+        raise RunError(
+            "These runs cannot be compared over their splits",
+            expected="runs of the same heads in every split of one data set",
+            found=f"{len(each)} splits, {len(whole)} heads in all of them: {name_some(by_split)}",
+            hint="name the runs of one split, or of one bench",
+        )
+    titles = [own[0].runs[0].title for own in whole]
+    entries = [
+        Entry(
+            title if titles.count(title) == 1 else own[0].name,
+            own[0].head,
+            [entry.folds[0] for entry in own],
+            tuple(run for entry in own for run in entry.runs),
+        )
+        for title, own in zip(titles, whole, strict=True)
+    ]
+    left_out = {own[0].name for own in found.values() if len(own) < len(each)}
+    folds = tuple(contest.folds[0] for contest in each)
+    return Contest(each[0].part, tuple(entries), folds, tuple(sorted(left_out)))
+
+
+def _comparable(contest: Contest) -> tuple[object, ...]:
+    """What all splits must have in common: the part, the posts of their tags, and the classes."""
+    run = contest.folds[0].run
+    posts = str(run.metrics["protocol"]).split("/")[:2]
+    return contest.part, *posts, *run.config["data"]["classes"]
+
+
 def short_names(entries: Sequence[Entry]) -> list[str]:
     """Names of some heads for tables: those of the heads alone, where no two share one."""
     heads = [entry.head for entry in entries]
     return heads if len({*heads}) == len(heads) else [entry.name for entry in entries]
 
 
-def _settings(run: Run) -> str:
-    """Everything of a run's configuration but its seed, when and where it was written."""
+def _settings(run: Run, *, splits: bool = False) -> str:
+    """Everything of a run's configuration but its seed, when and where it was written.
+
+    With ``splits``, the split is left out too.
+    """
     config = run.config
     training = {k: v for k, v in config["training"].items() if k not in ("seed", "device")}
     caches = {half: _digests(records) for half, records in config["caches"].items()}
     kept = [config.get(k) for k in ("head", "head_options", "layer_mix", "image_grid", "finetune")]
-    split = config["data"]["split"], config["data"]["split_seed"]
+    split = None if splits else (config["data"]["split"], config["data"]["split_seed"])
     one_seed = None if not config.get("seeds") else config["seeds"]
     return json.dumps([kept, training, caches, split, one_seed], sort_keys=True, default=str)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mvsa_pipe.analysis.contest import contest_of_runs
+from mvsa_pipe.analysis.contest import Contest, contest_of_runs, contest_of_splits
 from mvsa_pipe.analysis.evidence import Evidence, evidence
 from mvsa_pipe.analysis.evidence_words import verdict_of
 from mvsa_pipe.analysis.finding_store import findings_about
@@ -26,6 +26,7 @@ from mvsa_pipe.reports.leaderboard import (
 )
 from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.reports.repeat import repeat_section
+from mvsa_pipe.runs import Run
 
 
 def collect(
@@ -48,7 +49,7 @@ def collect(
         MvsaError: Texts and pictures are wanted, and cannot be read.
     """
     runs = given.runs
-    contest = contest_of_runs(runs, shared_only=options.shared_posts, at_least=1)
+    contest = _contest(runs, options)
     found = evidence(
         contest,
         progress,
@@ -82,9 +83,16 @@ def collect(
     )
 
 
+def _contest(runs: Sequence[Run], options: ReportOptions) -> Contest:
+    """The heads: over several splits if the runs are of several, unless posts are to be shared."""
+    if options.shared_posts or len({str(run.metrics["protocol"]) for run in runs}) == 1:
+        return contest_of_runs(runs, shared_only=options.shared_posts, at_least=1)
+    return contest_of_splits(runs)
+
+
 def _title(found: Evidence, data: str) -> str:
-    heads = len(found.rows)
-    return f"{data}: {heads} head{'s' * (heads != 1)} on {found.posts:,} {found.part} posts"
+    heads, folds = len(found.rows), f" in {found.folds} splits" * (found.folds > 1)
+    return f"{data}: {heads} head{'s' * (heads != 1)} on {found.posts:,} {found.part} posts{folds}"
 
 
 def _figures(board: Leaderboard, found: Evidence) -> list[KeyFigure]:

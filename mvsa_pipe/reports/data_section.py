@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mvsa_pipe.analysis.contest import Contest
 from mvsa_pipe.analysis.finding import FindingTable
-from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.errors import MvsaError, name_some
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.splits.split import PARTS, Split
@@ -40,7 +40,7 @@ def data_section(
         facts.append(("left out, as they could not be read", f"{len(left_out):,} posts"))
     faults, unchecked = _checked(run, members, options, progress)
     return DataSection(
-        ", ".join(protocols),
+        name_some(protocols, 3),
         [(name, value) for name, value in facts if value],
         _classes(members, data["classes"]),
         faults,

@@ -81,10 +81,10 @@ def leaderboard(
         )
         for row in found.rows
     ]
-    references = reference_rows(contest.folds[0].run, contest.entries[0].folds[0][0].labels)
-    rows += [_reference(row, scores) for row in references]
+    references = _references(contest, scores)
+    rows += [LeaderRow(name, Kind.REFERENCE, values) for name, values in references.items()]
     bounds = [bound for row in found.rows for bound in row.interval]
-    bounds += [row.values[scores[0]] for row in references if row.name == MAJORITY]
+    bounds += [value for value in references[MAJORITY][:1] if isinstance(value, float)]
     return Leaderboard(
         tuple(scores),
         rows,
@@ -149,8 +149,21 @@ def _remarks(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _reference(row: Reference, scores: Sequence[Score]) -> LeaderRow:
-    return LeaderRow(row.name, Kind.REFERENCE, [row.values.get(score.value) for score in scores])
+def _references(
+    contest: Contest, scores: Sequence[Score]
+) -> dict[str, list[Estimate | float | None]]:
+    """Scores of methods that read no posts, means over folds."""
+    found: dict[str, list[Reference]] = {}
+    for place, fold in enumerate(contest.folds):
+        for row in reference_rows(fold.run, contest.entries[0].folds[place][0].labels):
+            found.setdefault(row.name, []).append(row)
+    return {name: [_mean_of(rows, score) for score in scores] for name, rows in found.items()}
+
+
+def _mean_of(rows: Sequence[Reference], score: Score) -> float | None:
+    values = [row.values.get(score.value) for row in rows]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def reference_of(found: Evidence, wanted: str) -> str:

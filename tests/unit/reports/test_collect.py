@@ -204,10 +204,29 @@ def test_failed_runs_are_named_with_their_reasons(tmp_path):
         given_runs([tmp_path / "bad"])
 
 
-def test_runs_of_different_protocols_are_refused(runs, tmp_path):
+def test_runs_over_other_posts_of_one_protocol_are_refused(runs, tmp_path):
     written_run(tmp_path, "other", "text", posts=("a", "b", "c"))
-    with pytest.raises(RunError, match="cannot be compared"):
+    with pytest.raises(RunError, match="cannot be compared over their splits"):
         collected([runs, tmp_path / "other"])
+
+
+def test_folds_are_compared_over_all_of_them(tmp_path):
+    posts = [f"p{k}" for k in range(120)]
+    for fold in range(3):
+        own = tuple(posts[40 * fold :][:40])
+        for head, accuracy in (("gated", 0.9), ("text", 0.5), ("basic", 0.6)):
+            if (head, fold) != ("basic", 2):
+                name = f"{head}-{fold}"
+                written_run(tmp_path, name, head, accuracy=accuracy, posts=own, split=f"f/{fold}")
+    folds = collected([tmp_path])
+    assert folds.title == "set: 2 heads on 120 test posts in 3 splits"
+    assert [row.name for row in folds.leaderboard.rows[:2]] == ["gated", "text"]
+    assert "corrected resampled t-test" in folds.leaderboard.note
+    assert np.sum(folds.heads[0].confusion.counts) == 120
+    assert any("Not ranked" in sentence for sentence in folds.verdict)
+    html_page(folds)
+    with pytest.raises(RunError, match="over their splits"):
+        collected([tmp_path / "gated-0", tmp_path / "text-1"])
 
 
 def test_the_leaderboard_is_a_plain_table_too(content):

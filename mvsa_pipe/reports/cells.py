@@ -63,7 +63,9 @@ def shown_cell(cell: Cell, column: Column) -> ShownCell:
     if isinstance(cell, int):
         return ShownCell(f"{cell:,}", "", str(cell), number=True)
     if isinstance(cell, float):
-        return ShownCell(_number(cell, column), "", repr(cell), number=True)
+        tiny = 0 < cell < 0.001 and column.decimals == 3
+        text = "< 0.001" if tiny else _number(cell, column)
+        return ShownCell(text, "", repr(cell), number=True)
     return ShownCell(cell)
 
 
@@ -74,8 +76,5 @@ def shown_text(cell: Cell, column: Column) -> str:
 
 
 def _number(value: float, column: Column) -> str:
-    if column.percent:
-        return f"{100 * value:.{column.decimals}f}"
-    if 0 < value < 0.001 and column.decimals == 3:
-        return "< 0.001"
-    return f"{value:,.{column.decimals}f}"
+    shown = f"{100 * value if column.percent else value:,.{column.decimals}f}"
+    return shown if shown.strip("-0.,") else shown.removeprefix("-")  # no minus before a zero

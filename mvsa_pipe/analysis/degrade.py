@@ -55,7 +55,7 @@ _METHOD = (
         "again. Damage depends on a post's content alone."
     ),
     (
-        "Mean loss: area under the curve minus the undamaged score. The area is the mean score "
+        "Mean change: area under the curve minus the undamaged score. The area is the mean score "
         "from no damage to the strongest, by the trapezoid rule over equal steps."
     ),
     (
@@ -216,10 +216,10 @@ def _scores(
     ]
     return FindingTable(
         f"{score.row.title} under {kind}",
-        ["head", *headings, "mean loss"],
+        ["head", *headings, "mean change"],
         rows,
         f"levels: {strengths} ({damage_row(kind).strength})",
-        percent=[*headings, "mean loss"],
+        percent=[*headings, "mean change"],
     )
 
 
@@ -267,11 +267,11 @@ def _contrasts(ranked: Mapping[str, _Ranked], score: Score) -> FindingTable:
             rows.append([kind, best, name, estimated(loss - least), p])
     return FindingTable(
         f"which head loses least {score.row.title}",
-        ["damage", "loses least", "other head", "loses more", "p"],
+        ["damage", "loses least", "other head", "difference", "p"],
         rows,
-        "loses more: paired difference of mean losses; p adjusted by Holm within a damage. The "
+        "difference: of mean changes, paired; p adjusted by Holm within a damage. The "
         "head that loses least was chosen on the same posts.",
-        ["loses more"],
+        ["difference"],
     )
 
 

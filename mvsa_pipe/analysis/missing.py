@@ -166,14 +166,19 @@ def _trained(entry: RescoredEntry) -> bool:
 def _table(
     half: Modality, whole: dict[str, Floats], absences: Sequence[_Absence], title: str
 ) -> FindingTable:
-    rows: list[list[Cell]] = [
-        [a.head, a.way, float(whole[a.head][0]), estimated(a.values), estimated(a.change)]
-        for a in absences
-        if a.half is half
-    ]
-    columns = ["both halves", title, "change"]
+    rows: list[list[Cell]] = []
+    for name, values in whole.items():
+        rows.append([name, "both halves", estimated(values), None])
+        rows += [
+            [name, a.way, estimated(a.values), estimated(a.change)]
+            for a in absences
+            if a.half is half and a.head == name
+        ]
     return FindingTable(
-        f"{title} without the {half}", ["head", "as", *columns], rows, percent=columns
+        f"{title} without the {half}",
+        ["head", "as", title, "change"],
+        rows,
+        percent=[title, "change"],
     )
 
 

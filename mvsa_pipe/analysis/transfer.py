@@ -36,9 +36,9 @@ _METHOD = (
         "same posts of a data set."
     ),
     (
-        "Loss: from the same head trained on the scored data set, paired over its posts; if there "
-        "is none, from the head's score on its own data set, over other posts. Intervals: "
-        "bootstrap over posts and seeds, 95 %; p-values of paired losses, adjusted by Holm."
+        "Change: from the same head trained on the scored data set, paired over its posts; if none "
+        "is, from the head's score on its own data set, over other posts. Intervals: "
+        "bootstrap over posts and seeds, 95 %; p-values of paired changes, adjusted by Holm."
     ),
 )
 
@@ -203,13 +203,14 @@ def _score_table(cells: Sequence[_Cell], losses: Sequence[_Loss], score: Score) 
         changed = None if loss is None else estimated(loss.values)
         p = None if loss is None else loss.p_value
         rows.append([cell.head, cell.trained, cell.scored, estimated(cell.values), changed, p])
-    title = score.row.title
+    title, paired = score.row.title, any(row[-1] is not None for row in rows)
+    note = "change with a p: from the same head trained there, paired; without: from its own set"
     return FindingTable(
         f"{title} by data set",
-        ["head", "trained on", "scored on", title, "loss", "p"],
-        rows,
-        "loss with a p: against the same head trained there, paired; without: against its own set",
-        [title, "loss"],
+        ["head", "trained on", "scored on", title, "change", *(["p"] if paired else [])],
+        rows if paired else [row[:-1] for row in rows],
+        note if paired else "change: from the head's score on its own data set, over other posts",
+        [title, "change"],
     )
 
 

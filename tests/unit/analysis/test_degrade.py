@@ -115,9 +115,9 @@ def test_the_area_is_that_of_the_trapezoid_rule(trained: dict[str, Run], cache: 
     for head in ("text", "logistic"):
         scores = curve(found, "drop", head)
         area = np.trapezoid(scores, np.linspace(0, 1, 4))
-        assert cell(found, "drop", head, "mean loss") == pytest.approx(area - scores[0])
+        assert cell(found, "drop", head, "mean change") == pytest.approx(area - scores[0])
     (row,) = found.table("which head").rows
-    losses = [cell(found, "drop", str(head), "mean loss") for head in row[1:3]]
+    losses = [cell(found, "drop", str(head), "mean change") for head in row[1:3]]
     assert losses[0] >= losses[1]
     assert isinstance(row[3], Estimate)
     assert row[3].value == pytest.approx(losses[1] - losses[0])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+from mvsa_pipe.backbones.presets import preset_named
 from mvsa_pipe.cache.folder import StatesNotKeptError
 from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.errors import ConfigError
@@ -12,6 +13,18 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.cache_choice import chosen_files, readers_of_states
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
 from mvsa_pipe.runs.prepare import needs_of, read_and_split
+
+
+def with_preset(caches: CacheChoice, name: str) -> CacheChoice:
+    """The same caches, with a preset's backbones for a modality that names none."""
+    if not name:
+        return caches
+    preset = preset_named(name)
+    return replace(
+        caches,
+        text=caches.text or ",".join(preset.text),
+        image=caches.image or ",".join(preset.image),
+    )
 
 
 def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:
@@ -95,11 +108,19 @@ def _refuse_copies(chosen: Sequence[Mapping[Modality, Sequence[FeatureFile]]]) -
         )
 
 
-def pair_label(pair: CacheChoice, caches: CacheChoice) -> str:
-    """Label of a pair in tables, as typed; empty if it is the only pair."""
+def pair_label(pair: CacheChoice, caches: CacheChoice, head: str | None = None) -> str:
+    """Label of a pair in tables, as typed; empty if it is the only pair.
+
+    Args:
+        pair: The pair.
+        caches: All pairs.
+        head: If given, only what it reads is named: a head of one modality is the same for every
+            pair with that backbone.
+    """
+    read = set(Modality) if head is None else {need.modality for need in needs_of([head])}
     typed = [
         pair.alternatives(modality)[0]
         for modality in Modality
-        if len(caches.alternatives(modality)) > 1
+        if modality in read and len(caches.alternatives(modality)) > 1
     ]
     return " + ".join(map(str, typed))

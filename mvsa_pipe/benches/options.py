@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mvsa_pipe.backbones.presets import preset_named
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.heads import HEADS, is_faithful, named_head
 from mvsa_pipe.options import MOST_SEEDS, Options, option, typed_words
@@ -15,6 +16,7 @@ class BenchOptions(Options):
     """The heads, seeds and settings that a bench compares.
 
     Attributes:
+        preset: A named choice of encoders and heads, see mvsa backbones, for what is not named.
         heads: Head to train, as for fit; repeatable. By default all built-in heads except faithful
             variants.
         seeds: Runs of each head. Their seeds count up from --seed.
@@ -28,6 +30,8 @@ class BenchOptions(Options):
             that all have like parameter counts. Baselines stay as they are.
         budget: Parameters for --match-parameters: median of the heads as they are, a head whose
             parameters the others get, or a number.
+        blend: Also average each head's runs over different backbones, seed by seed, with weights
+            that maximise the likelihood of the validation part.
         force: Train recorded runs again.
         ray: Train on a Ray cluster. local starts one on this machine; auto, HOST:PORT or
             ray://HOST:PORT is the address of a cluster whose machines see posts and caches under
@@ -37,6 +41,7 @@ class BenchOptions(Options):
         ConfigError: A field cannot be used.
     """
 
+    preset: str = option("", rare=True)
     heads: tuple[str, ...] = option((), "--head")
     seeds: int = option(5, least=1, most=MOST_SEEDS)
     resplit: bool = option(False, rare=True)
@@ -44,11 +49,14 @@ class BenchOptions(Options):
     vary: tuple[str, ...] = ()
     match_parameters: bool = False
     budget: str = option("median", rare=True)
+    blend: bool = False
     force: bool = False
     ray: str = option("", rare=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.preset:
+            preset_named(self.preset)
         if self.folds and self.resplit:
             raise ConfigError(
                 "--folds and --resplit exclude each other",
@@ -75,7 +83,8 @@ class BenchOptions(Options):
 
     def chosen_heads(self) -> tuple[str, ...]:
         """The heads to compare, each once."""
-        default = (row.name for row in HEADS.built_in if not is_faithful(row))
+        every = (row.name for row in HEADS.built_in if not is_faithful(row))
+        default = preset_named(self.preset).heads if self.preset else every
         return tuple(dict.fromkeys(self.heads or default))
 
 

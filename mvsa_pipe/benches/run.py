@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.benches.at_work import BenchProgress
-from mvsa_pipe.benches.backbone_pairs import chosen_pairs, pair_label, served_heads, skipped_by_any
+from mvsa_pipe.benches.backbone_pairs import (
+    chosen_pairs,
+    pair_label,
+    served_heads,
+    skipped_by_any,
+    with_preset,
+)
+from mvsa_pipe.benches.blends import blended
 from mvsa_pipe.benches.loaded import LoadedBench, LoadSpec
 from mvsa_pipe.benches.matched_parameters import MatchedHead, in_words, matched_heads
 from mvsa_pipe.benches.on_cluster import train_on_cluster
@@ -108,7 +115,13 @@ def run_bench(
     heads, settings = options.chosen_heads(), settings_of(options.vary, training)
     folds = fold_names(options.folds) if options.folds else ("",)
     data = replace(data, split=_first_fold(data, folds[0])) if options.folds else data
+    caches = with_preset(caches, options.preset)
     pairs = chosen_pairs(caches, heads)
+    if options.blend and len(pairs) == 1:
+        raise ConfigError(
+            "--blend averages runs over different backbones, and one pair is named",
+            expected="--text A,B or --image A,B",
+        )
     _refuse_early(data, options, settings)
     options = _served(data, pairs, options, progress)
     heads = options.chosen_heads()
@@ -119,6 +132,7 @@ def run_bench(
     first_split = training.seed if options.resplit else None
     folders, contexts, names = RunFolders(runs), [], []
     rows: list[list[Outcome]] = []
+    known: dict[str, Outcome] = {}
     matched: list[MatchedHead] = []
     for pair in pairs:
         since = time.perf_counter()
@@ -129,7 +143,10 @@ def run_bench(
         loaded.to(resolve_device(training.device))
         loading += time.perf_counter() - since
         chosen = _matched(loaded, settings, options, pair_label(pair, caches), progress)
-        trials = _every_trial(loaded, settings, options, folds, pair_label(pair, caches), chosen)
+        every = _every_trial(loaded, settings, options, folds, (pair, caches), chosen)
+        # A head that reads one modality was trained over an earlier pair with that backbone.
+        trials = [trial for trial in every if trial.digest not in known]
+        shown.recorded(len(every) - len(trials))
         matched += [head for heads in chosen for head in heads.values()]
         for remark in loaded.first.remarks() + alone_remarks(loaded.first, trials):
             progress.say(remark)
@@ -140,12 +157,14 @@ def run_bench(
             [outcomes[trial.digest] for trial in row]
             for row in _rows(trials, options.seeds * len(folds))
         ]
+        known |= outcomes
         contexts.append(BenchContext.of(loaded.first))
         names.append(loaded.first.backbones)
         del loaded  # before the features of the next pair are read
     seconds = {"loading": loading, "wall": time.perf_counter() - began}
     bench = summarise(contexts[0], names, rows, seconds, resplit=options.resplit)
-    bench = replace(bench, matched=matched)
+    blends = blended(bench, contexts[0].classes) if options.blend else []
+    bench = replace(bench, matched=matched, blends=blends)
     if options.folds:
         return replace(bench, protocol=re.sub(r"/fold-\d+$", "/all-folds", bench.protocol))
     return bench
@@ -280,10 +299,10 @@ def _every_trial(
     settings: Sequence[Setting],
     options: BenchOptions,
     folds: Sequence[str],
-    pair: str,
+    pair: tuple[CacheChoice, CacheChoice],
     matched: Sequence[Mapping[str, MatchedHead]],
 ) -> list[Trial]:
-    """All trials, ordered by head, setting, fold and seed."""
+    """All trials of a pair, named among all pairs, ordered by head, setting, fold and seed."""
     start = settings[0].training.seed
     seeds = range(start, start + options.seeds)
     splits = {seed: seed if options.resplit else None for seed in seeds}
@@ -295,6 +314,7 @@ def _every_trial(
             for fold in folds
         }
         digests = {split: experiment_digest(found) for split, found in experiments.items()}
+        label = pair_label(*pair, head)
         for setting, of_heads in zip(settings, matched, strict=True):
             own = of_heads.get(head)
             head_options = setting.head_options | (own.options if own else {})
@@ -304,7 +324,7 @@ def _every_trial(
                 digest = spec_digest(digests[splits[seed], fold], spec)
                 name = run_folder_name(experiments[splits[seed], fold], spec, digest)
                 budget = own.budget if own and own.option else 0
-                trials.append(Trial(spec, setting.label, pair, digest, name, budget))
+                trials.append(Trial(spec, setting.label, label, digest, name, budget))
     return trials
 
 

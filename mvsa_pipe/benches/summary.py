@@ -108,6 +108,17 @@ class HeadSummary(_Summary):
     failed: int = 0
 
 
+@dataclass(frozen=True)
+class BlendSummary(HeadSummary):
+    """A head in one setting, its runs over different backbones averaged seed by seed.
+
+    Attributes:
+        weights: Mean weight of each pair over seeds, by its label.
+    """
+
+    weights: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, repr=False)
 class Bench(Tabular):
     """All runs of a bench and their summary.
@@ -136,6 +147,7 @@ class Bench(Tabular):
     runs: list[Outcome]
     seconds: dict[str, float]
     ensembles: list[EnsembleSummary] = field(default_factory=list)
+    blends: list[BlendSummary] = field(default_factory=list)
     matched: list[MatchedHead] = field(default_factory=list)
     ceilings: dict[str, float] = field(default_factory=dict)
 
@@ -152,7 +164,7 @@ class Bench(Tabular):
 
     def table_rows(self) -> list[Row]:
         """Mean scores of each head, their spread over seeds and their intervals over posts."""
-        return [_table_row(row) for row in self.rows]
+        return [_table_row(row) for row in (*self.rows, *self.blends)]
 
     def table_title(self) -> str:
         """What was compared, and on which posts."""
@@ -180,6 +192,7 @@ class Bench(Tabular):
             "versions": package_versions(),
             "rows": [vars(row) for row in self.rows],
             "ensembles": [vars(row) for row in self.ensembles],
+            "blends": [vars(row) for row in self.blends],
             "failed": [run.as_record() for run in self.failed],
             "references": self.references,
             "ceilings": self.ceilings,
@@ -274,7 +287,7 @@ def summarise(
         protocol=f"{protocol.rpartition('/')[0]}/seed-varied" if resplit else protocol,
         part=part,
         pairs=pairs,
-        rows=[_row(own, failed, part) for own, failed in some],
+        rows=[summary_of(own, failed, part) for own, failed in some],
         references=context.references,
         ceilings=context.ceilings,
         runs=[run for row in rows for run in row],
@@ -283,7 +296,8 @@ def summarise(
     )
 
 
-def _row(runs: Sequence[FinishedRun], failed: int, part: str) -> HeadSummary:
+def summary_of(runs: Sequence[FinishedRun], failed: int, part: str) -> HeadSummary:
+    """The row of the finished runs of one head in one setting, one per seed."""
     first = runs[0]
     scores = [run.metrics["scores"][part]["values"] for run in runs]
     values = {name: [row[name] for row in scores] for name in defined_in_all(scores)}

@@ -8,6 +8,7 @@ import typer
 
 from mvsa_pipe.backbones import BACKBONES, traits
 from mvsa_pipe.backbones.family import PublishedModel
+from mvsa_pipe.backbones.presets import PRESETS
 from mvsa_pipe.cli.console import line, out, remark, show_json
 from mvsa_pipe.cli.expand import expand
 from mvsa_pipe.cli.tables import add_numbers, titled
@@ -29,6 +30,8 @@ def backbones(
         table.add_row(row.name, modality.value, row.summary, row.source)
     out.print(table)
     _show_models([model for _, row in rows for model in _models(row)])
+    for row in PRESETS:
+        line(f"--preset {row.name} of extract and bench: ", row.summary)
     for table_of in BACKBONES.values():
         for fault in table_of.faults:
             remark(("left out: ", "yellow"), fault)

@@ -147,6 +147,11 @@ def _table(done: "Bench", scores: Sequence[Score]) -> Table:
             averaged = Text(f"  {row.seeds} averaged", "italic")
             costs = _costs(row.seeds * row.parameters, row.seeds * row.seconds)
             table.add_row(averaged, *own, *costs)
+    for blend in done.blends:
+        if blend is done.blends[0]:
+            table.add_section()
+        cells = [_cell(blend, k, None) for k in scores]
+        table.add_row(_name(blend), *cells, *_costs(blend.parameters, blend.seconds))
     for name in _without_rows(done):
         table.add_row(name, *[Text("failed", "red") for _ in scores])
     table.add_section()
@@ -166,6 +171,11 @@ def _explain(done: "Bench", seeds: int) -> None:
     line((f"{what}, [95 % interval over {over}]", "dim"))
     if done.ensembles:
         line(("averaged: one prediction from the mean of all seeds' probabilities", "dim"))
+    if done.blends:
+        line(("blend: mean over backbones, weighted by likelihood on validation", "dim"))
+    for blend in done.blends:
+        shares = ", ".join(f"{pair} {weight:.2f}" for pair, weight in blend.weights.items())
+        line((f"weights of {blend.head}: {shares}", "dim"))
     if done.seconds:
         spent = {name: f"{name} {seconds:,.1f} s" for name, seconds in done.seconds.items()}
         summed = f"summed over runs {spent['training']}, {spent['scoring']}"

@@ -12,6 +12,7 @@ from mvsa_pipe.backbones.options import (
     BackboneOptions,
     Pooling,
 )
+from mvsa_pipe.backbones.presets import preset_named
 from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.layers import Layers
 from mvsa_pipe.modality import Modality
@@ -64,6 +65,7 @@ class ExtractChoice(Options):
             default the backbone's own.
         max_tokens: Most tokens per text. Longer texts are cut; special tokens count.
         layers: Layers whose states are kept.
+        preset: A named choice of backbones, see mvsa backbones, beside those named.
     """
 
     backbones: tuple[str, ...] = option((), "--backbone")
@@ -72,11 +74,14 @@ class ExtractChoice(Options):
     pooling: Pooling | None = option(None, rare=True)
     max_tokens: int = option(BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS)
     layers: Layers = BackboneOptions.layers
+    preset: str = option("", rare=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         # own classes are loaded once, and known by name from then on
-        object.__setattr__(self, "backbones", tuple(map(backbone_name, self.backbones)))
+        of_preset = preset_named(self.preset).backbones if self.preset else ()
+        named = dict.fromkeys([*of_preset, *map(backbone_name, self.backbones)])
+        object.__setattr__(self, "backbones", tuple(named))
         object.__setattr__(self, "partner", backbone_name(self.partner))
         for name in self.backbones:
             parse_backbone(name)

@@ -30,6 +30,9 @@ class Listening(NoProgress):
     def start(self, _, total, *__, **___):
         self.total = total
 
+    def expect(self, total):
+        self.total = total
+
     def advance(self, count):
         self.done += count
 
@@ -143,3 +146,42 @@ def test_heads_that_train_alone_are_named_with_the_reason():
     asked = DataChoice(), CacheChoice(), replace(OPTIONS, heads=("logistic",), seeds=1)
     run_bench(*asked, replace(TRAINING, compiled=True), silent)
     assert "trained one by one, uncompiled: heads set by a solver (logistic)" in silent.lines
+
+
+def test_a_head_of_one_modality_is_trained_once_for_all_pairs(texts):
+    image = names("image")
+    extract(
+        read_posts(Path("data")),
+        BackboneOptions("tiny-patches"),
+        ExtractOptions(cache=Path("cache")),
+        NoProgress(),
+    )
+    images = [*image, "tiny-patches"]
+    screen = Listening()
+    options = BenchOptions(heads=("text", "image", "native-cat"), seeds=2, blend=True)
+    caches = CacheChoice(text=",".join(texts), image=",".join(images))
+    done = bench(caches, options, progress=screen)
+    pairs = [f"{text} + {image}" for text in texts for image in images]
+    assert sorted((row.head, row.pair) for row in done.rows) == sorted(
+        [("text", name) for name in texts]
+        + [("image", name) for name in images]
+        + [("native-cat", pair) for pair in pairs]
+    )
+    assert len(done.runs) == 2 * len(done.rows)
+    assert screen.total == pytest.approx(screen.done) == 2 * len(done.rows)
+    blends = {row.head: row for row in done.blends}
+    assert {head: list(row.weights) for head, row in blends.items()} == {
+        "text": texts,
+        "image": images,
+        "native-cat": pairs,
+    }
+    for row in done.blends:
+        assert sum(row.weights.values()) == pytest.approx(1, abs=1e-3)
+        assert row.seeds == 2
+        assert row.pair == f"blend of {len(row.weights)}"
+        assert row.mean.keys() == done.rows[0].mean.keys()
+
+
+def test_one_pair_cannot_be_blended(texts):
+    with pytest.raises(ConfigError, match="--text A,B or --image A,B"):
+        bench(CacheChoice(text=texts[0]), BenchOptions(heads=("text",), blend=True))

@@ -270,7 +270,7 @@ def _survival(
     told = [max(row.group for row in found.values()) for found in (before, after)]
     groups = [f"{count} group{'s' * (count > 1)}" for count in told]
     return (
-        f"Without the {gone:,} suspects among the test posts, {swapped or 'none'} of {pairs:,} "
-        f"pair{'s' * (pairs > 1)} of heads changes its order{known}. Tests with Holm's correction "
-        f"find {groups[0]} of heads with suspects, and {groups[1]} without."
+        f"Without the {gone:,} suspects among the test posts, the order changes in "
+        f"{swapped or 'none'} of {pairs:,} pair{'s' * (pairs > 1)} of heads{known}. Tests with "
+        f"Holm's correction find {groups[0]} of heads with suspects, and {groups[1]} without."
     )

@@ -1,6 +1,7 @@
 """Finds the runs that a user names: run folders, folders of runs, records of a bench."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,10 @@ def _commands(folders: Sequence[Path]) -> list[str]:
     names = {folder.name for folder in folders}
     beside = dict.fromkeys(folder.resolve().parent for folder in folders)
     paths = sorted(path for folder in beside for path in folder.glob(f"*/{_RECORD}"))
-    records = [_read(path) for path in paths]
+    records = []
+    for path in paths:
+        with suppress(RunError):  # a record that nobody named
+            records.append(_read(path))
     found = dict.fromkeys(
         record.command
         for record in records

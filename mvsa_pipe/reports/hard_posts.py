@@ -34,10 +34,9 @@ def hard_posts(contest: Contest, options: ReportOptions) -> HardPosts:
     """
     some = [_of_fold(contest, place) for place in range(len(contest.folds))]
     every = [post for posts in some for post in posts]
-    classes = {post.label for post in every} | {name for post in every for name in post.votes}
     disputed = [post for post in every if max(post.votes.values()) < post.heads]
     disputed.sort(key=lambda post: (-_entropy(post.votes), post.share, post.post_id))
-    wrong = [post for post in every if post.predicted != post.label and len(classes) > 1]
+    wrong = [post for post in every if post.predicted != post.label]
     wrong.sort(key=lambda post: (-post.share, post.post_id))
     found = HardPosts(disputed[: options.hard_posts], wrong[: options.hard_posts], shown=False)
     return _with_contents(found, contest.folds[0].run) if options.with_posts else found

@@ -189,6 +189,8 @@ def test_a_bench_says_its_command(tmp_path):
     (tmp_path / "bench-x" / "bench.json").write_text(json.dumps(record))
     assert given_runs([tmp_path]).commands == ["mvsa bench --seeds 1"]
     assert given_runs([tmp_path / "one"]).commands == []  # the bench has more runs
+    (tmp_path / "bench-x" / "bench.json").write_text("{")
+    assert given_runs([tmp_path]).commands == []
 
 
 def test_failed_runs_are_named_with_their_reasons(tmp_path):

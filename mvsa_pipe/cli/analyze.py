@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mvsa_pipe.analysis.finding import Finding
 
 app = typer.Typer(
-    help="Analyse runs: what each modality contributes, calibration, robustness, labels and more.",
+    help="Analyse runs: what modalities contribute, calibration, robustness, labels and more.",
     no_args_is_help=True,
     add_completion=False,
 )

@@ -21,7 +21,7 @@ def report(
     options: ReportOptions,
     shown: ScoreChoice,
 ) -> None:
-    """Write a page about runs: verdict, leaderboard, plots, costs, posts, claims, how to repeat.
+    """Write a page about runs: verdict, leaderboard, plots, costs, claims, how to repeat.
 
     The page is one file that opens from the disk and makes no network request.
     """

@@ -75,12 +75,12 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
         _row(
             "analyze",
             "analyze:app",
-            "Analyse runs: contribution of modalities, calibration, robustness, labels and more.",
+            "Analyse runs: what modalities contribute, calibration, robustness, labels and more.",
         ),
         _row(
             "report",
             "report:report",
-            "Write a page about runs: verdict, leaderboard, plots, costs, posts, how to repeat.",
+            "Write a page about runs: verdict, leaderboard, plots, costs, claims, how to repeat.",
         ),
         _row(
             "export",
@@ -93,7 +93,11 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "List published results with protocol, selection, source and audit notes.",
         ),
         _row("heads", "heads:app", "List the fusion heads, one line each."),
-        _row("backbones", "backbones:backbones", "List the frozen backbones, one line each."),
+        _row(
+            "backbones",
+            "backbones:backbones",
+            "List the frozen backbones, and size, licence and source of published weights.",
+        ),
     ],
 )
 

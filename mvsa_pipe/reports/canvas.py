@@ -18,8 +18,6 @@ SMALL = FONT_SIZE - 1
 # Pixels that a column of text takes at most in usual sans-serif fonts, per pixel of font size.
 EM = 0.58
 _LINE = 14
-# Larger numbers would overflow in matplotlib's arithmetic.
-_LARGEST = 1e100
 # Shapes repeat later than colours, so that the ninth group differs from the first.
 MARKERS = "os^Dvp*XP"
 
@@ -125,7 +123,7 @@ def axis_labels(axes: "Axes", colours: Colours, x_label: str, y_label: str = "")
 
 def limits(values: Iterable[float | None], pad: float = 0.05) -> tuple[float, float]:
     """Ends of an axis that contain all values, with some room; 0 to 1 if there are none."""
-    numbers = [min(max(value, -_LARGEST), _LARGEST) for value in finite(values)]
+    numbers = finite(values)
     if not numbers:
         return 0.0, 1.0
     low, high = min(numbers), max(numbers)

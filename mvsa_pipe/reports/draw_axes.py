@@ -39,11 +39,11 @@ _MARKED = 15
 
 def draw_lines(plot: LinePlot, colours: Colours, title: str) -> Drawing:
     """Lines with bands, vertical marks and the diagonal."""
-    across = limits([*plot.marks.values(), *(x for s in plot.series for x in s.x)], 0.02)
+    places = [*plot.marks.values(), *(x for series in plot.series for x in series.x)]
     heights = [v for s in plot.series for v in (*s.y, *s.low, *s.high)]
-    upward = limits(heights)
+    across, upward = limits(places, 0.02), limits(heights)
     if plot.diagonal:
-        across = upward = limits([*finite(heights), *(x for s in plot.series for x in s.x)], 0.0)
+        across = upward = limits([*heights, *places], 0.0)
     names = [series.name for series in plot.series if series.name]
     frame = Frame(height=230, bottom=42 + legend_px(names))
     frame = replace(frame, top=room_above(plot.marks, across, frame))

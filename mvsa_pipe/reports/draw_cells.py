@@ -179,9 +179,9 @@ def draw_overlay(plot: OverlayPlot, colours: Colours, title: str, picture: str) 
     figure, axes = axes_in(frame, colours, title)
     blank(axes)
     axes.set(xlim=(0, frame.inner_width), ylim=(height, 0))
-    _, most = _ends(weight for _, weight in plot.words)
+    least, most = _ends(weight for _, weight in plot.words)
     boxes = [
-        (*place, (weight if math.isfinite(weight) else 0.0) / most)
+        (*place, (weight - least) / (most - least) if math.isfinite(weight) else 0.0)
         for (_, place), (_, weight) in zip(words, plot.words, strict=False)
     ]
     _shade(axes, boxes, colours.series(0))
@@ -222,9 +222,9 @@ def _patches(
     if not columns:
         return
     wide, high = side / columns, side / len(patches)
-    _, most = _ends(weight for line in patches for weight in line)
+    least, most = _ends(weight for line in patches for weight in line)
     cells = [
-        (column * wide, top + row * high, wide, high, weight / most)
+        (column * wide, top + row * high, wide, high, (weight - least) / (most - least))
         for row, line in enumerate(patches)
         for column, weight in enumerate(line)
         if math.isfinite(weight)

@@ -4,6 +4,9 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from statistics import median
+from typing import Any, TypeVar
+
+import msgspec
 
 from mvsa_pipe.analysis.finding import (
     Estimate,
@@ -22,6 +25,8 @@ _NOT_XML = str.maketrans({"\ufffe": "\ufffd", "\uffff": "\ufffd"})
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 # A description is heard from start to end: longer lists are cut.
 _MOST_ITEMS = 12
+# Numbers beyond it, and below its inverse, have no place on an axis.
+_LARGEST = 1e15
 
 
 def shown(text: str, columns: int = 0) -> str:
@@ -109,6 +114,27 @@ def cell(value: float | None, percent: bool, *, short: bool = False) -> str:
     if percent:
         return f"{100 * value:.0f}" if short else f"{100 * value:.1f}"
     return f"{value:.2f}" if short and 0.01 <= abs(value) < 10 else number(value)
+
+
+PlotT = TypeVar("PlotT", bound=Plot)
+
+
+def drawable(plot: PlotT) -> PlotT:
+    """The same plot with numbers that arithmetic on axes can bear: NaN for infinite ones."""
+    bounded: PlotT = msgspec.convert(_bounded(msgspec.to_builtins(plot)), type(plot))
+    return bounded
+
+
+def _bounded(value: Any) -> Any:  # noqa: ANN401  # a plain value of any kind
+    if isinstance(value, dict):
+        return {name: _bounded(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bounded(each) for each in value]
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return math.nan
+    return 0.0 if abs(value) < 1 / _LARGEST else min(max(value, -_LARGEST), _LARGEST)
 
 
 def finite(values: Iterable[float | None]) -> list[float]:

@@ -29,7 +29,7 @@ from mvsa_pipe.reports.canvas import Drawing
 from mvsa_pipe.reports.draw_axes import draw_forest, draw_lines, draw_scatter
 from mvsa_pipe.reports.draw_cells import draw_matrix, draw_overlay
 from mvsa_pipe.reports.palette import LIGHT, SENTINELS, THEME_CSS, Colours
-from mvsa_pipe.reports.plot_text import description, shown
+from mvsa_pipe.reports.plot_text import description, drawable, shown
 from mvsa_pipe.reports.svg_markup import FONT_SIZE, inline_svg
 
 __all__ = ["THEME_CSS", "captioned", "png", "svg"]
@@ -57,7 +57,7 @@ def svg(plot: Plot, *, key: str = "", picture: str = "") -> str:
     if picture and not picture.startswith(_PICTURES):
         raise ValueError("picture must be a data URI of a PNG, JPEG or WebP file in base 64")
     digest = hashlib.sha256(ascii((plot, key)).encode()).hexdigest()[:10]
-    file = io.StringIO()
+    file, plot = io.StringIO(), drawable(plot)
     with _settings(digest):
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -78,7 +78,7 @@ def captioned(plot: Plot, *, key: str = "", picture: str = "") -> str:
 
 def png(plot: Plot) -> bytes:
     """A plot with its title as a PNG file, in the light theme."""
-    file = io.BytesIO()
+    file, plot = io.BytesIO(), drawable(plot)
     with _settings("png"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -1,9 +1,12 @@
 import io
 import math
 import re
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mvsa_pipe.analysis.finding import (
@@ -87,8 +90,8 @@ def test_every_plot_is_an_accessible_small_svg(plot: Plot) -> None:
     ids = [element.get("id") for element in root.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
     names = dict(zip(root.get("aria-labelledby", "").split(), ("title", "desc"), strict=True))
-    for given, tag in names.items():
-        assert markup.count(f'<{tag} id="{given}"') == 1
+    for label, tag in names.items():
+        assert markup.count(f'<{tag} id="{label}"') == 1
     assert root.get("role") == "img"
     assert not re.search(r"<style|<metadata|font-family|clip-path|<!--|#[0-9a-f]{6}\b", markup)
     assert _numbers_are_finite(markup)
@@ -234,3 +237,45 @@ def test_epochs_have_whole_ticks_and_intervals_the_same_decimals():
     wide, narrow = Estimate(0.61, 0.55, 0.67), Estimate(0.732, 0.699, 0.768)
     texts = with_intervals([wide, narrow, narrow, Estimate(0.5, math.nan, 1.0)])
     assert texts == ["0.610 [0.550, 0.670]", "0.732 [0.699, 0.768]", texts[1], "0.500"]
+
+
+_EXTREMES = st.sampled_from(
+    [0.0, -1.0, 1e-300, -1e308, 1e308, 5e-324, math.nan, math.inf, -math.inf]
+)
+_NUMBERS = st.one_of(_EXTREMES, st.floats(-2, 2))
+_TEXTS = st.text(max_size=8)
+_ESTIMATES = st.builds(Estimate, _NUMBERS, _NUMBERS, _NUMBERS)
+_MARKS = st.dictionaries(_TEXTS, _NUMBERS, max_size=2)
+
+
+@st.composite
+def _any_plot(draw: st.DrawFn) -> Plot:
+    def some(*kinds: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(st.tuples(*kinds), max_size=4))
+
+    kind = draw(st.sampled_from(["lines", "forest", "scatter", "matrix", "overlay"]))
+    title = draw(_TEXTS)
+    if kind == "lines":
+        pairs = some(_NUMBERS, _NUMBERS)
+        series = Series(title, [x for x, _ in pairs], [y for _, y in pairs])
+        return LinePlot(title, title, title, [series], draw(_MARKS), draw(st.booleans()))
+    if kind == "forest":
+        rows = [ForestRow(*row) for row in some(_TEXTS, _ESTIMATES, _TEXTS)]
+        return ForestPlot(title, title, rows, draw(_MARKS))
+    if kind == "scatter":
+        points = [Point(*point) for point in some(_TEXTS, _NUMBERS, _NUMBERS, _NUMBERS, _NUMBERS)]
+        return ScatterPlot(title, title, title, points, draw(st.booleans()))
+    if kind == "matrix":
+        cells = some(_NUMBERS, st.none() | _NUMBERS)
+        return MatrixPlot(
+            title, title, title, [title] * len(cells), ["a", "b"], [*map(list, cells)]
+        )
+    return OverlayPlot(title, title, some(_TEXTS, _NUMBERS), [*map(list, some(_NUMBERS))])
+
+
+@settings(max_examples=60, deadline=None)
+@given(_any_plot())
+def test_any_numbers_and_names_are_drawn(plot: Plot) -> None:
+    markup = svg(plot)
+    ET.fromstring(markup)
+    assert _numbers_are_finite(markup)

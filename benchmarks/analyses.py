@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from record import processor_seconds_of_children, write_record
+from record import earlier_results, processor_seconds_of_children, write_record
 
 from mvsa_pipe.analysis.analyses import ANALYSES
 from mvsa_pipe.runs import open_run
@@ -44,10 +44,10 @@ def trained(scratch: Path) -> list[Path]:
     return [scratch / "runs" / head for head in HEADS]
 
 
-def timed(runs: Sequence[Path], cache: Sequence[str]) -> dict[str, Any]:
+def timed(runs: Sequence[Path], cache: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     """Wall and processor seconds of every analysis."""
     results: dict[str, Any] = {}
-    for name in TIMED:
+    for name in names:
         if name not in ANALYSES:
             continue
         own = cache if name in ("contribution", "missing") else ()
@@ -65,10 +65,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="Run folders over the same posts.")
     parser.add_argument("--cache", help="The folder of their caches, if they moved.")
+    parser.add_argument("--only", choices=TIMED, help="Measure one anew, and keep the others.")
     given = parser.parse_args()
+    names = TIMED if given.only is None else (given.only,)
+    earlier = {} if given.only is None else earlier_results("analyses")
     with TemporaryDirectory() as scratch:
         runs = given.runs or trained(Path(scratch))
-        results = timed(runs, ["--cache", given.cache] if given.cache else [])
+        cache = ["--cache", given.cache] if given.cache else []
+        results = earlier | timed(runs, cache, names)
         opened = [open_run(path) for path in runs]
         configuration = {
             "runs": len(runs),

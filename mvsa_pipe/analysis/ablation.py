@@ -6,6 +6,7 @@ Source:
     SHAPE, IJCAI.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from mvsa_pipe.analysis.options import ContributionOptions, Replacement
 from mvsa_pipe.analysis.resampling import Resampler
 from mvsa_pipe.analysis.rescoring import RescoredEntry
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.metrics.weighted import Answers, Floats
+from mvsa_pipe.metrics.weighted import Answers, Classes, Floats
 from mvsa_pipe.modality import Modality
 
 TEXT, IMAGE = Modality.TEXT, Modality.IMAGE
@@ -127,10 +128,17 @@ def ablated(entry: RescoredEntry, resampler: Resampler, options: ContributionOpt
 def _exchanged(
     entry: RescoredEntry, modality: Modality, options: ContributionOptions
 ) -> list[list[Answers]]:
-    """Answers of each draw and seed; every head has the same draws."""
-    every = []
-    for draw in range(options.draws):
-        generator = np.random.default_rng([options.seed, draw])
-        order = generator.permutation(entry.runs[0].inputs.posts)
-        every.append([run.answers(run.inputs.exchanged(modality, order)) for run in entry.runs])
-    return every
+    """Answers of each draw and seed; draws are shared out among the seeds, alike for all heads."""
+    seeds, posts = len(entry.runs), entry.runs[0].inputs.posts
+    rounds = math.ceil(options.draws / seeds)
+
+    def order(draw: int) -> Classes:
+        return np.random.default_rng([options.seed, draw]).permutation(posts)
+
+    return [
+        [
+            run.answers(run.inputs.exchanged(modality, order(seed * rounds + each)))
+            for seed, run in enumerate(entry.runs)
+        ]
+        for each in range(rounds)
+    ]

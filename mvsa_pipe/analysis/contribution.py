@@ -382,7 +382,7 @@ def _method(
         (
             "mean: pooled vectors, image tokens by their place, and every text token at the "
             "training posts' mean, in texts of their median length. shuffle: the part's posts "
-            f"exchange a modality, mean over {options.draws} draws (Gat et al. 2021)."
+            f"exchange a modality, {options.draws} draws or one a seed (Gat et al. 2021)."
         ),
         (
             "A head never saw replaced features in training: what it loses without a modality is "

@@ -86,7 +86,8 @@ class ContributionOptions(RescoringOptions):
 
     Attributes:
         replacement: What takes the place of a modality in Shapley values.
-        draws: How often the posts of a modality are exchanged at random.
+        draws: How often the posts of a modality are exchanged at random: in all seeds of a head
+            together, and once in each at least.
         by_labels: End with an error if posts have no separate labels of text and image.
         shared_posts: Analyse runs of different protocols or splits on the posts that all of them
             held out.

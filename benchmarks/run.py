@@ -10,6 +10,7 @@ import independence
 import kept_bytes
 import memory
 import one_pass
+import page
 import relations
 import spinning
 import stacking
@@ -38,6 +39,7 @@ BENCHMARKS = (
     sweep,
     relations,
     analyses,
+    page,
 )
 
 if __name__ == "__main__":

@@ -334,7 +334,7 @@ def _plot(
     strengths = ", ".join(f"{damage.strength:g}" for damage in levels)
     return LinePlot(
         f"{score.row.title} under {kind}",
-        f"level: 0 is undamaged, then {strengths} ({damage_row(kind).strength})",
+        f"level: undamaged, then {strengths}",
         score.row.title,
         series,
     )

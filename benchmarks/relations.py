@@ -79,12 +79,33 @@ def measured(relation: Relation) -> dict[str, Any]:
     }
 
 
+def as_markdown(found: dict[str, Any]) -> str:
+    """A row a head and a column a relation: accuracy and ceiling in %, with a mark below it."""
+    relations = [relation for relation in Relation if relation in found]
+    lines = [
+        f"| head | bounded by | {' | '.join(relations)} |",
+        "|---|---|" + "---|" * len(relations),
+    ]
+    for row in HEADS:
+        cells = [found[relation]["heads"].get(row.name) for relation in relations]
+        if not all(cells):
+            continue
+        shown = (
+            f"{100 * own['accuracy']:.1f} of {100 * own['ceiling']:.1f}"
+            + ("" if own["reaches"] else " ✗")
+            for own in cells
+        )
+        lines.append(f"| `{row.name}` | {cells[0]['reads']} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
 def main(relations: tuple[str, ...] = tuple(Relation)) -> None:
     """Measures some relations; the record keeps the others as they were."""
     for relation in relations:
         own = measured(Relation(relation))
         found = earlier_results("relations") | {relation: own}
         write_record("relations", {"posts": POSTS, "seeds": 1, "errors": ERRORS}, found)
+    print(as_markdown(found))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from mvsa_pipe.training.options import TrainingOptions
 # Enough for every fusion head to approach the ceiling, on two cores in three minutes; products of
 # both modalities are found later than sums.
 _IMAGE_GRID, _EPOCHS, _MORE_EPOCHS = 4, 5, 12
+_INTERACTIONS = (Relation.OPPOSED, Relation.LOCAL)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def quickstart(options: QuickstartOptions, progress: Progress) -> Quickstart:
         CacheChoice(cache, *backbones, features=FeatureOptions(_IMAGE_GRID)),
         BenchOptions(seeds=options.seeds),
         TrainingOptions(
-            epochs=_EPOCHS if options.relation is Relation.ADDITIVE else _MORE_EPOCHS,
+            epochs=_MORE_EPOCHS if options.relation in _INTERACTIONS else _EPOCHS,
             learning_rate=1e-3,
             # scores stay at chance for epochs until a product is found
             patience=0,

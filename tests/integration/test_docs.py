@@ -34,6 +34,11 @@ def test_every_block_runs(page, blocks, mvsa):
     assert run_blocks(DOCS / page, mvsa) == blocks
 
 
+@pytest.mark.usefixtures("reader")
+def test_controlled_posts_can_be_written(mvsa):
+    assert run_blocks(DOCS / "relations.md", mvsa) == 1
+
+
 def test_the_tutorial_runs(mvsa, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = (DOCS / "tutorial.md").read_text(encoding="utf-8").count("```") // 2

@@ -74,8 +74,8 @@ def attended_post(runs: Sequence[tuple[str, RescoredRun]], post_id: str) -> Atte
         for found in maps_of_post(run, post_id):
             if not {Kind.TEXT, Kind.IMAGE} & found.keys.keys():
                 continue
-            words = _words(found, text, spans)
-            patches = _patches(found)
+            words = words_of_map(found, text, spans)
+            patches = patches_of(found)
             title = f"{name}, {found.layer.name}, post {post_id}"
             plots.append(OverlayPlot(title, post_id, words, patches))
             rows.append([name, found.layer.name, _heaviest(words), _heaviest_patch(patches)])
@@ -110,10 +110,20 @@ def _texts(path: Path, read: ReadOptions) -> dict[str, str]:
 
 def _spans(run: RescoredRun, text: str) -> list[tuple[int, int]] | None:
     records = records_of(run.run, Modality.TEXT)
-    if len(records) != 1:  # tokens of joined backbones stand one set after the other
+    if len(records) != 1:
         return None
-    backbone = _backbone(options_of(run.run, Modality.TEXT, records[0]))
-    return backbone.spans(text) if isinstance(backbone, TextBackbone) else None
+    return token_spans([_backbone(options_of(run.run, Modality.TEXT, records[0]))], text)
+
+
+def token_spans(backbones: Sequence[object], text: str) -> list[tuple[int, int]] | None:
+    """Start and end in a text of each token of a head's text backbones.
+
+    ``None`` if the backbone does not know, or if there are several: tokens of joined backbones
+    stand one set after the other.
+    """
+    if len(backbones) != 1 or not isinstance(backbones[0], TextBackbone):
+        return None
+    return backbones[0].spans(text)
 
 
 @lru_cache(1)
@@ -143,9 +153,16 @@ def words_of(
     return [*named, (SPECIAL, special)] if special else named
 
 
-def _words(
+def words_of_map(
     found: AttentionMap, text: str, spans: Sequence[tuple[int, int]] | None
 ) -> list[tuple[str, float]]:
+    """The words of one post with their weights; tokens are numbered where spans are not known.
+
+    Args:
+        found: The map of this post alone.
+        text: Its text.
+        spans: From ``token_spans``.
+    """
     if Kind.TEXT not in found.keys:
         return []
     weights = found.of_keys()[0, found.keys[Kind.TEXT]].tolist()
@@ -154,7 +171,7 @@ def _words(
     return words_of(text, spans, weights)
 
 
-def _patches(found: AttentionMap) -> list[list[float]]:
+def patches_of(found: AttentionMap) -> list[list[float]]:
     """Weights of the places of the picture, rows from the top; empty if they form no square."""
     if Kind.IMAGE not in found.keys:
         return []

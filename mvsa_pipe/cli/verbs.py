@@ -88,6 +88,11 @@ VERBS: Registry[Callable[..., None] | typer.Typer] = Registry(
             "Write a run as a self-contained folder: head, backbones, model card.",
         ),
         _row(
+            "try",
+            "try_runs:try_runs",
+            "Serve a local page on which runs answer a text and a picture, side by side.",
+        ),
+        _row(
             "claims",
             "claims:claims",
             "List published results with protocol, selection, source and audit notes.",

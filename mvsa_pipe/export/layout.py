@@ -8,6 +8,7 @@ card.
 
 from pathlib import Path
 
+from mvsa_pipe.json_schema import read_json
 from mvsa_pipe.modality import Modality
 
 EXPORT_SCHEMA = 1
@@ -19,3 +20,12 @@ WEIGHTS = "model.safetensors"
 def weights_file(folder: Path, modality: Modality) -> Path:
     """The file of a backbone's weights."""
     return folder / modality.value / WEIGHTS
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether a folder was written by ``mvsa export``, as far as its ``config.json`` tells."""
+    try:
+        config = read_json(folder / CONFIG)
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "exported_schema" in config

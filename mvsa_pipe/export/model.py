@@ -14,7 +14,7 @@ from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError, RunError, name_some
 from mvsa_pipe.export.backbone import RunBackbone, read_backbone
 from mvsa_pipe.export.layout import CONFIG, EXPORT_SCHEMA
-from mvsa_pipe.extraction.in_memory import ContentsByModality
+from mvsa_pipe.extraction.in_memory import ContentsByModality, Forwards
 from mvsa_pipe.features.batch import Field
 from mvsa_pipe.features.options import FeatureOptions
 from mvsa_pipe.heads.base import FusionHead
@@ -96,12 +96,17 @@ class ExportedModel:
         order = np.argsort([int(post_id) for one in answered for post_id in one.ids])
         return np.concatenate([one.probabilities for one in answered])[order]
 
+    @property
+    def forwards(self) -> Forwards:
+        """The backbone of each modality as it computes."""
+        return {modality: [part.on(self.device)] for modality, part in self.parts.items()}
+
     def _answered(self, contents: ContentsByModality) -> PostProbabilities:
         """Answers posts that have the same halves."""
         return predict_contents(
             self.head,
             contents,
-            {modality: [part.on(self.device)] for modality, part in self.parts.items()},
+            self.forwards,
             FeatureOptions(self.image_grid),
             NoProgress(),
             {item.id: item.text for item in contents.get(Modality.TEXT, ())},

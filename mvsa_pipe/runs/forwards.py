@@ -25,10 +25,25 @@ def feature_options(run: Run) -> FeatureOptions:
     return FeatureOptions(int(run.config["image_grid"]), mix)
 
 
+# Loaded backbones, by their options, fingerprint and device.
+KnownForwards = dict[tuple[object, ...], Forward[Any]]
+
+
 def load_forwards(
-    run: Run, device: str, progress: Progress, halves: Container[Modality] = tuple(Modality)
+    run: Run,
+    device: str,
+    progress: Progress,
+    halves: Container[Modality] = tuple(Modality),
+    known: KnownForwards | None = None,
 ) -> Forwards:
     """Loads every backbone of a run, or those of some halves of a post.
+
+    Args:
+        run: The run.
+        device: Where they compute.
+        progress: Notified of each backbone.
+        halves: The modalities whose backbones are loaded.
+        known: Backbones that other runs loaded and this one may share; those loaded are added.
 
     Raises:
         RunError: Tuned weights are missing.
@@ -37,13 +52,17 @@ def load_forwards(
             such features.
     """
     where = resolve_device(device)
+    shared: KnownForwards = {} if known is None else known
     forwards: dict[Modality, list[Forward[Any]]] = {}
     for modality in (m for m in map(Modality, run.config["caches"]) if m in halves):
         for record in records_of(run, modality):
             made_by = Fingerprint.from_json(record["fingerprint"]).renewed
             made_by.require_makeable(record.get("path") or run.path)
-            progress.say(f"loading {made_by.backbone}")
-            forwards.setdefault(modality, []).append(load_forward(run, modality, record, where))
+            key = options_of(run, modality, record), made_by.digest, where
+            if key not in shared:
+                progress.say(f"loading {made_by.backbone}")
+                shared[key] = load_forward(run, modality, record, where)
+            forwards.setdefault(modality, []).append(shared[key])
     return forwards
 
 

@@ -1,0 +1,1 @@
+"""A local page on which runs answer a text and a picture."""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import tempfile
 import threading
 import warnings
@@ -18,6 +19,7 @@ from mvsa_pipe.try_page.models import TriedModel
 from mvsa_pipe.try_page.options import TryOptions
 
 HOST = "127.0.0.1"
+_PORTS = range(7860, 7960)
 _TITLE = "Try runs"
 # Fonts of the reader's system: Gradio's themes would load theirs from Google.
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
@@ -61,19 +63,14 @@ def served(models: Sequence[TriedModel], options: TryOptions) -> Iterator[tuple[
         ConfigError: Gradio is not installed, or the port is taken.
     """
     require_gradio()
+    port = _free_port(options.port)
     with tempfile.TemporaryDirectory(prefix="mvsa-try-") as folder:
         # Gradio reads these when it is imported and when it stores a file.
         os.environ.update(_ENVIRONMENT | {"GRADIO_TEMP_DIR": folder})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Gradio about its own dependencies
             page = _page(models, Path(folder))
-            try:
-                _, local, public = page.launch(**_launching(options))
-            except OSError as error:
-                raise ConfigError(
-                    "The page cannot be served", where=f"{HOST}:{options.port}", found=error,
-                    hint="--port names another port",
-                ) from error  # fmt: skip
+            _, local, public = page.launch(**_launching(options, port))
         try:
             yield local, public
         finally:
@@ -88,13 +85,38 @@ def wait_for_interrupt() -> None:
         return
 
 
-def _launching(options: TryOptions) -> dict[str, Any]:
+def _free_port(wanted: int | None) -> int:
+    """The port that is asked for, or the first free one.
+
+    Raises:
+        ConfigError: It is taken.
+    """
+    ports = _PORTS if wanted is None else (wanted,)
+    for port in ports:
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind((HOST, port))
+            except OSError as error:
+                fault = error
+            else:
+                return port
+    raise ConfigError(
+        "The page cannot be served",
+        where=f"{HOST}:{ports[0]}",
+        expected="a free port",
+        found=fault,
+        hint="--port names another port",
+    )
+
+
+def _launching(options: TryOptions, port: int) -> dict[str, Any]:
     import gradio
     from starlette.middleware import Middleware
 
     return {
         "server_name": HOST,
-        "server_port": options.port,
+        "server_port": port,
         "share": options.share,
         "inbrowser": options.open,
         "prevent_thread_lock": True,

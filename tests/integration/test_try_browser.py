@@ -14,9 +14,12 @@ import pytest
 from analysed_runs import copied
 from PIL import Image
 
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.export.options import ExportOptions
 from mvsa_pipe.export.write import export_run
 from mvsa_pipe.progress import NO_PROGRESS
+from mvsa_pipe.try_page.options import TryOptions
+from mvsa_pipe.try_page.serving import served
 
 pytest.importorskip("gradio", reason="gradio is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -25,6 +28,19 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not instal
 
 NARROW, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 START_MS = 120_000
+# The command, in a process that tells of every connection to another machine.
+PROBE = """
+import sys
+OWN = ("127.0.0.1", "::1", "localhost", None)
+def watch(event, details):
+    if event == "socket.getaddrinfo" and details[0] not in OWN:
+        print("ASKED", details[0], file=sys.stderr)
+    if event == "socket.connect" and isinstance(details[1], tuple) and details[1][0] not in OWN:
+        print("ASKED", details[1], file=sys.stderr)
+sys.addaudithook(watch)
+from mvsa_pipe.cli import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +53,7 @@ def address(pipeline, tmp_path_factory):
     temporary = made.root / "temporary"
     temporary.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "mvsa_pipe", *words],
+        [sys.executable, "-u", "-c", PROBE, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=made.root,
         env=os.environ | {"NO_COLOR": "1", "TMPDIR": str(temporary)},
     )  # fmt: skip
@@ -53,6 +69,7 @@ def address(pipeline, tmp_path_factory):
         process.kill()
     assert process.returncode == 0
     assert "Traceback" not in errors
+    assert "ASKED" not in errors, errors
     assert not [*temporary.glob("mvsa-try-*")]
 
 
@@ -149,6 +166,14 @@ def test_an_example_is_answered_at_once_on_a_phone(opened):
     assert max(wide) <= NARROW["width"]
     boxes = page.locator(".mvsa-answers .scroll")
     assert boxes.first.evaluate("(e) => e.scrollWidth <= e.clientWidth")
+
+
+def test_a_port_that_is_taken_is_told(address):
+    with (
+        pytest.raises(ConfigError, match="cannot be served"),
+        served([], TryOptions(port=urlsplit(address).port)),
+    ):
+        pass
 
 
 def test_browsers_are_told_to_load_nothing_from_elsewhere(opened, browser, address):

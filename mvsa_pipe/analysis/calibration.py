@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvsa_pipe.analysis.bootstrap_p import chance_of_none
-from mvsa_pipe.analysis.contest import Entry, contest_of_runs, short_names
+from mvsa_pipe.analysis.contest import Entry, contest_of_runs
 from mvsa_pipe.analysis.finding import (
     Cell,
     Estimate,
@@ -20,7 +19,7 @@ from mvsa_pipe.analysis.finding import (
 )
 from mvsa_pipe.analysis.finding_store import finding_of
 from mvsa_pipe.analysis.options import CalibrationOptions
-from mvsa_pipe.analysis.resampling import Resampler, estimated
+from mvsa_pipe.analysis.resampling import Resampler, estimated, p_value_of_difference
 from mvsa_pipe.analysis.selective import (
     RiskCoverage,
     prediction_sets,
@@ -118,9 +117,8 @@ def calibration(runs: Sequence[Run], options: CalibrationOptions, progress: Prog
     resampler = Resampler(len(labels), options)
     progress.start("calibration", len(contest.entries), "heads")
     heads = []
-    names = short_names(contest.entries)
-    for name, entry in zip(names, contest.entries, strict=True):
-        heads.append(_calibrated(name, entry, resampler, options))
+    for entry in contest.entries:
+        heads.append(_calibrated(entry, resampler, options))
         progress.advance(1)
     changes = [_changes(head, resampler) for head in heads]
     return finding_of(
@@ -150,7 +148,6 @@ def calibration(runs: Sequence[Run], options: CalibrationOptions, progress: Prog
 
 
 def _calibrated(
-    name: str,
     entry: Entry,
     resampler: Resampler,
     options: CalibrationOptions,
@@ -178,7 +175,7 @@ def _calibrated(
         risks=np.stack([resampler.over_seeds(risks[:, :, g]) for g in range(len(_ANSWERED))], 1),
         area=resampler.over_seeds(np.stack([curve.area for curve in curves])),
     )
-    return Calibrated(name, temperatures, before, after, covered, sizes, curve)
+    return Calibrated(entry.name, temperatures, before, after, covered, sizes, curve)
 
 
 def _changes(head: Calibrated, resampler: Resampler) -> dict[Score, list[Estimate]]:
@@ -238,7 +235,7 @@ def _set_table(
 def _area_table(heads: Sequence[Calibrated]) -> FindingTable:
     best = min(heads, key=lambda head: float(head.curve.area[0]))
     others = [head for head in heads if head is not best]
-    adjusted = holm([chance_of_none(head.curve.area - best.curve.area) for head in others])
+    adjusted = holm([p_value_of_difference(head.curve.area - best.curve.area) for head in others])
     p_values = {head.name: p for head, p in zip(others, adjusted, strict=True)}
     rows: list[list[Cell]] = [
         [

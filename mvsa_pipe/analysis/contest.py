@@ -184,12 +184,6 @@ def _comparable(contest: Contest) -> tuple[object, ...]:
     return contest.part, *posts, *run.config["data"]["classes"]
 
 
-def short_names(entries: Sequence[Entry]) -> list[str]:
-    """Names of some heads for tables: those of the heads alone, where no two share one."""
-    heads = [entry.head for entry in entries]
-    return heads if len({*heads}) == len(heads) else [entry.name for entry in entries]
-
-
 def _settings(run: Run, *, splits: bool = False) -> str:
     """Everything of a run's configuration but its seed, when and where it was written.
 

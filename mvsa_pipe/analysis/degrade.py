@@ -15,13 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvsa_pipe.analysis.bootstrap_p import chance_of_none
-from mvsa_pipe.analysis.contest import Contest, Entry, contest_of_runs, short_names
+from mvsa_pipe.analysis.contest import Contest, Entry, contest_of_runs
 from mvsa_pipe.analysis.damaged_answers import DamagedAnswers, modalities_of
 from mvsa_pipe.analysis.finding import Cell, Finding, FindingTable, LinePlot, Series
 from mvsa_pipe.analysis.finding_store import finding_of
 from mvsa_pipe.analysis.options import DegradeOptions
-from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
+from mvsa_pipe.analysis.resampling import (
+    Resampler,
+    estimated,
+    in_points,
+    p_value_of_difference,
+)
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.paired import holm
 from mvsa_pipe.metrics.score_table import Score
@@ -189,20 +193,13 @@ def _curves(
     score: Score,
     progress: Progress,
 ) -> list[_Curve]:
-    names = short_names(contest.entries)
-    readers = [
-        (place, entry)
-        for place, entry in enumerate(contest.entries)
-        if levels[0].modality in modalities_of(entry)
-    ]
-    found = [[resamples.scores(entry.folds[0], [score])[score]] for _, entry in readers]
+    readers = [entry for entry in contest.entries if levels[0].modality in modalities_of(entry)]
+    found = [[resamples.scores(entry.folds[0], [score])[score]] for entry in readers]
     for number, damage in enumerate(levels, start=1):
         progress.say(f"{damage.row.name} {damage.strength:g}, {number} of {len(levels)}")
-        for own, (_, entry) in zip(found, readers, strict=True):
+        for own, entry in zip(found, readers, strict=True):
             own.append(resamples.scores(damaged.of(entry, damage), [score])[score])
-    return [
-        _Curve(names[place], np.stack(own)) for own, (place, _) in zip(found, readers, strict=True)
-    ]
+    return [_Curve(entry.name, np.stack(own)) for own, entry in zip(found, readers, strict=True)]
 
 
 def _scores(
@@ -256,7 +253,7 @@ def _ranked(curves: Mapping[str, Sequence[_Curve]]) -> dict[str, _Ranked]:
 
 def _tested(losses: list[tuple[str, Floats]]) -> _Ranked:
     first, *others = ordered = sorted(losses, key=lambda pair: -pair[1][0])
-    return _Ranked(ordered, holm([chance_of_none(loss - first[1]) for _, loss in others]))
+    return _Ranked(ordered, holm([p_value_of_difference(loss - first[1]) for _, loss in others]))
 
 
 def _contrasts(ranked: Mapping[str, _Ranked], score: Score) -> FindingTable:
@@ -293,8 +290,7 @@ def _verdict(ranked: Mapping[str, _Ranked], score: Score) -> list[str]:
 def _not_read(plan: Mapping[str, Sequence[Damage]], entries: Sequence[Entry]) -> list[str]:
     lines = []
     for modality in dict.fromkeys(levels[0].modality for levels in plan.values()):
-        pairs = zip(short_names(entries), entries, strict=True)
-        names = [name for name, entry in pairs if modality not in modalities_of(entry)]
+        names = [entry.name for entry in entries if modality not in modalities_of(entry)]
         if names:
             lines.append(f"Not affected, as they do not read the {modality}: {', '.join(names)}.")
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mvsa_pipe.analysis.alike import Alike, alike
-from mvsa_pipe.analysis.contest import Contest, contest_of_runs, short_names
+from mvsa_pipe.analysis.contest import Contest, contest_of_runs
 from mvsa_pipe.analysis.finding import (
     Cell,
     Estimate,
@@ -178,10 +178,10 @@ def _costs(
         return []
     resampler = Resampler(len(ids), options)
     found = []
-    for name, entry in zip(short_names(contest.entries), contest.entries, strict=True):
+    for entry in contest.entries:
         whole = resampler.scores(entry.folds[0], [Score.ACCURACY])[Score.ACCURACY]
         rest = resampler.scores(entry.folds[0], [Score.ACCURACY], kept)[Score.ACCURACY]
-        found.append((name, estimated(whole), estimated(rest), estimated(rest - whole)))
+        found.append((entry.name, estimated(whole), estimated(rest), estimated(rest - whole)))
     return found
 
 

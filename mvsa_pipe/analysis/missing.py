@@ -13,15 +13,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mvsa_pipe.analysis.bootstrap_p import chance_of_none
 from mvsa_pipe.analysis.changed_features import Inputs
 from mvsa_pipe.analysis.contest import contest_of_runs
 from mvsa_pipe.analysis.finding import Cell, Finding, FindingTable, ForestPlot, ForestRow
 from mvsa_pipe.analysis.finding_store import finding_of
 from mvsa_pipe.analysis.options import MissingOptions, Replacement
-from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
+from mvsa_pipe.analysis.resampling import (
+    Resampler,
+    estimated,
+    in_points,
+    p_value_of_difference,
+)
 from mvsa_pipe.analysis.rescoring import RescoredEntry, RescoredRun, rescored_entries
-from mvsa_pipe.analysis.run_labels import run_labels
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.metrics.paired import holm
 from mvsa_pipe.metrics.score_table import Score
@@ -81,14 +84,13 @@ def missing(runs: Sequence[Run], options: MissingOptions, progress: Progress) ->
             expected="a head of both halves",
             hint="mvsa fit --head native-cat makes one; mvsa compare compares heads of one half",
         )
-    names = _names(both)
     score = Score(options.score)
     resampler = Resampler(len(contest.folds[0].ids), options)
     progress.start("scoring without a half", len(both), "heads")
     whole: dict[str, Floats] = {}
     absences: list[_Absence] = []
     for entry in both:
-        name = names[entry.name]
+        name = entry.name
         whole[name] = resampler.scores(entry.answers(), [score])[score]
         for half in Modality:
             for way in _WAYS:
@@ -98,7 +100,7 @@ def missing(runs: Sequence[Run], options: MissingOptions, progress: Progress) ->
                     continue  # of heads that read no text tokens
                 absences.append(_Absence(name, half, way, values, values - whole[name]))
         progress.advance(1)
-    trained = {names[entry.name] for entry in both if _trained(entry)}
+    trained = {entry.name for entry in both if _trained(entry)}
     labels = both[0].runs[0].labels
     majority = float(np.bincount(labels).max() / len(labels))
     title = score.row.title
@@ -133,14 +135,6 @@ def missing(runs: Sequence[Run], options: MissingOptions, progress: Progress) ->
             for name in whole
         },
     )
-
-
-def _names(entries: Sequence[RescoredEntry]) -> dict[str, str]:
-    """Short names of heads, by their names in the contest."""
-    heads = [entry.head for entry in entries]
-    if len({*heads}) < len(heads):
-        heads = run_labels([entry.runs[0].run for entry in entries])
-    return dict(zip((entry.name for entry in entries), heads, strict=True))
 
 
 @dataclass(frozen=True)
@@ -217,7 +211,7 @@ def _contrasts(absences: Sequence[_Absence], title: str) -> list[str]:
         first, *others = sorted(
             (_best(name, half, absences) for name in names), key=lambda a: -a.values[0]
         )
-        adjusted = holm([chance_of_none(a.values - first.values) for a in others])
+        adjusted = holm([p_value_of_difference(a.values - first.values) for a in others])
         same = [a.head for a, p in zip(others, adjusted, strict=True) if p >= _LEVEL]
         told = f"; it cannot be told from {', '.join(same)}" if same else ", beyond chance"
         highest = f"{first.head} has the highest {title}, {100 * first.values[0]:.1f} %"

@@ -12,33 +12,13 @@ class LeakOptions(Options):
     """Which posts leak from train into test.
 
     Attributes:
-        near_cosine: Cosine of cached vectors from which a test post counts as near a training
-            post.
+        near_cosine: Cosine of cached vectors from which two posts count as near.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
     near_cosine: float = option(0.95, above=0, most=1, rare=True)
-
-
-@dataclass(frozen=True)
-class CompareOptions(LeakOptions):
-    """How runs are compared.
-
-    Attributes:
-        shared_posts: Compare runs of different protocols or splits on the posts that all of them
-            held out.
-        resamples: Bootstrap resamples of the posts.
-        seed: Seed of the resampling.
-
-    Raises:
-        ConfigError: A field cannot be used.
-    """
-
-    shared_posts: bool = False
-    resamples: int = option(2000, least=1, most=MOST_RESAMPLES)
-    seed: int = option(0, least=0, most=MOST_SEED)
 
 
 @dataclass(frozen=True)
@@ -58,11 +38,40 @@ class IntervalOptions(Options):
 
 
 @dataclass(frozen=True)
+class SharedPostsOptions(IntervalOptions):
+    """On which posts runs are compared, and how intervals are computed.
+
+    Attributes:
+        shared_posts: Compare runs of different protocols or splits on the posts that all of them
+            held out.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    shared_posts: bool = False
+
+
+@dataclass(frozen=True)
+class CompareOptions(SharedPostsOptions, LeakOptions):
+    """How runs are compared.
+
+    Attributes:
+        resamples: Bootstrap resamples of the posts.
+
+    Raises:
+        ConfigError: A field cannot be used.
+    """
+
+    resamples: int = option(2000, least=1, most=MOST_RESAMPLES)
+
+
+@dataclass(frozen=True)
 class RescoringOptions(IntervalOptions):
     """How runs are scored again on changed features, and how intervals are computed.
 
     Attributes:
-        cache: The folder of all caches; by default each run's caches where it found them.
+        cache: The folder of all caches. By default each run's caches, where it found them.
         device: auto, cpu, cuda or mps.
 
     Raises:
@@ -81,7 +90,7 @@ class Replacement(StrEnum):
 
 
 @dataclass(frozen=True)
-class ContributionOptions(RescoringOptions):
+class ContributionOptions(RescoringOptions, SharedPostsOptions):
     """How the contribution of each modality is measured.
 
     Attributes:
@@ -89,8 +98,6 @@ class ContributionOptions(RescoringOptions):
         draws: How often the posts of a modality are exchanged at random: in all seeds of a head
             together, and once in each at least.
         by_labels: End with an error if posts have no separate labels of text and image.
-        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
-            held out.
 
     Raises:
         ConfigError: A field cannot be used.
@@ -99,62 +106,50 @@ class ContributionOptions(RescoringOptions):
     replacement: Replacement = Replacement.MEAN
     draws: int = option(5, least=1, most=1000)
     by_labels: bool = False
-    shared_posts: bool = False
 
 
 @dataclass(frozen=True)
-class CalibrationOptions(IntervalOptions):
+class CalibrationOptions(SharedPostsOptions):
     """How probabilities are calibrated, and how sets of classes are chosen.
 
     Attributes:
         coverage: Share of posts whose set of classes has the true one.
-        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
-            held out.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
     coverage: float = option(0.9, above=0, below=1)
-    shared_posts: bool = False
 
 
 @dataclass(frozen=True)
-class DuplicatesOptions(IntervalOptions):
+class DuplicatesOptions(SharedPostsOptions, LeakOptions):
     """Which posts count as alike, and how many are listed.
 
     Attributes:
-        near_cosine: Cosine of cached vectors from which posts count as near.
         listed: Groups that are listed; the record names all.
-        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
-            held out.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
-    near_cosine: float = option(0.95, above=0, most=1, rare=True)
     listed: int = option(10, least=0, most=1_000_000)
-    shared_posts: bool = False
 
 
 @dataclass(frozen=True)
-class ShiftOptions(IntervalOptions):
+class ShiftOptions(SharedPostsOptions):
     """How scores are weighted to other class distributions.
 
     Attributes:
         distribution: A distribution of classes, such as positive=0.5,neutral=0.3,negative=0.2;
             may be given several times. By default equal shares, and each class three times as
             frequent.
-        shared_posts: Analyse runs of different protocols or splits on the posts that all of them
-            held out.
 
     Raises:
         ConfigError: A field cannot be used.
     """
 
     distribution: tuple[str, ...] = ()
-    shared_posts: bool = False
 
 
 @dataclass(frozen=True)

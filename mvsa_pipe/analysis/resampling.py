@@ -56,6 +56,10 @@ class Resampler:
             for name in wanted
         }
 
+    def confusions(self, answers: Answers) -> Floats:
+        """Confusion matrices ``[1 + R, C, C]``: of all posts, then of each resample."""
+        return np.concatenate([answers.weighted(block).confusion for block in self._blocks])
+
     @property
     def weights(self) -> Weights:
         """The counts of every post: ones, then each resample ``[1 + R, N]``."""
@@ -80,6 +84,21 @@ class Resampler:
 def estimated(values: Floats) -> Estimate:
     """A value with its interval at 95 %, from the value and its resamples ``[1 + R]``."""
     return estimate(values[0], percentile_interval(values[1:], 0.95))
+
+
+def p_value_of_difference(difference: Floats) -> float:
+    """Two-sided p-value that a difference ``[1 + R]`` is zero.
+
+    Twice the smaller share of resamples on either side of zero, of which zeros count half; one
+    resample is added to that side, so that it is never zero.
+
+    Source:
+        Davison and Hinkley 1997, Bootstrap Methods and their Application, section 4.4.
+    """
+    resamples = difference[1:]
+    below = (resamples < 0).sum() + 0.5 * (resamples == 0).sum()
+    tail = min(below, len(resamples) - below)
+    return float(min(1.0, 2 * (tail + 1) / (len(resamples) + 1)))
 
 
 def in_points(found: Estimate) -> str:

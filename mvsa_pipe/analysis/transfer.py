@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mvsa_pipe.analysis.bootstrap_p import chance_of_none
-from mvsa_pipe.analysis.contest import short_names
 from mvsa_pipe.analysis.finding import Cell, Finding, FindingTable, MatrixPlot
 from mvsa_pipe.analysis.finding_store import finding_of
 from mvsa_pipe.analysis.leaks import cache_folder_of
 from mvsa_pipe.analysis.options import TransferOptions
-from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
+from mvsa_pipe.analysis.resampling import (
+    Resampler,
+    estimated,
+    in_points,
+    p_value_of_difference,
+)
 from mvsa_pipe.analysis.transfer_sets import DataSet, Overlap, class_names, data_sets, overlap
 from mvsa_pipe.errors import SplitError
 from mvsa_pipe.metrics.paired import holm
@@ -145,14 +148,13 @@ class _Scoring:
         found = []
         for own in trained:
             assert own.contest is not None  # noqa: S101 (the caller's choice)
-            entries = own.contest.entries
-            for name, entry in zip(short_names(entries), entries, strict=True):
+            for entry in own.contest.entries:
                 if own is self.target:
                     answers = [self._recorded(recorded) for recorded in entry.folds[0]]
                 else:
                     answers = [self._answers(run) for run in entry.runs]
                 values = resampler.scores(answers, [score])[score]
-                found.append(_Cell(name, own.title, self.target.title, len(self.ids), values))
+                found.append(_Cell(entry.name, own.title, self.target.title, len(self.ids), values))
         return found
 
     def _recorded(self, recorded: Answers) -> Answers:
@@ -191,7 +193,7 @@ def _losses(cells: Sequence[_Cell]) -> list[_Loss]:
         native = own.get((cell.head, cell.scored))
         reference = native or own[cell.head, cell.trained]
         found.append((cell, cell.values - reference.values, native is not None))
-    tested = iter(holm([chance_of_none(values) for _, values, paired in found if paired]))
+    tested = iter(holm([p_value_of_difference(values) for _, values, paired in found if paired]))
     return [_Loss(cell, values, next(tested) if paired else None) for cell, values, paired in found]
 
 

@@ -26,12 +26,12 @@ class BenchOptions(Options):
         vary: Values of an option to compare, as name=value,value. The option is one of training or
             of the heads; a value that contains commas must be in double quotes; repeat for the
             product of several.
-        match_parameters: Choose the width of every head (the classifier's, of heads without one) so
-            that all have like parameter counts. Baselines stay as they are.
+        match_parameters: Choose widths by which all heads have like parameter counts. Heads without
+            a width change that of their classifier; baselines stay as they are.
         budget: Parameters for --match-parameters: median of the heads as they are, a head whose
             parameters the others get, or a number.
-        blend: Also average each head's runs over different backbones, seed by seed, with weights
-            that maximise the likelihood of the validation part.
+        blend: Also average each head's runs over different backbones. Runs are averaged seed by
+            seed, with weights that maximise the likelihood of the validation part.
         force: Train recorded runs again.
         ray: Train on a Ray cluster. local starts one on this machine; auto, HOST:PORT or
             ray://HOST:PORT is the address of a cluster whose machines see posts and caches under

@@ -20,7 +20,7 @@ class TuneOptions(Options):
         together: Settings that are proposed at once. Those of equal shapes are trained as a stack.
         replay: Fresh seeds by which the chosen setting and the defaults are trained again, and
             scored on test.
-        sampler: tpe or random. ``tpe`` proposes settings near those that did well.
+        sampler: How settings are proposed: tpe, near those that did well, or random.
         prune: End trials whose score is below the median of the others at the same epoch.
         search: An option and the values to try, as name=LOW..HIGH, name=LOW..HIGH,log or
             name=VALUE,VALUE; repeatable. By default all options with a declared range of search.

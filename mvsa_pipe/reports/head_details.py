@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mvsa_pipe.analysis.contest import Contest, Entry
-from mvsa_pipe.analysis.finding import Cell, FindingTable, estimate
+from mvsa_pipe.analysis.finding import Cell, FindingTable
+from mvsa_pipe.analysis.resampling import Resampler, estimated
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads import HEADS
-from mvsa_pipe.metrics.hierarchical import drawn_seeds
 from mvsa_pipe.metrics.score_table import class_values
-from mvsa_pipe.metrics.scores import confusion_matrix, percentile_interval
-from mvsa_pipe.metrics.weighted import Answers, Floats, resampled_posts
+from mvsa_pipe.metrics.scores import confusion_matrix
+from mvsa_pipe.metrics.weighted import Answers, Floats
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.reports.content import Confusion, HeadDetails, Leaderboard
 from mvsa_pipe.reports.curves import curves
@@ -88,8 +88,7 @@ def _per_class(entry: Entry, classes: Sequence[str], options: ReportOptions) -> 
         cells: list[Cell] = []
         for column in _COLUMNS:
             mean = float(np.mean([found[column][place] for found in values]))
-            interval = percentile_interval(samples[column][:, place], 0.95) if samples else None
-            cells.append(mean if interval is None else estimate(mean, interval))
+            cells.append(estimated(samples[column][:, place]) if samples else mean)
         posts = int(support[place]) if place < len(support) else 0
         rows.append([name, *cells, posts])
     return FindingTable(
@@ -102,17 +101,16 @@ def _per_class(entry: Entry, classes: Sequence[str], options: ReportOptions) -> 
 
 
 def _resampled(seeds: Sequence[Answers], options: ReportOptions) -> dict[str, Floats]:
-    """Precision, recall and F1 of each class on resampled posts, means over seeds ``[R, C]``."""
-    generator = np.random.default_rng(options.seed)
-    posts = list(resampled_posts(len(seeds[0].labels), options.resamples, generator))
-    chosen = drawn_seeds(len(seeds), options.resamples, generator)
-    of_seeds = [
-        class_values(np.concatenate([answers.weighted(block).confusion for block in posts]))
-        for answers in seeds
-    ]
+    """Mean precision, recall and F1 of classes, of all posts and resamples ``[1 + R, C]``."""
+    resampler = Resampler(len(seeds[0].labels), options)
+    of_seeds = [class_values(resampler.confusions(answers)) for answers in seeds]
     return {
-        column: np.take_along_axis(
-            np.stack([values[column] for values in of_seeds]), chosen[:, :, None], axis=0
-        ).mean(axis=0)
+        column: np.stack(
+            [
+                resampler.over_seeds(np.stack([values[column][:, place] for values in of_seeds]))
+                for place in range(seeds[0].classes)
+            ],
+            axis=1,
+        )
         for column in _COLUMNS
     }

@@ -7,13 +7,12 @@ from mvsa_pipe.analysis.finding import Cell, FindingTable
 from mvsa_pipe.analysis.leaks import cache_folder_of
 from mvsa_pipe.cache.fingerprint import Fingerprint
 from mvsa_pipe.modality import Modality
+from mvsa_pipe.reports.cells import NOT_RECORDED
 from mvsa_pipe.reports.content import Command, RepeatSection
 from mvsa_pipe.reports.given_runs import GivenRuns
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import records_of
 from mvsa_pipe.runs.options import CacheChoice, reproduce_command
-
-_NOT_RECORDED = "–"
 
 
 def repeat_section(given: GivenRuns) -> RepeatSection:
@@ -21,7 +20,10 @@ def repeat_section(given: GivenRuns) -> RepeatSection:
     runs = given.runs
     folder = cache_folder_of(runs[0])
     caches = CacheChoice() if folder is None else CacheChoice(folder)
-    commands = [Command(line, "trains all of these runs again") for line in given.commands]
+    commands = [
+        Command(line, "trains all of these runs again, if another --runs is added")
+        for line in given.commands
+    ]
     commands += [
         Command(
             reproduce_command(str(runs[0].path), caches),
@@ -37,7 +39,7 @@ def _versions(runs: Sequence[Run]) -> FindingTable:
     found: dict[str, dict[str, int]] = {}
     for run in runs:
         versions = dict(run.config.get("versions", {}))
-        versions["device"] = str(run.metrics.get("device", _NOT_RECORDED))
+        versions["device"] = str(run.metrics.get("device", NOT_RECORDED))
         for name, value in versions.items():
             counts = found.setdefault(str(name), {})
             counts[str(value)] = counts.get(str(value), 0) + 1
@@ -77,7 +79,7 @@ def _runs(runs: Sequence[Run]) -> FindingTable:
             str(run.config["head"]),
             " ".join(map(str, run.config.get("seeds") or [run.config["training"]["seed"]])),
             str(run.path),
-            str(run.config.get("written") or _NOT_RECORDED),
+            str(run.config.get("written") or NOT_RECORDED),
         ]
         for run in runs
     ]

@@ -18,8 +18,8 @@ class TryOptions(Options):
         open: Open the page in a browser.
         share: Also serve the page under a public address, through a tunnel of gradio.live. Texts
             and pictures then pass through that service.
-        cache: The folder of all caches, for means of training posts; by default each run's caches
-            where it found them.
+        cache: The folder of all caches. Means of training posts are read there; by default, in each
+            run's caches, where it found them.
         device: auto, cpu, cuda or mps.
     """
 

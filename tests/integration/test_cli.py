@@ -84,8 +84,10 @@ def test_fit_says_which_caches_it_takes_and_where_the_run_is(mvsa):
         (path,) = Path("cache").glob(f"*/tiny-{modality}-*.h5")
         assert f"{modality}: {path}" in result.stderr
     assert "80 train, 10 val, 10 test" in result.stderr
-    path = Path(result.stdout.splitlines()[-1].removeprefix("run: "))
+    *_, run, repeat = result.stdout.splitlines()
+    path = Path(run.removeprefix("run: "))
     assert (path / "head.safetensors").is_file()
+    assert repeat == f"how to repeat: mvsa reproduce {path}"
     for word in ("majority", "chance", "accuracy %", "macro-F1 %", "→ positive"):
         assert word in result.stdout
 

@@ -98,7 +98,7 @@ def _of_export(path: Path, options: TryOptions) -> TriedModel:
         remark=""
         if model.answers_one_half or len(model.parts) == 1
         else "an exported folder has no training posts, whose mean would stand for what is left "
-        "out; the run itself finds them in its caches",
+        "out; the run itself finds them in its caches.",
     )
 
 

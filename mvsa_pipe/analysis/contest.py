@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mvsa_pipe.analysis.comparable_runs import comparable_posts, part_predictions
+from mvsa_pipe.analysis.comparable_runs import PartPredictions, comparable_posts, part_predictions
 from mvsa_pipe.benches.outcomes import FinishedRun
 from mvsa_pipe.benches.summary import Bench
-from mvsa_pipe.errors import RunError, name_some
+from mvsa_pipe.errors import ConfigError, RunError, name_some
+from mvsa_pipe.heads.own import SOURCE
 from mvsa_pipe.metrics.standings import Entrant, Posts
 from mvsa_pipe.metrics.weighted import Answers, Classes
 from mvsa_pipe.posts.splits.split import TRAIN
@@ -113,7 +114,7 @@ def contest_of_runs(
         at_least: The fewest runs.
 
     Raises:
-        ConfigError: There are fewer runs, or the same run twice.
+        ConfigError: There are fewer runs, or the same run twice, even under another name.
         RunError: The runs cannot be compared, or a record is missing or damaged.
     """
     part, some = part_predictions(runs, at_least)
@@ -126,6 +127,7 @@ def contest_of_runs(
     titles = [some[places[0]].run.title for places in grouped.values()]
     for places in grouped.values():
         answers = [some[place].answered(ids, classes) for place in places]
+        _refuse_copies([some[place] for place in places], answers)
         first = some[places[0]]
         alone = titles.count(first.run.title) == 1
         chosen = len(places) == 1 and first.name == first.run.path.resolve().name
@@ -133,6 +135,22 @@ def contest_of_runs(
         own = tuple(some[place].run for place in places)
         entries.append(Entry(name, str(own[0].config["head"]), [answers], own))
     return Contest(part, tuple(entries), (_fold(some[0].run, tuple(ids)),))
+
+
+def _refuse_copies(runs: Sequence[PartPredictions], answers: Sequence[Answers]) -> None:
+    """Refuses a run that is there twice, copied or reproduced: it would count as another seed."""
+    seen: dict[tuple[object, bytes], PartPredictions] = {}
+    for one, own in zip(runs, answers, strict=True):
+        key = one.run.config["training"].get("seed"), own.shares.tobytes()
+        if key in seen:
+            raise ConfigError(
+                "Two of these runs are the same one, which would count as two seeds",
+                where=f"{seen[key].run.path}, {one.run.path}",
+                expected="each run once",
+                found=f"the same settings, seed {key[0]} and the same probabilities",
+                hint="leave one of them out, or move it to another folder",
+            )
+        seen[key] = one
 
 
 def contest_of_splits(runs: Sequence[Run]) -> Contest:
@@ -193,6 +211,7 @@ def _settings(run: Run, *, splits: bool = False) -> str:
     training = {k: v for k, v in config["training"].items() if k not in ("seed", "device")}
     caches = {half: _digests(records) for half, records in config["caches"].items()}
     kept = [config.get(k) for k in ("head", "head_options", "layer_mix", "image_grid", "finetune")]
+    kept.append(config.get(SOURCE, {}).get("sha256"))  # another class is another head
     split = None if splits else (config["data"]["split"], config["data"]["split_seed"])
     one_seed = None if not config.get("seeds") else config["seeds"]
     return json.dumps([kept, training, caches, split, one_seed], sort_keys=True, default=str)

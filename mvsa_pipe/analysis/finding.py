@@ -29,6 +29,12 @@ class Estimate(msgspec.Struct, frozen=True, tag="estimate"):
 Cell: TypeAlias = Estimate | str | int | float | bool | None
 
 
+def _require_lengths(what: str, lists: Sequence[Sequence[object]], expected: int) -> None:
+    for each in lists:
+        if len(each) != expected:
+            raise ValueError(f"{len(each)} {what}, where {expected} are needed")
+
+
 class FindingTable(msgspec.Struct, frozen=True):
     """A table.
 
@@ -45,6 +51,10 @@ class FindingTable(msgspec.Struct, frozen=True):
     rows: list[list[Cell]]
     note: str = ""
     percent: list[str] = []
+
+    def __post_init__(self) -> None:
+        """Refuses rows that do not have one cell a column, as in a damaged record."""
+        _require_lengths("cells of the row", self.rows, len(self.columns))
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -65,6 +75,11 @@ class Series(msgspec.Struct, frozen=True):
     low: list[float] = []
     high: list[float] = []
     dashed: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses another number of values than of places."""
+        bands = [band for band in (self.low, self.high) if band]
+        _require_lengths("values of the line", [self.y, *bands], len(self.x))
 
 
 class LinePlot(msgspec.Struct, frozen=True, tag="lines"):
@@ -169,6 +184,11 @@ class MatrixPlot(msgspec.Struct, frozen=True, tag="matrix"):
     values: list[list[float | None]]
     percent: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuses another number of values than of rows and columns."""
+        _require_lengths("rows of values", [self.values], len(self.rows))
+        _require_lengths("values of the row", self.values, len(self.columns))
+
 
 class OverlayPlot(msgspec.Struct, frozen=True, tag="overlay"):
     """Attention over one post: its words and the patches of its picture, as weights.
@@ -184,6 +204,11 @@ class OverlayPlot(msgspec.Struct, frozen=True, tag="overlay"):
     post_id: str
     words: list[tuple[str, float]] = []
     patches: list[list[float]] = []
+
+    def __post_init__(self) -> None:
+        """Refuses rows of patches of different lengths."""
+        if self.patches:
+            _require_lengths("patches of the row", self.patches, len(self.patches[0]))
 
 
 Plot: TypeAlias = LinePlot | ForestPlot | ScatterPlot | MatrixPlot | OverlayPlot

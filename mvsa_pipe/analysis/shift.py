@@ -3,7 +3,7 @@
 A test post of class ``c`` counts ``w_c = q(c) / p(c)``, where ``p`` are the class shares of the
 test part and ``q`` those of the target: what the head would score where only the shares of classes
 differ. A head that knows ``q`` multiplies its probabilities by ``q(c) / t(c)``, where ``t`` are the
-shares of the training part.
+shares of the training part, each times the weight of its class in the loss.
 
 Source:
     Saerens, Latinne and Decaestecker 2002, Adjusting the Outputs of a Classifier to New a Priori
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mvsa_pipe.analysis.contest import contest_of_runs
+from mvsa_pipe.analysis.contest import Entry, contest_of_runs
 from mvsa_pipe.analysis.finding import (
     Cell,
     Estimate,
@@ -28,9 +28,10 @@ from mvsa_pipe.analysis.options import ShiftOptions
 from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.metrics.weighted import Answers, Floats
+from mvsa_pipe.metrics.weighted import Answers, Classes, Floats
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
+from mvsa_pipe.training.options import parse_class_weights
 
 _SCORES = (Score.ACCURACY, Score.F1_MACRO)
 # How much more frequent a class becomes in the default distributions.
@@ -39,7 +40,8 @@ _METHOD = (
     (
         "Posts of class c count q(c)/p(c), with the class shares p of the test part and q of the "
         "target; a head that knows the target multiplies its probabilities by q(c)/t(c), with the "
-        "shares t of the training part (Saerens et al. 2002, equation 2.4)."
+        "shares t of the training part, each times its class weight (Saerens et al. 2002, "
+        "equation 2.4)."
     ),
     "Intervals: bootstrap over posts and seeds, 95 %.",
 )
@@ -62,7 +64,7 @@ def shift(runs: Sequence[Run], options: ShiftOptions, progress: Progress) -> Fin
     (fold,) = contest.folds
     labels = contest.entries[0].folds[0][0].labels
     actual = np.bincount(labels, minlength=len(classes)) / len(labels)
-    trained = np.bincount(fold.train_labels, minlength=len(classes)) / len(fold.train_labels)
+    counts = np.bincount(fold.train_labels, minlength=len(classes))
     targets = _targets(options, classes, actual)
     resampler = Resampler(len(labels), options)
     progress.start("shifted class distributions", len(targets) * len(contest.entries), "scores")
@@ -71,6 +73,7 @@ def shift(runs: Sequence[Run], options: ShiftOptions, progress: Progress) -> Fin
     losses: list[tuple[str, str, Estimate]] = []
     for title, target in targets.items():
         for entry in contest.entries:
+            trained = _trained_shares(entry, classes, counts)
             plain, losing, knowing = _shifted(entry.folds[0], actual, trained, target, resampler)
             rows.append([entry.name, title, *plain, losing, knowing])
             plotted.append(ForestRow(f"{entry.name}, {title}", plain[0], entry.name))
@@ -96,6 +99,14 @@ def shift(runs: Sequence[Run], options: ShiftOptions, progress: Progress) -> Fin
         method=list(_METHOD),
         posts=len(labels),
     )
+
+
+def _trained_shares(entry: Entry, classes: Sequence[str], counts: Classes) -> Floats:
+    """Class shares ``[C]`` that a head learnt: of its training posts, as weighted in the loss."""
+    weights = str(entry.runs[0].config["training"]["class_weights"])
+    weighted = counts * np.array(parse_class_weights(weights, classes, counts.tolist()))
+    shares: Floats = weighted / weighted.sum()
+    return shares
 
 
 def _targets(options: ShiftOptions, classes: Sequence[str], actual: Floats) -> dict[str, Floats]:

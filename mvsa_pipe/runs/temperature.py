@@ -9,6 +9,7 @@ Source:
 
 import hashlib
 from contextlib import suppress
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -37,7 +38,7 @@ class Temperature(msgspec.Struct, frozen=True):
         digest: Digest of the predictions that it was fitted on.
     """
 
-    temperature: float
+    temperature: Annotated[float, msgspec.Meta(ge=LEAST_TEMPERATURE, le=MOST_TEMPERATURE)]
     posts: int
     digest: str
 

@@ -125,6 +125,15 @@ def test_the_temperature_follows_the_predictions(runs, tmp_path):
     assert temperature_of(open_run(run.path)).digest != first.digest
 
 
+@pytest.mark.parametrize("unusable", [0, -1, 1e300])
+def test_a_temperature_that_cannot_be_is_fitted_again(runs, tmp_path, unusable):
+    run = open_run(shutil.copytree(runs[1].path, tmp_path / "run"))
+    fitted = temperature_of(run)
+    path = run.path / "calibration.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": unusable}))
+    assert temperature_of(run) == fitted
+
+
 def test_runs_without_test_posts_are_refused(make):
     alone = RunMaker(make.root, "random-8:2")("logistic")
     with pytest.raises(RunError, match="posts to fit on and others to score on"):

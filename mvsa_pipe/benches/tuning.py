@@ -21,10 +21,10 @@ from mvsa_pipe.benches.at_work import BenchProgress
 from mvsa_pipe.benches.loaded import LoadSpec
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.outcomes import FinishedRun, Outcome, RunFolders
-from mvsa_pipe.benches.run import outcomes_of
 from mvsa_pipe.benches.search_space import SearchSpace, Value, search_space
 from mvsa_pipe.benches.study import Studied, Study, TriedSetting, require_optuna, single_trial
 from mvsa_pipe.benches.summary import Bench, BenchContext, summarise
+from mvsa_pipe.benches.train_missing import outcomes_of
 from mvsa_pipe.benches.tune_options import TuneOptions
 from mvsa_pipe.devices import resolve_device
 from mvsa_pipe.errors import ConfigError

@@ -28,7 +28,7 @@ def reader(workplace, monkeypatch, tmp_path):
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize(
     ("page", "blocks"),
-    [("add.md", 10), ("analysis.md", 9), ("evidence.md", 1), ("report.md", 1)],
+    [("add.md", 10), ("analysis.md", 9), ("benches.md", 1), ("evidence.md", 1), ("report.md", 1)],
 )
 def test_every_block_runs(page, blocks, mvsa):
     assert run_blocks(DOCS / page, mvsa) == blocks

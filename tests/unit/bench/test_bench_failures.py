@@ -9,8 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mvsa_pipe.baselines.logistic import Logistic
-from mvsa_pipe.benches import loaded
-from mvsa_pipe.benches import run as bench_run
+from mvsa_pipe.benches import loaded, train_missing
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.cli.app import app
@@ -37,7 +36,7 @@ def asked(monkeypatch):
         return honest(planned, *words)
 
     monkeypatch.setattr(loaded, "try_run_heads", watched)
-    monkeypatch.setattr(bench_run, "usable_cores", lambda: 1)
+    monkeypatch.setattr(train_missing, "usable_cores", lambda: 1)
     return seen
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mvsa_pipe.benches import run
+from mvsa_pipe.benches import train_missing
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench
 from mvsa_pipe.benches.threads import train_in_threads
@@ -102,7 +102,7 @@ def test_runs_side_by_side_are_the_runs_one_after_the_other(monkeypatch):
     options = BenchOptions(heads=("dual-attention", "native-cat", "logistic"), seeds=2)
     benches = []
     for cores in (1, 3):
-        monkeypatch.setattr(run, "usable_cores", lambda count=cores: count)
+        monkeypatch.setattr(train_missing, "usable_cores", lambda count=cores: count)
         benches.append(run_bench(DataChoice(), CacheChoice(), options, TRAINING, NoProgress()))
     for one, other in zip(*map(metrics_of, benches), strict=True):
         assert one == other

@@ -5,7 +5,8 @@ import importlib.util
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,8 @@ from mvsa_pipe.benches.trials import Results, Trial, TrialGroup
 from mvsa_pipe.benches.tune_options import TuneOptions
 from mvsa_pipe.benches.variations import Setting
 from mvsa_pipe.devices import resolve_device, usable_cores
-from mvsa_pipe.errors import ConfigError, MvsaError, RunError
+from mvsa_pipe.disk import storage_errors
+from mvsa_pipe.errors import ConfigError, MvsaError, RunError, StorageError
 from mvsa_pipe.options import Search
 from mvsa_pipe.progress import OnStep, Progress, no_callback
 from mvsa_pipe.training.epochs import EpochReport
@@ -110,27 +112,33 @@ class Study:
         self._folders, self._shown, self._progress = folders, shown, progress
         self._select = space.training.select
         self._lock = threading.Lock()
-        self._study = self._opened(runs)
+        self._database = runs / STUDIES
+        with _database_errors(self._database):
+            self._study = self._opened()
 
     def searched(self) -> Studied:
         """Trains until the budget is spent, and returns the best trial.
 
         Raises:
-            ConfigError: No trial has a result.
+            RunError: No trial has a result.
+            StorageError: The database of studies cannot be read or written.
         """
-        done = self._finished()
-        if done:
-            self._progress.say(f"{self._space.head}: {done} trials were recorded before")
-            self._shown.recorded(min(done, self._options.trials))
-        while (done := self._finished()) < self._options.trials:
-            self._train(self._asked(min(self._options.together, self._options.trials - done), done))
-        return self._found()
+        with _database_errors(self._database):
+            done = self._finished()
+            if done:
+                self._progress.say(f"{self._space.head}: {done} trials were recorded before")
+                self._shown.recorded(min(done, self._options.trials))
+            while (done := self._finished()) < self._options.trials:
+                together = min(self._options.together, self._options.trials - done)
+                self._train(self._asked(together, done))
+            return self._found()
 
-    def _opened(self, runs: Path) -> "optuna.Study":
+    def _opened(self) -> "optuna.Study":
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        runs.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self._database.parent):
+            self._database.parent.mkdir(parents=True, exist_ok=True)
         deciding = [
             experiment_digest(self._loaded.read_by(self._space.head, None)),
             asdict(self._space.training),
@@ -141,7 +149,7 @@ class Study:
         ]
         digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
         study = optuna.create_study(
-            storage=f"sqlite:///{(runs / STUDIES).resolve()}",
+            storage=f"sqlite:///{self._database.resolve()}",
             study_name=f"{self._space.head}-{digest[:_DIGITS]}",
             direction="maximize",
             pruner=optuna.pruners.MedianPruner(_FIRST_TRIALS, _FIRST_EPOCHS)
@@ -201,7 +209,9 @@ class Study:
             if recorded is not None:
                 outcomes[number] = recorded
         missing = [number for number in trials if number not in outcomes]
-        outcomes |= self._done(missing, trials, {one.number: one for one in asked})
+        first = {trials[n].digest: n for n in reversed(missing)}  # equal settings are trained once
+        done = self._done(sorted(first.values()), trials, {one.number: one for one in asked})
+        outcomes |= {n: done[first[trials[n].digest]] for n in missing}
         for one in asked:
             self._tell(one, trials.get(one.number), outcomes.get(one.number))
 
@@ -348,6 +358,26 @@ def require_optuna() -> None:
         raise ConfigError(
             "mvsa tune needs Optuna, which is not installed", hint='pip install "mvsa-pipe[tune]"'
         )
+
+
+@contextmanager
+def _database_errors(path: Path) -> Iterator[None]:
+    """Errors of the database of studies as errors of the disk."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        raise StorageError(
+            "The database of searched settings cannot be read or written",
+            where=path,
+            expected="a database that mvsa tune wrote, not in use by another program",
+            found=getattr(cause, "orig", None) or cause or error,
+            hint="if it is damaged, move it away and run the same again: runs that were trained "
+            "are found by their folders",
+        ) from error
 
 
 def _distribution(search: Search) -> "optuna.distributions.BaseDistribution":

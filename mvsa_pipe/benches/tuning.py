@@ -190,10 +190,12 @@ def luck_sentence(head: TunedHead) -> str:
     mean, plain = float(np.mean(head.replayed)), float(np.mean(head.defaults or np.nan))
     deviation = float(np.std(head.replayed, ddof=1)) if len(head.replayed) > 1 else 0.0
     moved = 100 * head.luck if score.row.percent else head.luck
+    tried, replays = len(head.expected_best), len(head.replayed)
     return (
-        f"{head.head}: the best of {len(head.expected_best):,} trials has a validation "
+        f"{head.head}: the best of {tried:,} trial{'s' * (tried != 1)} has a validation "
         f"{score.row.title} of {score.shown(head.best)}{unit}; its setting with "
-        f"{len(head.replayed):,} fresh seeds {score.shown(mean)} ± {score.shown(deviation)}{unit}, "
+        f"{replays:,} fresh seed{'s' * (replays != 1)} {score.shown(mean)} ± "
+        f"{score.shown(deviation)}{unit}, "
         f"the defaults {score.shown(plain)}{unit}: luck {moved:+.1f}"
         f"{' points' if score.row.percent else ''}."
     )

@@ -9,9 +9,10 @@ import pytest
 
 from mvsa_pipe.benches import loaded
 from mvsa_pipe.benches.search_space import search_space
+from mvsa_pipe.benches.study import STUDIES
 from mvsa_pipe.benches.tune_options import TuneOptions
 from mvsa_pipe.benches.tuning import expected_best, luck_sentence, tune
-from mvsa_pipe.errors import ConfigError, RunError
+from mvsa_pipe.errors import ConfigError, RunError, StorageError
 from mvsa_pipe.heads.options import HeadOptions, rate, size
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.progress import NoProgress
@@ -121,6 +122,24 @@ def test_a_trial_below_the_median_ends_early_and_has_no_run():
     assert max(trial.values["learning_rate"] for trial in pruned) < trials.values["learning_rate"]
     assert not any(trial.run for trial in pruned)
     assert trials.values["learning_rate"] > 1e-3
+
+
+@pytest.mark.usefixtures("workplace")
+def test_equal_proposals_of_a_batch_are_trained_once_and_share_a_result(trained):
+    (head,) = tuned(search=("learning_rate=0.001",), replay=1, prune=False).heads
+    assert [trial.state for trial in head.trials] == ["complete"] * 4
+    assert len({trial.run for trial in head.trials}) == 1
+    assert sum(seed == 0 for seed, _ in trained) == 1
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_damaged_database_is_named_and_kept():
+    RUNS.mkdir()
+    (RUNS / STUDIES).write_text("nonsense")
+    with pytest.raises(StorageError, match="not a database") as refused:
+        tuned()
+    assert STUDIES in str(refused.value)
+    assert (RUNS / STUDIES).read_text() == "nonsense"
 
 
 @pytest.mark.usefixtures("workplace")

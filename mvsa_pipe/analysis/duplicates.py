@@ -171,7 +171,7 @@ def _given_away(
 def _costs(
     contest: Contest, given_away: set[str], options: DuplicatesOptions
 ) -> list[tuple[str, Estimate, Estimate, Estimate]]:
-    """Accuracy of every head on all posts, on those that are not given away, and the change."""
+    """Accuracy of every head on all posts, on those unlike all training posts, and the change."""
     ids = contest.folds[0].ids
     kept = np.array([post_id not in given_away for post_id in ids], np.float32)
     if not given_away or not kept.any():

@@ -39,7 +39,7 @@ class EvidenceRow:
         group: 1 if it cannot be told apart from the first; and so on.
         not_above: References that it does not beat by more than chance: ``majority``, ``chance``,
             ``logistic``, or the name of the best single modality.
-        leak_free: Its score on the posts that no training post gives away; ``None`` if unknown.
+        leak_free: Its score on the posts that duplicate no training post; ``None`` if unknown.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Evidence:
         single_modality: The best head that reads one modality alone.
         fusion: The best head that reads both.
         resolution: What the part can show; ``None`` for one head.
-        leaks: Posts that training posts give away, of each fold.
+        leaks: Posts that duplicate training posts, of each fold.
         left_out: Heads without a result in some fold.
     """
 
@@ -112,7 +112,7 @@ class Evidence:
 
     @property
     def leaked(self) -> int:
-        """Posts that training posts give away, summed over folds."""
+        """Posts that duplicate training posts, summed over folds."""
         return sum(len(leaks.reasons) for leaks in self.leaks)
 
     def as_record(self) -> dict[str, Any]:

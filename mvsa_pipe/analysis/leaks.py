@@ -43,7 +43,7 @@ NEAR_VECTOR = {
 
 @dataclass(frozen=True)
 class Leaks:
-    """Posts of a part that training posts give away.
+    """Posts of a part that duplicate training posts.
 
     Attributes:
         posts: Posts of the part.
@@ -140,7 +140,7 @@ class LeakFinder:
         self.directions.setdefault(way, []).append((places, directions))
 
     def leaks(self, held: Sequence[str], train: Sequence[str]) -> Leaks:
-        """The held-out posts that training posts give away, both by id."""
+        """The held-out posts that duplicate training posts, both by id."""
         reasons: dict[str, list[str]] = {}
         unchecked = dict(self.unchecked)
         for way, keys in self.keys.items():

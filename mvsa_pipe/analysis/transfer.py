@@ -33,7 +33,7 @@ from mvsa_pipe.runs.options import InferenceOptions
 
 _METHOD = (
     (
-        "Posts that the training posts of another data set give away are left out before scoring: "
+        "Posts that duplicate training posts of another data set are left out before scoring: "
         "the same text but for case, links and names, the same picture, or one near by its "
         "perceptual hash. Equal ids alone do not make posts alike. All heads are scored on the "
         "same posts of a data set."
@@ -108,8 +108,8 @@ def transfer(runs: Sequence[Run], options: TransferOptions, progress: Progress) 
         ids = [post_id for post_id in target.scored if post_id not in given]
         if not ids:
             raise SplitError(
-                f"Training posts of {', '.join(o.title for o in others)} give away every post of "
-                f"{target.title}",
+                f"Every post of {target.title} duplicates a training post of "
+                f"{', '.join(o.title for o in others)}",
                 where=target.posts.storage.root,
                 found=f"{len(target.scored):,} shared posts",
                 expected="a data set with other posts",
@@ -232,7 +232,7 @@ def _overlap_table(
         for (one, other), found in overlaps.items()
     ]
     return FindingTable(
-        "scored posts that training posts give away",
+        "scored posts that duplicate training posts",
         ["trained on", "scored on", "posts", "left out", "by", "equal ids"],
         rows,
     )

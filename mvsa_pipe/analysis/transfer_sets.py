@@ -40,7 +40,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Posts of one data set that another's training posts give away.
+    """Posts of one data set that duplicate training posts of another.
 
     Attributes:
         ways: Posts by the way in which they are alike; a post may count in several.
@@ -122,7 +122,7 @@ def _of_runs(runs: Sequence[Run], only: Collection[Modality]) -> DataSet:
 
 
 def overlap(trained: DataSet, target: DataSet, cache: Path | None, progress: Progress) -> Overlap:
-    """The scored posts of a data set that another's training posts give away.
+    """The scored posts of a data set that duplicate training posts of another.
 
     Two posts are alike if their texts are the same but for case, links and names, or their
     pictures are the same or near by a perceptual hash. Ids alone do not make posts alike: many

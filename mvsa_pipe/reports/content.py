@@ -31,7 +31,7 @@ class LeaderRow:
         rank: Its rank by the first score; ``None`` of a method that reads no posts.
         ranks: The ranks that it may have.
         group: 1 if it cannot be told apart from the first; and so on.
-        leak_free: Its first score on posts that no training post gives away.
+        leak_free: Its first score on posts that duplicate no training post.
         not_above: References that it does not beat by more than chance.
         remarks: What a reader must know of it, such as predictions that depend on their batch.
     """

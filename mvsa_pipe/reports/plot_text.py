@@ -19,6 +19,7 @@ from mvsa_pipe.analysis.finding import (
     Series,
 )
 from mvsa_pipe.printable import one_line
+from mvsa_pipe.reports.cells import NOT_RECORDED
 
 # XML has no place for them, not even as escapes.
 _NOT_XML = str.maketrans({"\ufffe": "\ufffd", "\uffff": "\ufffd"})
@@ -66,7 +67,7 @@ def _within(text: str, columns: int) -> str:
 def number(value: float | None) -> str:
     """A number in three or four digits; a dash if there is none."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NOT_RECORDED
     size = abs(value)
     for unit, letter in _UNITS:
         if size >= max(unit, 1e4):
@@ -110,7 +111,7 @@ def _with_interval(estimate: Estimate, decimals: int) -> str:
 def cell(value: float | None, percent: bool, *, short: bool = False) -> str:
     """A number in a cell of a matrix; a short one has one digit less."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NOT_RECORDED
     if percent:
         return f"{100 * value:.0f}" if short else f"{100 * value:.1f}"
     return f"{value:.2f}" if short and 0.01 <= abs(value) < 10 else number(value)

@@ -185,5 +185,5 @@ def test_what_cannot_be_transferred_is_refused(
     own = read_posts(make.root / "data")
     kept = tuple(post for post in own.posts if post.id in train)
     seen = table_of(PostSet(own.name, own.classes, kept, own.storage), tmp_path / "seen", "seen")
-    with pytest.raises(SplitError, match="give away every post of seen"):
+    with pytest.raises(SplitError, match="Every post of seen duplicates a training post"):
         transfer([run], options(make, seen), NoProgress())

@@ -103,7 +103,7 @@ def shift(runs: Sequence[Run], options: ShiftOptions, progress: Progress) -> Fin
 
 def _trained_shares(entry: Entry, classes: Sequence[str], counts: Classes) -> Floats:
     """Class shares ``[C]`` that a head learnt: of its training posts, as weighted in the loss."""
-    weights = str(entry.runs[0].config["training"]["class_weights"])
+    weights = str(entry.runs[0].config["training"].get("class_weights", "none"))
     weighted = counts * np.array(parse_class_weights(weights, classes, counts.tolist()))
     shares: Floats = weighted / weighted.sum()
     return shares

@@ -114,8 +114,8 @@ def _figure(score: Score, row: EvidenceRow) -> str:
 
 def _difference(score: Score, value: float) -> str:
     if not score.row.percent:
-        return f"{value:+.3f}"
-    return f"{100 * value:+.1f} points"
+        return f"{value:+z.3f}"
+    return f"{100 * value:+z.1f} points"
 
 
 def _fusion(found: Evidence) -> list[str]:
@@ -139,7 +139,7 @@ def _fusion(found: Evidence) -> list[str]:
 
 
 def _bound(found: Evidence, value: float) -> str:
-    return f"{100 * value:+.1f}" if found.score.row.percent else f"{value:+.3f}"
+    return f"{100 * value:+z.1f}" if found.score.row.percent else f"{value:+z.3f}"
 
 
 def _references(found: Evidence) -> list[str]:

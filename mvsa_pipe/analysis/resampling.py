@@ -103,4 +103,4 @@ def p_value_of_difference(difference: Floats) -> float:
 
 def in_points(found: Estimate) -> str:
     """A difference of shares as text, in points of percent."""
-    return f"{100 * found.value:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"{100 * found.value:+z.1f} points [{100 * found.low:+z.1f}, {100 * found.high:+z.1f}]"

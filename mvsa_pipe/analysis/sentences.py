@@ -61,7 +61,7 @@ def _significance_sentence(
 ) -> str:
     difference = pair.differences[Score.ACCURACY.value]
     low, high = difference.interval
-    figures = f"{100 * difference.value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+    figures = f"{100 * difference.value:+z.1f} points [{100 * low:+z.1f}, {100 * high:+z.1f}]"
     verdict = "is more than chance explains" if p_holm < _LEVEL else "may be chance"
     tests = len(comparison.rows) - 1
     adjusted = f", {p_holm:.3g} adjusted for {tests} tests" if tests > 1 else ""

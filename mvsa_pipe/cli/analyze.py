@@ -48,7 +48,10 @@ def _verb(name: str, summary: str, kind: type[Any]) -> Callable[..., None]:
     def verb(
         runs: Annotated[
             list[Path],
-            typer.Argument(help="Run folders; those that differ in their seed alone are one head."),
+            typer.Argument(
+                help="Run folders, or folders of runs. Those that differ in their seed alone are "
+                "one head."
+            ),
         ],
         options: kind,  # type: ignore[valid-type]
         save: Annotated[
@@ -64,10 +67,13 @@ def _verb(name: str, summary: str, kind: type[Any]) -> Callable[..., None]:
         json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     ) -> None:
         from mvsa_pipe.analysis.finding_store import save_finding
-        from mvsa_pipe.runs import open_run
+        from mvsa_pipe.reports.given_runs import given_runs
 
-        opened = [open_run(path) for path in runs]
+        given = given_runs(runs)
+        opened = given.runs
         with progress() as screen:
+            for failed, reason in given.failed:
+                screen.say(f"left out, as it failed: {failed}: {reason}")
             finding = ANALYSES.load(name)(opened, options, screen)
         path = save_finding(finding, opened) if save else None
         drawn = [] if png is None else _draw(finding, png)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from mvsa_pipe.analysis.finding_store import ANALYSES_FOLDER
+from mvsa_pipe.benches.study import STUDIES
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.json_schema import Schema, read_json, validated
 from mvsa_pipe.runs import Run, open_run
@@ -14,6 +16,7 @@ from mvsa_pipe.runs.layout import CONFIG, FAILED, METRICS
 from mvsa_pipe.runs.reading import read_failure
 
 _RECORD = "bench.json"
+_BESIDE_RUNS = (ANALYSES_FOLDER, STUDIES)
 
 
 class _Entry(Schema):
@@ -53,10 +56,14 @@ def given_runs(paths: Sequence[Path]) -> GivenRuns:
         paths: Run folders, folders that contain runs, records of a bench, or folders of such
             records.
 
+    A pattern such as ``runs/*`` also matches what lies beside runs: records of analyses and of
+    tuning are skipped, and a run that a bench's record names again counts once.
+
     Raises:
         RunError: There is no run, or one is damaged.
     """
-    folders = list(dict.fromkeys(folder for path in paths for folder in _folders(path)))
+    named = [path for path in paths if path.name not in _BESIDE_RUNS] or paths
+    folders = list({f.resolve(): f for path in named for f in _folders(path)}.values())
     failed: list[tuple[str, str]] = []
     runs = []
     for folder in folders:

@@ -1,6 +1,7 @@
 """``mvsa report`` from outside, and the pages that benches and the quickstart write."""
 
 import json
+import shutil
 from html import unescape
 from pathlib import Path
 
@@ -96,3 +97,18 @@ def test_the_library_writes_the_same_page():
     assert "<h2" in path.read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="did you mean output"):
         mv.report("runs", outputs="typo.html")
+
+
+def test_a_pattern_over_the_runs_folder_skips_what_lies_beside_runs(fitted, tmp_path, mvsa):
+    runs = tmp_path / "runs"
+    shutil.copytree(fitted / "runs", runs)
+    words = ["analyze", "shift", "--resamples", "20"]
+    first = mvsa(*words, *sorted(runs.iterdir()))
+    assert first.exit_code == 0, first.output
+    (runs / "tuning.sqlite3").write_bytes(b"searched settings")
+    assert (runs / "analyses").is_dir()
+    again = mvsa(*words, *sorted(runs.iterdir()), runs / "both")
+    assert again.exit_code == 0, again.output
+    alone = mvsa(*words, runs / "analyses")
+    assert alone.exit_code == 2
+    assert "no run here" in alone.output

@@ -28,7 +28,7 @@ EXTRACT = ("extract", "--partner", "none", "--backbone")
     [
         (["fit", "--head", "dual_attention"], "did you mean dual-attention"),
         (["bench", "--head", "nativ-cat"], "did you mean native-cat"),
-        ([*EXTRACT, "dinov"], "did you mean dinov2"),
+        ([*EXTRACT, "dinov"], "did you mean dinov3 or dinov2"),
         (["extract", "--backbone", "tiny-image", "--partner", "tiny-txt"], "did you mean tiny-t"),
         ([*FIT, "--text", "berd"], "Expected berd. Found tiny-text@"),
         ([*EXTRACT, "tiny-image", "--weights", "x=y"], "--weights x=y"),

@@ -165,8 +165,8 @@ def test_bench_prints_a_table_and_keeps_an_index(mvsa):
     assert result.exit_code == 0, result.output
     for word in ("│ text ", "│ native-cat ", "│ majority ", "│ chance ", "over 2 seeds"):
         assert word in result.stdout
-    path = Path(result.stdout.splitlines()[-1].removeprefix("records: "))
-    record = json.loads(path.read_text())
+    (named,) = [line for line in result.stdout.splitlines() if line.startswith("records: ")]
+    record = json.loads(Path(named.removeprefix("records: ")).read_text())
     assert [row["head"] for row in record["rows"]] == ["text", "native-cat"]
     assert len(record["runs"]) == 4
     printed = json.loads(mvsa("bench", *words, "--json").stdout)

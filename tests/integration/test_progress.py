@@ -11,7 +11,7 @@ from cli_support import on_terminal
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
-LONG = ["fit", "--head", "basic", "--epochs", "100000", "--set", "hidden=8"]
+LONG = ["fit", "--head", "basic", "--epochs", "100000", "--patience", "0", "--set", "hidden=8"]
 
 
 def plain(written: str) -> list[str]:

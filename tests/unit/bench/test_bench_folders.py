@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mvsa_pipe.benches import loaded, run
+from mvsa_pipe.benches import loaded, train_missing
 from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.run import run_bench, save_bench
 from mvsa_pipe.errors import RunError
@@ -34,7 +34,7 @@ def trained(monkeypatch):
         return honest(planned, *words)
 
     monkeypatch.setattr(loaded, "try_run_heads", run_heads)
-    monkeypatch.setattr(run, "usable_cores", lambda: 1)
+    monkeypatch.setattr(train_missing, "usable_cores", lambda: 1)
     return runs
 
 

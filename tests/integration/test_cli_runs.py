@@ -192,8 +192,8 @@ def test_other_verbs_take_the_runs_of_a_bench(mvsa):
         assert answer.exit_code == 0, answer.output
     compared = mvsa("compare", *runs, "runs/both")
     assert compared.exit_code == 0, compared.output
-    for number in (0, 2, 4):
-        exported = mvsa("export", runs[number], "--output", f"model-{number}")
+    for number, onnx in ((0, "--no-onnx"), (2, "--onnx"), (4, "--no-onnx")):
+        exported = mvsa("export", runs[number], "--output", f"model-{number}", onnx)
         assert exported.exit_code == 0, exported.output
         assert Path(f"model-{number}").is_dir()
 

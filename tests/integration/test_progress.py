@@ -37,7 +37,19 @@ def test_a_terminal_shows_epochs_and_time_left_in_80_columns() -> None:
 
 def test_files_get_lines_without_control_sequences() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "mvsa_pipe", "fit", "--head", "basic", "--seeds", "2", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "mvsa_pipe",
+            "fit",
+            "--head",
+            "basic",
+            "--seeds",
+            "2",
+            "--epochs",
+            "3",
+            "--json",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -163,11 +162,16 @@ class Study:
         return study
 
     def _finished(self) -> int:
-        """Trials with a result, a reason to end, or an error of their own."""
-        return sum(
-            trial.value is not None or _ENDED in trial.user_attrs
+        """Number of trials that count for the budget."""
+        return len(self._ended_trials())
+
+    def _ended_trials(self) -> "list[optuna.trial.FrozenTrial]":
+        """Trials with a result, a reason to end, or an error of their own, in order."""
+        return [
+            trial
             for trial in self._study.get_trials(deepcopy=False)
-        )
+            if trial.value is not None or _ENDED in trial.user_attrs
+        ]
 
     def _asked(self, count: int, done: int) -> "list[optuna.trial.Trial]":
         """Proposals of one shape: the first one's; sampled from a seed and what is known."""
@@ -303,19 +307,19 @@ class Study:
         Raises:
             RunError: None has one.
         """
-        trials = [
-            trial
-            for trial in self._study.get_trials(deepcopy=False)
-            if trial.value is not None or _ENDED in trial.user_attrs
-        ]
-        with_run = [trial for trial in trials if "run" in trial.user_attrs]
-        if not with_run:
+        trials = self._ended_trials()
+        values = {t.number: t.value for t in trials if "run" in t.user_attrs}
+        scores = {number: value for number, value in values.items() if value is not None}
+        if not scores:
             raise RunError(
                 f"All trials of {self._space.head} failed",
                 found=trials[-1].user_attrs.get(_ENDED),
                 hint="--search narrows the values to try",
             )
-        best = max(with_run, key=lambda trial: (trial.value or -math.inf, -trial.number))
+        number = max(
+            scores, key=lambda number: (scores[number], -number)
+        )  # of equal ones the first
+        (best,) = (trial for trial in trials if trial.number == number)
         return Studied(
             self._space.head,
             [
@@ -328,7 +332,7 @@ class Study:
                 for trial in trials
             ],
             dict(best.params),
-            self._select.gain(float(best.value or 0.0)),
+            self._select.gain(scores[number]),
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mvsa_pipe.benches import loaded
 from mvsa_pipe.benches.search_space import search_space
-from mvsa_pipe.benches.study import STUDIES
+from mvsa_pipe.benches.study import STUDIES, Study
 from mvsa_pipe.benches.tune_options import TuneOptions
 from mvsa_pipe.benches.tuning import expected_best, luck_sentence, tune
 from mvsa_pipe.errors import ConfigError, RunError, StorageError
@@ -146,6 +146,18 @@ def test_a_damaged_database_is_named_and_kept():
 def test_heads_of_which_no_trial_trains_are_refused():
     with pytest.raises(RunError, match="All trials of native-cat failed"):
         tuned(search=("learning-rate=1e30,1e31",), prune=False)
+
+
+def test_a_score_of_zero_can_be_the_best():
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = object.__new__(Study)
+    study._select, study._space = Score.ECE, search_space("native-cat", TRAINING, ())
+    study._study = optuna.create_study(direction="maximize")
+    for run, value in (("poor", -0.2), ("perfect", 0.0)):
+        study._study.add_trial(optuna.trial.create_trial(value=value, user_attrs={"run": run}))
+    assert study._found().best == 0
 
 
 def test_the_expected_best_of_draws():

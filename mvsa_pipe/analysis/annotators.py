@@ -114,7 +114,7 @@ class _Judged:
     Attributes:
         counts: Annotators of each category; the last is that of no label.
         hits: Annotators who agree with the majority of the others.
-        decided: Annotators for whom the others have a majority.
+        decided: Number of labels whose post has a majority among the other annotators.
     """
 
     counts: tuple[int, ...]

@@ -28,7 +28,7 @@ from mvsa_pipe.analysis.options import ShiftOptions
 from mvsa_pipe.analysis.resampling import Resampler, estimated, in_points
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.score_table import Score
-from mvsa_pipe.metrics.weighted import Answers, Classes, Floats
+from mvsa_pipe.metrics.weighted import Answers, Classes, Floats, Weights
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
 from mvsa_pipe.training.options import parse_class_weights
@@ -67,16 +67,23 @@ def shift(runs: Sequence[Run], options: ShiftOptions, progress: Progress) -> Fin
     counts = np.bincount(fold.train_labels, minlength=len(classes))
     targets = _targets(options, classes, actual)
     resampler = Resampler(len(labels), options)
+    learnt = [_trained_shares(entry, classes, counts) for entry in contest.entries]
+    unshifted = [
+        resampler.scores(entry.folds[0], [Score.ACCURACY])[Score.ACCURACY]
+        for entry in contest.entries
+    ]
     progress.start("shifted class distributions", len(targets) * len(contest.entries), "scores")
     rows: list[list[Cell]] = []
     plotted: list[ForestRow] = []
     losses: list[tuple[str, str, Estimate]] = []
     for title, target in targets.items():
-        for entry in contest.entries:
-            trained = _trained_shares(entry, classes, counts)
-            plain, losing, knowing = _shifted(entry.folds[0], actual, trained, target, resampler)
-            rows.append([entry.name, title, *plain, losing, knowing])
-            plotted.append(ForestRow(f"{entry.name}, {title}", plain[0], entry.name))
+        for entry, trained, before in zip(contest.entries, learnt, unshifted, strict=True):
+            weights = (target / actual)[labels].astype(np.float32)
+            plain, known = _shifted(entry.folds[0], weights, trained, target, resampler)
+            shown = [estimated(plain[score]) for score in _SCORES]
+            losing, knowing = estimated(plain[Score.ACCURACY] - before), estimated(known)
+            rows.append([entry.name, title, *shown, losing, knowing])
+            plotted.append(ForestRow(f"{entry.name}, {title}", shown[0], entry.name))
             losses.append((entry.name, title, losing))
             progress.advance(1)
     change = "change of accuracy"
@@ -154,23 +161,16 @@ def _parsed(text: str, classes: Sequence[str]) -> Floats:
 
 def _shifted(
     seeds: Sequence[Answers],
-    actual: Floats,
+    weights: Weights,
     trained: Floats,
     target: Floats,
     resampler: Resampler,
-) -> tuple[list[Estimate], Estimate, Estimate]:
-    """Scores under a target, their change in accuracy, and accuracy if the target is known."""
-    weights = (target / actual)[seeds[0].labels].astype(np.float32)
+) -> tuple[dict[Score, Floats], Floats]:
+    """Scores of posts weighted to a target, and accuracy if the target is known ``[1 + R]``."""
     factors = np.divide(target, trained, out=np.zeros_like(target), where=trained > 0)
     knowing = [_adjusted(answers, factors) for answers in seeds]
-    found = resampler.scores(seeds, _SCORES, weights)
-    before = resampler.scores(seeds, [Score.ACCURACY])[Score.ACCURACY]
     known = resampler.scores(knowing, [Score.ACCURACY], weights)[Score.ACCURACY]
-    return (
-        [estimated(found[score]) for score in _SCORES],
-        estimated(found[Score.ACCURACY] - before),
-        estimated(known),
-    )
+    return resampler.scores(seeds, _SCORES, weights), known
 
 
 def _adjusted(answers: Answers, factors: Floats) -> Answers:

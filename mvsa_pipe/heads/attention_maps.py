@@ -47,7 +47,7 @@ class AttentionLayer:
     """One attention of a head, over tokens.
 
     Attributes:
-        name: Who asks whom, such as ``text → picture``.
+        name: Queries and keys, such as ``text → picture``.
         module: What computes its weights.
         queries: What the queries are, in order.
         keys: What the keys are, in order.

@@ -115,7 +115,7 @@ def _commands(folders: Sequence[Path]) -> list[str]:
     paths = sorted(path for folder in beside for path in folder.glob(f"*/{_RECORD}"))
     records = []
     for path in paths:
-        with suppress(RunError):  # a record that nobody named
+        with suppress(RunError):  # found beside the runs, not named by the user
             records.append(_read(path))
     found = dict.fromkeys(
         record.command

@@ -5,7 +5,8 @@ that older and newer runs can be read.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -15,10 +16,12 @@ from mvsa_pipe.json_schema import Count, Schema, Seconds, Seed, parse_json, vali
 from mvsa_pipe.layers import LayerMix
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.options import MOST_THREADS
+from mvsa_pipe.options import MOST_THREADS, Options
 from mvsa_pipe.posts.formats import ReadOptions
 from mvsa_pipe.training.options import TrainingOptions
 from mvsa_pipe.user_code import Origin
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 Half = Literal["text", "image"]
 Text = Annotated[str, Meta(min_length=1)]
@@ -211,10 +214,7 @@ def training_options(record: dict[str, Any]) -> TrainingOptions:
         ValueError: It has an unknown option, or a value of another type.
         ConfigError: A value cannot be used.
     """
-    unknown = sorted(record.keys() - TrainingOptions.__dataclass_fields__.keys())
-    if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r} - at `$.training`")
-    return validated(record, TrainingOptions)
+    return _options(record, TrainingOptions, "$.training")
 
 
 def read_options(record: dict[str, Any]) -> ReadOptions:
@@ -224,7 +224,17 @@ def read_options(record: dict[str, Any]) -> ReadOptions:
         ValueError: It has an unknown option, or a value of another type.
         ConfigError: A value cannot be used.
     """
-    unknown = sorted(record.keys() - ReadOptions.__dataclass_fields__.keys())
+    return _options(record, ReadOptions, "$.data.read")
+
+
+def _options(record: dict[str, Any], kind: type[OptionsT], where: str) -> OptionsT:
+    """Recorded options; those that older runs lack have their defaults.
+
+    Raises:
+        ValueError: It has an unknown option, or a value of another type.
+        ConfigError: A value cannot be used.
+    """
+    unknown = sorted(record.keys() - {each.name for each in fields(kind)})
     if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r} - at `$.data.read`")
-    return validated(record, ReadOptions)
+        raise ValueError(f"unknown option {unknown[0]!r} - at `{where}`")
+    return validated(record, kind)

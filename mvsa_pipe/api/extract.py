@@ -122,7 +122,7 @@ def extract(
         cache: The folder of all caches.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         options: Options of ``ExtractChoice`` and ``ExtractOptions``, such as ``pooling``,
-            ``max_tokens``, ``layers``, ``dtype``, ``batch_size``, ``on_bad_post``.
+            ``max_tokens``, ``prompt``, ``layers``, ``dtype``, ``batch_size``, ``on_bad_post``.
 
     Raises:
         ConfigError: An option cannot be used, or there is nothing to extract.

@@ -80,6 +80,7 @@ TEXT_FAMILIES = (
         argument=_HUB,
         from_folder=True,
         self_located=True,
+        prompted=True,
         models=(
             PublishedModel(
                 "sentence-transformers/all-MiniLM-L6-v2",
@@ -131,6 +132,7 @@ TEXT_FAMILIES = (
         argument=_HUB,
         from_folder=True,
         self_located=True,
+        prompted=True,
         poolings=_OF_TOKENS,
         models=(
             PublishedModel(

@@ -53,6 +53,7 @@ class Family(Row):
         self_located: Whether that part locates the weights, or there are none to choose.
         layered: Whether hidden states of several layers have one shape.
         poolings: The poolings that ``--pooling`` can choose from.
+        prompted: Whether ``--prompt`` applies: models of any training, some of which need one.
         extra: The optional dependency of this package that it needs.
         models: Its published weights, the default first.
     """
@@ -62,5 +63,6 @@ class Family(Row):
     self_located: bool = False
     layered: bool = True
     poolings: tuple[Pooling, ...] = ()
+    prompted: bool = False
     extra: str = ""
     models: tuple[PublishedModel, ...] = ()

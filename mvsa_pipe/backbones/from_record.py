@@ -52,6 +52,7 @@ def _backbone(fields: Any) -> BackboneOptions:  # noqa: ANN401  # any JSON value
         pooling=Pooling(fields["pooling"]) if fields["pooling"] else None,
         max_tokens=fields["max_tokens"],
         layers=Layers(fields.get("layers", Layers.LAST)),
+        prompt=fields.get("prompt"),
         tuned=fields.get("tuned"),
     )
 

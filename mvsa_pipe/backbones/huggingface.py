@@ -52,6 +52,7 @@ class HuggingFaceText(TextBackbone):
     def __init__(self, options: BackboneOptions) -> None:
         source = self._located(options)
         self.pooling = self._pooling(options)
+        self._prompt = self._chosen_prompt(options)
         config = self._config(source, options)
         if getattr(config, "is_encoder_decoder", False):
             raise BackboneError(
@@ -69,6 +70,7 @@ class HuggingFaceText(TextBackbone):
         self.width = int(self.module.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self._load_tokenizer(source.model, options)
         self.max_tokens = options.tokens_within(self._limit(), by_default=self.limits_tokens)
+        self._require_room_for_text()
         self._options = options
         if options.layers is not Layers.LAST:
             ids = torch.from_numpy(self.tokenize(["a"])[0])[None]
@@ -97,6 +99,23 @@ class HuggingFaceText(TextBackbone):
     def _pooling(self, options: BackboneOptions) -> Pooling:
         return options.pooling or self.default_pooling
 
+    def _chosen_prompt(self, options: BackboneOptions) -> str:
+        """What is put before every text."""
+        return options.prompt or ""
+
+    def _prompt_tokens(self) -> int:
+        """Number of tokens before the text, an opening special token included; 0 without prompt."""
+        return len(self._tokenizer.encode(self._prompt).ids) - self._closing if self._prompt else 0
+
+    def _require_room_for_text(self) -> None:
+        needed = self._prompt_tokens() + self._closing
+        if self._prompt and needed >= self.max_tokens:
+            raise ConfigError(
+                "The prompt leaves no room for a text, so that all features would be equal",
+                expected=f"--max-tokens of more than {needed}, or a shorter --prompt",
+                found=f"{needed} tokens of {self._prompt!r}, and --max-tokens {self.max_tokens}",
+            )
+
     def _config(self, source: WeightsSource, options: BackboneOptions) -> PretrainedConfig:
         return hugging_face_config(source.model, options.name)
 
@@ -119,7 +138,7 @@ class HuggingFaceText(TextBackbone):
 
     def _own_preprocessing(self) -> dict[str, str | int | float]:
         """Fields of the fingerprint beside the tokenizer and the number of tokens."""
-        return {}
+        return {"prompt": self._prompt} if self._prompt else {}
 
     def _load_tokenizer(self, source: str, options: BackboneOptions) -> None:
         tokenizer = pretrained(AutoTokenizer.from_pretrained, source, options.name, "tokenizer")
@@ -150,8 +169,8 @@ class HuggingFaceText(TextBackbone):
         return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()[:32]
 
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Token ids of every text, uncut, special tokens included."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        """Token ids of every text after the prompt, uncut, special tokens included."""
+        encodings = self._tokenizer.encode_batch_fast([self._prompt + text for text in texts])
         return [np.asarray(e.ids or [self.pad_id], dtype=np.int32) for e in encodings]
 
     def cut(self, token_ids: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -162,9 +181,13 @@ class HuggingFaceText(TextBackbone):
         return np.concatenate([head, token_ids[len(token_ids) - self._closing :]])
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Start and end of each kept token in the text."""
-        offsets = self._tokenizer.encode(text).offsets or [(0, 0)]
-        return [offsets[at] for at in self.cut(np.arange(len(offsets), dtype=np.int32))]
+        """Start and end of each kept token in the text; equal for tokens of the prompt."""
+        offsets = self._tokenizer.encode(self._prompt + text).offsets or [(0, 0)]
+        before = len(self._prompt)
+        return [
+            (max(offsets[at][0] - before, 0), max(offsets[at][1] - before, 0))
+            for at in self.cut(np.arange(len(offsets), dtype=np.int32))
+        ]
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Hidden states of the kept layers, and the pooled vector of the last."""

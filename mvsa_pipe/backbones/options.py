@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mvsa_pipe.backbones import (
+    TEXT_BACKBONES,
     backbone_name,
     backbone_source,
     parse_backbone,
@@ -55,6 +56,8 @@ class BackboneOptions(Options):
             (``cls`` for bert, ``projected`` for two towers, else ``mean``).
         max_tokens: Texts are cut at this many tokens, special ones included.
         layers: The layers whose hidden states are kept.
+        prompt: What is put before every text; ``None`` takes the model's own, which
+            sentence-transformers models may have. An empty one leaves that out.
         tuned: A safetensors file of all weights after fine-tuning, loaded over the others.
         source: Where the class of an own backbone comes from; found by its name.
 
@@ -67,6 +70,7 @@ class BackboneOptions(Options):
     pooling: Pooling | None = None
     max_tokens: int = option(128, least=FEWEST_TOKENS, most=MOST_TOKENS)
     layers: Layers = Layers.LAST
+    prompt: str | None = None
     tuned: str | None = None
     source: Origin | None = None
 
@@ -84,6 +88,27 @@ class BackboneOptions(Options):
                 expected=f"--pooling {name_some(known.poolings, most=9)}",
                 hint="extract backbones with different poolings separately",
             )
+        if self.prompt is not None:
+            self._require_prompted(self.prompt)
+
+    def _require_prompted(self, prompt: str) -> None:
+        if not traits(self.family).prompted:
+            raise ConfigError(
+                f"Backbone {self.name!r} takes no prompt",
+                expected="--prompt with backbones of "
+                + " or ".join(row.name for row in TEXT_BACKBONES if traits(row.name).prompted),
+                found=f"--prompt {prompt!r}",
+                hint="extract it separately, without --prompt; hf-text:FOLDER reads any text "
+                "encoder with one"
+                if self.modality is Modality.TEXT
+                else "leave --prompt out, which stands before texts",
+            )
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                "--prompt is not valid text", expected="UTF-8", found=repr(prompt)
+            ) from error
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Takes over the fields in another process, in which an own class is not loaded yet."""
@@ -145,13 +170,15 @@ class BackboneOptions(Options):
         return replace(self, name=name, weights=weights, tuned=tuned)
 
     def as_record(self) -> dict[str, object]:
-        """Plain values for keys and records; ``layers`` and ``source`` only if not the default.
+        """Plain values for keys and records; later options only if they are not the default.
 
-        Caches of the last layer thus keep the keys of versions without that option.
+        Caches of the last layer and without a prompt thus keep the keys of versions without these.
         """
         record = asdict(self)
         if self.layers is Layers.LAST:
             del record["layers"]
+        if self.prompt is None:
+            del record["prompt"]
         if self.source is None:
             del record["source"]
         else:

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import snapshot_download
 from jaxtyping import Bool, Int
-from numpy.typing import NDArray
 from tokenizers import normalizers
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -32,8 +30,8 @@ _DENSE = "sentence_dense"
 class SentenceTransformer(HuggingFaceText):
     """A text encoder with the pooling, prompt and normalisation of its own ``modules.json``.
 
-    Pooled vectors equal those of the library's ``encode``: the default prompt is put before every
-    text, hidden states are pooled (first token, mean, or last token), linear layers and
+    Pooled vectors equal those of the library's ``encode``: ``--prompt``, or else the default prompt,
+    is put before every text, hidden states are pooled (first token, mean, or last token), linear layers and
     normalisation follow where the model has them. Hidden states are those of the transformer.
     The library itself is not needed.
 
@@ -63,6 +61,9 @@ class SentenceTransformer(HuggingFaceText):
                 hint="hf-text:FOLDER reads its transformer alone, with any pooling",
             )
         return own
+
+    def _chosen_prompt(self, options: BackboneOptions) -> str:
+        return self._modules.prompt if options.prompt is None else options.prompt
 
     def _network(
         self, source: WeightsSource, options: BackboneOptions, config: PretrainedConfig
@@ -98,12 +99,11 @@ class SentenceTransformer(HuggingFaceText):
             own = self._tokenizer.normalizer
             parts = [normalizers.Lowercase(), *([] if own is None else [own])]
             self._tokenizer.normalizer = normalizers.Sequence(parts)
-        tokens = self._tokenizer.encode(self._modules.prompt).ids if self._modules.prompt else []
-        self._left_out = 0 if self._modules.pools_prompt else len(tokens) - self._closing
+        self._left_out = 0 if self._modules.pools_prompt else self._prompt_tokens()
 
     def _own_preprocessing(self) -> dict[str, str | int | float]:
         return {
-            "prompt": self._modules.prompt,
+            "prompt": self._prompt,
             "pooled_prompt": str(self._modules.pools_prompt),
             "dense": " ".join(rule.activation.__name__ for rule in self._modules.dense),
             "normalised": str(self._modules.normalised),
@@ -115,10 +115,6 @@ class SentenceTransformer(HuggingFaceText):
         for path, content in self._modules.files.items():
             make_folder((folder / path).parent)
             write_json(folder / path, content)
-
-    def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Token ids of every text after the prompt, uncut, special tokens included."""
-        return super().tokenize([self._modules.prompt + text for text in texts])
 
     def encode(self, token_ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Encoded:
         """Hidden states of the kept layers, and the vectors after all modules."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
@@ -186,7 +187,16 @@ class Fingerprint:
             words += ["--pooling", self.pooling]
         if self.modality is Modality.TEXT:
             words += ["--max-tokens", str(self.preprocessing.get("max_tokens", ""))]
+        if self.prompt is not None:
+            words += ["--prompt", shlex.quote(self.prompt)]
         return " ".join([*words, "--precision", self.arithmetic, "--dtype", self.dtype])
+
+    @property
+    def prompt(self) -> str | None:
+        """What stands before every text; ``None`` where ``--prompt`` was not, or does not apply."""
+        family = self.backbone.removesuffix(TUNED_MARK).partition(":")[0]
+        own = self.preprocessing.get("prompt") if traits(family).prompted else None
+        return None if own is None else str(own)
 
     @property
     def arithmetic(self) -> str:

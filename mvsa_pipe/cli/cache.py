@@ -128,7 +128,10 @@ def _plain(value: object) -> str:
         return " × ".join(map(_plain, value))
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else one_line(str(value))
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = one_line(str(value))
+    return text if text and text == text.strip() else repr(text)  # a prompt may end in a space
 
 
 @app.command(cls=Verb)

@@ -57,6 +57,7 @@ class RunBackbone:
             "name": options.name,
             "pooling": identity.pooling if takes_pooling(options.name) else None,
             "max_tokens": options.max_tokens,
+            "prompt": options.prompt,
             "precision": self.precision.value,
             "dtype": self.dtype.value,
             "weights": identity.weights,

@@ -65,6 +65,8 @@ class ExtractChoice(Options):
             default the backbone's own.
         max_tokens: Most tokens per text. Longer texts are cut; special tokens count.
         layers: Layers whose states are kept.
+        prompt: What is put before every text, such as "query: " for e5. By default the prompt of a
+            sentence-transformers model, and none of others.
         preset: A named choice of backbones, see mvsa backbones, beside those named.
     """
 
@@ -74,6 +76,7 @@ class ExtractChoice(Options):
     pooling: Pooling | None = option(None, rare=True)
     max_tokens: int = option(BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS)
     layers: Layers = BackboneOptions.layers
+    prompt: str | None = option(None, rare=True)
     preset: str = option("", rare=True)
 
     def __post_init__(self) -> None:
@@ -112,9 +115,13 @@ class ExtractChoice(Options):
         """Options of each backbone, with its weights.
 
         Raises:
-            ConfigError: Weights belong to no named backbone, or to more than one.
+            ConfigError: Weights belong to no named backbone, or to more than one; or a backbone
+                takes no prompt.
         """
         weights = dict(self._assigned(text, names) for text in self.weights)
+        modalities = {parse_backbone(name)[0] for name in names}
+        # without any text, it is given to pictures, which refuse it
+        prompted = Modality.TEXT if Modality.TEXT in modalities else Modality.IMAGE
         return [
             BackboneOptions(
                 name,
@@ -122,6 +129,7 @@ class ExtractChoice(Options):
                 self.pooling if takes_pooling(name) else None,
                 self.max_tokens,
                 self.layers,
+                self.prompt if parse_backbone(name)[0] is prompted else None,
             )
             for name in dict.fromkeys(names)
         ]

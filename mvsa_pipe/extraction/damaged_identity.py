@@ -85,6 +85,7 @@ def _published(wanted: Fingerprint) -> Iterator[BackboneOptions]:
         "weights": None,
         "pooling": wanted.pooling if wanted.pooling in set(Pooling) else None,
         "max_tokens": wanted.preprocessing.get("max_tokens", BackboneOptions.max_tokens),
+        "prompt": wanted.prompt,
         "layers": Layers.LAST if wanted.keep is Keep.POOLED else wanted.layers,
     }
     for changes in ({}, {"pooling": None}):

@@ -30,13 +30,16 @@ def load_chosen(choice: LiveChoice, posts: PostSet, modality: Modality) -> Loade
     """
     named = named_backbone(choice, modality)
     own = _weights_of(named, choice.weights)
-    if named is None or not own:
+    prompt = choice.prompt if modality is Modality.TEXT else None
+    if named is None or not (own or prompt is not None):
         found = current_caches(posts, modality, choice.caches.folder, named)
         if found:
             return _of_cache(found[0])
         if named is None or not _is_backbone(named, modality):
             raise _nothing_cached(choice, posts, modality, named)
-    extraction = ExtractChoice((named,), own, "none", choice.pooling, choice.max_tokens)
+    extraction = ExtractChoice(
+        (named,), own, "none", choice.pooling, choice.max_tokens, prompt=prompt
+    )
     (options,) = extraction.options_for((named,))
     return options.located(), load_backbone(options)
 

@@ -48,11 +48,12 @@ class LiveChoice(Options):
         pooling: How hidden states of a text become one vector. For a named text backbone; the
             backbone's own by default.
         max_tokens: Most tokens per text. For a named text backbone.
+        prompt: What is put before every text. For a named text backbone; as in mvsa extract.
         decode: How pictures become pixels. As in mvsa extract; augmented ones are decoded exactly.
         on_bad_post: End at an unreadable post, or skip it.
 
     Raises:
-        ConfigError: Layers are to be mixed.
+        ConfigError: Layers are to be mixed, or a prompt is given without its backbone.
     """
 
     panel = "Backbones"
@@ -64,6 +65,7 @@ class LiveChoice(Options):
     max_tokens: int = option(
         BackboneOptions.max_tokens, least=FEWEST_TOKENS, most=MOST_TOKENS, rare=True
     )
+    prompt: str | None = option(None, rare=True)
     decode: Decode = option(Decode.AUTO, rare=True)
     on_bad_post: BadPostPolicy = option(
         BadPostPolicy.ERROR, "--on-bad-image", "--on-bad-post", rare=True
@@ -76,6 +78,12 @@ class LiveChoice(Options):
                 "--layer-mix cannot be used: fine-tuning reads only the last layer of backbones",
                 expected=f"--layer-mix {LayerMix.LAST}, or none",
                 found=self.caches.features.layer_mix,
+            )
+        if self.prompt is not None and self.caches.text is None:
+            raise ConfigError(
+                "--prompt needs a named text backbone; features that are cached have theirs",
+                expected="--text NAME with --prompt",
+                found=f"--prompt {self.prompt!r} alone",
             )
 
 

@@ -78,6 +78,8 @@ EXTRACT = ("extract", "--partner", "none", "--backbone")
         ([*EXTRACT, "tiny-image", "--batch-size", "-1"], "--batch-size"),
         ([*EXTRACT, "tiny-image", "--workers", "-1"], "--workers"),
         ([*EXTRACT, "tiny-text", "--max-tokens", "1"], "--max-tokens"),
+        ([*EXTRACT, "tiny-image", "--partner", "none", "--prompt", "q: "], "'tiny-image' takes no"),
+        ([*EXTRACT, "tiny-image", "--prompt", "q: "], "takes no prompt"),
         ([*EXTRACT, "tiny-text", "--max-tokens", "9" * 30], "3 to 65,536"),
         (["bench", "--seeds", "0"], "--seeds cannot be used. Expected a whole number from 1"),
         ([*FIT, "--seeds", "0"], "--seeds cannot be used. Expected a whole number from 1"),

@@ -53,6 +53,15 @@ def test_text_encoders(bert_folder: Path, tmp_path: Path, pooling: Pooling) -> N
     assert back.backbone.identity.weights == backbone.identity.weights
 
 
+def test_a_prompt_goes_along(bert_folder: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(bert_folder, tmp_path / "source")
+    kept = {"prompt": "good: ", "max_tokens": 16}
+    backbone = load_text(f"hf-text:{source}", **kept)
+    back = there_and_back(backbone, "hf-text:source", tmp_path / "out", [source], **kept)
+    assert same_text(back.backbone, backbone)
+    assert back.backbone.identity.preprocessing["prompt"] == "good: "
+
+
 def test_bert_from_a_state_file(bert_folder: Path, tmp_path: Path) -> None:
     source = shutil.copytree(bert_folder, tmp_path / "source")
     backbone = load_text("bert", weights=str(source), max_tokens=64)

@@ -33,9 +33,9 @@ def save(folder: Path, transformer: Path, pooling: str, **options: Any) -> Any:
     return sentence_transformers.SentenceTransformer(str(folder), device="cpu")
 
 
-def as_library(backbone: Any, model: Any) -> float:
+def as_library(backbone: Any, model: Any, **prompt: str) -> float:
     """The largest difference to the library's vectors, and within batches."""
-    wanted = model.encode(list(TEXTS), convert_to_tensor=True)
+    wanted = model.encode(list(TEXTS), convert_to_tensor=True, **prompt)
     _, pooled = encode_text(backbone, *TEXTS)
     return max(
         float((pooled - wanted).abs().max()), largest(alone_and_together(backbone, list(TEXTS)))
@@ -62,6 +62,51 @@ def test_equal_to_the_library(
     assert backbone.max_tokens == 24  # its max_seq_length
     assert as_library(backbone, model) < 1e-5
     assert backbone.identity.preprocessing["prompt"] == model.prompts.get(options.get("prompt"), "")
+
+
+@pytest.mark.parametrize("pooled", [True, False], ids=["pooled", "left-out"])
+@pytest.mark.parametrize("prompt", ["so good: ", ""], ids=["own", "none"])
+def test_a_chosen_prompt_replaces_the_default(
+    bert_folder: Path, tmp_path: Path, prompt: str, *, pooled: bool
+) -> None:
+    model = save(tmp_path / "model", bert_folder, "mean", prompt="query", pooled=pooled)
+    name = f"sentence-transformers:{tmp_path / 'model'}"
+    chosen, default = load_text(name, prompt=prompt), load_text(name)
+    assert as_library(chosen, model, prompt=prompt) < 1e-5
+    assert as_library(default, model) < 1e-5
+    assert chosen.identity != default.identity
+    assert chosen.identity.preprocessing["prompt"] == prompt
+    assert load_text(name, prompt="find good: ").identity == default.identity
+
+
+def test_tokens_of_a_prompt_are_no_words_of_the_text(bert_folder: Path) -> None:
+    text = "so good"
+    backbone = load_text(f"hf-text:{bert_folder}", max_tokens=16, prompt="good a: ")
+    spans = backbone.spans(text)
+    assert len(spans) == len(backbone.cut(backbone.tokenize([text])[0]))
+    words = [text[start:end] for start, end in spans if start < end]
+    assert words == ["so", "good"]
+
+
+def test_a_prompt_of_a_plain_encoder(bert_folder: Path) -> None:
+    name = f"hf-text:{bert_folder}"
+    plain, prompted = (load_text(name, max_tokens=32, prompt=p) for p in (None, "good: "))
+    expected, found = encode_text(plain, "good: a day"), encode_text(prompted, "a day")
+    assert torch.equal(expected.pooled, found.pooled)
+    assert torch.equal(expected.hidden, found.hidden)
+    assert "prompt" not in plain.identity.preprocessing  # the caches of earlier versions
+    assert prompted.identity.preprocessing["prompt"] == "good: "
+    assert load_text(name, max_tokens=32, prompt="").identity == plain.identity
+
+
+def test_prompts_that_cannot_be_used(bert_folder: Path) -> None:
+    for name in ("bert", "siglip2-text", "dinov2", "tiny-image"):
+        with pytest.raises(ConfigError, match=r"takes no prompt.*sentence-transformers or hf-text"):
+            BackboneOptions(name, prompt="query: ")
+    with pytest.raises(ConfigError, match="not valid text"):
+        BackboneOptions("hf-text:x", prompt="\udcff")
+    with pytest.raises(ConfigError, match=r"no room for a text.*--max-tokens 8"):
+        load_text(f"hf-text:{bert_folder}", prompt="good " * 9, max_tokens=8)
 
 
 def test_a_decoder_padded_on_the_left(tmp_path: Path) -> None:

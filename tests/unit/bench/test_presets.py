@@ -6,8 +6,9 @@ from mvsa_pipe.backbones import parse_backbone
 from mvsa_pipe.backbones.presets import PRESETS
 from mvsa_pipe.benches.backbone_pairs import chosen_pairs, with_preset
 from mvsa_pipe.benches.options import BenchOptions
-from mvsa_pipe.errors import UnknownNameError
+from mvsa_pipe.errors import ConfigError, UnknownNameError
 from mvsa_pipe.extraction.backbone_choice import ExtractChoice
+from mvsa_pipe.finetune.options import LiveChoice
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.options import CacheChoice
@@ -25,6 +26,17 @@ def test_every_name_exists(preset):
 def test_extraction_takes_them_beside_those_named():
     choice = ExtractChoice(("tiny-text", "bert"), preset="frozen-2023")
     assert choice.backbones == ("bert", "resnet50", "dinov2", "tiny-text")
+
+
+def test_a_prompt_goes_to_texts_alone_and_is_never_dropped():
+    choice = ExtractChoice(("hf-text:e5", "dinov2"), prompt="query: ")
+    assert [one.prompt for one in choice.options_for(choice.backbones)] == ["query: ", None]
+    for refusing in (("dinov2",), ("hf-text:e5", "bert")):
+        choice = ExtractChoice(refusing, prompt="query: ")
+        with pytest.raises(ConfigError, match=f"'{refusing[-1]}' takes no prompt"):
+            choice.options_for(choice.backbones)
+    with pytest.raises(ConfigError, match=r"--prompt needs a named text backbone"):
+        LiveChoice(CacheChoice(image="dinov2"), prompt="query: ")
 
 
 def test_what_is_named_goes_first():

@@ -73,6 +73,14 @@ def test_the_digest_of_a_fingerprint_stays_what_it_was() -> None:
     assert own.digest == "f830cbb39bd304fe"
 
 
+def test_a_prompt_is_in_the_command_that_mends() -> None:
+    rule = {"max_tokens": 16, "prompt": "it's a query: "}
+    own = replace(fingerprint(), backbone="hf-text:e5", preprocessing=rule)
+    assert "--max-tokens 16 --prompt 'it'\"'\"'s a query: ' --precision" in own.command
+    # of a class of the user's, whose field of that name means something else
+    assert "--prompt" not in replace(fingerprint(), preprocessing=rule).command
+
+
 def test_the_command_that_mends() -> None:
     assert fingerprint(dtype=StoredDtype.FLOAT32).command == (
         "mvsa extract --backbone small --pooling mean --max-tokens 128 "

@@ -30,10 +30,10 @@ _DENSE = "sentence_dense"
 class SentenceTransformer(HuggingFaceText):
     """A text encoder with the pooling, prompt and normalisation of its own ``modules.json``.
 
-    Pooled vectors equal those of the library's ``encode``: ``--prompt``, or else the default prompt,
-    is put before every text, hidden states are pooled (first token, mean, or last token), linear layers and
-    normalisation follow where the model has them. Hidden states are those of the transformer.
-    The library itself is not needed.
+    Pooled vectors equal those of the library's ``encode``: ``--prompt``, or else the default
+    prompt, is put before every text, hidden states are pooled (first token, mean, or last token),
+    linear layers and normalisation follow where the model has them. Hidden states are those of the
+    transformer. The library itself is not needed.
 
     Raises:
         BackboneError: It cannot be loaded, or has a module that is not supported.

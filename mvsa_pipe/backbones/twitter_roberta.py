@@ -43,3 +43,24 @@ class TwitterRoberta(HuggingFaceText):
     def tokenize(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Token ids of every normalised text, uncut, special tokens included."""
         return super().tokenize([normalise_tweet(text) for text in texts])
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of each kept token in the text; of a replaced word, those of the word."""
+        starts, ends = _places(text)
+        return [
+            (starts[start], ends[end - 1]) if start < end else (0, 0)
+            for start, end in super().spans(normalise_tweet(text))
+        ]
+
+
+def _places(text: str) -> tuple[list[int], list[int]]:
+    """Where each character of the normalised text starts and ends in the text."""
+    starts, ends = list[int](), list[int]()
+    before = 0
+    for word in text.split(" "):
+        after, length = before + len(word), len(_normalise_word(word))
+        whole = _normalise_word(word) != word
+        starts += [before] * length if whole else range(before, after)
+        ends += [after] * length if whole else range(before + 1, after + 1)
+        starts, ends, before = [*starts, after], [*ends, after + 1], after + 1
+    return starts, ends

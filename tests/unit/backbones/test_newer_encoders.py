@@ -81,6 +81,10 @@ def test_twitter_roberta_reads_normalised_tweets(tmp_path: Path) -> None:
         torch.testing.assert_close(hidden[k, : len(states)], states, **CLOSE)
         torch.testing.assert_close(pooled[k], states[0], **CLOSE)
     assert largest(alone_and_together(backbone, list(texts))) < 1e-5
+    text = "@someone so  good http://t.co/abc @"
+    places = {text[start:end] for start, end in backbone.spans(text) if start < end}
+    assert {"@someone", "good", "http://t.co/abc", "@"} <= places
+    assert "user" not in places
     same = load_text(f"hf-text:{tmp_path}", max_tokens=32).identity
     assert same.weights == backbone.identity.weights
     assert backbone.identity.preprocessing == same.preprocessing | {"normalisation": "@user, http"}

@@ -11,7 +11,7 @@ from library_cases import TEXTS, pictures
 from small_families import MADE, save_small
 from torch import Tensor
 
-from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones import TEXT_BACKBONES, load_backbone
 from mvsa_pipe.backbones.base import ImageBackbone, TextBackbone
 from mvsa_pipe.cache.fingerprint import StoredDtype
 from mvsa_pipe.devices import Precision
@@ -54,6 +54,18 @@ def test_an_export_alone_gives_the_same_features(tmp_path: Path, family: str) ->
     back = read_backbone(tmp_path / "out", options.modality, part.as_record())
     for one, two in zip(encoded(back.backbone), encoded(backbone), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("family", [family for family in MADE if family in TEXT_BACKBONES])
+def test_each_token_has_a_place_in_the_text(tmp_path: Path, family: str) -> None:
+    """Or maps of attention would have more weights than words to put them on."""
+    backbone = load_backbone(save_small(family, tmp_path / "source"))
+    assert isinstance(backbone, TextBackbone)
+    for text in ("@someone: so  good http://t.co/abc day", "rain " * 60, ""):
+        spans = backbone.spans(text)
+        if spans is not None:
+            assert len(spans) == len(backbone.cut(backbone.tokenize([text])[0]))
+            assert all(0 <= start <= end <= len(text) for start, end in spans)
 
 
 class PooledGraph(Graph):

@@ -66,6 +66,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         patience: Stop after this many epochs without a better score.
         select: The validation score that picks the epoch.
         class_weights: ``none``, ``balanced``, or explicit weights.
+        label_smoothing: Share of each training label that is spread over all classes.
+        ema: Decay of the average of the weights that is kept; 0 keeps none.
+        feature_noise: Noise on the training rows in standard deviations of each column.
         centre: Whether the mean of the training rows is subtracted.
         clip_norm: Gradients are scaled down to this norm.
         precision: Arithmetic of training.
@@ -96,6 +99,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         patience: int = TrainingOptions.patience,
         select: str = TrainingOptions.select.value,
         class_weights: str = TrainingOptions.class_weights,
+        label_smoothing: float = TrainingOptions.label_smoothing,
+        ema: float = TrainingOptions.ema,
+        feature_noise: float = TrainingOptions.feature_noise,
         centre: bool = TrainingOptions.centre,
         clip_norm: float = TrainingOptions.clip_norm,
         precision: str = TrainingOptions.precision,
@@ -115,6 +121,9 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.patience = patience
         self.select = select
         self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.ema = ema
+        self.feature_noise = feature_noise
         self.centre = centre
         self.clip_norm = clip_norm
         self.precision = precision

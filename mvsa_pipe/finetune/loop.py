@@ -91,7 +91,8 @@ class TuneState:
             epoch, began = len(train_state.history), time.perf_counter()
             with memory_errors(self.trainer.device, _LESS_MEMORY):
                 loss = self._epoch(epoch, shown.on_step)
-                train_state.close_epoch(loss, time.perf_counter() - began)
+                with self.trainer.averaged():
+                    train_state.close_epoch(loss, time.perf_counter() - began)
             entry = train_state.history[-1]
             self.progress.say(
                 f"epoch {epoch}: loss {loss:.4f}, on validation {entry['val_loss']:.4f}, "
@@ -164,6 +165,8 @@ class TuneState:
             tunable.network.load_state_dict(last["backbones"][modality.value])
         self.trainer.optimizer.load_state_dict(last["optimizer"])
         self.trainer.schedule.load_state_dict(last["schedule"])
+        if self.trainer.average is not None:
+            self.trainer.average.load_state_dict(last["average"])
         for generator, state in zip(self._generators(), last["draws"], strict=True):
             generator.set_state(state[self.processes.rank])
 
@@ -174,8 +177,10 @@ class TuneState:
             return
         train_state = self.train_state
         if train_state.best == len(train_state.history) - 1:
-            states = {m: tunable.state() for m, tunable in self.trained.items()}
-            self.resume_folder.save_best(train_state.best, self.head.state_dict(), states)
+            with self.trainer.averaged():
+                states = {m: tunable.state() for m, tunable in self.trained.items()}
+                self.resume_folder.save_best(train_state.best, self.head.state_dict(), states)
+        average = self.trainer.average
         state: dict[str, Any] = {
             "history": train_state.history,
             "best": train_state.best,
@@ -184,6 +189,7 @@ class TuneState:
             "backbones": {m.value: t.network.state_dict() for m, t in self.trained.items()},
             "optimizer": self.trainer.optimizer.state_dict(),
             "schedule": self.trainer.schedule.state_dict(),
+            "average": None if average is None else average.state_dict(),
             "draws": draws,
         }
         self.resume_folder.save(state, train_state.best)

@@ -82,16 +82,13 @@ def finetune(
         ConfigError: The options cannot be combined.
         MvsaError: From ``prepare_live``; or training diverged, or there is not enough memory.
     """
-    if spec.training.compiled:
-        raise ConfigError(
-            "--compile only supports training over cached features",
-            hint="leave it out",
-        )
-    if spec.training.modality_dropout:
-        raise ConfigError(
-            "--modality-dropout only supports training over cached features",
-            hint="leave it out, or mvsa fit --modality-dropout",
-        )
+    for name in ("compiled", "modality_dropout", "feature_noise"):
+        if getattr(spec.training, name):
+            typed = spec.training.typed(name)
+            raise ConfigError(
+                f"{typed} only supports training over cached features",
+                hint=f"leave it out, or mvsa fit {typed}",
+            )
     start = Start(open_run(spec.folder.start)) if spec.folder.start is not None else None
     name, head_options = _head_of(spec, start)
     refuse_early(name, head_options, spec.training)

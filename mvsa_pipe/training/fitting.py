@@ -240,7 +240,8 @@ def _train_alone(train_state: TrainState, on_step: OnStep) -> FittedModel:
     while train_state.should_continue:
         began = time.perf_counter()
         loss = _epoch(trainer, train_state, on_step)
-        train_state.close_epoch(loss, time.perf_counter() - began)
+        with trainer.averaged():
+            train_state.close_epoch(loss, time.perf_counter() - began)
     return train_state.finished()
 
 
@@ -253,7 +254,7 @@ def _epoch(trainer: Trainer, train_state: TrainState, on_step: OnStep) -> float:
     for posts, batch in zip(chosen, batches, strict=True):
         on_step()
         labels = data.labels[posts].to(trainer.device)
-        given = batch.to(trainer.device)
+        given = train_state.with_noise(batch.to(trainer.device))
         if train_state.loses_halves:
             for modality, absent in train_state.draw_absences(len(posts)).items():
                 given = without(given, absent.to(trainer.device), modality)

@@ -15,6 +15,11 @@ from mvsa_pipe.options import MOST_BATCH, MOST_EPOCHS, MOST_SEED, Options, Searc
 # Such weights, their sums and their products with losses are finite in single precision.
 _WEIGHTS = (1e-6, 1e6)
 
+# Options that came after the first records, all of them off by default.
+_LATER = frozenset(
+    {"modality_dropout", "label_smoothing", "ema", "feature_noise", "track_attention"}
+)
+
 
 class Schedule(StrEnum):
     """How the learning rate falls after its warm-up."""
@@ -55,6 +60,15 @@ class TrainingOptions(Options):
         modality_dropout: Probability that a training post loses its text or its picture, never
             both: zeros stand for it. The head then also predicts posts of one half. Baselines and
             heads over one half ignore it.
+        label_smoothing: Share of each training label that is spread evenly over all classes, as in
+            torch's cross_entropy; 0 is off. With class weights, what a class gets counts by the
+            weight of that class. Losses on validation are without it. Baselines ignore it.
+        ema: Decay per step of an exponential moving average of the weights, for example 0.99; 0 is
+            off. The averaged weights are scored on validation and saved; training continues on
+            the others. About 1 / (1 - decay) steps count. Baselines ignore it.
+        feature_noise: Gaussian noise on the features of training posts, as a multiple of the
+            standard deviation of each dimension over these posts; 0 is off. All tokens of a post
+            get the same noise. Baselines ignore it.
         track_attention: Record the entropy of attention on validation in every epoch, for
             mvsa analyze attention. It changes no other number.
         seed: Random seed. It determines weights, dropout masks and the order of batches.
@@ -81,17 +95,15 @@ class TrainingOptions(Options):
     device: str = "auto"
     compiled: bool = option(False, "--compile", rare=True)
     modality_dropout: float = option(0.0, least=0, most=1, rare=True)
+    label_smoothing: float = option(0.0, least=0, below=1, rare=True)
+    ema: float = option(0.0, least=0, below=1, rare=True)
+    feature_noise: float = option(0.0, least=0, rare=True)
     track_attention: bool = option(False, rare=True)
     seed: int = option(0, least=0, most=MOST_SEED)
 
     def as_record(self) -> dict[str, Any]:
         """Plain values; options that came later are left out where they change nothing."""
-        record = asdict(self)
-        if not self.modality_dropout:
-            del record["modality_dropout"]
-        if not self.track_attention:
-            del record["track_attention"]
-        return record
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER}
 
 
 @dataclass(frozen=True)

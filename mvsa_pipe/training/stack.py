@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import fields
 from itertools import zip_longest
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,10 +24,15 @@ from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.blocks import bits_to_mask, draw_bits, drop_below
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import OnStep
-from mvsa_pipe.training.stacked_loss import LossOfRuns, StackedLoss, flatten, unflatten
+from mvsa_pipe.training.averaging import newest_share
+from mvsa_pipe.training.lane import Lane
+from mvsa_pipe.training.stacked_loss import (
+    LossOfRuns,
+    StackedLoss,
+    smoothed,
+)
 from mvsa_pipe.training.stacking import Mask
 from mvsa_pipe.training.state import DivergedError, TrainState
-from mvsa_pipe.training.step import learning_rate_factor
 
 # Avoids a division by a norm of zero, as in torch's own clipping.
 _CLIP_EPSILON = 1e-6
@@ -59,7 +63,7 @@ class Stack:
         self._masks, self._device = masks, device
         losses = StackedLoss(self._template, precision, device)
         self._losses: LossOfRuns = losses.compiled() if compiled else losses
-        self._lanes = [_Lane(train_state) for train_state in train_states]
+        self._lanes = [Lane(train_state) for train_state in train_states]
         self._optimizer = torch.optim.AdamW(
             [{"params": [lane.leaf]} for lane in self._lanes],
             fused=device.type in ("cpu", "cuda"),
@@ -86,14 +90,20 @@ class Stack:
         batches = features.batches([posts.flatten() for posts, _ in steps], self._template.needs)
         counts = torch.tensor([counts for _, counts in steps]).to(self._device)
         totals = torch.zeros(len(lanes), device=self._device)
-        for (posts, own), counted, batch in zip(steps, counts, batches, strict=True):
+        shares = self._newest_shares([own for _, own in steps])
+        for (posts, own), counted, newest, batch in zip(
+            steps, counts, shares, batches, strict=True
+        ):
             on_step()
             real = torch.arange(posts.shape[1], device=self._device) < counted[:, None]
             totals += self._step(batch.to(self._device), posts, real, own) * counted
+            if self._averages is not None:
+                self._averages.lerp_(self._weights.detach(), newest[:, None])
         share = (time.perf_counter() - began) / len(lanes)
         for lane, total in zip(lanes, totals.tolist(), strict=True):
             try:
-                lane.train_state.close_epoch(total / len(lane.train_state.data.train), share)
+                with lane.averaged():
+                    lane.train_state.close_epoch(total / len(lane.train_state.data.train), share)
             except DivergedError as error:  # does not affect the other runs
                 lane.train_state.fault = error
         self._lanes = [lane for lane in lanes if lane.train_state.should_continue]
@@ -103,7 +113,7 @@ class Stack:
         if self._lanes and len(self._lanes) < len(lanes):
             self._gather(self._lanes)
 
-    def _gather(self, lanes: "Sequence[_Lane]") -> None:
+    def _gather(self, lanes: Sequence[Lane]) -> None:
         """Stacks the parameters of some runs; heads and optimiser share the memory.
 
         The dropout layers' generators and the optimiser's moments stay with their runs.
@@ -112,6 +122,12 @@ class Stack:
         for lane, row in zip(lanes, weights, strict=True):
             lane.point_to(row)
         self._weights = weights.requires_grad_()
+        self._averages: Tensor | None = None
+        if any(lane.train_state.options.ema for lane in lanes):
+            kept = [lane.leaf.detach() if lane.average is None else lane.average for lane in lanes]
+            self._averages = torch.stack(kept)
+            for lane, row in zip(lanes, self._averages, strict=True):
+                lane.average = row
         self._buffers = {
             name: torch.stack([lane.buffer(name) for lane in lanes])
             for name, _ in self._template.named_buffers()
@@ -120,6 +136,8 @@ class Stack:
         self._class_weights = torch.stack(
             [train_state.class_weights() for train_state in train_states]
         )
+        shares = [train_state.options.label_smoothing for train_state in train_states]
+        self._smoothing = torch.tensor(shares, device=self._device) if any(shares) else None
         norms = [train_state.options.clip_norm or float("inf") for train_state in train_states]
         self._clip_norms = torch.tensor(norms, device=self._device)
         self._below = [
@@ -130,6 +148,21 @@ class Stack:
             )
             for mask in self._masks
         ]
+
+    def _newest_shares(self, counts: Sequence[Sequence[int]]) -> Float[Tensor, "steps S"]:
+        """Share of the newest weights in each run's average at every step; 0 without a step.
+
+        Args:
+            counts: Posts of each run at every step.
+        """
+        rows = [
+            [
+                newest_share(lane.train_state.options.ema, lane.steps + step) if count else 0.0
+                for lane, count in zip(self._lanes, own, strict=True)
+            ]
+            for step, own in enumerate(counts, start=1)
+        ]
+        return torch.tensor(rows, device=self._device)
 
     def _step(
         self,
@@ -148,6 +181,8 @@ class Stack:
         """
         labels = self._lanes[0].train_state.data.labels[posts].to(self._device)
         counted = self._class_weights.gather(1, labels) * real
+        if any(lane.train_state.noise for lane in self._lanes):
+            batch = self._with_noise(batch, counts, posts.shape[1])
         if any(lane.train_state.loses_halves for lane in self._lanes):
             batch = self._with_absences(batch, counts, posts.shape[1])
         features = {
@@ -156,10 +191,26 @@ class Stack:
             if (value := getattr(batch, f.name)) is not None
         }
         masks = self._draw(counts, posts.shape[1])
-        losses = self._losses(self._weights, self._buffers, features, masks, labels, counted)
+        targets = None
+        if self._smoothing is not None:
+            targets = smoothed(labels, real, self._class_weights, self._smoothing)
+        losses = self._losses(
+            self._weights, self._buffers, features, masks, labels, counted, targets
+        )
         (gradient,) = torch.autograd.grad(losses.sum(), self._weights)
         self._move(gradient, counts)
         return losses.detach()
+
+    def _with_noise(self, batch: FeatureBatch, counts: Sequence[int], size: int) -> FeatureBatch:
+        """The batch of one step with noise on its features: each run draws its own, as alone."""
+        noises = [lane.train_state.noise for lane in self._lanes]
+        some = next(noise for noise in noises if noise is not None)
+        every = some.no_draws(len(counts) * size)
+        for run, (noise, count) in enumerate(zip(noises, counts, strict=True)):
+            if count and noise is not None:
+                for field, own in noise.draw(count).items():
+                    every[field][run * size : run * size + count] = own
+        return some.added(batch, every)
 
     def _with_absences(self, batch: FeatureBatch, counts: Sequence[int], size: int) -> FeatureBatch:
         """The batch of one step, of which posts lost halves: each run draws its own, as alone."""
@@ -203,53 +254,6 @@ class Stack:
                 lane.aim(row)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-
-
-class _Lane:
-    """One run inside a stack.
-
-    Attributes:
-        train_state: The run.
-        layers: Its dropout layers by name.
-        leaf: Its parameters as one vector ``[W]``, which the optimiser moves.
-        group: The optimiser's settings for them.
-    """
-
-    def __init__(self, train_state: TrainState) -> None:
-        self.train_state = train_state
-        self.layers = train_state.head.dropouts()
-        self._parameters = list(train_state.head.parameters())
-        vector = torch.cat([flatten(value) for value in self._parameters])
-        self.leaf = nn.Parameter(vector)
-        self.group: dict[str, Any] = {}
-        self._steps = 0
-        self._all_steps = train_state.steps
-
-    def point_to(self, row: Float[Tensor, " W"]) -> None:
-        """Moves the head's parameters and the optimiser's vector into a row of the stack."""
-        self.leaf.data = row
-        start = 0
-        for value in self._parameters:
-            piece = row[None, start : start + value.numel()]
-            value.data = unflatten(piece, value.shape)[0]
-            start += value.numel()
-
-    def leave(self) -> None:
-        """Copies the head's parameters out of the stack, in torch's memory order."""
-        for value in self._parameters:
-            value.data = value.data.clone(memory_format=torch.contiguous_format)
-
-    def buffer(self, name: str) -> Tensor:
-        """A buffer of the head."""
-        return self.train_state.head.get_buffer(name)
-
-    def aim(self, gradient: Float[Tensor, " W"]) -> None:
-        """Sets the optimiser's gradient and learning rate for this step."""
-        options = self.train_state.options
-        factor = learning_rate_factor(self._steps, options, self._all_steps)
-        self.group["lr"] = options.learning_rate * factor
-        self.leaf.grad = gradient
-        self._steps += 1
 
 
 def _side_by_side(

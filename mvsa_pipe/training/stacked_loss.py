@@ -6,7 +6,7 @@ Axes beyond the common legend: ``W`` all parameters of a head, end to end.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
@@ -60,6 +60,7 @@ class StackedLoss:
         masks: list[Tensor],
         labels: Int[Tensor, "S B"],
         counted: Float[Tensor, "S B"],
+        targets: Float[Tensor, "S B C"] | None = None,
     ) -> Float[Tensor, " S"]:
         """Mean cross-entropy of every run over its posts.
 
@@ -71,13 +72,19 @@ class StackedLoss:
                 ``[S, B, ...]``.
             labels: The posts' classes.
             counted: Weight of each post; the loss of a run without posts is 0.
+            targets: Weight of each post's log-probability of each class, the result of
+                ``smoothed``; ``None`` if no run smooths labels.
         """
         with arithmetic(self._precision, self._device):
             logits = vmap(self._forward)(self._named(weights), buffers, features, masks)
         every = at_least_float32(logits).flatten(0, 1)
-        each = F.cross_entropy(every, labels.flatten(), reduction="none")
         whole = counted.sum(dim=1)
-        return (each.view_as(counted) * counted).sum(dim=1) / torch.where(whole > 0, whole, 1.0)
+        if targets is None:
+            each = F.cross_entropy(every, labels.flatten(), reduction="none")
+            total = (each.view_as(counted) * counted).sum(dim=1)
+        else:
+            total = -(every.log_softmax(dim=1).view_as(targets) * targets).sum(dim=(1, 2))
+        return total / torch.where(whole > 0, whole, 1.0)
 
     def _forward(
         self,
@@ -107,6 +114,26 @@ class StackedLoss:
             name: unflatten(piece, shape)
             for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
         }
+
+
+def smoothed(
+    labels: Int[Tensor, "S B"],
+    real: Bool[Tensor, "S B"],
+    class_weights: Float[Tensor, "S C"],
+    smoothing: Float[Tensor, " S"],
+) -> Float[Tensor, "S B C"]:
+    """Weight of each post's log-probability of each class, by ``Trainer.step``'s formula.
+
+    Args:
+        labels: The posts' classes.
+        real: Which posts are not padding.
+        class_weights: Class weights of every run.
+        smoothing: Share of each label that every run spreads over all classes.
+    """
+    weights, share = class_weights[:, None], smoothing[:, None, None]
+    classes = torch.arange(class_weights.shape[1], device=labels.device)
+    own = (1 - share) * (labels[..., None] == classes)
+    return (own + share / len(classes)) * weights * real[..., None]
 
 
 def unflatten(pieces: Float[Tensor, "S w"], shape: torch.Size) -> Float[Tensor, "S ..."]:

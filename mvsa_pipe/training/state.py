@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mvsa_pipe.errors import MvsaError
+from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.metrics.score_table import is_better
@@ -18,6 +19,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.training.attention_entry import attention_entry
 from mvsa_pipe.training.data import TrainingData, epoch_batches
 from mvsa_pipe.training.epochs import EpochReport, OnEpoch, ignore_epoch
+from mvsa_pipe.training.noise import FeatureNoise
 from mvsa_pipe.training.options import RunSpec, TrainingOptions, parse_class_weights
 from mvsa_pipe.training.scoring import text_lengths, validation_entry
 from mvsa_pipe.training.step import learning_rate_factor
@@ -68,6 +70,7 @@ class TrainState:
         best: Index of the best entry so far.
         seconds: Wall time so far.
         fault: The error that ended the run without a result, if any.
+        noise: Noise on the features of its training posts, if any.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class TrainState:
         self._best_state = head.state_dict()
         self._order = torch.Generator().manual_seed(options.seed)
         self._absences = torch.Generator().manual_seed((options.seed + _ABSENCES) % 2**63)
+        self.noise = self._noise()
         self._lengths = text_lengths(head, data.features) if options.group_by_length else None
 
     @property
@@ -132,6 +136,17 @@ class TrainState:
         rate = self.options.modality_dropout
         no_text = draws < rate / 2
         return {Modality.TEXT: no_text, Modality.IMAGE: (draws < rate) & ~no_text}
+
+    def _noise(self) -> FeatureNoise | None:
+        strength, seed = self.options.feature_noise, self.options.seed
+        if not strength:
+            return None
+        return FeatureNoise.of(strength, seed, self.data, self.head.needs, self.head.device)
+
+    def with_noise(self, batch: FeatureBatch) -> FeatureBatch:
+        """The next batch of training posts, with noise on its features if the run has any."""
+        noise = self.noise
+        return batch if noise is None else noise.added(batch, noise.draw(len(batch)))
 
     def close_epoch(self, train_loss: float, seconds: float) -> None:
         """Scores the trained epoch on validation, keeps its weights if they are best, and reports.

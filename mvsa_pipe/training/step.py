@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from mvsa_pipe.devices import Precision, arithmetic, at_least_float32, resolve_precision
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
+from mvsa_pipe.training.averaging import WeightAverage
 from mvsa_pipe.training.options import Schedule, TrainingOptions
 
 
@@ -29,6 +31,8 @@ class Trainer:
         clip_norm: Largest norm of the gradients; 0 does not clip.
         precision: Arithmetic of the matrix products.
         device: The head's device.
+        label_smoothing: Share of each label that is spread over all classes.
+        average: Average of the trained parameters, if one is kept.
     """
 
     head: FusionHead
@@ -38,12 +42,20 @@ class Trainer:
     clip_norm: float
     precision: Precision
     device: torch.device
+    label_smoothing: float = 0.0
+    average: WeightAverage | None = None
 
     def step(self, batch: FeatureBatch, labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
         """Takes one step; returns the batch's loss before the step, on the device.
 
-        The loss is cross-entropy on the logits, averaged over posts by their class weights.
+        The loss is cross-entropy on the logits, averaged over posts by their class weights. With
+        label smoothing ``ε`` it is ``Σᵢ ((1 - ε) w[yᵢ] ℓᵢ[yᵢ] + ε/C Σ_c w[c] ℓᵢ[c]) / Σᵢ w[yᵢ]``,
+        where ``ℓᵢ[c]`` is the negative log-probability of class ``c`` and ``w`` the class weights.
         Gradients also flow into backbones that computed the features.
+
+        Source:
+            Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", arXiv
+            1512.00567, section 7, for label smoothing.
         """
         loss = self.accumulate(batch, labels)
         self.move()
@@ -61,7 +73,12 @@ class Trainer:
         """
         with arithmetic(self.precision, self.device):
             logits = self.head(batch)
-        loss = F.cross_entropy(at_least_float32(logits), labels, weight=self.class_weights)
+        loss = F.cross_entropy(
+            at_least_float32(logits),
+            labels,
+            weight=self.class_weights,
+            label_smoothing=self.label_smoothing,
+        )
         (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -72,6 +89,12 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it the trained parameters are their average, if one is kept."""
+        return nullcontext() if self.average is None else self.average.applied()
 
     def parameters(self) -> list[nn.Parameter]:
         """All trained parameters."""
@@ -143,7 +166,7 @@ def make_trainer(
 
     Args:
         head: The head, on ``device``.
-        options: Learning rate, decay, schedule and clipping.
+        options: Learning rate, decay, schedule, clipping, label smoothing and averaging.
         class_weights: Weight of a post of each class.
         steps: Steps of the whole training, for the schedule.
         precision: Arithmetic of the matrix products.
@@ -158,7 +181,19 @@ def make_trainer(
     )
     factor = partial(learning_rate_factor, options=options, steps=steps)
     schedule = Rates(optimizer, factor)
-    return Trainer(head, optimizer, schedule, class_weights, options.clip_norm, precision, device)
+    trainer = Trainer(
+        head,
+        optimizer,
+        schedule,
+        class_weights,
+        options.clip_norm,
+        precision,
+        device,
+        options.label_smoothing,
+    )
+    if options.ema:
+        trainer.average = WeightAverage(trainer.parameters(), options.ema)
+    return trainer
 
 
 def learning_rate_factor(step: int, options: TrainingOptions, steps: int) -> float:

@@ -31,6 +31,13 @@ CLASSES = ("negative", "neutral", "positive")
         ("patience", -1),
         ("clip_norm", -1.0),
         ("clip_norm", float("nan")),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", -0.1),
+        ("label_smoothing", float("nan")),
+        ("ema", 1.0),
+        ("ema", -0.5),
+        ("feature_noise", -1e-9),
+        ("feature_noise", float("inf")),
         ("seed", -1),
         ("precision", "float16"),
     ],
@@ -38,6 +45,19 @@ CLASSES = ("negative", "neutral", "positive")
 def test_a_value_out_of_range_is_refused_by_its_option(field, value):
     with pytest.raises(ConfigError, match=f"--{field.replace('_', '-')} cannot be used"):
         TrainingOptions(**{field: value})
+
+
+def test_records_have_later_options_only_where_they_change_something():
+    """Digests and comparisons of earlier runs stay valid."""
+    later = {
+        "modality_dropout": 0.1, "label_smoothing": 0.1, "ema": 0.9, "feature_noise": 0.5,
+        "track_attention": True,
+    }  # fmt: skip
+    assert not later.keys() & TrainingOptions().as_record().keys()
+    for name, value in later.items():
+        record = TrainingOptions(**{name: value}).as_record()
+        assert record == TrainingOptions().as_record() | {name: value}
+    assert TrainingOptions(patience=0, centre=False).as_record()["patience"] == 0
 
 
 def test_weights_of_classes():

@@ -76,6 +76,40 @@ def test_a_run_in_a_stack_is_the_run_alone(name):
         assert stacked.steps == alone.steps
 
 
+# Options of training that draw, smooth or average, by themselves and together.
+LATER = {
+    "label_smoothing": {"label_smoothing": 0.2},
+    "ema": {"ema": 0.9},
+    "feature_noise": {"feature_noise": 0.5},
+    "all": {"label_smoothing": 0.2, "ema": 0.8, "feature_noise": 0.3, "modality_dropout": 0.3},
+}
+
+
+@pytest.mark.usefixtures("stacked_everywhere")
+@pytest.mark.parametrize("name", ["native-cat", "dual-attention", "cmac", "co-attention"])
+@pytest.mark.parametrize("changes", LATER.values(), ids=LATER)
+def test_options_of_a_run_are_its_own_in_a_stack(name, changes):
+    """Two runs have the options, one has not, and one ends early on a split of its own."""
+    data = make_data()
+    fewer = replace(data, train=torch.arange(3, 48), val=torch.arange(50, 80))
+    plans = [
+        *plans_of(name, data, **changes)[1:],
+        planned(name, data, replace(OPTIONS, learning_rate=5e-3)),
+        planned(name, fewer, replace(OPTIONS, epochs=2, learning_rate=5e-3, **changes)),
+    ]
+    head = build_head(name, data.features.sizes, 0, small(name))
+    assert stack_shape(TrainState(head, data, SPEC)) is not None
+    for plan, stacked in zip(plans, fit_heads(plans), strict=True):
+        alone = alone_as(*plan)
+        posts = torch.cat([plan[0].train, plan[0].val])
+        one, other = (predict_logits(run.head, data.features, posts) for run in (alone, stacked))
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        assert torch.equal(one.argmax(1), other.argmax(1))
+        assert stacked.best == alone.best
+        for entry, own in zip(stacked.history, alone.history, strict=True):
+            assert entry["train_loss"] == pytest.approx(own["train_loss"], rel=1e-5)
+
+
 @pytest.mark.usefixtures("stacked_everywhere")
 @pytest.mark.parametrize("name", ["native-cat", "dual-attention", "cmac", "co-attention"])
 def test_runs_over_joined_backbones_are_stacked_alike(name):
@@ -100,6 +134,7 @@ def test_runs_over_joined_backbones_are_stacked_alike(name):
     assert sizes == FeatureSizes(WIDTH + 5, WIDTH + 5, 2 * TOKENS, len(CLASSES))
     data = replace(first, features=joined)
     plans = plans_of(name, data)
+    plans.append(planned(name, data, replace(OPTIONS, feature_noise=0.5, learning_rate=5e-3)))
     head = build_head(name, sizes, 0, small(name))
     assert stack_shape(TrainState(head, data, SPEC)) is not None
     for plan, stacked in zip(plans, fit_heads(plans), strict=True):

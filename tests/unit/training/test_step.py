@@ -1,14 +1,17 @@
 """One step: a batch in parts is the batch whole, and every group has its own rate."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 from training_support import CLASSES, OPTIONS, make_data
 
 from mvsa_pipe.devices import Precision
 from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.heads.build import build_head
+from mvsa_pipe.training.stacked_loss import smoothed
 from mvsa_pipe.training.step import Rates, learning_rate_factor, make_trainer, scale_down
 
 CPU = torch.device("cpu")
@@ -34,11 +37,13 @@ def taken(data, head, posts):
     return batch_of(data.features, posts, head.needs), data.labels[posts]
 
 
-def test_a_batch_in_parts_moves_the_head_as_the_whole_does(data, head):
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_a_batch_in_parts_moves_the_head_as_the_whole_does(data, head, smoothing):
     """Parts count by the class weights of their posts, as the loss of the whole is averaged."""
     posts, whole, parted = data.train[:16], copy.deepcopy(head), copy.deepcopy(head)
-    loss = trainer_of(whole).step(*taken(data, whole, posts))
-    trainer, total = trainer_of(parted), 0.0
+    trainer, other = trainer_of(parted), trainer_of(whole)
+    trainer.label_smoothing = other.label_smoothing = smoothing
+    loss, total = other.step(*taken(data, whole, posts)), 0.0
     weights = WEIGHTS[data.labels[posts]]
     for part, counts in ((posts[:11], weights[:11]), (posts[11:], weights[11:])):
         share = float(counts.sum() / weights.sum())
@@ -66,6 +71,33 @@ def test_every_group_moves_at_its_own_rate(data, head):
     moved = [float((now - then).detach().abs().max()) for now, then in pairs]
     assert moved[0] == pytest.approx(1e-2 * factor, rel=1e-2)
     assert moved[1] == pytest.approx(1e-4 * factor, rel=1e-2)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_loss_is_that_of_torch_alone_and_in_a_stack(data, head, smoothing):
+    posts = data.train[:16]
+    batch, labels = taken(data, head, posts)
+    options = replace(OPTIONS, label_smoothing=smoothing)
+    trainer = make_trainer(head, options, WEIGHTS, 10, Precision.FLOAT32, CPU)
+    logits = head(batch).detach()
+    expected = F.cross_entropy(logits, labels, WEIGHTS, label_smoothing=smoothing)
+    assert torch.equal(trainer.accumulate(batch, labels), expected)
+    log_shares = logits.log_softmax(1)
+    by_hand = (
+        -(
+            (1 - smoothing) * WEIGHTS[labels] * log_shares[torch.arange(16), labels]
+            + smoothing / 3 * (log_shares * WEIGHTS).sum(1)
+        ).sum()
+        / WEIGHTS[labels].sum()
+    )
+    torch.testing.assert_close(by_hand, expected)
+    real = torch.arange(16) < 11
+    targets = smoothed(labels[None], real[None], WEIGHTS[None], torch.tensor([smoothing]))
+    whole = (WEIGHTS[labels] * real).sum()
+    torch.testing.assert_close(
+        -(targets[0] * log_shares).sum() / whole,
+        F.cross_entropy(logits[:11], labels[:11], WEIGHTS, label_smoothing=smoothing),
+    )
 
 
 @pytest.mark.parametrize("norm", [1e-3, 0.7, 1e3])

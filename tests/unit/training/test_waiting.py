@@ -17,6 +17,7 @@ from mvsa_pipe.training.fitting import fit_heads
 from mvsa_pipe.training.options import RunSpec
 from mvsa_pipe.training.step import scale_down
 
+LATER = {"label_smoothing": 0.1, "ema": 0.9, "feature_noise": 0.5}
 WAITING = {"_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "_unique2", "equal"}
 
 
@@ -45,11 +46,12 @@ class Waits(TorchDispatchMode):
     ("name", "runs"),
     [(name, runs) for name in NAMES for runs in (1, 3) if runs == 1 or name not in ALONE],
 )
-def test_no_step_waits_for_the_device(name, runs, monkeypatch):
+@pytest.mark.parametrize("changes", [{}, LATER], ids=["plain", "later"])
+def test_no_step_waits_for_the_device(name, runs, changes, monkeypatch):
     monkeypatch.setattr(stacking, "HIDDEN", frozenset())
     data = make_data()
     # on a CPU alone, clipping the gradients of a run of its own asks for their norm
-    options = replace(OPTIONS, epochs=1, clip_norm=0.0 if runs == 1 else 1.0)
+    options = replace(OPTIONS, epochs=1, clip_norm=0.0 if runs == 1 else 1.0, **changes)
     plans = [
         (data, RunSpec(name, replace(options, seed=seed), small(name))) for seed in range(runs)
     ]

@@ -23,6 +23,7 @@ from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.inference import load_head, predict_data_set
 from mvsa_pipe.runs.options import InferenceOptions
+from mvsa_pipe.runs.own_posts import reading_only
 from mvsa_pipe.runs.scored_posts import scored_posts
 
 
@@ -110,12 +111,5 @@ def _posts_of(runs: Sequence[Run], options: DegradeOptions) -> PostSet:
             expected="posts in a folder, an archive or a table",
             hint="write them to a table, and name it: --data PATH",
         )
-    read = {name for run in runs for name in run.config["caches"]}
-    return read_posts(
-        options.data or Path(recorded),
-        replace(
-            runs[0].read_options,
-            read_text=Modality.TEXT.value in read,
-            read_image=Modality.IMAGE.value in read,
-        ),
-    )
+    read = {Modality(name) for run in runs for name in run.config["caches"]}
+    return read_posts(options.data or Path(recorded), reading_only(runs[0].read_options, read))

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.errors import CacheError, DataError, MvsaError, name_some
+from mvsa_pipe.errors import CacheError, MvsaError, name_some
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import read_posts
 from mvsa_pipe.posts.duplicates import image_keys, text_keys, without_stand_ins
 from mvsa_pipe.posts.picture_hashes import MOST_BITS, near, picture_hashes
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.own_posts import own_posts
 
 # Cosine of two cached vectors from which posts count as near: the same sentence with another word,
 # or one picture with another caption. Of MVSA-Single's posts, unrelated ones stay below 0.9.
@@ -112,15 +112,7 @@ class LeakFinder:
             self.unchecked.update(dict.fromkeys(ways, error.paragraph()))
 
     def _read_posts(self, run: Run, ids: Sequence[str], progress: Progress) -> None:
-        path = run.config["data"]["path"]
-        if path is None:
-            raise DataError("The posts were built in memory, and cannot be read again")
-        posts = read_posts(Path(path), run.read_options)
-        recorded = run.config["data"].get("digest")
-        if recorded is not None and recorded != posts.digest:
-            raise DataError(
-                "The posts changed since the run", expected=str(recorded), found=posts.digest
-            )
+        posts = own_posts(run)
         texts = text_keys(posts)
         pictures = without_stand_ins(texts, image_keys(posts))
         every = [post.id for post in posts.posts]

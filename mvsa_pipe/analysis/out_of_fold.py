@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from mvsa_pipe.analysis.options import LabelsOptions
-from mvsa_pipe.errors import CacheError, DataError, MvsaError, RunError
+from mvsa_pipe.errors import CacheError, MvsaError, RunError
 from mvsa_pipe.heads import named_head
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.metrics.weighted import Classes, Floats
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import PostSet, read_posts
+from mvsa_pipe.posts import PostSet
 from mvsa_pipe.posts.duplicates import duplicate_groups
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
@@ -20,6 +20,7 @@ from mvsa_pipe.runs.backbones import is_tuned, records_of
 from mvsa_pipe.runs.fit import try_run_heads
 from mvsa_pipe.runs.forwards import feature_options
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.runs.own_posts import own_posts
 from mvsa_pipe.runs.prepare import Experiment, needs_of, prepare_heads
 from mvsa_pipe.training.epochs import FitProgress
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
@@ -61,13 +62,13 @@ def out_of_fold(runs: Sequence[Run], options: LabelsOptions, progress: Progress)
         progress: Receives progress.
 
     Raises:
-        RunError: No run has these features as a cache, or its posts were built in memory.
-        DataError: The posts changed since the run.
+        RunError: No run has these features as a cache.
+        DataError: The run's posts were built in memory, or have changed since.
         MvsaError: Posts or caches cannot be read, or a training failed.
     """
     head, folds, seed = named_head(options.head), options.folds, options.seed
     run = _run_with_features(runs, head)
-    posts = _posts_of(run)
+    posts = own_posts(run)
     first = prepare_heads(
         DataChoice(
             path=Path(run.config["data"]["path"]),
@@ -120,26 +121,6 @@ def _run_with_features(runs: Sequence[Run], head: str) -> Run:
         ),
         hint="name such a run too, or judge labels by what is there: --head text, --head image",
     )
-
-
-def _posts_of(run: Run) -> PostSet:
-    recorded = run.config["data"]
-    if recorded["path"] is None:
-        raise RunError(
-            "This run's posts were built in memory, so that they cannot be read again",
-            where=run.path,
-            hint="write them to a table, and run mvsa fit --data TABLE",
-        )
-    posts = read_posts(Path(recorded["path"]), run.read_options)
-    if recorded.get("digest") not in (None, posts.digest):
-        raise DataError(
-            "The posts or their labels changed since the run",
-            where=recorded["path"],
-            expected=str(recorded["digest"]),
-            found=posts.digest,
-            hint="mvsa fit with the same options makes the run again",
-        )
-    return posts
 
 
 def _caches_of(run: Run, head: str, cache: Path | None) -> CacheChoice:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from mvsa_pipe.analysis.contest import Contest, contest_of_runs
 from mvsa_pipe.analysis.leaks import EXACT, NEAR_PICTURE, SAME_TEXT
-from mvsa_pipe.errors import ConfigError, RunError, name_some
+from mvsa_pipe.errors import ConfigError, name_some
 from mvsa_pipe.modality import Modality
-from mvsa_pipe.posts import PostSet, ReadOptions, read_posts
+from mvsa_pipe.posts import PostSet, read_posts
 from mvsa_pipe.posts.contents import content_digests
 from mvsa_pipe.posts.duplicates import text_keys, without_stand_ins
 from mvsa_pipe.posts.picture_hashes import near, picture_hashes
 from mvsa_pipe.posts.splits.split import TRAIN, VAL
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.own_posts import own_posts, reading_only
 
 _PICTURE = EXACT[Modality.IMAGE]
 
@@ -64,8 +65,8 @@ def data_sets(
         only: What any of the runs reads.
 
     Raises:
-        RunError: Runs of one data set are not over the same posts, or posts were built in memory.
-        DataError: Posts cannot be read.
+        RunError: Runs of one data set are not over the same posts.
+        DataError: Posts cannot be read, were built in memory, or have changed since a run.
         ConfigError: There is one data set alone.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
@@ -74,7 +75,7 @@ def data_sets(
         groups.setdefault((str(data["name"]), str(data.get("digest"))), []).append(run)
     found = [_of_runs(own, only) for own in groups.values()]
     for path in paths:
-        read = replace(_reading(runs[0].read_options, only), name=None)
+        read = replace(reading_only(runs[0].read_options, only), name=None)
         posts = read_posts(Path(path), read)
         labelled = tuple(post.id for post in posts.posts if post.label is not None)
         found.append(DataSet(posts.name, posts, labelled))
@@ -94,31 +95,11 @@ def data_sets(
     ]
 
 
-def _reading(options: ReadOptions, only: Collection[Modality]) -> ReadOptions:
-    return replace(options, read_text=Modality.TEXT in only, read_image=Modality.IMAGE in only)
-
-
 def _of_runs(runs: Sequence[Run], only: Collection[Modality]) -> DataSet:
-    data = runs[0].config["data"]
-    if data["path"] is None:
-        raise RunError(
-            "The posts of this run were built in memory, so that no other run can be scored on "
-            "them, and shared posts cannot be found",
-            where=runs[0].path,
-            hint="write them to a table, and fit over that",
-        )
     contest = contest_of_runs(runs, at_least=1)
-    posts = read_posts(Path(data["path"]), _reading(runs[0].read_options, only))
-    if data.get("digest") not in (None, posts.digest):
-        raise RunError(
-            "The posts changed since the run",
-            where=data["path"],
-            expected=str(data["digest"]),
-            found=posts.digest,
-            hint="mvsa fit again",
-        )
+    posts = own_posts(runs[0], only)
     seen = frozenset(m.post_id for run in runs for m in run.members() if m.split in (TRAIN, VAL))
-    return DataSet(str(data["name"]), posts, contest.folds[0].ids, contest, seen)
+    return DataSet(str(runs[0].config["data"]["name"]), posts, contest.folds[0].ids, contest, seen)
 
 
 def overlap(trained: DataSet, target: DataSet, cache: Path | None, progress: Progress) -> Overlap:

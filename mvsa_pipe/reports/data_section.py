@@ -10,9 +10,9 @@ from mvsa_pipe.posts.check import check_posts
 from mvsa_pipe.posts.splits.split import PARTS, Split
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.reports.content import DataSection
-from mvsa_pipe.reports.hard_posts import own_posts
 from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.runs import Member, Run
+from mvsa_pipe.runs.own_posts import own_posts
 
 
 def data_section(

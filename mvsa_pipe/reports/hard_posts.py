@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 
 from mvsa_pipe.analysis.contest import Contest
-from mvsa_pipe.errors import DataError, MvsaError
+from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.metrics.weighted import Floats
-from mvsa_pipe.posts import Post, PostSet, read_posts
+from mvsa_pipe.posts import Post, PostSet
 from mvsa_pipe.reports.content import HardPost, HardPosts
 from mvsa_pipe.reports.options import ReportOptions
 from mvsa_pipe.runs import Run
+from mvsa_pipe.runs.own_posts import own_posts
 
 _PICTURE_PX, _JPEG_QUALITY = 192, 72
 
@@ -89,28 +89,6 @@ def _with_contents(found: HardPosts, run: Run) -> HardPosts:
         [_shown(post, by_id[post.post_id], posts) for post in found.wrong],
         shown=True,
     )
-
-
-def own_posts(run: Run) -> PostSet:
-    """The data set of a run, as it was when the run was made.
-
-    Raises:
-        DataError: The run's posts were built in memory, or have changed since.
-        MvsaError: As ``read_posts``.
-    """
-    data = run.config["data"]
-    if data["path"] is None:
-        raise DataError("This run's posts were built in memory", where=run.path)
-    posts = read_posts(Path(data["path"]), run.read_options)
-    recorded = data.get("digest")
-    if recorded is not None and recorded != posts.digest:
-        raise DataError(
-            "The posts changed since the run",
-            where=data["path"],
-            expected=f"ids and labels of digest {recorded}",
-            found=posts.digest,
-        )
-    return posts
 
 
 def _shown(hard: HardPost, post: Post, posts: PostSet) -> HardPost:

@@ -38,6 +38,7 @@ from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import is_tuned, options_of, records_of
 from mvsa_pipe.runs.forwards import feature_options, load_forwards
 from mvsa_pipe.runs.options import InferenceOptions
+from mvsa_pipe.runs.own_posts import reading_only
 from mvsa_pipe.runs.prepare import texts_of
 from mvsa_pipe.training.scoring import predict_probabilities
 
@@ -128,12 +129,7 @@ def load_head(run: Run, device: str, progress: Progress, head: str | None = None
 
 def only_read(run: Run, read: ReadOptions) -> ReadOptions:
     """Options that require only the modalities that a run's head reads."""
-    modalities = run.config["caches"]
-    return replace(
-        read,
-        read_text=Modality.TEXT.value in modalities,
-        read_image=Modality.IMAGE.value in modalities,
-    )
+    return reading_only(read, [Modality(name) for name in run.config["caches"]])
 
 
 def predict_data_set(

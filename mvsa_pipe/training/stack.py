@@ -1,7 +1,8 @@
 """Trains runs of one head shape together: stacked parameters, one forward and backward pass.
 
 A run in a stack takes the same steps as alone: its own weights, order of batches, dropout masks,
-clipping, schedule and early stopping. Only sums inside matrix products may be in another order.
+noise, clipping, schedule, averaging and early stopping. Only sums inside matrix products may be in
+another order.
 
 Source:
     Stacked parameters under ``vmap``, as in torch's guide to model ensembling (``torch.func``).

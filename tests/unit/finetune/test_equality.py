@@ -5,17 +5,21 @@ Single numbers differ in their last bits, as matrix products of other batches ad
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from run_records import assert_like_scores
 
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.finetune.options import LiveChoice, TuningOptions
 from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.options import CacheChoice, DataChoice
+from mvsa_pipe.training.options import TrainingOptions
 
 TOLERANCE = 1e-5
+TRAINING = TrainingOptions(epochs=2, batch_size=16, device="cpu")
 
 
 def history(run: Run) -> list[dict[str, float]]:
@@ -50,6 +54,30 @@ def test_so_do_backbones_of_which_nothing_is_unfrozen(fit, tune):
     run = tune("gated", tuning=TuningOptions(unfreeze="none"))
     assert run.metrics["parameters_trained"]["text"] == 0
     assert_alike(run, fit("gated"))
+
+
+def test_smoothed_labels_and_averaged_weights_are_those_of_fit(fit, tune):
+    training = replace(TRAINING, label_smoothing=0.2, ema=0.8, class_weights="balanced")
+    run = tune(training=training)
+    assert_alike(run, fit(training=training))
+    assert history(run)[1]["val_loss"] != history(tune())[1]["val_loss"]
+    assert run.config["training"]["ema"] == 0.8
+
+
+def test_tuned_backbones_are_averaged_too(tune):
+    tuning = TuningOptions(text_learning_rate=1e-3)
+    plain, averaged = (
+        tune(training=replace(TRAINING, ema=ema), tuning=tuning) for ema in (0.0, 0.8)
+    )
+    losses = [[entry["train_loss"] for entry in history(run)] for run in (plain, averaged)]
+    assert losses[0] == losses[1]
+    files = [(run.path / "text.safetensors").read_bytes() for run in (plain, averaged)]
+    assert files[0] != files[1]
+
+
+def test_noise_on_features_is_of_caches_alone(tune):
+    with pytest.raises(ConfigError, match=r"--feature-noise only supports .* cached features"):
+        tune(training=replace(TRAINING, feature_noise=0.1))
 
 
 def test_trained_backbones_give_something_else(fit, tune):

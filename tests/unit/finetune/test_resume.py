@@ -11,7 +11,8 @@ from mvsa_pipe.finetune.options import TuningOptions
 from mvsa_pipe.progress import NoProgress
 from mvsa_pipe.training.options import TrainingOptions
 
-TRAINING = TrainingOptions(epochs=3, batch_size=8, device="cpu")
+# averaged weights, which a checkpoint has to hold besides the trained ones
+TRAINING = TrainingOptions(epochs=3, batch_size=8, device="cpu", ema=0.8, label_smoothing=0.1)
 # dropout in head and backbone, augmentation: all that is drawn at random
 TUNING = TuningOptions(unfreeze="last-1", text_learning_rate=1e-3, augment=True)
 

@@ -3,8 +3,11 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 from training_support import OPTIONS, make_data, small
 
@@ -29,6 +32,19 @@ def test_the_average_of_three_steps_is_the_one_by_hand():
         with average.applied():
             assert weight.item() == pytest.approx(expected)
         assert weight.item() == value
+
+
+@given(
+    st.floats(0, 1, exclude_max=True),
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20),
+)
+def test_the_average_is_the_mean_by_powers_of_the_decay(decay, values):
+    average = 0.0
+    for step, value in enumerate(values, start=1):
+        average += newest_share(decay, step) * (value - average)
+    weights = np.array([decay**back for back in range(len(values))])[::-1]
+    assert average == pytest.approx(weights @ values / weights.sum(), abs=1e-6)
+    assert min(values) - 1e-6 <= average <= max(values) + 1e-6
 
 
 def test_shares_fall_from_all_to_what_the_decay_leaves():

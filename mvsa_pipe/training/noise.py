@@ -12,7 +12,7 @@ Source:
     7(1).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +65,7 @@ class FeatureNoise:
             needs: The features that the head reads.
             device: The head's device.
         """
-        wanted = sorted(needs)
+        wanted = sorted(needs)  # a set's order differs from process to process
         joined = _joined(data, wanted)
         spreads = _spreads(data, wanted, joined, device)
         return cls(
@@ -138,19 +138,18 @@ def _there(batch: FeatureBatch, field: Field, joined: bool) -> Bool[Tensor, "B T
 
 @torch.no_grad()
 def _spreads(
-    data: TrainingData, needs: Iterable[Field], joined: frozenset[Field], device: torch.device
+    data: TrainingData, needs: Sequence[Field], joined: frozenset[Field], device: torch.device
 ) -> dict[Field, Float[Tensor, "*L D"]]:
     """Standard deviation of each dimension over the training posts and their tokens.
 
     Means and squares are merged batch by batch (Chan et al. 1983), which is stable in single
     precision, the only one on some devices.
     """
-    wanted = frozenset(needs)
     moments: dict[Field, tuple[Tensor, Tensor, Tensor]] = {}
     chosen = torch.split(data.train, _POSTS_AT_ONCE)
-    for given in data.features.batches(chosen, wanted):
+    for given in data.features.batches(chosen, needs):
         batch = given.to(device)
-        for field in wanted:
+        for field in needs:
             new = _moments(batch, field, field in joined)
             moments[field] = _merged(moments[field], new) if field in moments else new
     return {

@@ -85,6 +85,12 @@ def test_draws_depend_on_the_seed_alone():
         assert not torch.equal(first[field], other[field])
 
 
+def test_draws_are_in_the_same_order_in_every_process():
+    """The order of a set of texts differs from process to process."""
+    noise = noise_of(make_data())
+    assert list(noise.deviations) == list(noise.draw(3)) == sorted(ENCODED)
+
+
 @pytest.mark.parametrize("name", [NAME, "co-attention"])
 def test_training_posts_alone_get_noise(name):
     data = make_data()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mvsa_pipe.benches.trial_digest import experiment_digest, spec_digest
 from mvsa_pipe.benches.trials import Trial
 from mvsa_pipe.errors import MvsaError
 from mvsa_pipe.heads.own import add_same_head, head_origin
@@ -38,6 +39,7 @@ class LoadedBench:
         self._split_seed = split_seed
         self._others: dict[tuple[int | None, str], Experiment] = {}
         self._read: dict[tuple[int | None, str, str], Experiment] = {}
+        self._digests: dict[tuple[int | None, str, str], str] = {}
 
     def without_test(self) -> "LoadedBench":
         """The same posts and features without the test part."""
@@ -63,6 +65,17 @@ class LoadedBench:
         if key not in self._read:
             self._read[key] = self.experiment(split_seed, fold).read_by(head)
         return self._read[key]
+
+    def digest_by(self, head: str, split_seed: int | None, fold: str = "") -> str:
+        """The ``experiment_digest`` of ``read_by``, made once for all runs."""
+        key = split_seed, fold, head
+        if key not in self._digests:
+            self._digests[key] = experiment_digest(self.read_by(head, split_seed, fold))
+        return self._digests[key]
+
+    def digest_for(self, spec: RunSpec) -> str:
+        """The ``spec_digest`` of a run."""
+        return spec_digest(self.digest_by(spec.head, spec.split_seed, spec.fold), spec)
 
     def read_for(self, spec: RunSpec) -> Experiment:
         """The experiment of a run."""

@@ -23,7 +23,6 @@ from mvsa_pipe.benches.options import BenchOptions
 from mvsa_pipe.benches.outcomes import Outcome, RunFolders
 from mvsa_pipe.benches.summary import Bench, BenchContext, summarise
 from mvsa_pipe.benches.train_missing import outcomes_of
-from mvsa_pipe.benches.trial_digest import experiment_digest, spec_digest
 from mvsa_pipe.benches.trials import Trial
 from mvsa_pipe.benches.variations import Setting, settings_of
 from mvsa_pipe.devices import resolve_device
@@ -244,12 +243,6 @@ def _every_trial(
     splits = {seed: seed if options.resplit else None for seed in seeds}
     trials = []
     for head in options.chosen_heads():
-        experiments = {
-            (split, fold): loaded.read_by(head, split, fold)
-            for split in set(splits.values())
-            for fold in folds
-        }
-        digests = {split: experiment_digest(found) for split, found in experiments.items()}
         label = pair_label(*pair, head)
         for setting, of_heads in zip(settings, matched, strict=True):
             own = of_heads.get(head)
@@ -257,8 +250,8 @@ def _every_trial(
             for fold, seed in product(folds, seeds):
                 training = replace(setting.training, seed=seed)
                 spec = RunSpec(head, training, head_options, splits[seed], fold)
-                digest = spec_digest(digests[splits[seed], fold], spec)
-                name = run_folder_name(experiments[splits[seed], fold], spec, digest)
+                digest = loaded.digest_for(spec)
+                name = run_folder_name(loaded.read_for(spec), spec, digest)
                 budget = own.budget if own and own.option else 0
                 trials.append(Trial(spec, setting.label, label, digest, name, budget))
     return trials

@@ -17,7 +17,6 @@ from mvsa_pipe.benches.outcomes import FailedRun, FinishedRun, Outcome, RunFolde
 from mvsa_pipe.benches.run import run_folder_name
 from mvsa_pipe.benches.search_space import SearchSpace, Value
 from mvsa_pipe.benches.threads import train_in_threads
-from mvsa_pipe.benches.trial_digest import experiment_digest, spec_digest
 from mvsa_pipe.benches.trials import Results, Trial, TrialGroup
 from mvsa_pipe.benches.tune_options import TuneOptions
 from mvsa_pipe.benches.variations import Setting
@@ -139,7 +138,7 @@ class Study:
         with storage_errors(self._database.parent):
             self._database.parent.mkdir(parents=True, exist_ok=True)
         deciding = [
-            experiment_digest(self._loaded.read_by(self._space.head, None)),
+            self._loaded.digest_by(self._space.head, None),
             asdict(self._space.training),
             self._space.as_record(),
             self._options.sampler,
@@ -345,11 +344,11 @@ def single_trial(loaded: LoadedBench, space: SearchSpace, setting: Setting, seed
         setting: Its options.
         seed: Its seed.
     """
-    experiment = loaded.read_by(space.head, None)
     training = replace(setting.training, seed=seed)
     spec = RunSpec(space.head, training, setting.head_options)
-    digest = spec_digest(experiment_digest(experiment), spec)
-    return Trial(spec, setting.label, "", digest, run_folder_name(experiment, spec, digest))
+    digest = loaded.digest_for(spec)
+    name = run_folder_name(loaded.read_for(spec), spec, digest)
+    return Trial(spec, setting.label, "", digest, name)
 
 
 def require_optuna() -> None:

@@ -97,6 +97,19 @@ def test_a_stopped_search_resumes_with_the_same_proposals(trained, monkeypatch):
 
 
 @pytest.mark.usefixtures("workplace")
+def test_posts_are_digested_once_for_all_trials_and_once_for_all_replays(monkeypatch):
+    digested, digest = [], loaded.experiment_digest
+
+    def counted(experiment):
+        digested.append(len(experiment.indices["test"]) > 0)
+        return digest(experiment)
+
+    monkeypatch.setattr(loaded, "experiment_digest", counted)
+    tuned(prune=False)
+    assert digested == [False, True]  # four trials without the test part, four replays with it
+
+
+@pytest.mark.usefixtures("workplace")
 def test_proposals_of_a_batch_have_one_shape():
     trials = tuned(trials=6, together=3, prune=False).heads[0].trials
     hidden = [trial.values["hidden"] for trial in trials]

@@ -1,16 +1,21 @@
 """Relations between text, picture and label: ceilings by hand and by simulation, and the files."""
 
+import importlib
+import sys
 from collections import Counter, defaultdict
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts import ReadOptions, read_posts
 from mvsa_pipe.posts.dataset_path import declared_ceilings
-from mvsa_pipe.posts.readers.mvsa import NEUTRAL
+from mvsa_pipe.posts.readers.mvsa import NEUTRAL, SENTIMENTS
 from mvsa_pipe.posts.synthetic.ceilings import expected_ceilings, scored_ceilings
 from mvsa_pipe.posts.synthetic.config import Relation, SyntheticConfig
 from mvsa_pipe.posts.synthetic.relations import SIDES, draw, kinds, outcomes, unordered
@@ -98,6 +103,48 @@ def test_no_sum_of_random_logits_beats_the_best_one():
     assert found.max() <= best + 1e-9
     assert found.max() > best - 0.02
     assert best < table.max(axis=2).sum()
+
+
+@pytest.fixture
+def least_loss_sum(monkeypatch):
+    """Of the benchmark that says why sums do not learn opposed posts."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "benchmarks")
+    yield importlib.import_module("relations").least_loss_sum
+    for name in ("relations", "record"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_the_sum_of_least_loss_where_it_is_known(least_loss_sum, noise):
+    """Given the label, aligned cues are independent: naive Bayes, a sum, is their posterior.
+
+    In opposed and local posts every cue is as likely with either label, so that the least loss is
+    that of equal logits: a coin, although a better sum of opposed cues exists.
+    """
+    assert least_loss_sum(Relation.ALIGNED, 1.0, noise) == pytest.approx(1 - 2 * noise**2 / 3)
+    for strength in (1.0, 0.8):
+        for relation in (Relation.OPPOSED, Relation.LOCAL):
+            assert least_loss_sum(relation, strength, noise) == pytest.approx(0.5)
+        assert values(Relation.OPPOSED, strength, noise)[FIELDS.index("additive")] > 0.55
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_the_sum_of_least_loss_by_minimising_the_loss_itself(least_loss_sum, noise):
+    joint = np.zeros((3, 3, 3))  # of text, picture and label
+    places = {name: place for place, name in enumerate(SENTIMENTS)}
+    for cues, share in outcomes(Relation.ADDITIVE, 0.9, noise):
+        joint[places[cues.text], places[cues.image], places[cues.label]] += share
+
+    def logits(weights):
+        of_text, of_image = weights.reshape(2, 3, 3)
+        return of_text[:, None] + of_image[None]
+
+    found = minimize(lambda w: -(joint * log_softmax(logits(w), axis=2)).sum(), np.zeros(18))
+    likely = softmax(logits(found.x), axis=2)
+    best = likely >= likely.max(axis=2, keepdims=True) - 1e-3
+    accuracy = (joint * best / best.sum(axis=2, keepdims=True)).sum()
+    assert least_loss_sum(Relation.ADDITIVE, 0.9, noise) == pytest.approx(accuracy)
+    assert accuracy <= values(Relation.ADDITIVE, 0.9, noise)[FIELDS.index("additive")] + 1e-9
 
 
 @pytest.mark.parametrize("relation", Relation)

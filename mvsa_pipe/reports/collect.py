@@ -49,6 +49,7 @@ def collect(
         MvsaError: Texts and pictures are wanted, and cannot be read.
     """
     runs = given.runs
+    findings = findings_about(runs)  # first: a damaged record is refused before the work
     contest = _contest(runs, options)
     found = evidence(
         contest,
@@ -77,7 +78,7 @@ def collect(
         costs=cost_table,
         hard=hard_posts(contest, options),
         claims=claim_tables(protocol, board),
-        findings=findings_about(runs),
+        findings=findings,
         repeat=repeat_section(given),
         failed=given.failed,
     )

@@ -1,9 +1,11 @@
 """Collects a report and writes it as a page, a document, or tables."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from mvsa_pipe.durable import write_bytes
+from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.metrics.options import DEFAULT_SCORES
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.progress import Progress
@@ -30,9 +32,11 @@ def write_report(
         scores: The scores of the leaderboard; the first one orders the heads.
 
     Raises:
+        ConfigError: A folder is where the file is to be, or a file where the folder is.
         MvsaError: As ``given_runs`` and ``collect``.
         StorageError: The disk refuses; an older page is unchanged.
     """
+    _require_place(paths, options)
     content = collect(given_runs(paths), options, scores, progress)
     match options.format:
         case "csv":
@@ -44,6 +48,29 @@ def write_report(
         case _:
             write_bytes(options.path, html_page(content).encode())
     return options.path
+
+
+def _require_place(paths: Sequence[Path], options: ReportOptions) -> None:
+    """Refuses a folder in the place of a file, and the reverse, before anything is computed."""
+    default = ReportOptions(format=options.format).path
+    above = next((folder for folder in options.path.parents if folder.exists()), Path())
+    if not above.is_dir():
+        blocked, expected, better = above, "a folder", default
+    elif options.format == "csv" and options.path.is_file():
+        better = options.path.with_name(f"{options.path.stem}-{default.name}")
+        blocked, expected = options.path, "a folder, with a file for each table"
+    elif options.format != "csv" and options.path.is_dir():
+        blocked, expected, better = options.path, "a file", options.path / default
+    else:
+        return
+    words = ["mvsa", "report", *map(str, paths), "--format", options.format]
+    raise ConfigError(
+        "The report cannot be written here",
+        where=blocked,
+        expected=expected,
+        found="a folder" if blocked.is_dir() else "a file",
+        hint=shlex.join([*words, "--output", str(better)]),
+    )
 
 
 def _write_csv(content: ReportContent, folder: Path) -> None:

@@ -68,6 +68,26 @@ def test_what_cannot_be_reported_is_said(refused):
 
 
 @pytest.mark.usefixtures("place")
+def test_what_ends_a_report_ends_it_before_the_work(refused, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("mvsa_pipe.reports.collect.evidence", never)
+    broken = Path("runs/analyses/shift-0.json")
+    broken.parent.mkdir(exist_ok=True)
+    broken.write_text("{")
+    assert f"{broken.name}). Found" in refused("report", "runs")
+    broken.unlink()
+    Path("pages").mkdir()
+    Path("table.csv").touch()
+    said = refused("report", "runs", "-o", "pages")
+    assert "Next: mvsa report runs --format html --output pages/report.html" in said
+    said = refused("report", "runs", "--format", "csv", "-o", "table.csv")
+    assert "Next: mvsa report runs --format csv --output table-report" in said
+    assert "Expected a folder. Found a file" in refused("report", "runs", "-o", "table.csv/a.html")
+
+
+@pytest.mark.usefixtures("place")
 def test_a_bench_writes_its_page_beside_its_record(mvsa):
     heads = ("--head", "text", "--head", "logistic")
     result = mvsa("bench", *heads, "--seeds", 1, "--epochs", 1, "--report", "--runs", "trials")

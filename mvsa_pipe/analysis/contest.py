@@ -1,16 +1,16 @@
 """Heads with the predictions of their seeds and folds, from a bench or from run folders."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mvsa_pipe.analysis.comparable_runs import PartPredictions, comparable_posts, part_predictions
+from mvsa_pipe.analysis.same_heads import cached_backbones, head_settings, training_settings
 from mvsa_pipe.benches.outcomes import FinishedRun
 from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.errors import ConfigError, RunError, name_some
-from mvsa_pipe.heads.own import SOURCE
 from mvsa_pipe.metrics.standings import Entrant, Posts
 from mvsa_pipe.metrics.weighted import Answers, Classes
 from mvsa_pipe.posts.splits.split import TRAIN
@@ -207,19 +207,10 @@ def _settings(run: Run, *, splits: bool = False) -> str:
 
     With ``splits``, the split is left out too.
     """
-    config = run.config
-    training = {k: v for k, v in config["training"].items() if k not in ("seed", "device")}
-    caches = {half: _digests(records) for half, records in config["caches"].items()}
-    kept = [config.get(k) for k in ("head", "head_options", "layer_mix", "image_grid", "finetune")]
-    kept.append(config.get(SOURCE, {}).get("sha256"))  # another class is another head
-    split = None if splits else (config["data"]["split"], config["data"]["split_seed"])
-    one_seed = None if not config.get("seeds") else config["seeds"]
-    return json.dumps([kept, training, caches, split, one_seed], sort_keys=True, default=str)
-
-
-def _digests(records: object) -> list[str]:
-    listed = records if isinstance(records, list) else [records]
-    return [str(record.get("fingerprint")) for record in listed if isinstance(record, Mapping)]
+    data = run.config["data"]
+    split = None if splits else (data["split"], data["split_seed"])
+    kept = [head_settings(run), training_settings(run), cached_backbones(run), split]
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def _fold(run: Run, ids: tuple[str, ...]) -> Fold:

@@ -6,10 +6,12 @@ Source:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from mvsa_pipe.analysis.contest import Entry
 from mvsa_pipe.analysis.finding import Cell, Finding, FindingTable, MatrixPlot
 from mvsa_pipe.analysis.finding_store import finding_of
 from mvsa_pipe.analysis.leaks import cache_folder_of
@@ -19,6 +21,12 @@ from mvsa_pipe.analysis.resampling import (
     estimated,
     in_points,
     p_value_of_difference,
+)
+from mvsa_pipe.analysis.same_heads import (
+    differing,
+    head_settings,
+    same_head,
+    training_settings,
 )
 from mvsa_pipe.analysis.transfer_sets import DataSet, Overlap, class_names, data_sets, overlap
 from mvsa_pipe.errors import SplitError
@@ -51,18 +59,23 @@ class _Cell:
     """A head on a data set, with resamples ``[1 + R]``.
 
     Attributes:
-        head: The head.
+        entry: The head.
         trained: The data set of its training.
         scored: The data set on which it is scored.
         posts: How many posts.
         values: Its score.
     """
 
-    head: str
+    entry: Entry
     trained: str
     scored: str
     posts: int
     values: Floats
+
+    @property
+    def head(self) -> str:
+        """The head's name, under which data sets can have different heads."""
+        return self.entry.name
 
     @property
     def own(self) -> bool:
@@ -123,7 +136,7 @@ def transfer(runs: Sequence[Run], options: TransferOptions, progress: Progress) 
         runs,
         options,
         question="What do the heads score on other data sets than that of their training?",
-        verdict=[*_verdict(losses, score), *_shared(overlaps)],
+        verdict=[*_verdict(losses, score), *_other_settings(cells), *_shared(overlaps)],
         tables=[_score_table(cells, losses, score), _overlap_table(overlaps, sets)],
         plots=[_matrix(cells, sets, score)],
         method=list(_METHOD),
@@ -154,7 +167,7 @@ class _Scoring:
                 else:
                     answers = [self._answers(run) for run in entry.runs]
                 values = resampler.scores(answers, [score])[score]
-                found.append(_Cell(entry.name, own.title, self.target.title, len(self.ids), values))
+                found.append(_Cell(entry, own.title, self.target.title, len(self.ids), values))
         return found
 
     def _recorded(self, recorded: Answers) -> Answers:
@@ -187,14 +200,37 @@ class _Scoring:
 
 
 def _losses(cells: Sequence[_Cell]) -> list[_Loss]:
-    own = {(cell.head, cell.scored): cell for cell in cells if cell.own}
+    own = [cell for cell in cells if cell.own]
     found: list[tuple[_Cell, Floats, bool]] = []
     for cell in (cell for cell in cells if not cell.own):
-        native = own.get((cell.head, cell.scored))
-        reference = native or own[cell.head, cell.trained]
+        native = _native(cell, own)
+        (trained,) = (each for each in own if each.entry is cell.entry)
+        reference = native or trained
         found.append((cell, cell.values - reference.values, native is not None))
     tested = iter(holm([p_value_of_difference(values) for _, values, paired in found if paired]))
     return [_Loss(cell, values, next(tested) if paired else None) for cell, values, paired in found]
+
+
+def _native(cell: _Cell, own: Sequence[_Cell]) -> _Cell | None:
+    """The same head trained on the scored data set, if there is one."""
+    there = [each for each in own if each.scored == cell.scored]
+    place = same_head(cell.entry.runs[0], [each.entry.runs[0] for each in there])
+    return None if place is None else there[place]
+
+
+def _other_settings(cells: Sequence[_Cell]) -> list[str]:
+    """Sentences about heads of one name that differ between data sets."""
+    lines = []
+    for one, other in combinations([cell for cell in cells if cell.own], 2):
+        if one.head != other.head or one.trained == other.trained:
+            continue
+        runs = one.entry.runs[0], other.entry.runs[0]
+        where = f"{one.head} of {one.trained} and of {other.trained}"
+        if heads := differing(*map(head_settings, runs)):
+            lines.append(f"{where} are different heads, and are not paired: {', '.join(heads)}.")
+        elif trainings := differing(*map(training_settings, runs)):
+            lines.append(f"{where} were trained with other options: {', '.join(trainings)}.")
+    return lines
 
 
 def _score_table(cells: Sequence[_Cell], losses: Sequence[_Loss], score: Score) -> FindingTable:

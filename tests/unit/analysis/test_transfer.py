@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from analysed_runs import RunMaker, copied
 
 from mvsa_pipe.analysis.finding import Estimate, Finding, MatrixPlot
 from mvsa_pipe.analysis.options import TransferOptions
+from mvsa_pipe.analysis.same_heads import differing, head_settings, same_head
 from mvsa_pipe.analysis.transfer import transfer
 from mvsa_pipe.errors import ConfigError, SplitError
 from mvsa_pipe.posts import PostSet, read_posts
@@ -167,6 +169,41 @@ def test_runs_of_several_data_sets_make_a_matrix(
         assert isinstance(row[4], Estimate)
         assert row[4].value == pytest.approx(row[3].value - native.value)  # type: ignore
         assert 0 < float(str(row[5])) <= 1
+    assert "were trained with other options: epochs 8 and 4." in " ".join(found.verdict)
+    narrow = RunMaker(tmp_path, "random-1:1:1")("native-cat", epochs=4, options={"hidden": 16})
+    found = transfer([run, narrow], options(RunMaker(tmp_path)), NoProgress())
+    assert "p" not in found.table("accuracy").columns  # nothing is paired
+    assert "are different heads, and are not paired: hidden 128 and 16." in " ".join(found.verdict)
+    for row in found.table("accuracy").rows:
+        if row[4] is not None:
+            own = score_on(found, str(row[1]), str(row[1]))
+            assert isinstance(row[4], Estimate)
+            assert row[4].value == pytest.approx(row[3].value - own.value)  # type: ignore
+    found = transfer([run, narrow, other], options(RunMaker(tmp_path)), NoProgress())
+    paired = [row for row in found.table("accuracy").rows if row[5] is not None]
+    assert len(paired) == 2  # run and other, both ways
+
+
+def with_config(run: Run, **changes: object) -> Run:
+    return replace(run, config=run.config | changes)
+
+
+def test_heads_of_one_name_are_told_apart(run: Run) -> None:
+    longer = with_config(run, training=run.config["training"] | {"epochs": 99})
+    again = with_config(run, training=run.config["training"] | {"seed": 9, "device": "cuda"})
+    mine, newer = (with_config(run, head_source={"sha256": digest}) for digest in "ab")
+    assert same_head(run, [longer]) == 0  # the only one
+    assert same_head(run, [longer, again]) == 1
+    assert same_head(run, [longer, longer]) is None
+    assert same_head(mine, [run, newer]) is None
+    assert same_head(mine, [newer, mine]) == 1
+    assert differing(head_settings(mine), head_settings(newer)) == ["another class"]
+    assert differing(head_settings(run), head_settings(mine)) == ["another class"]
+    cached = run.config["caches"]
+    text = cached["text"] | {"fingerprint": "another"}
+    other = with_config(run, caches=cached | {"text": text})
+    assert differing(head_settings(run), head_settings(other)) == ["backbones"]
+    assert same_head(run, [other]) is None
 
 
 def test_what_cannot_be_transferred_is_refused(

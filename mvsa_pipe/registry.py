@@ -17,6 +17,8 @@ T = TypeVar("T")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # Names are words in the names of run folders and caches.
 _MOST_LETTERS = 40
+# Names that a message lists: all of a short table, a few of a long one, such as timm's.
+_MOST_NAMES, _FEW_NAMES = 40, 8
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,11 @@ class Registry(Generic[T]):
             return rows[name]
         if name in self._faults:
             raise ConfigError(f"The {self.kind} {name!r} cannot be used", found=self._faults[name])
+        most = _MOST_NAMES if len(rows) <= _MOST_NAMES else _FEW_NAMES
         near = difflib.get_close_matches(name, rows, n=3, cutoff=0.5)
         raise UnknownNameError(
             f"No {self.kind} is named {name!r}",
-            expected=f"one of {name_some(rows, most=40)}",
+            expected=f"one of {name_some(rows, most)}",
             hint=f"did you mean {' or '.join(near)}?" if near else None,
         )
 

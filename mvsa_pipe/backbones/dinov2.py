@@ -51,7 +51,10 @@ class DinoV2(PreprocessedImageBackbone):
         size = options.argument or "base"
         if size not in _SIZES:
             raise ConfigError(
-                f"dinov2 has no size {size!r}", expected=f"one of {', '.join(_SIZES)}"
+                f"dinov2 has no size {size!r}",
+                expected=f"one of {', '.join(_SIZES)}",
+                hint="--weights dinov2=FOLDER reads weights on this machine, and hf-image:FOLDER "
+                "any encoder",
             )
         source = locate_weights(options, f"facebook/dinov2-{size}")
         config = self._config(source, options, size)

@@ -31,6 +31,7 @@ from mvsa_pipe.backbones.weights import (
     local_hint,
     read_weights,
     require_finite_weights,
+    require_library_name,
 )
 from mvsa_pipe.errors import BackboneError, ConfigError, name_some
 from mvsa_pipe.pooling import mean_over_tokens
@@ -185,6 +186,7 @@ def _whole(options: BackboneOptions) -> Any:  # noqa: ANN401  # untyped classes 
         )
     import open_clip
 
+    require_library_name(options, "open_clip")
     name, _, tag = options.argument.partition("/")
     Registry[object](
         "open_clip model", [Row(known, "", "") for known in open_clip.list_models()]

@@ -21,6 +21,7 @@ from mvsa_pipe.backbones.untrusted import (
 )
 from mvsa_pipe.backbones.weights import (
     WeightsSource,
+    fetch_hint,
     first_line,
     listed,
     local_hint,
@@ -77,7 +78,7 @@ def _explained(source: str, name: str, part: str) -> Iterator[None]:
             expected="a Hugging Face id that can be downloaded, or a local folder with "
             "config.json, model.safetensors and its tokenizer or image processor",
             found=first_line(error),
-            hint=local_hint(name),
+            hint=fetch_hint(name, source, error),
         ) from error
 
 

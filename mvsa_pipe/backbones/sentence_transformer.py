@@ -129,7 +129,7 @@ def _fetched(source: str, name: str) -> Path:
     """The folder of a model of the hub on this machine."""
 
     def fetch(patterns: list[str]) -> Callable[..., Any]:
-        def load(model: str, *, local_files_only: bool, **_: object) -> str:
+        def load(model: str, *, local_files_only: bool = False, **_: object) -> str:
             return str(
                 snapshot_download(model, allow_patterns=patterns, local_files_only=local_files_only)
             )

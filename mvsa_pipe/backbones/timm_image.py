@@ -22,11 +22,12 @@ from mvsa_pipe.backbones.base import (
 )
 from mvsa_pipe.backbones.options import DECODER, BackboneOptions
 from mvsa_pipe.backbones.weights import (
+    fetch_hint,
     fill,
     first_line,
-    local_hint,
     read_weights,
     require_finite_weights,
+    require_library_name,
 )
 from mvsa_pipe.errors import BackboneError, ConfigError
 from mvsa_pipe.registry import Registry, Row
@@ -48,6 +49,7 @@ class TimmImage(ImageBackbone):
 
     def __init__(self, options: BackboneOptions) -> None:
         _require_timm()
+        require_library_name(options, "timm")
         name = _known_name(options.argument)
         self.module: Any
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then all replaced
@@ -166,7 +168,7 @@ def _published(name: str, options: BackboneOptions) -> nn.Module:
             where=f"timm {name}",
             expected="weights that timm publishes and this machine can download",
             found=first_line(error),
-            hint=local_hint(options.name),
+            hint=fetch_hint(options.name, f"timm/{name}", error),
         ) from error
     network.reset_classifier(0)
     require_finite_weights(network, name)

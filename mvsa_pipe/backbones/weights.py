@@ -7,15 +7,19 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.errors import GatedRepoError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mvsa_pipe.backbones import traits
 from mvsa_pipe.backbones.base import Backbone, weights_digest
 from mvsa_pipe.backbones.options import TUNED_MARK, BackboneOptions
-from mvsa_pipe.errors import BackboneError, name_some
+from mvsa_pipe.errors import BackboneError, ConfigError, name_some
 
 # Batch counters, which do not affect the output.
 _IGNORABLE_SUFFIX = "num_batches_tracked"
+# Suffixes of files that ``read_weights`` reads.
+_WEIGHTS_FILES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def local_hint(name: str) -> str:
@@ -26,6 +30,28 @@ def local_hint(name: str) -> str:
     )
 
 
+def fetch_hint(name: str, source: str, error: BaseException) -> str:
+    """The hint of messages about weights that could not be fetched: gated ones have terms first.
+
+    Args:
+        name: The backbone's name.
+        source: The Hugging Face id, or the name that a library has for it.
+        error: What the library raised.
+    """
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    known = traits(name.partition(":")[0]).models
+    gated = next((m for m in known if m.gated and (m.source == source or m.name == name)), None)
+    if gated is None and not any(isinstance(each, GatedRepoError) for each in causes):
+        return local_hint(name)
+    model, licence = (source, "") if gated is None else (gated.source, f" ({gated.licence})")
+    return (
+        f"accept its terms{licence} on the page of {model} on the hub, sign in by hf auth login, "
+        f"and repeat; or {local_hint(name)}"
+    )
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from a safetensors file, or from a ``.pth`` file without unpickling code.
 
@@ -33,7 +59,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         BackboneError: The file is missing, damaged, or contains other things than tensors.
     """
     if not path.is_file():
-        raise BackboneError("There is no weights file here", where=path)
+        inside = [file for file in sorted(path.glob("*")) if file.suffix in _WEIGHTS_FILES]
+        raise BackboneError(
+            "There is no weights file here",
+            where=path,
+            expected="a .safetensors or .pth file",
+            found="a folder" if path.is_dir() else "nothing",
+            hint=f"name the file in it: {inside[0]}" if inside else None,
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -159,6 +192,26 @@ def listed(*groups: tuple[str, Sequence[str]]) -> str:
     return "; ".join(
         f"{len(names):,} {what}: {name_some(names, most=4)}" for what, names in groups if names
     )
+
+
+def require_library_name(options: BackboneOptions, library: str) -> None:
+    """Refuses a folder or an address where a library expects the name of one of its models.
+
+    timm and open_clip take ``local-dir:`` and ``hf-hub:``, whose files choose classes and sizes.
+
+    Raises:
+        ConfigError: The argument is no name.
+    """
+    name = options.argument
+    if ":" in name or Path(name).is_dir():
+        raise ConfigError(
+            f"Backbone {options.family!r} takes the name of a model of {library}, no folder or "
+            "address: it builds nothing that files describe",
+            expected=f"{options.family}:NAME, with weights of a file by --weights "
+            f"{options.family}:NAME=FILE.safetensors",
+            found=name,
+            hint=f"hf-{options.modality}:FOLDER reads a Hugging Face model",
+        )
 
 
 def has_file(source: str, name: str) -> bool:

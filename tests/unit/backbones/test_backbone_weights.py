@@ -2,12 +2,15 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from backbone_support import Bomb
+from huggingface_hub.errors import GatedRepoError
 from safetensors.torch import save_file
 
+from mvsa_pipe.backbones.pretrained import pretrained
 from mvsa_pipe.backbones.weights import read_weights
 from mvsa_pipe.errors import BackboneError
 
@@ -71,3 +74,30 @@ def test_damaged_files_never_end_in_another_error(tmp_path: Path, name: str) -> 
             read_weights(path)
         except BackboneError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("dinov3", "facebook/dinov3-vitb16-pretrain-lvd1689m", r"its terms \(DINOv3 License\) on"),
+        ("hf-text:some/model", "some/model", "its terms on the page of some/model"),
+    ],
+)
+def test_gated_weights_name_their_terms(name: str, source: str, said: str) -> None:
+    def load(_: str, **__: object) -> None:
+        answer = SimpleNamespace(headers={}, request=None)
+        try:
+            raise GatedRepoError("gated", response=answer)  # type: ignore[arg-type]
+        except GatedRepoError as error:
+            raise OSError("You are trying to access a gated repo.") from error
+
+    with pytest.raises(BackboneError, match=rf"{said}.*sign in.*--weights {name}=PATH"):
+        pretrained(load, source, name)
+
+
+def test_other_weights_that_cannot_be_fetched_have_no_terms() -> None:
+    def load(_: str, **__: object) -> None:
+        raise OSError("no connection")
+
+    with pytest.raises(BackboneError, match=r"Next: point to weights on this machine"):
+        pretrained(load, "google-bert/bert-base-uncased", "bert")

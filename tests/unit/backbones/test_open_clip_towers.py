@@ -119,6 +119,9 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UnknownNameError, match=r"did you mean.*ViT-B-32"):
         load_image("open-clip-image:ViT-B-33/openai")
+    for place in ("local-dir:/models/clip", "hf-hub:someone/model"):
+        with pytest.raises(ConfigError, match=r"no folder or address.*hf-image:FOLDER"):
+            load_image(f"open-clip-image:{place}")
     with pytest.raises(ConfigError, match=r"names no weights.*laion2b_s34b_b79k"):
         load_text("open-clip-text:ViT-B-32")
     with pytest.raises(BackboneError, match="not of CLIP's kind"):

@@ -12,6 +12,7 @@ from library_cases import TEXTS, alone_and_together, largest
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
 
+from mvsa_pipe.backbones import sentence_transformer
 from mvsa_pipe.backbones.options import BackboneOptions, Pooling
 from mvsa_pipe.errors import BackboneError, ConfigError
 
@@ -165,6 +166,25 @@ def test_minilm_with_published_weights(tmp_path: Path) -> None:
     model = sentence_transformers.SentenceTransformer(modules=steps, device="cpu")
     model.save(str(tmp_path), create_model_card=False)
     assert as_library(load_text(f"sentence-transformers:{tmp_path}", max_tokens=256), model) < 1e-5
+
+
+def test_a_model_of_the_hub_is_fetched_once(
+    bert_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, bert_folder, "mean")
+    asked = []
+
+    def download(model: str, *, allow_patterns: list[str], local_files_only: bool) -> str:
+        asked.append((model, local_files_only))
+        if local_files_only:
+            raise FileNotFoundError("not on this machine")
+        assert "*.safetensors" in allow_patterns
+        return str(tmp_path)
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(sentence_transformer, "snapshot_download", download)
+    load_text("sentence-transformers:some/model")
+    assert asked == [("some/model", True), ("some/model", False)]
 
 
 @pytest.mark.parametrize(

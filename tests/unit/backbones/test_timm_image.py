@@ -109,8 +109,13 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         load_image("timm:test_vitt")
     with pytest.raises(UnknownNameError, match=r"weights of timm's test_vit"):
         load_image("timm:test_vit.in9k")
+    for place in (tmp_path, f"local-dir:{tmp_path}", "hf-hub:someone/model"):
+        with pytest.raises(ConfigError, match=r"no folder or address.*--weights timm:NAME=FILE"):
+            load_image(f"timm:{place}")
     file = tmp_path / "model.safetensors"
     save("test_vit.r160_in1k", file)
+    with pytest.raises(BackboneError, match=r"Found a folder.*model\.safetensors"):
+        load_image("timm:test_vit", weights=str(tmp_path))
     with pytest.raises(BackboneError, match="belong to another architecture"):
         load_image("timm:test_resnet.r160_in1k", weights=str(file))
     with pytest.raises(ConfigError, match="--layers last"):

@@ -1,13 +1,14 @@
 """The pairs of backbones that a bench compares, on the same posts."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
 from mvsa_pipe.backbones.presets import preset_named
-from mvsa_pipe.cache.folder import StatesNotKeptError
+from mvsa_pipe.cache.folder import CacheFolder, StatesNotKeptError
 from mvsa_pipe.cache.reading import FeatureFile
-from mvsa_pipe.errors import ConfigError
+from mvsa_pipe.errors import CacheError, ConfigError
 from mvsa_pipe.features.batch import HIDDEN, Field
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs.cache_choice import chosen_files, readers_of_states
@@ -25,6 +26,41 @@ def with_preset(caches: CacheChoice, name: str) -> CacheChoice:
         text=caches.text or ",".join(preset.text),
         image=caches.image or ",".join(preset.image),
     )
+
+
+def require_preset(data: DataChoice, caches: CacheChoice, name: str, heads: Iterable[str]) -> None:
+    """Refuses a bench of a preset before its posts are split, if features of it are missing.
+
+    Args:
+        data: The posts.
+        caches: What ``with_preset`` returned.
+        name: The preset; empty for none.
+        heads: The heads of the bench.
+
+    Raises:
+        CacheError: Some are missing; the hint is the one command that extracts all of them.
+    """
+    if not name:
+        return
+    wanted, folder = preset_named(name).backbones, CacheFolder(caches.folder)
+    posts, missing = data.posts().name, []
+    for modality in {need.modality for need in needs_of(heads)}:
+        for backbone in caches.alternatives(modality):
+            if backbone in wanted:
+                try:
+                    folder.fitting(posts, modality, backbone)
+                except CacheError:  # a damaged one is explained when it is extracted
+                    missing.append(backbone)
+    if missing:
+        words = ["mvsa", "extract", "--data", str(data.path), "--preset", name]
+        words += ["--cache", str(caches.folder)]
+        raise CacheError(
+            f"Features of preset {name} are not cached",
+            where=caches.folder,
+            expected=f"features of {', '.join(sorted(missing, key=wanted.index))}",
+            hint=f"{shlex.join(words)}, with --weights NAME=PATH for each whose weights are on "
+            "this machine but not in the hub's cache",
+        )
 
 
 def chosen_pairs(caches: CacheChoice, heads: Iterable[str]) -> tuple[CacheChoice, ...]:

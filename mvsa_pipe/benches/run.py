@@ -12,6 +12,7 @@ from mvsa_pipe.benches.at_work import BenchProgress
 from mvsa_pipe.benches.backbone_pairs import (
     chosen_pairs,
     pair_label,
+    require_preset,
     served_heads,
     skipped_by_any,
     with_preset,
@@ -118,6 +119,7 @@ def run_bench(
             expected="--text A,B or --image A,B",
         )
     _refuse_early(data, options, settings)
+    require_preset(data, caches, options.preset, heads)
     options = _served(data, pairs, options, progress)
     heads = options.chosen_heads()
     without = skipped_by_any(data, pairs, heads)

@@ -22,10 +22,10 @@ each_baseline = pytest.mark.parametrize("name", BASELINES)
 
 
 def fitted(name, texts=None, seed=0, labels=None):
+    """The baseline at its first strength, which has the fewest trees."""
     batch = random_batch(posts=POSTS, seed=1)
-    return list(
-        fits(name, batch, make_labels(POSTS) if labels is None else labels, SIZES, seed, texts)
-    )[-1]
+    labels = make_labels(POSTS) if labels is None else labels
+    return next(fits(name, batch, labels, SIZES, seed, texts))
 
 
 def select(batch: FeatureBatch, index) -> FeatureBatch:

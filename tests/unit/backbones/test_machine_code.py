@@ -164,21 +164,36 @@ def test_numba_that_does_not_compile_is_told(monkeypatch):
         kept(compile_, SOURCE)
 
 
+SCRIPT = """
+import sys
+from pathlib import Path
+import numba, numpy
+from mvsa_pipe.backbones.machine_code import kept
+
+def doubled(values):
+    for i in range(len(values)):
+        values[i] *= 2
+
+print("ready", flush=True)
+sys.stdin.readline()
+types = [(numba.int64[::1],)]
+function = kept(lambda cache: numba.njit(types, cache=cache)(doubled), Path(__file__))
+values = numpy.arange(3)
+function(values)
+print(values.tolist())
+"""
+
+
 def test_processes_that_start_together_all_compile_or_load(tmp_path):
     """Two at once over one folder: each gets working code, and one whole archive is left."""
-    script = (
-        "import numpy as np\n"
-        "from mvsa_pipe.backbones.crop_resizing import resized_crop\n"
-        "picture = np.zeros((50, 60, 3), np.uint8)\n"
-        "print(resized_crop(picture, (40, 33), (1, 1), 30, 'bilinear').shape)"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen([sys.executable, tmp_path / "script.py"], env=environment, **pipes)
         for _ in range(2)
     ]
-    assert [process.communicate()[0].strip() for process in running] == ["(30, 30, 3)"] * 2
-    (archive,) = (tmp_path / "mvsa-pipe").iterdir()
+    assert [process.stdout.readline() for process in running] == ["ready\n"] * 2
+    assert [process.communicate("go\n")[0].strip() for process in running] == ["[0, 2, 4]"] * 2
+    (archive,) = (tmp_path / "kept" / "mvsa-pipe").iterdir()
     assert machine_code._unpacked(archive)

@@ -62,7 +62,8 @@ def write_onnx(graph: Graph, batches: Sequence[dict[str, Tensor]], path: Path) -
         raise
     except Exception as error:  # noqa: BLE001  # an exporter may raise anything
         return OnnxFile(path.name, {}, None, f"{type(error).__name__}: {first_line(error)}")
-    largest = max(_difference(graph, batch, path) for batch in batches)
+    session = _session(path)
+    largest = max(_difference(graph, batch, session) for batch in batches)
     if not largest <= TOLERANCE:
         raise MvsaError(
             f"{path.name} computes something else than torch, so nothing was written",
@@ -110,13 +111,16 @@ class _quiet:  # noqa: N801  # a context manager that reads as a word
         self._logger.setLevel(self._level)
 
 
-def _difference(graph: Graph, batch: dict[str, Tensor], path: Path) -> float:
-    """The largest difference of a batch's probabilities; NaN where one side has no number."""
+def _session(path: Path) -> Any:  # noqa: ANN401
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _difference(graph: Graph, batch: dict[str, Tensor], session: Any) -> float:  # noqa: ANN401
+    """The largest difference of a batch's probabilities; NaN where one side has no number."""
     given = {name: batch[name].numpy() for name in graph.axes}
     # An input that changes nothing (the mask of a head without one) is none of the file's.
     names = {entry.name for entry in session.get_inputs()}

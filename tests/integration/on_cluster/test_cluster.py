@@ -3,14 +3,14 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from ray_support import workers_at
 
-from mvsa_pipe.cluster.connection import Cluster, WorkerPlan, connected
+from mvsa_pipe.cluster.connection import Cluster, WorkerPlan
 from mvsa_pipe.cluster.pool import LostWorkersError, Pool, Worker
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts.contents import UnreadablePostsError
@@ -34,12 +34,10 @@ def fall() -> Squares:
     os._exit(1)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "mvsa-pipe[ray]"')
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with connected("local") as cluster:
-        yield cluster
+@pytest.fixture(autouse=True, scope="module")
+def _code_for_workers(cluster: Cluster) -> None:
+    """Workers cannot import this file."""
+    cluster.ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def pool(cluster: Cluster, make: Callable[[], Worker[int, int]], said: list[str]) -> Pool[int, int]:

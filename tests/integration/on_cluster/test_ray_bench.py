@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,15 +25,6 @@ from mvsa_pipe.training.options import TrainingOptions
 HEADS = ("dual-attention", "native-cat")
 TRAINING = TrainingOptions(epochs=2, device="cpu")
 OPTIONS = BenchOptions(heads=HEADS, seeds=2)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    pytest.importorskip("ray", reason='Ray is not installed: pip install "mvsa-pipe[ray]"')
-    from mvsa_pipe.cluster.connection import connected
-
-    with connected("local"):
-        yield
 
 
 def bench(

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,16 +26,6 @@ from mvsa_pipe.posts.synthetic.write import write_synthetic
 from mvsa_pipe.progress import NoProgress
 
 TEXT, IMAGE = BackboneOptions("tiny-text"), BackboneOptions("tiny-image")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """One cluster of this machine for all tests; an extraction uses what it finds connected."""
-    pytest.importorskip("ray", reason='Ray is not installed: pip install "mvsa-pipe[ray]"')
-    from mvsa_pipe.cluster.connection import connected
-
-    with connected("local"):
-        yield
 
 
 @pytest.fixture(scope="module")

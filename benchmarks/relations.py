@@ -5,13 +5,6 @@ vectors; one whose logits of two texts and two pictures add up crosswise is a su
 by log-loss, whose least value may belong to a worse sum than the best one: that is computed, too.
 
     python benchmarks/relations.py [RELATION…]
-
-Heads that find a relation late are trained longer on the same posts (those of ``mvsa quickstart
---posts 1600``), and their runs recorded:
-
-    mvsa fit --head cmac --data DATA --split random-6:2:2 --cache CACHE --image-grid 4
-        --learning-rate 1e-3 --epochs 40 --patience 0
-    python benchmarks/relations.py --longer RUN…
 """
 
 import argparse
@@ -28,6 +21,7 @@ from record import earlier_results, write_record
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from mvsa_pipe.benches.summary import Bench
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads import HEADS
 from mvsa_pipe.heads.base import FusionHead
@@ -87,6 +81,13 @@ def reaches(accuracy: float, ceiling: float, posts: int) -> bool:
     return accuracy >= ceiling - ERRORS * error
 
 
+def validation(bench: Bench, head: str) -> list[float]:
+    """Accuracy on validation after each epoch (or strength) of a head's run."""
+    (run,) = (run for run in bench.runs if run.trial.spec.head == head)
+    lines = (run.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    return [round(json.loads(line)["val_accuracy"], 4) for line in lines]
+
+
 def measured(relation: Relation) -> dict[str, Any]:
     """Accuracy of each head beside its ceiling on the same test posts."""
     with tempfile.TemporaryDirectory() as folder:
@@ -103,6 +104,7 @@ def measured(relation: Relation) -> dict[str, Any]:
             "accuracy": round(accuracy, 4),
             "ceiling": round(ceiling, 4),
             "reaches": reaches(accuracy, ceiling, n_test),
+            "validation": validation(done.bench, row.head),
             "seconds": round(row.seconds, 1),
         }
     return {
@@ -112,33 +114,6 @@ def measured(relation: Relation) -> dict[str, Any]:
         "backbones": done.backbones,
         "heads": heads,
         "seconds": done.bench.seconds,
-    }
-
-
-def add_longer(found: dict[str, Any], run: Path) -> None:
-    """Puts the score of a longer run beside that of its head in the record.
-
-    Raises:
-        SystemExit: The run was not tested on the posts of the record.
-    """
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    tested = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["scores"]["test"]
-    name, seed = config["data"]["name"], config["training"]["seed"]
-    relation = name.removeprefix("synthetic-").removesuffix(f"-{POSTS}-seed-0")
-    alike = config["data"]["split"] == "random-6:2:2" and config["data"]["split_seed"] == seed == 0
-    if relation not in found or not alike or tested["posts"] != found[relation]["test_posts"]:
-        raise SystemExit(f"{run} has other posts than the record: {name}")
-    own = found[relation]["heads"][config["head"]]
-    lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    history = [json.loads(line) for line in lines]
-    accuracy = tested["values"]["accuracy"]
-    own["longer"] = {
-        "epochs": config["training"]["epochs"],
-        "learning_rate": config["training"]["learning_rate"],
-        "accuracy": round(accuracy, 4),
-        "reaches": reaches(accuracy, own["ceiling"], tested["posts"]),
-        "validation": [round(epoch["val_accuracy"], 4) for epoch in history],
-        "train_loss": [round(epoch["train_loss"], 4) for epoch in history],
     }
 
 
@@ -157,10 +132,6 @@ def shown(own: dict[str, Any], posts: int) -> str:
     text = f"{100 * own['accuracy']:.1f} of {100 * own['ceiling']:.1f}"
     if own["reaches"]:
         return text
-    if "longer" in own:
-        longer = own["longer"]
-        mark = "" if longer["reaches"] else " ✗"
-        return f"{text}; {longer['epochs']} epochs: {100 * longer['accuracy']:.1f}{mark}"
     learnt = "least_loss" in own and reaches(own["accuracy"], own["least_loss"], posts)
     return f"{text} {'○' if learnt else '✗'}"
 
@@ -181,23 +152,17 @@ def as_markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(relations: tuple[str, ...] = tuple(Relation), longer: tuple[Path, ...] = ()) -> None:
+def main(relations: tuple[str, ...]) -> None:
     """Measures some relations; the record keeps the others as they were."""
     for relation in relations:
         own = measured(Relation(relation))
-        write_record("relations", CONFIGURATION, earlier_results("relations") | {relation: own})
-    found = earlier_results("relations")
-    for run in longer:
-        add_longer(found, run)
-    add_least_loss(found)
-    write_record("relations", CONFIGURATION, found)
-    print(as_markdown(found))
+        found = earlier_results("relations") | {relation: own}
+        add_least_loss(found)
+        write_record("relations", CONFIGURATION, found)
+    print(as_markdown(earlier_results("relations")))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("relations", nargs="*", metavar="RELATION")
-    parser.add_argument("--longer", nargs="+", type=Path, default=[], metavar="RUN")
-    chosen = parser.parse_args(sys.argv[1:])
-    default = () if chosen.longer else tuple(Relation)
-    main(tuple(chosen.relations) or default, tuple(chosen.longer))
+    parser.add_argument("relations", nargs="*", default=list(Relation), metavar="RELATION")
+    main(tuple(parser.parse_args(sys.argv[1:]).relations))

@@ -62,6 +62,10 @@ class FeatureSizes:
     text_layers: tuple[tuple[int, int], ...] = ()
     image_layers: tuple[tuple[int, int], ...] = ()
 
+    def width_of(self, modality: Modality) -> int:
+        """``Dt`` or ``Di``."""
+        return self.text_width if modality is Modality.TEXT else self.image_width
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "FeatureSizes":
         """Sizes from the plain values of ``asdict``, as JSON returns them."""

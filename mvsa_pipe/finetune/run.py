@@ -15,8 +15,6 @@ from mvsa_pipe.cache.fingerprint import Fingerprint, StoredDtype
 from mvsa_pipe.devices import counted_joules, resolve_device, resolve_precision, spent_joules
 from mvsa_pipe.errors import ConfigError
 from mvsa_pipe.extraction.forward import Forward
-from mvsa_pipe.features.batch import POOLED
-from mvsa_pipe.features.source import batch_of
 from mvsa_pipe.finetune.checkpoint import ResumeFolder
 from mvsa_pipe.finetune.initial_run import Start
 from mvsa_pipe.finetune.loop import TuneState
@@ -39,6 +37,7 @@ from mvsa_pipe.runs.options import DataChoice, InferenceOptions
 from mvsa_pipe.runs.prepare import needs_of
 from mvsa_pipe.runs.save_result import default_run_name, save_run
 from mvsa_pipe.tracking.listener import NO_TRACKING, RunToTrack, Tracking
+from mvsa_pipe.training.fitting import centre_features
 from mvsa_pipe.training.options import RunSpec, TrainingOptions
 from mvsa_pipe.training.state import FittedModel, TrainState
 from mvsa_pipe.training.step import make_trainer, training_precision
@@ -158,10 +157,8 @@ def _built(
         for modality, tunable in experiment.tunables.items():
             start.require_backbone(modality, tunable.backbone)
         start.fill(head, training_data.features.sizes)
-    elif training.centre and head.centres and head.needs & POOLED:
-        with torch.no_grad():
-            pooled = batch_of(training_data.features, training_data.train, head.needs & POOLED)
-            head.centre(pooled.to(device))
+    else:
+        centre_features(head, training_data, training, device)
     return head
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mvsa_pipe.devices import at_least_float32
-from mvsa_pipe.features.batch import POOLED, FeatureBatch, FeatureSizes, Field
+from mvsa_pipe.features.batch import HIDDEN, POOLED, FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.attention_maps import AttentionLayer
 from mvsa_pipe.heads.blocks import Dropout
 from mvsa_pipe.heads.declared import (
@@ -20,7 +20,7 @@ from mvsa_pipe.heads.declared import (
     keywords_of,
     takes_object,
 )
-from mvsa_pipe.heads.layer_mixing import put_in_front
+from mvsa_pipe.heads.layer_mixing import mixed_layers, put_in_front
 from mvsa_pipe.heads.model import CPU, Model
 from mvsa_pipe.heads.options import HeadOptions
 
@@ -78,11 +78,10 @@ class FusionHead(nn.Module, Model):
         super().__init__()
         self.sizes = sizes
         self.options = HeadOptions() if options is None else options
-        for field, width in (
-            (Field.TEXT_POOLED, sizes.text_width),
-            (Field.IMAGE_POOLED, sizes.image_width),
-        ):
-            self.register_buffer(_mean_of(field), torch.zeros(width))
+        for field in POOLED:
+            self.register_buffer(_mean_of(field), torch.zeros(sizes.width_of(field.modality)))
+        for field in HIDDEN:  # tokens are centred only if training asks for it
+            self.register_buffer(_mean_of(field), None)
 
     @abstractmethod
     def forward(self, batch: FeatureBatch) -> Float[Tensor, "B C"]:
@@ -147,6 +146,12 @@ class FusionHead(nn.Module, Model):
 
         return load_recorded(cls, config, data, where, device)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:  # noqa: ANN401  # as torch's
+        for field in HIDDEN & self.needs:
+            if prefix + _mean_of(field) in state_dict:
+                self._add_token_mean(field)
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
     def dump(self) -> bytes:
         """The weights in the format of safetensors."""
         tensors = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}
@@ -191,6 +196,33 @@ class FusionHead(nn.Module, Model):
             self.get_buffer(_mean_of(field)).zero_()
             self.get_buffer(_mean_of(field)).copy_(self.read(batch, field).mean(dim=0))
 
+    def centre_tokens(self, batches: Iterable[FeatureBatch]) -> None:
+        """Computes the mean of the hidden states over all tokens of the training posts.
+
+        From then on ``read`` returns centred tokens, too. Layers are mixed first, by the weights
+        that training starts from.
+
+        Args:
+            batches: The hidden states that the head declares, of all training posts.
+        """
+        fields = self.needs & HIDDEN
+        sums = {field: self._add_token_mean(field).double() for field in fields}
+        counts = dict.fromkeys(fields, 0)
+        for batch in batches:
+            mixed = mixed_layers(self, batch)
+            for field in fields:
+                tokens = _tokens(mixed, field)
+                sums[field] += tokens.sum(dim=0, dtype=torch.float64)
+                counts[field] += len(tokens)
+        for field in fields:
+            self.get_buffer(_mean_of(field)).copy_(sums[field] / max(counts[field], 1))
+
+    def _add_token_mean(self, field: Field) -> Float[Tensor, " D"]:
+        """The buffer of a mean of tokens, zero at first."""
+        mean = next(self.parameters()).new_zeros(self.sizes.width_of(field.modality))
+        self.register_buffer(_mean_of(field), mean)
+        return mean
+
     def read(self, batch: FeatureBatch, field: Field | str) -> Float[Tensor, "B *tokens D"]:
         """A declared feature in the precision of the weights; caches use half precision.
 
@@ -202,9 +234,8 @@ class FusionHead(nn.Module, Model):
         if value is None:
             raise ValueError(f"{type(self).__name__} needs {field.value}, which the batch lacks")
         value = value.to(next(self.parameters()).dtype)
-        if field in POOLED:
-            return value - self.get_buffer(_mean_of(field))
-        return value
+        mean = self._buffers[_mean_of(field)]
+        return value if mean is None else value - mean
 
     def read_text_tokens(
         self, batch: FeatureBatch
@@ -219,3 +250,11 @@ class FusionHead(nn.Module, Model):
 
 def _mean_of(field: Field) -> str:
     return f"{field.value}_mean"
+
+
+def _tokens(batch: FeatureBatch, field: Field) -> Float[Tensor, "X D"]:
+    """All tokens of a batch without padding."""
+    value: Tensor = getattr(batch, field.value)
+    if field is Field.TEXT_HIDDEN and batch.text_mask is not None:
+        return value[batch.text_mask]
+    return value.flatten(0, 1)

@@ -10,7 +10,7 @@ from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes
 from mvsa_pipe.heads.attention import PreNormLayer, build_layers
 from mvsa_pipe.heads.attention_maps import AttentionLayer, Kind
 from mvsa_pipe.heads.blocks import Classifier, normalise
-from mvsa_pipe.heads.options import EncoderOptions, count, size
+from mvsa_pipe.heads.options import EncoderOptions, count, rate, size
 from mvsa_pipe.heads.tokens import TokenHead
 
 # of the tokens at the start, as in the source
@@ -26,7 +26,11 @@ class BottleneckOptions(EncoderOptions):
         layers: Number of layers of each modality.
         fusion_layers: How many of them, the last ones, see the shared tokens. What one modality
             writes in a layer, the other reads in the next: with fewer than 2 they never meet.
+        dropout: As of other heads, but weaker: with 0.4 some seeds never learn which word meets
+            which patch (``docs/relations.md``).
     """
+
+    dropout: float = rate(0.2)
 
     bottlenecks: int = size(4, (1, 2, 4, 8))
     layers: int = count(2)

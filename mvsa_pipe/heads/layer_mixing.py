@@ -91,8 +91,16 @@ def put_in_front(head: "FusionHead") -> None:
         head.register_forward_pre_hook(_through_mixing)
 
 
+def mixed_layers(head: nn.Module, batch: FeatureBatch) -> FeatureBatch:
+    """The batch as the head reads it: unchanged if the head mixes no layers."""
+    mixing = getattr(head, "mixing", None)
+    if mixing is None:
+        return batch
+    mixed: FeatureBatch = mixing(batch)
+    return mixed
+
+
 def _through_mixing(head: nn.Module, inputs: tuple[Any, ...]) -> tuple[FeatureBatch]:
     """A hook finds the mixing in the head that it is called for, which may be a copy."""
     (batch,) = inputs
-    mixed: FeatureBatch = head.get_submodule("mixing")(batch)
-    return (mixed,)
+    return (mixed_layers(head, batch),)

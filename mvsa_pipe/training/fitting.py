@@ -39,6 +39,8 @@ ResultT = TypeVar("ResultT")
 # A run with its training and validation posts.
 Planned = tuple[TrainingData, RunSpec]
 
+# Posts whose tokens are in memory at once while their mean is computed.
+_POSTS_READ = 64
 _LESS_MEMORY = (
     "lower --batch-size or the head's width; --image-grid and --memory-gib hold fewer features"
 )
@@ -193,13 +195,25 @@ def _started(data: TrainingData, spec: RunSpec, on_epoch: OnEpoch) -> TrainState
     head = build_head(spec.head, data.features.sizes, options.seed, spec.head_options, device)
     assert isinstance(head, FusionHead)  # noqa: S101  # the registry has no third kind
     data = data.to(device)
-    if options.centre and head.centres and head.needs & POOLED:
-        with torch.no_grad():
-            pooled = batch_of(data.features, data.train, head.needs & POOLED)
-            head.centre(pooled.to(device))
+    centre_features(head, data, options, device)
     train_state = TrainState(head, data, spec, on_epoch)
     train_state.seconds += time.perf_counter() - began
     return train_state
+
+
+@torch.no_grad()
+def centre_features(
+    head: FusionHead, data: TrainingData, options: TrainingOptions, device: torch.device
+) -> None:
+    """Lets a head subtract the training posts' means, as training asks; faithful heads never."""
+    if not head.centres:
+        return
+    pooled, hidden = head.needs & POOLED, head.needs & HIDDEN
+    if options.centre and pooled:
+        head.centre(batch_of(data.features, data.train, pooled).to(device))
+    if options.centre_tokens and hidden:
+        posts = torch.split(data.train, _POSTS_READ)
+        head.centre_tokens(batch.to(device) for batch in data.features.batches(posts, hidden))
 
 
 def _threads(head: FusionHead) -> int:

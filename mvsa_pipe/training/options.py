@@ -17,7 +17,14 @@ _WEIGHTS = (1e-6, 1e6)
 
 # Options that came after the first records, all of them off by default.
 _LATER = frozenset(
-    {"modality_dropout", "label_smoothing", "ema", "feature_noise", "track_attention"}
+    {
+        "centre_tokens",
+        "modality_dropout",
+        "label_smoothing",
+        "ema",
+        "feature_noise",
+        "track_attention",
+    }
 )
 
 
@@ -48,6 +55,9 @@ class TrainingOptions(Options):
             any label.
         centre: Subtract the training posts' mean from pooled features. Faithful variants ignore
             it.
+        centre_tokens: Subtract the mean of all tokens of the training posts from hidden states.
+            Heads that read tokens find relations of words and patches several epochs sooner, and
+            also memorise sooner. Faithful variants ignore it.
         group_by_length: Batch posts of similar text length, for heads that read tokens. This saves
             most of the padding; off for faithful variants whose padding matters.
         clip_norm: Gradients are scaled down to this norm; 0 leaves them unchanged.
@@ -89,6 +99,7 @@ class TrainingOptions(Options):
     select: Score = option(Score.F1_MACRO, rare=True)
     class_weights: str = "none"
     centre: bool = option(True, rare=True)
+    centre_tokens: bool = option(False, rare=True)
     group_by_length: bool = option(True, rare=True)
     clip_norm: float = option(1.0, least=0, rare=True)
     precision: str = option("auto", among=("auto", "float32", "bfloat16"), rare=True)

@@ -31,7 +31,7 @@ class StackShape:
 
     Attributes:
         features: ``id`` of their features.
-        parameters: Names and shapes of their parameters.
+        weights: Names and shapes of their parameters, and of the means that they subtract.
         masks: The dropout masks of a step.
         precision: Arithmetic of the matrix products.
         device: The heads' device.
@@ -39,7 +39,7 @@ class StackShape:
     """
 
     features: int
-    parameters: tuple[tuple[str, tuple[int, ...]], ...]
+    weights: tuple[tuple[str, tuple[int, ...]], ...]
     masks: tuple[Mask, ...]
     precision: Precision
     device: torch.device
@@ -111,7 +111,7 @@ def stack_shape(train_state: TrainState) -> StackShape | None:
     masks = None if _kept_out(head, compiled=compiled) else _masks(head, data)
     if masks is None:
         return None
-    shapes = tuple((name, tuple(value.shape)) for name, value in head.named_parameters())
+    shapes = tuple((name, tuple(value.shape)) for name, value in head.state_dict().items())
     precision = training_precision(train_state.options, device)
     return StackShape(id(data.features), shapes, masks, precision, device, compiled)
 

@@ -206,6 +206,20 @@ def test_centring_reads_training_posts_alone(data):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("centre_tokens", [True, False])
+def test_centred_tokens_free_training_from_where_tokens_lie(data, centre_tokens):
+    width = data.features.image_hidden.shape[-1]
+    far = with_features(
+        data, image_hidden=data.features.image_hidden + 50 * torch.arange(float(width))
+    )
+    options = replace(OPTIONS, centre_tokens=centre_tokens)
+    near, moved = (
+        [entry["train_loss"] for entry in fit("dual-attention", posts, options).history]
+        for posts in (data, far)
+    )
+    assert (near == pytest.approx(moved, rel=1e-3)) is centre_tokens
+
+
 def test_logistic_is_scikit_learns_at_the_strength_that_validation_picks(data):
     fitted = fit("logistic", data)
     both = torch.cat([data.features.text_pooled, data.features.image_pooled], 1).numpy()

@@ -4,6 +4,7 @@ import platform
 import resource
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -15,12 +16,15 @@ _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "h5py", "scikit-le
 def package_versions() -> dict[str, str]:
     """Versions of mvsa-pipe, Python and the packages that affect results."""
     versions = {"mvsa-pipe": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "absent"
-    return versions
+    return versions | {package: _version(package) for package in _PACKAGES}
+
+
+@cache  # every run of a bench records them, and reading them from the disk takes 5 ms each
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def now() -> str:

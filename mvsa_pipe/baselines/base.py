@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mvsa_pipe.errors import DataError
@@ -155,20 +155,36 @@ class Baseline(Model):
             raise ValueError(f"{self.title} with terms needs texts, which were not given")
         return frame.assign(**{TEXT: pd.Series(list(texts), dtype=object)})
 
-    def predict(self, frame: "DataFrame") -> Float[np.ndarray, "N C"]:
+    def transform(self, frame: "DataFrame") -> Any:  # noqa: ANN401
+        """What the only classifier reads of some posts, the same for every strength.
+
+        ``None`` if ``predict`` refuses some of them.
+        """
+        (pipeline,) = self.pipelines
+        return pipeline[0].transform(frame) if self._sound(frame).all() else None
+
+    def predict(
+        self,
+        frame: "DataFrame",
+        transformed: Any = None,  # noqa: ANN401
+    ) -> Float[np.ndarray, "N C"]:
         """Probability of each class, averaged over the pipelines, each at least ``LEAST_SHARE``.
 
         NaN for posts whose features are no finite numbers, or too large to compute with.
+
+        Args:
+            frame: The posts.
+            transformed: Their ``transform``, if it is known.
         """
-        largest = np.abs(frame.iloc[:, : self.width].to_numpy()).max(axis=1)
-        if not (largest <= _LARGEST).all():
+        sound = self._sound(frame)
+        if not sound.all():
             shares = np.full((len(frame), self.sizes.classes), np.nan)
-            sound = largest <= _LARGEST
             shares[sound] = self.predict(frame[sound])
             return shares
         shares = np.zeros((len(frame), self.sizes.classes))
         for pipeline in self.pipelines if len(frame) else ():
-            shares[:, pipeline.classes_] += pipeline.predict_proba(frame) / len(self.pipelines)
+            x = pipeline[0].transform(frame) if transformed is None else transformed
+            shares[:, pipeline.classes_] += pipeline[-1].predict_proba(x) / len(self.pipelines)
         return np.maximum(shares, LEAST_SHARE)
 
     def predict_proba(
@@ -246,6 +262,11 @@ class Baseline(Model):
         from mvsa_pipe.baselines.saving import dump_pipelines
 
         return dump_pipelines(self.pipelines)
+
+    def _sound(self, frame: "DataFrame") -> Bool[np.ndarray, " N"]:
+        """Which posts have features to compute with."""
+        largest = np.abs(frame.iloc[:, : self.width].to_numpy()).max(axis=1)
+        return np.asarray(largest <= _LARGEST)
 
     def _require_classes(self, labels: Int[np.ndarray, " N"]) -> None:
         present = np.unique(labels)

@@ -71,12 +71,15 @@ def select(
     from threadpoolctl import threadpool_limits
 
     history: list[dict[str, Any]] = []
-    best, kept = 0, baseline
+    best, kept, transformed = 0, baseline, None
     # BLAS threads gain nothing at this size, and lose much on a busy machine
     with threadpool_limits(1):
         on_step()
         for place, fitted in enumerate(baseline.fit(train.frame, train.labels, class_weights)):
-            history.append({"strength": baseline.strengths[place]} | _entry(fitted, val))
+            if transformed is None:  # all strengths share inputs that are fitted once
+                transformed = fitted.transform(val.frame)
+            entry = _entry(fitted, val, transformed)
+            history.append({"strength": baseline.strengths[place]} | entry)
             if place == 0 or is_better(history[place], history[best], score):
                 best, kept = place, fitted
             on_fitted(history, best)
@@ -85,8 +88,12 @@ def select(
     return Selection(kept, history, best)
 
 
-def _entry(baseline: Baseline, val: LabelledRows) -> dict[str, float]:
-    shares = baseline.predict(val.frame)
+def _entry(
+    baseline: Baseline,
+    val: LabelledRows,
+    transformed: Any,  # noqa: ANN401
+) -> dict[str, float]:
+    shares = baseline.predict(val.frame, transformed)
     own = shares[np.arange(len(val.labels)), val.labels]
     loss = -math.fsum(np.log(own)) / len(own)
     known = shares if math.isfinite(loss) else None

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from mvsa_pipe.devices import describe_device, resolve_device
 from mvsa_pipe.heads.model import Model
 from mvsa_pipe.heads.own import SOURCE, head_origin
-from mvsa_pipe.metrics.scores import Scores, chance, majority_reference
+from mvsa_pipe.metrics.scores import Reference, Scores, chance, majority_reference
 from mvsa_pipe.provenance import now, package_versions, peak_memory_bytes
 from mvsa_pipe.runs.prepare import Experiment
 from mvsa_pipe.training.options import TrainingOptions
@@ -19,8 +21,15 @@ from mvsa_pipe.training.state import FittedModel
 def references(experiment: Experiment, part: str) -> list[dict[str, Any]]:
     """The majority and chance rows of one part."""
     train, labels = experiment.labels_of("train"), experiment.labels_of(part)
-    classes = len(experiment.posts.classes)
-    return [row(train, labels, classes).as_record() for row in (majority_reference, chance)]
+    rows = _references(train.tobytes(), labels.tobytes(), len(experiment.posts.classes))
+    return [row.as_record() for row in rows]
+
+
+@lru_cache(maxsize=16)  # all runs of a bench have the same
+def _references(train: bytes, labels: bytes, classes: int) -> tuple[Reference, ...]:
+    """Scores of the majority and of chance, by classes of posts as of ``labels_of``."""
+    of_train, of_part = (np.frombuffer(values, np.int64) for values in (train, labels))
+    return tuple(row(of_train, of_part, classes) for row in (majority_reference, chance))
 
 
 def metrics_record(

@@ -10,8 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mvsa_pipe.baselines.selection import LabelledRows, select
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.features.batch import FeatureBatch
+from mvsa_pipe.metrics.score_table import Score
 
 
 def make_posts(posts: int, classes: int, seed: int = 0) -> tuple[FeatureBatch, torch.Tensor]:
@@ -94,3 +96,40 @@ def test_a_pipeline_is_an_ordinary_one_of_sklearn():
     found = pipeline.predict(fitted.frame(batch))
     assert (found == shares(fitted, batch).argmax(axis=1)).all()
     assert fitted.parameter_count == 3 * (7 + 4) + 3
+
+
+def test_every_strength_is_selected_on_inputs_that_are_transformed_once(monkeypatch):
+    batch, labels = make_posts(90, 3)
+    baseline, transform, asked = build("logistic", 3), StandardScaler.transform, []
+
+    def count(self, x, **given):
+        asked.append(len(x))
+        return transform(self, x, **given)
+
+    rows = LabelledRows(baseline.frame(batch), labels.numpy())
+    held_out = LabelledRows(rows.frame[:40], rows.labels[:40])
+    monkeypatch.setattr(StandardScaler, "transform", count)
+    found = select(baseline, rows, held_out, None, Score.F1_MACRO, lambda: None, lambda *_: None)
+    assert asked.count(40) == 1
+    every = baseline.fit(rows.frame, rows.labels)
+    for entry, fitted in zip(found.history, every, strict=True):
+        own = fitted.predict(held_out.frame)[np.arange(40), held_out.labels]
+        assert entry["val_loss"] == pytest.approx(-np.log(own).mean(), rel=1e-12)
+
+
+def test_a_held_out_post_that_is_not_finite_makes_the_loss_nan_not_an_error():
+    batch, labels = make_posts(60, 3)
+    baseline = build("logistic", 3)
+    rows = LabelledRows(baseline.frame(batch), labels.numpy())
+    broken = rows.frame[:20].copy()
+    broken.iloc[3, 0] = np.inf
+    found = select(
+        baseline,
+        rows,
+        LabelledRows(broken, rows.labels[:20]),
+        None,
+        Score.F1_MACRO,
+        lambda: None,
+        lambda *_: None,
+    )
+    assert all(np.isnan(entry["val_loss"]) for entry in found.history)

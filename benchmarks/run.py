@@ -11,6 +11,7 @@ import kept_bytes
 import memory
 import one_pass
 import page
+import peers
 import relations
 import spinning
 import stacking
@@ -40,6 +41,7 @@ BENCHMARKS = (
     relations,
     analyses,
     page,
+    peers,
 )
 
 if __name__ == "__main__":

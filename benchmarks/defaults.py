@@ -3,8 +3,9 @@
 Every fold trains on three fifths of the posts, selects epochs on one and tests on one. A setting
 changes some options; all settings have the same folds, seeds and budget of epochs. Differences to
 the defaults are tested over folds (corrected resampled t-test, means over seeds), and adjusted for
-all settings of a head (Holm). The *nested* row takes in each fold the setting that is best on that
-fold's own validation posts, as a user's tuning would: choosing it never saw the test posts.
+all settings of a head (Holm); so are mean differences over heads. The *nested* row takes in each
+fold the setting that is best on that fold's own validation posts, as a user's tuning would:
+choosing it never saw the test posts.
 
     python benchmarks/defaults.py fit native-cat gated --seeds 3    # cells, kept in --cells
     python benchmarks/defaults.py fit native-cat --settings "label_smoothing=0.1 ema=0.99"
@@ -44,6 +45,8 @@ from mvsa_pipe.training.scoring import predict_probabilities
 
 FOLDS, IMAGE_GRID = 5, 4
 DEFAULTS = "defaults"
+# Settings of fewer heads are not tested over heads.
+_LEAST_HEADS = 3
 # One option each. What a head does not have is left out for it.
 SETTINGS = (
     "learning_rate=0.0002",
@@ -206,6 +209,31 @@ def row(cells: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, Any]:
     }
 
 
+def over_heads(cells: Mapping[str, Mapping[str, Mapping[str, NDArray[Any]]]]) -> dict[str, Any]:
+    """Each setting of three heads or more, as the mean difference over these heads.
+
+    P-values of accuracy are adjusted for all these settings.
+    """
+    every = {setting for own in cells.values() for setting in own} - {DEFAULTS}
+    found: dict[str, Any] = {}
+    for setting in sorted(every):
+        heads = [head for head, own in cells.items() if setting in own]
+        if len(heads) >= _LEAST_HEADS:
+            found[setting] = {"heads": heads}
+            for name in ("accuracy", "f1_macro"):
+                after, before = (
+                    np.mean(
+                        [values(cells[h][each], "test", name).mean(axis=1) for h in heads], axis=0
+                    )
+                    for each in (setting, DEFAULTS)
+                )
+                found[setting][name] = against(after, before)
+    adjusted = holm([own["accuracy"]["p_value"] for own in found.values()])
+    for own, p_value in zip(found.values(), adjusted, strict=True):
+        own["accuracy"]["p_holm"] = round(p_value, 4)
+    return found
+
+
 def mixture(cells: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[np.float64]]:
     """Scores of the mixture of some cells in each fold, with weights from its validation posts.
 
@@ -287,13 +315,15 @@ def table(arguments: argparse.Namespace) -> None:
     """Writes the record and prints a row a head, then a row a blend."""
     cells = {head: own for head, own in read_cells(arguments.cells).items() if DEFAULTS in own}
     heads = {head: row(own) for head, own in cells.items()}
-    mixed = blends(cells, arguments.blend)
+    joint, mixed = over_heads(cells), blends(cells, arguments.blend)
     configuration = {"folds": FOLDS, "image_grid": IMAGE_GRID, "real_posts": material.real()}
-    write_record("defaults", configuration, {"heads": heads, "blends": mixed})
+    write_record("defaults", configuration, {"heads": heads, "over_heads": joint, "blends": mixed})
     for head, own in heads.items():
         print(f"{head} | {own['defaults']} | nested {shown(own['nested']['accuracy'])}")
         for setting, each in own["settings"].items():
             print(f"    {setting} | {each['validation']} | {shown(each['accuracy'])}")
+    for setting, each in joint.items():
+        print(f"{len(each['heads'])} heads, {setting} | {shown(each['accuracy'])}")
     for name, each in mixed.items():
         print(f"{name} | {each['accuracy']['value']} | {shown(each['accuracy'])}")
 

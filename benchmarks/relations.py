@@ -93,6 +93,7 @@ def measured(relation: Relation) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         options = QuickstartOptions(Path(folder), relation, posts=POSTS)
         done = quickstart(options, NoProgress())
+        histories = {row.head: validation(done.bench, row.head) for row in done.bench.rows}
     realised = vars(done.realised)
     n_test = len(done.bench.runs[0].predictions["test"].ids)
     heads = {}
@@ -104,7 +105,7 @@ def measured(relation: Relation) -> dict[str, Any]:
             "accuracy": round(accuracy, 4),
             "ceiling": round(ceiling, 4),
             "reaches": reaches(accuracy, ceiling, n_test),
-            "validation": validation(done.bench, row.head),
+            "validation": histories[row.head],
             "seconds": round(row.seconds, 1),
         }
     return {

@@ -249,10 +249,7 @@ class Stack:
     def _move(self, gradient: Float[Tensor, "S W"], counts: Sequence[int]) -> None:
         """Clips every run's gradient to its own norm and updates it at its own learning rate."""
         norms = torch.linalg.vector_norm(gradient, dim=1)
-        factors = (self._clip_norms / (norms + _CLIP_EPSILON)).clamp(max=1.0)
-        # as in ``scale_down``: factors of 1 change nothing, and a GPU would synchronise for them
-        if self._device.type != "cpu" or not bool((factors == 1.0).all()):
-            gradient.mul_(factors[:, None])
+        gradient.mul_((self._clip_norms / (norms + _CLIP_EPSILON)).clamp(max=1.0)[:, None])
         for lane, row, count in zip(self._lanes, gradient, counts, strict=True):
             if count:
                 lane.aim(row)

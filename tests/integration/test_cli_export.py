@@ -225,6 +225,7 @@ def test_what_cannot_be_onnx_is_said_and_the_rest_is_written(mvsa, monkeypatch):
 
 def test_onnx_that_computes_something_else_leaves_nothing(refused, monkeypatch):
     monkeypatch.setattr(onnx_files, "_convert", lambda *_: None)
+    monkeypatch.setattr(onnx_files, "_session", lambda *_: None)
     monkeypatch.setattr(onnx_files, "_difference", lambda *_: float("nan"))
     said = refused("export", "runs/both", "--output", "out")
     assert "head.onnx computes something else than torch" in said

@@ -24,7 +24,7 @@ from mvsa_pipe.training.options import TrainingOptions
 
 _IMAGE_GRID = 4
 # Enough for every fusion head to approach the ceiling: sums on two cores in three minutes, while
-# products of both modalities are found after up to 13 epochs at chance.
+# products of both modalities are found after up to 7 epochs at chance.
 _SUM_EPOCHS, _EPOCHS = 5, 20
 
 

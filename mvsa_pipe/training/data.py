@@ -1,5 +1,6 @@
 """The training and validation posts of a head."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,11 +9,14 @@ from torch import Tensor
 
 from mvsa_pipe.devices import fits_on
 from mvsa_pipe.errors import SplitError
+from mvsa_pipe.features.batch import FeatureBatch, Field
 from mvsa_pipe.features.source import FeatureSource
 
 # Batches of a window in which posts are sorted by length: wide enough to avoid most padding,
 # narrow enough that batches differ from epoch to epoch.
 WINDOW_BATCHES = 16
+# Posts whose tokens are in memory at once while statistics of them are computed.
+_POSTS_READ = 64
 
 
 def epoch_batches(
@@ -81,6 +85,10 @@ class TrainingData:
                 found=f"{len(self.train)} train, {len(self.val)} val",
                 hint="--split random-8:1:1, or a split with both parts",
             )
+
+    def train_batches(self, needs: Iterable[Field]) -> Iterator[FeatureBatch]:
+        """Declared features of all training posts in their order, in small batches."""
+        return self.features.batches(torch.split(self.train, _POSTS_READ), needs)
 
     def steps_an_epoch(self, batch_size: int) -> int:
         """Number of batches in an epoch."""

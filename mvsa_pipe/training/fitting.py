@@ -39,8 +39,6 @@ ResultT = TypeVar("ResultT")
 # A run with its training and validation posts.
 Planned = tuple[TrainingData, RunSpec]
 
-# Posts whose tokens are in memory at once while their mean is computed.
-_POSTS_READ = 64
 _LESS_MEMORY = (
     "lower --batch-size or the head's width; --image-grid and --memory-gib hold fewer features"
 )
@@ -212,8 +210,7 @@ def centre_features(
     if options.centre and pooled:
         head.centre(batch_of(data.features, data.train, pooled).to(device))
     if options.centre_tokens and hidden:
-        posts = torch.split(data.train, _POSTS_READ)
-        head.centre_tokens(batch.to(device) for batch in data.features.batches(posts, hidden))
+        head.centre_tokens(batch.to(device) for batch in data.train_batches(hidden))
 
 
 def _threads(head: FusionHead) -> int:

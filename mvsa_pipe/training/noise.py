@@ -27,9 +27,6 @@ from mvsa_pipe.training.data import TrainingData
 # Keeps the draws of noise apart from those of the order of batches and of modality dropout.
 _NOISE = 0x6E6F697365
 
-# Tokens of so many posts are held in single precision at once.
-_POSTS_AT_ONCE = 64
-
 Noise = dict[Field, Float[Tensor, "B *L D"]]
 
 
@@ -146,8 +143,7 @@ def _spreads(
     precision, the only one on some devices.
     """
     moments: dict[Field, tuple[Tensor, Tensor, Tensor]] = {}
-    chosen = torch.split(data.train, _POSTS_AT_ONCE)
-    for given in data.features.batches(chosen, needs):
+    for given in data.train_batches(needs):
         batch = given.to(device)
         for field in needs:
             new = _moments(batch, field, field in joined)

@@ -1,4 +1,4 @@
-"""Averaged weights: the mean by hand, scored and saved while training goes on without it."""
+"""Averaged weights: the mean by hand, scored and saved while training continues without it."""
 
 import copy
 from dataclasses import replace

@@ -148,7 +148,9 @@ class Baseline(Model):
 
         parts = [_read(batch, Field.TEXT_POOLED), _read(batch, Field.IMAGE_POOLED)]
         frame = pd.DataFrame(np.concatenate(parts, axis=1))
-        frame.columns = frame.columns.astype(str)
+        # Names are most of a saved pipeline, and only the text needs one; earlier runs have them.
+        if self.reads_texts or any(hasattr(own[0], "feature_names_in_") for own in self.pipelines):
+            frame.columns = frame.columns.astype(str)
         if not self.reads_texts:
             return frame
         if texts is None:

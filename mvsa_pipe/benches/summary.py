@@ -253,7 +253,7 @@ class BenchContext:
             part,
             posts.classes,
             references(experiment, part),
-            {} if posts.path is None else declared_ceilings(posts.path),
+            {} if posts.path is None else declared_ceilings(posts.storage),
         )
 
 

@@ -96,26 +96,25 @@ class DatasetPath:
         return checked_name(name if isinstance(name, str) else f"<{name!r}>", self.where(MARKER))
 
 
-def declared_ceilings(path: Path) -> dict[str, float]:
-    """Best possible accuracies by what a reader sees, from the marker file at a path.
+def declared_ceilings(storage: Storage) -> dict[str, float]:
+    """Best possible accuracies by what a reader sees, from the marker file of a data set.
 
     Empty if there is no marker file, or it declares none.
 
     Raises:
         DataError: The marker is invalid.
     """
-    place = open_path(path)
-    if not place.has(MARKER):
+    if not storage.has(MARKER):
         return {}
     try:
-        declared = json.loads(place.read(MARKER, TEXT_BYTES)).get("ceilings", {})
+        declared = json.loads(storage.read(MARKER, TEXT_BYTES)).get("ceilings", {})
         found = {str(name): float(value) for name, value in declared.items()}
         if not all(0 <= value <= 1 for value in found.values()):
             raise ValueError(f"{list(found.values())}")
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(
             "The ceilings in this marker file cannot be read",
-            where=place.where(MARKER),
+            where=storage.where(MARKER),
             expected='"ceilings": names and accuracies from 0 to 1',
             found=error,
             hint="correct or remove them",

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mvsa_pipe.baselines.saving import load_pipelines
 from mvsa_pipe.baselines.selection import LabelledRows, select
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.features.batch import FeatureBatch
@@ -133,3 +134,18 @@ def test_a_held_out_post_that_is_not_finite_makes_the_loss_nan_not_an_error():
         lambda *_: None,
     )
     assert all(np.isnan(entry["val_loss"]) for entry in found.history)
+
+
+def test_a_run_that_recorded_names_of_columns_answers_alike():
+    batch, labels = make_posts(60, 3)
+    baseline = build("logistic", 3)
+    frame = baseline.frame(batch)
+    named, plain = (
+        next(baseline.fit(columns, labels.numpy(), strengths=(1.0,)))
+        for columns in (frame.set_axis(frame.columns.astype(str), axis=1), frame)
+    )
+    assert hasattr(named.pipelines[0][0], "feature_names_in_")
+    saved, shorter = named.dump(), plain.dump()
+    assert len(shorter) < len(saved)
+    loaded = load_pipelines(build("logistic", 3), 1, saved, "a run")
+    np.testing.assert_array_equal(shares(loaded, batch), shares(plain, batch))

@@ -16,6 +16,7 @@ from mvsa_pipe.errors import DataError
 from mvsa_pipe.posts import ReadOptions, read_posts
 from mvsa_pipe.posts.dataset_path import declared_ceilings
 from mvsa_pipe.posts.readers.mvsa import NEUTRAL, SENTIMENTS
+from mvsa_pipe.posts.storage.base import FolderStorage
 from mvsa_pipe.posts.synthetic.ceilings import expected_ceilings, scored_ceilings
 from mvsa_pipe.posts.synthetic.config import Relation, SyntheticConfig
 from mvsa_pipe.posts.synthetic.relations import SIDES, draw, kinds, outcomes, unordered
@@ -215,18 +216,19 @@ def test_the_same_seed_writes_the_same_posts(written, tmp_path):
 
 def test_the_marker_declares_the_ceilings(written, tmp_path):
     _, truth = written
-    assert declared_ceilings(truth.folder) == pytest.approx(vars(truth.expected))
-    assert declared_ceilings(truth.folder / "posts.csv") == declared_ceilings(truth.folder)
+    assert declared_ceilings(FolderStorage(truth.folder)) == pytest.approx(vars(truth.expected))
+    named = read_posts(truth.folder / "posts.csv", ReadOptions(read_image=False))
+    assert declared_ceilings(named.storage) == pytest.approx(vars(truth.expected))
     (tmp_path / "posts.csv").write_text("id,text,image,label\n")
-    assert declared_ceilings(tmp_path) == {}
+    assert declared_ceilings(FolderStorage(tmp_path)) == {}
     marker = tmp_path / "mvsa.json"
     marker.write_text('{"name": "mine"}')
-    assert declared_ceilings(tmp_path) == {}
+    assert declared_ceilings(FolderStorage(tmp_path)) == {}
     faults = ('{"text": 1.5}', '{"text": "x"}', "[1]", "?")
     for bad in (f'{{"ceilings": {fault}}}' for fault in faults):
         marker.write_text(bad)
         with pytest.raises(DataError, match="ceilings in this marker file"):
-            declared_ceilings(tmp_path)
+            declared_ceilings(FolderStorage(tmp_path))
 
 
 def test_a_table_may_hold_the_labels_of_text_and_picture(tmp_path):

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
+from shape_checks import begin_test, check_shapes
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the hub is never asked while tests run
 # Digests of own heads that tests name are not kept in the user's folder.
@@ -26,7 +26,11 @@ _TENSOR_ROOMS = (
     "streamed",
     "training",
 )
-install_import_hook([f"mvsa_pipe.{room}" for room in _TENSOR_ROOMS], "beartype.beartype")
+check_shapes([f"mvsa_pipe.{room}" for room in _TENSOR_ROOMS])
+
+
+def pytest_runtest_setup() -> None:
+    begin_test()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from mvsa_pipe.modality import Modality
 from mvsa_pipe.progress import OnStep
 from mvsa_pipe.training.averaging import newest_share
 from mvsa_pipe.training.lane import Lane
+from mvsa_pipe.training.optimizer import AdamW
 from mvsa_pipe.training.stacked_loss import (
     LossOfRuns,
     StackedLoss,
@@ -65,7 +66,7 @@ class Stack:
         losses = StackedLoss(self._template, precision, device)
         self._losses: LossOfRuns = losses.compiled() if compiled else losses
         self._lanes = [Lane(train_state) for train_state in train_states]
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = AdamW(
             [{"params": [lane.leaf]} for lane in self._lanes],
             fused=device.type in ("cpu", "cuda"),
         )

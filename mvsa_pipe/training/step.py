@@ -16,6 +16,7 @@ from mvsa_pipe.devices import Precision, arithmetic, at_least_float32, resolve_p
 from mvsa_pipe.features.batch import FeatureBatch
 from mvsa_pipe.heads.base import FusionHead
 from mvsa_pipe.training.averaging import WeightAverage
+from mvsa_pipe.training.optimizer import AdamW
 from mvsa_pipe.training.options import Schedule, TrainingOptions
 
 
@@ -173,7 +174,7 @@ def make_trainer(
         device: The head's device.
         groups: AdamW's parameter groups, if not only the head is trained or rates differ.
     """
-    optimizer = torch.optim.AdamW(
+    optimizer = AdamW(
         head.parameters() if groups is None else [dict(group) for group in groups],
         lr=options.learning_rate,
         weight_decay=options.weight_decay,

@@ -105,3 +105,10 @@ def test_completing_a_head_imports_nothing_that_computes():
 def test_light_verbs_import_little(words, exit_code, forbidden):
     modules, _ = imported(*words.split(), exit_code=exit_code)
     assert not forbidden & modules
+
+
+@pytest.mark.usefixtures("workplace")
+def test_training_loads_no_compiler_of_torch_and_no_scikit_learn_models():
+    modules, _ = imported("fit", "--head", "native-cat", "--epochs", "1", "--name", "x")
+    assert "torch" in modules
+    assert not {"torch._dynamo", "torch._inductor", "sklearn"} & modules

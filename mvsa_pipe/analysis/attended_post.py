@@ -77,7 +77,8 @@ def attended_post(runs: Sequence[tuple[str, RescoredRun]], post_id: str) -> Atte
             words = words_of_map(found, text, spans)
             patches = patches_of(found)
             title = f"{name}, {found.layer.name}, post {post_id}"
-            plots.append(OverlayPlot(title, post_id, words, patches))
+            folder = str(run.run.path.resolve())
+            plots.append(OverlayPlot(title, post_id, words, patches, folder))
             rows.append([name, found.layer.name, _heaviest(words), _heaviest_patch(patches)])
             if Kind.TEXT in found.keys and spans is None:
                 remarks[

@@ -1,12 +1,14 @@
 """Heads with the predictions of their seeds and folds, from a bench or from run folders."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mvsa_pipe.analysis.comparable_runs import PartPredictions, comparable_posts, part_predictions
+from mvsa_pipe.analysis.run_labels import setting_labels
 from mvsa_pipe.analysis.same_heads import cached_backbones, head_settings, training_settings
 from mvsa_pipe.benches.outcomes import FinishedRun
 from mvsa_pipe.benches.summary import Bench
@@ -124,17 +126,32 @@ def contest_of_runs(
     for place, one in enumerate(some):
         grouped.setdefault(_settings(one.run), []).append(place)
     entries = []
-    titles = [some[places[0]].run.title for places in grouped.values()]
-    for places in grouped.values():
+    names = _head_names([[some[place] for place in places] for places in grouped.values()])
+    for name, places in zip(names, grouped.values(), strict=True):
         answers = [some[place].answered(ids, classes) for place in places]
         _refuse_copies([some[place] for place in places], answers)
-        first = some[places[0]]
-        alone = titles.count(first.run.title) == 1
-        chosen = len(places) == 1 and first.name == first.run.path.resolve().name
-        name = first.run.title if alone and not chosen else first.name
         own = tuple(some[place].run for place in places)
         entries.append(Entry(name, str(own[0].config["head"]), [answers], own))
     return Contest(part, tuple(entries), (_fold(some[0].run, tuple(ids)),))
+
+
+def _head_names(heads: Sequence[Sequence[PartPredictions]]) -> list[str]:
+    """Names of heads, each given by its runs: a folder's that somebody chose, or the title.
+
+    Heads of one title are told apart by the settings in which they differ.
+    """
+    names = [
+        own[0].name
+        if len(own) == 1 and own[0].name == own[0].run.path.resolve().name
+        else own[0].run.title
+        for own in heads
+    ]
+    for title in [name for name, count in Counter(names).items() if count > 1]:
+        alike = [place for place, name in enumerate(names) if name == title]
+        labels = setting_labels([heads[place][0].run for place in alike])
+        for place, label in zip(alike, labels, strict=True):
+            names[place] = f"{title} ({label})" if label else title
+    return names
 
 
 def _refuse_copies(runs: Sequence[PartPredictions], answers: Sequence[Answers]) -> None:

@@ -198,12 +198,14 @@ class OverlayPlot(msgspec.Struct, frozen=True, tag="overlay"):
         post_id: The post.
         words: Words with their weights; empty if the head does not attend to words.
         patches: Weights of patches, rows from the top; empty if it does not attend to patches.
+        run: Folder of the run whose attention it is; the picture is not part of a record.
     """
 
     title: str
     post_id: str
     words: list[tuple[str, float]] = []
     patches: list[list[float]] = []
+    run: str = ""
 
     def __post_init__(self) -> None:
         """Refuses rows of patches of different lengths."""

@@ -1,7 +1,7 @@
 """``mvsa analyze``: one verb for each row of the table of analyses."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from mvsa_pipe.cli.screen import progress
 
 if TYPE_CHECKING:
     from mvsa_pipe.analysis.finding import Finding
+    from mvsa_pipe.runs import Run
 
 app = typer.Typer(
     help="Analyse runs: what modalities contribute, calibration, robustness, labels and more.",
@@ -28,19 +29,21 @@ def _analyze() -> None:
     """Makes typer treat every analysis as a subcommand."""
 
 
-def _draw(finding: "Finding", folder: Path) -> list[Path]:
-    """Draws the plots of a finding; returns the files."""
+def _draw(finding: "Finding", runs: "Sequence[Run]", folder: Path) -> list[Path]:
+    """Draws the plots of a finding, with pictures below patches; returns the files."""
+    from mvsa_pipe.analysis.seen_picture import picture_below, seen_pictures
     from mvsa_pipe.disk import storage_errors
     from mvsa_pipe.durable import write_bytes
     from mvsa_pipe.reports.plots import png
 
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    pictures = seen_pictures([finding], runs)
     paths = []
     for number, plot in enumerate(finding.plots, 1):
         words = re.sub(r"[^a-z0-9]+", "-", plot.title.casefold()).strip("-")[:60]
         paths.append(folder / f"{finding.analysis}-{number:02}-{words}.png")
-        write_bytes(paths[-1], png(plot))
+        write_bytes(paths[-1], png(plot, picture=picture_below(plot, pictures)))
     return paths
 
 
@@ -76,7 +79,7 @@ def _verb(name: str, summary: str, kind: type[Any]) -> Callable[..., None]:
                 screen.say(f"left out, as it failed: {failed}: {reason}")
             finding = ANALYSES.load(name)(opened, options, screen)
         path = save_finding(finding, opened) if save else None
-        drawn = [] if png is None else _draw(finding, png)
+        drawn = [] if png is None else _draw(finding, opened, png)
         if json:
             show_json(finding.as_record())
             return

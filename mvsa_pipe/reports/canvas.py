@@ -1,9 +1,14 @@
 """Figures and axes in pixels, and what several plots have: legend, reference lines, limits."""
 
+import base64
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from mvsa_pipe.reports.palette import Colours
 from mvsa_pipe.reports.plot_text import finite, shown, tick, width
@@ -220,3 +225,18 @@ def _legend_columns(names: Sequence[str]) -> int:
 def note_empty(axes: "Axes", colours: Colours) -> None:
     """Says that there is nothing to draw."""
     axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=colours.muted)
+
+
+def place_below(figure: "Figure", placed: Placed) -> None:
+    """Draws a picture below everything else; the axes above it must be transparent."""
+    content = base64.b64decode(placed.href.partition(",")[2])
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    bottom = 1 - (placed.y + placed.height) / height
+    axes = figure.add_axes(
+        (placed.x / width, bottom, placed.width / width, placed.height / height), zorder=-1
+    )
+    axes.set_axis_off()
+    with Image.open(io.BytesIO(content)) as picture:
+        axes.imshow(np.asarray(picture.convert("RGB")), aspect="auto")
+    for other in figure.axes:
+        other.patch.set_visible(False)

@@ -6,6 +6,7 @@ from mvsa_pipe.analysis.contest import Contest, contest_of_runs, contest_of_spli
 from mvsa_pipe.analysis.evidence import Evidence, evidence
 from mvsa_pipe.analysis.evidence_words import verdict_of
 from mvsa_pipe.analysis.finding_store import findings_about
+from mvsa_pipe.analysis.seen_picture import seen_pictures
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.progress import Progress
 from mvsa_pipe.provenance import now
@@ -81,6 +82,7 @@ def collect(
         findings=findings,
         repeat=repeat_section(given),
         failed=given.failed,
+        pictures=seen_pictures(findings, runs) if options.with_posts else {},
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mvsa_pipe.analysis.finding import Cell, Estimate, Finding, FindingTable, Plot
+from mvsa_pipe.analysis.seen_picture import SeenPictures
 from mvsa_pipe.metrics.score_table import Score
 
 
@@ -231,6 +232,7 @@ class ReportContent:
         findings: Results of analyses of these runs.
         repeat: How to repeat the runs.
         failed: Runs without a result, each with its reason.
+        pictures: Pictures below overlays of patches, where posts are shown.
     """
 
     title: str
@@ -249,6 +251,7 @@ class ReportContent:
     findings: list[Finding]
     repeat: RepeatSection
     failed: list[tuple[str, str]] = field(default_factory=list)
+    pictures: SeenPictures = field(default_factory=dict)
 
     def tables(self) -> list[FindingTable]:
         """All tables, the leaderboard first."""

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from mvsa_pipe import __version__
 from mvsa_pipe.analysis.finding import Estimate, Plot
+from mvsa_pipe.analysis.seen_picture import picture_below
 from mvsa_pipe.metrics.score_table import Score
 from mvsa_pipe.printable import printable
 from mvsa_pipe.reports.cells import NOT_RECORDED, ShownCell, columns_of, shown_cell
@@ -87,7 +88,9 @@ def _without_controls(value: object) -> object:
 @pass_context
 def _plot(context: Context, plot: Plot) -> Markup:
     """A plot with ids of its own; its texts are escaped where it is drawn."""
-    return Markup(captioned(plot, key=str(next(context["plot_numbers"]))))  # noqa: S704
+    picture = picture_below(plot, context["report"].pictures)
+    key = str(next(context["plot_numbers"]))
+    return Markup(captioned(plot, key=key, picture=picture))  # noqa: S704
 
 
 def _score_cell(score: Score, value: Estimate | float | None) -> ShownCell:

@@ -25,7 +25,7 @@ from mvsa_pipe.analysis.finding import (
     Plot,
     ScatterPlot,
 )
-from mvsa_pipe.reports.canvas import Drawing
+from mvsa_pipe.reports.canvas import Drawing, place_below
 from mvsa_pipe.reports.draw_axes import draw_forest, draw_lines, draw_scatter
 from mvsa_pipe.reports.draw_cells import draw_matrix, draw_overlay
 from mvsa_pipe.reports.palette import LIGHT, SENTINELS, THEME_CSS, Colours
@@ -76,14 +76,22 @@ def captioned(plot: Plot, *, key: str = "", picture: str = "") -> str:
     return f'<figure class="plot"><figcaption>{caption}</figcaption>{drawn}</figure>'
 
 
-def png(plot: Plot) -> bytes:
-    """A plot with its title as a PNG file, in the light theme."""
+def png(plot: Plot, *, picture: str = "") -> bytes:
+    """A plot with its title as a PNG file, in the light theme.
+
+    Args:
+        plot: The plot.
+        picture: As of ``svg``.
+    """
     file, plot = io.BytesIO(), drawable(plot)
     with _settings("png"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        figure = _drawn(plot, Colours(LIGHT), plot.title, "").figure
+        drawing = _drawn(plot, Colours(LIGHT), plot.title, picture)
+        figure = drawing.figure
         figure.set_facecolor(LIGHT["paper"])
+        if drawing.picture is not None:
+            place_below(figure, drawing.picture)
         FigureCanvasAgg(figure).print_figure(
             file, format="png", dpi=_PNG_DPI, metadata={"Software": None}
         )

@@ -1,19 +1,15 @@
 """What models answer to one text and one picture: probabilities with both and with either alone."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from PIL import Image
 
 from mvsa_pipe.analysis.attended_post import patches_of, token_spans, words_of_map
 from mvsa_pipe.analysis.attention_measures import layers_of
 from mvsa_pipe.analysis.changed_features import Inputs
 from mvsa_pipe.analysis.finding import OverlayPlot
-from mvsa_pipe.backbones.base import ImageBackbone
+from mvsa_pipe.analysis.seen_picture import seen_picture
 from mvsa_pipe.errors import ConfigError, DataError, MvsaError
 from mvsa_pipe.extraction.in_memory import encode
 from mvsa_pipe.features.absent import with_absent
@@ -21,7 +17,6 @@ from mvsa_pipe.features.joined import JoinedFeatures
 from mvsa_pipe.features.source import FeatureSource
 from mvsa_pipe.heads.attention_maps import Kind, attention_maps
 from mvsa_pipe.heads.base import FusionHead
-from mvsa_pipe.images import decode_image
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.posts.in_memory import posts_in_memory
 from mvsa_pipe.runs.inference import readable_contents
@@ -107,7 +102,10 @@ def answer(model: TriedModel, text: str | None, picture: bytes | None) -> Answer
     if model.remark:
         remarks.append(f"Why: {model.remark}")
     plots = _attention(model, _read(model, inputs, given, given)[0], text or "")
-    seen = _seen(model, picture) if picture is not None and plots else ""
+    seen = ""
+    if picture is not None and plots:
+        backbones = [forward.backbone for forward in model.backbones.get(Modality.IMAGE, ())]
+        seen = seen_picture(backbones, picture)
     return Answer(model.name, model.classes, tuple(readings), tuple(plots), seen, tuple(remarks))
 
 
@@ -202,16 +200,3 @@ def _attention(model: TriedModel, features: FeatureSource, text: str) -> list[Ov
         for one in maps
         if {Kind.TEXT, Kind.IMAGE} & one.keys.keys()
     ]
-
-
-def _seen(model: TriedModel, picture: bytes) -> str:
-    """The resized and cropped picture that the patches belong to, as a data URI."""
-    backbones = [forward.backbone for forward in model.backbones.get(Modality.IMAGE, ())]
-    if len(backbones) != 1 or not isinstance(backbones[0], ImageBackbone):
-        return ""
-    pixels = backbones[0].prepare(decode_image(picture, "picture"))
-    if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):  # of another form than a picture's
-        return ""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -139,6 +139,7 @@ def test_a_link_of_the_leaderboard_opens_the_details_of_a_head(opened, page_file
     row = page.locator("#leaderboard-table tbody tr", has_text="single modality")
     row.get_by_role("link").click()
     details = page.locator("details.head[open]", has_text="the text alone")
+    details.wait_for()  # the script opens it after the link was followed
     assert details.locator("svg").count() == 4
 
 

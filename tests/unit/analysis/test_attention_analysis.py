@@ -1,11 +1,15 @@
 """Attention of trained heads: known where their weights are set by hand."""
 
+import base64
+import io
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from analysed_runs import copied
+from PIL import Image
 
 from mvsa_pipe.analysis import attention as attention_module
 from mvsa_pipe.analysis.attended_post import SPECIAL, words_of
@@ -15,6 +19,9 @@ from mvsa_pipe.analysis.contest import contest_of_runs
 from mvsa_pipe.analysis.finding import LinePlot, OverlayPlot
 from mvsa_pipe.analysis.options import AttentionMapOptions
 from mvsa_pipe.analysis.rescoring import rescored_entries
+from mvsa_pipe.analysis.seen_picture import picture_below, seen_pictures
+from mvsa_pipe.backbones import load_backbone
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.progress import NO_PROGRESS
 
@@ -140,3 +147,25 @@ def test_words_have_the_weights_of_their_tokens():
 
 def test_a_token_of_two_words_is_shared():
     assert words_of("a b", [(0, 3)], [1.0]) == [("a", 0.5), ("b", 0.5)]
+
+
+def test_pictures_of_a_post_are_what_the_backbone_saw(runs):
+    post = contest_of_runs(runs["cmac"], at_least=1).folds[0].ids[0]
+    found = attention(runs["cmac"][:1], replace(OPTIONS, post=post), NO_PROGRESS)
+    overlay = next(plot for plot in found.plots if isinstance(plot, OverlayPlot) and plot.patches)
+    pictures = seen_pictures([found], runs["cmac"])
+    uri = picture_below(overlay, pictures)
+    folder = runs["cmac"][0].path.parents[1] / "data" / "data"
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as shown:
+        own = np.asarray(shown)
+    backbone = load_backbone(BackboneOptions("tiny-image"))
+    with Image.open(folder / f"{post}.jpg") as picture:
+        np.testing.assert_array_equal(own, backbone.prepare(picture.convert("RGB")))
+    assert picture_below(found.plots[0], pictures) == ""
+    assert seen_pictures([found], runs["bottleneck"]) == {}  # a run that the report is not about
+
+
+def test_a_record_holds_no_picture(runs):
+    post = contest_of_runs(runs["cmac"], at_least=1).folds[0].ids[0]
+    found = attention(runs["cmac"][:1], replace(OPTIONS, post=post), NO_PROGRESS)
+    assert "base64" not in json.dumps(found.as_record())

@@ -46,3 +46,24 @@ def test_two_versions_of_an_own_head_are_two_heads(make, tmp_path):
     edited = changed(other, tmp_path / "edited", head_source=source | {"sha256": "1" * 64})
     assert len(contest_of_runs([own, same]).entries) == 1
     assert len(contest_of_runs([own, edited]).entries) == 2
+
+
+def test_heads_of_one_title_are_named_by_what_differs_but_for_seeds(make):
+    plain = [make("native-cat", seed=seed) for seed in (0, 1)]
+    named = [make("native-cat", options={"dropout": 0.3}, seed=seed) for seed in (1, 2)]
+    logistic = make("logistic")
+    found = [entry.name for entry in contest_of_runs([*plain, *named, logistic]).entries]
+    dropout = plain[0].config["head_options"]["dropout"]
+    assert found == [
+        f"native-cat (dropout {dropout:g})",
+        "native-cat (dropout 0.3)",
+        "logistic",
+    ]
+
+
+def test_a_setting_that_one_head_alone_records_is_named_of_it_alone(make, tmp_path):
+    run = make("native-cat")
+    training = run.config["training"] | {"ema": 0.9}
+    other = changed(run, tmp_path / f"averaged-{'x' * 40}", training=training)
+    entries = contest_of_runs([run, other, make("logistic")]).entries
+    assert [entry.name for entry in entries] == ["native-cat", "native-cat (ema 0.9)", "logistic"]

@@ -1,9 +1,11 @@
+import base64
 import io
 import math
 import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,6 +188,19 @@ def test_png_files_can_be_read() -> None:
         with Image.open(io.BytesIO(png(plot))) as picture:
             assert picture.width > 1000
             assert not picture.info.get("Software")
+
+
+def test_a_png_shows_the_picture_below_the_patches() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (0, 200, 0)).save(file, "PNG")
+    uri = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    green = {}
+    for below in ("", uri):
+        with Image.open(io.BytesIO(png(OVERLAY, picture=below))) as drawn:
+            colours = np.asarray(drawn.convert("RGB")).astype(int)
+        green[below] = np.mean(colours[..., 1] > colours[..., [0, 2]].max(axis=-1) + 20)
+    assert green[""] == 0
+    assert green[uri] > 0.1
 
 
 def test_descriptions_say_the_main_numbers() -> None:

@@ -272,7 +272,9 @@ def limited():
 
 
 @pytest.mark.parametrize("words", [(*EXTRACT, "tiny-text", "--cache", "new"), FIT])
-def test_a_disk_that_fills_up_leaves_everything_as_it_was(place, words):
+def test_a_disk_that_fills_up_leaves_everything_as_it_was(place, words, monkeypatch):
+    # Python would keep the bytecode that it could not write completely, for all processes.
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     before = files_below(place)
     process = spawn(*words, cwd=place, preexec_fn=limited)
     _, stderr = process.communicate(timeout=120)

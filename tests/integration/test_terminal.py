@@ -102,7 +102,11 @@ POSIX = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 @pytest.mark.usefixtures("workplace")
 def test_a_terminal_that_is_not_utf8(env: dict[str, str]) -> None:
     for name in ("fit", "evaluate"):
-        words = ["fit", "--head", "logistic", "--name", "tüp"] if name == "fit" else []
+        words = (
+            ["fit", "--head", "native-cat", "--epochs", "1", "--name", "tüp"]
+            if name == "fit"
+            else []
+        )
         code, out, err = mvsa(*(words or ["evaluate", "runs/tüp"]), env=env)
         assert code == 0, err
         assert out
@@ -126,14 +130,19 @@ def test_names_are_not_ascii_where_the_terminal_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
 @pytest.mark.usefixtures("workplace")
 def test_streams_that_are_closed(closed: str) -> None:
-    command = f'"{sys.executable}" -m mvsa_pipe fit --head logistic --name x {closed}'
+    command = f'"{sys.executable}" -m mvsa_pipe fit --head native-cat --epochs 1 --name x {closed}'
     assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
     assert Path("runs/x/metrics.json").is_file()
 
 
 @pytest.mark.usefixtures("workplace")
 def test_readers_that_leave_early() -> None:
-    for words in ("heads", "--help", "cache list --json", "fit --head logistic --name x"):
+    for words in (
+        "heads",
+        "--help",
+        "cache list --json",
+        "fit --head native-cat --epochs 1 --name x",
+    ):
         code, said = piped(f"{words} 2>err", "head -c 1 >/dev/null"), Path("err").read_text()
         assert code == 0, said
         assert "Traceback" not in said
@@ -158,9 +167,11 @@ def test_work_goes_on_when_nobody_reads_its_progress() -> None:
 def test_output_to_a_full_disk() -> None:
     with Path("/dev/full").open("w") as full:
         code, _, err = mvsa(
-            "fit", "--head", "logistic", "--name", "x", capture_output=False, stdout=full,
+            *("fit", "--head", "native-cat", "--epochs", "1", "--name", "x"),
+            capture_output=False,
+            stdout=full,
             stderr=subprocess.PIPE,
-        )  # fmt: skip
+        )
     assert code == 2
     assert "output could not be written completely" in err
     assert Path("runs/x/metrics.json").is_file()

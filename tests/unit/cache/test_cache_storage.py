@@ -43,6 +43,8 @@ def test_a_file_size_limit(tmp_path: Path, share: float) -> None:
     old = write_cache(tmp_path, IDS[:100])
     command = [sys.executable, "-c", LIMITED, str(tmp_path), str(limit)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    # Python would keep the bytecode that it could not write completely, for all processes.
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")  # no traceback of HDF5's, no crash at the end
     assert "`ulimit -f`" in done.stdout

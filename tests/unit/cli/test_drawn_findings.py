@@ -21,7 +21,7 @@ def test_each_plot_is_a_png_file(tmp_path):
         posts=0,
         options={},
     )
-    paths = _draw(finding, tmp_path / "new" / "plots")
+    paths = _draw(finding, [], tmp_path / "new" / "plots")
     assert [path.name for path in paths] == [
         "attention-01-entropy-by-epoch.png",
         "attention-02-cmac-text-picture.png",

@@ -3,6 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mvsa_pipe.devices import usable_cores
 from mvsa_pipe.errors import DataError
 from mvsa_pipe.features.batch import FeatureBatch, FeatureSizes, Field
 from mvsa_pipe.heads.model import CPU, Model
@@ -58,6 +60,8 @@ class Baseline(Model):
         strengths: What it is fitted with, from the stiffest fit to the closest; the best on
             validation is kept.
         title: Its name in messages.
+        side_by_side: Whether as many strengths are fitted at once as there are cores, which share
+            the inputs and need little memory beside them.
         pipelines: The fitted pipelines, whose probabilities are averaged: one, or one a seed.
     """
 
@@ -66,6 +70,7 @@ class Baseline(Model):
     file = "baseline.skops"
     strengths: ClassVar[tuple[float, ...]]
     title: ClassVar[str]
+    side_by_side: ClassVar[bool] = True
     options: BaselineOptions
 
     def __init__(self, sizes: FeatureSizes, options: BaselineOptions, seed: int = 0) -> None:
@@ -105,7 +110,7 @@ class Baseline(Model):
         class_weights: Float[np.ndarray, " C"] | None = None,
         strengths: Sequence[float] | None = None,
     ) -> "Iterator[Baseline]":
-        """Fits one baseline a strength, all over inputs that are fitted once.
+        """Fits one baseline a strength, all over inputs that are fitted once, some side by side.
 
         Args:
             frame: The training posts, as of ``frame``.
@@ -128,9 +133,16 @@ class Baseline(Model):
         inputs = self.inputs()
         x = inputs.fit_transform(frame)
         weights = None if class_weights is None else class_weights[labels].astype(np.float64)
-        for strength in strengths or self.strengths:
+
+        def fitted(strength: float) -> "Baseline":
             classifier = self.classifier(strength).fit(x, labels, sample_weight=weights)
-            yield self.holding(Pipeline([("inputs", inputs), ("classifier", classifier)]))
+            return self.holding(Pipeline([("inputs", inputs), ("classifier", classifier)]))
+
+        pool = ThreadPoolExecutor(usable_cores() if self.side_by_side else 1, "strength")
+        try:
+            yield from pool.map(fitted, strengths or self.strengths)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def holding(self, *pipelines: Any) -> "Baseline":  # noqa: ANN401
         """The same baseline with fitted pipelines."""

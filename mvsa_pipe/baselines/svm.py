@@ -54,6 +54,7 @@ class Svm(Baseline):
     strengths = (1.0, 3.0, 10.0, 30.0)
     seeded = False
     title = "A support vector machine"
+    side_by_side = False  # each fit holds kernels of N² numbers
     options: SvmOptions
 
     def vectors(self) -> Any:  # noqa: ANN401

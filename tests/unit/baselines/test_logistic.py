@@ -1,5 +1,6 @@
 """The logistic baseline against scikit-learn itself."""
 
+import time
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mvsa_pipe.baselines import base
 from mvsa_pipe.baselines.saving import load_pipelines
 from mvsa_pipe.baselines.selection import LabelledRows, select
 from mvsa_pipe.errors import DataError
@@ -149,3 +151,37 @@ def test_a_run_that_recorded_names_of_columns_answers_alike():
     assert len(shorter) < len(saved)
     loaded = load_pipelines(build("logistic", 3), 1, saved, "a run")
     np.testing.assert_array_equal(shares(loaded, batch), shares(plain, batch))
+
+
+def test_strengths_come_in_order_however_long_each_takes(monkeypatch):
+    batch, labels = make_posts(60, 3)
+    baseline = build("logistic", 3)
+    waits = iter([0.3, 0.0, 0.1])
+    plain = baseline.classifier
+
+    def slowly(strength):
+        time.sleep(next(waits))
+        return plain(strength)
+
+    monkeypatch.setattr(baseline, "classifier", slowly)
+    found = baseline.fit(baseline.frame(batch), labels.numpy(), strengths=(1.0, 0.1, 0.01))
+    assert [fitted.pipelines[0][-1].C for fitted in found] == [1.0, 0.1, 0.01]
+
+
+def test_no_strength_is_begun_after_the_user_has_stopped(monkeypatch):
+    batch, labels = make_posts(60, 3)
+    baseline, begun = build("logistic", 3), []
+    plain = baseline.classifier
+    monkeypatch.setattr(base, "usable_cores", lambda: 1)
+
+    def slowly(strength):
+        begun.append(strength)
+        time.sleep(0.05)
+        return plain(strength)
+
+    monkeypatch.setattr(baseline, "classifier", slowly)
+    fits = baseline.fit(baseline.frame(batch), labels.numpy(), strengths=(0.01,) * 50)
+    next(fits)
+    fits.close()
+    time.sleep(0.2)
+    assert len(begun) < 50

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mvsa_pipe.analysis.attention_measures import maps_of_post
 from mvsa_pipe.analysis.finding import Cell, FindingTable, OverlayPlot
+from mvsa_pipe.analysis.finding_store import analysed_run
 from mvsa_pipe.analysis.rescoring import RescoredRun
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.base import TextBackbone
@@ -70,15 +71,14 @@ def attended_post(runs: Sequence[tuple[str, RescoredRun]], post_id: str) -> Atte
     remarks: dict[str, None] = {}
     for name, run in runs:
         text = _text(run, post_id)
-        spans = _spans(run, text)
+        spans, digest = _spans(run, text), analysed_run(run.run).digest
         for found in maps_of_post(run, post_id):
             if not {Kind.TEXT, Kind.IMAGE} & found.keys.keys():
                 continue
             words = words_of_map(found, text, spans)
             patches = patches_of(found)
             title = f"{name}, {found.layer.name}, post {post_id}"
-            folder = str(run.run.path.resolve())
-            plots.append(OverlayPlot(title, post_id, words, patches, folder))
+            plots.append(OverlayPlot(title, post_id, words, patches, digest))
             rows.append([name, found.layer.name, _heaviest(words), _heaviest_patch(patches)])
             if Kind.TEXT in found.keys and spans is None:
                 remarks[

@@ -198,7 +198,7 @@ class OverlayPlot(msgspec.Struct, frozen=True, tag="overlay"):
         post_id: The post.
         words: Words with their weights; empty if the head does not attend to words.
         patches: Weights of patches, rows from the top; empty if it does not attend to patches.
-        run: Folder of the run whose attention it is; the picture is not part of a record.
+        run: Digest of the run whose attention it is; records hold no picture.
     """
 
     title: str

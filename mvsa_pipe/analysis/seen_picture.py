@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mvsa_pipe.analysis.finding import Finding, OverlayPlot, Plot
+from mvsa_pipe.analysis.finding_store import analysed_run
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.base import ImageBackbone
 from mvsa_pipe.images import decode_image
@@ -16,7 +17,7 @@ from mvsa_pipe.runs import Run
 from mvsa_pipe.runs.backbones import options_of, records_of
 from mvsa_pipe.runs.own_posts import own_posts
 
-# Data URIs by the folder of a run and the id of a post.
+# Data URIs by the digest of a run and the id of a post.
 SeenPictures = dict[tuple[str, str], str]
 
 
@@ -50,14 +51,14 @@ def seen_pictures(findings: Sequence[Finding], runs: Sequence[Run]) -> SeenPictu
         DataError: The posts are not there, or changed, or the picture cannot be read.
         MvsaError: The backbone cannot be loaded.
     """
-    by_path = {str(run.path.resolve()): run for run in runs}
+    by_digest = {analysed_run(run).digest: run for run in runs}
     wanted = {
         (plot.run, plot.post_id)
         for finding in findings
         for plot in finding.plots
-        if isinstance(plot, OverlayPlot) and plot.patches and plot.run in by_path
+        if isinstance(plot, OverlayPlot) and plot.patches and plot.run in by_digest
     }
-    return {(path, post_id): _of_run(by_path[path], post_id) for path, post_id in sorted(wanted)}
+    return {(run, post_id): _of_run(by_digest[run], post_id) for run, post_id in sorted(wanted)}
 
 
 def picture_below(plot: Plot, pictures: SeenPictures) -> str:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.errors import RunError
 from mvsa_pipe.progress import NO_PROGRESS
+from mvsa_pipe.runs import open_run
 
 OPTIONS = AttentionMapOptions(resamples=20, device="cpu")
 SMALL = {"width": 16}
@@ -149,7 +151,7 @@ def test_a_token_of_two_words_is_shared():
     assert words_of("a b", [(0, 3)], [1.0]) == [("a", 0.5), ("b", 0.5)]
 
 
-def test_pictures_of_a_post_are_what_the_backbone_saw(runs):
+def test_pictures_of_a_post_are_what_the_backbone_saw(runs, tmp_path):
     post = contest_of_runs(runs["cmac"], at_least=1).folds[0].ids[0]
     found = attention(runs["cmac"][:1], replace(OPTIONS, post=post), NO_PROGRESS)
     overlay = next(plot for plot in found.plots if isinstance(plot, OverlayPlot) and plot.patches)
@@ -163,6 +165,8 @@ def test_pictures_of_a_post_are_what_the_backbone_saw(runs):
         np.testing.assert_array_equal(own, backbone.prepare(picture.convert("RGB")))
     assert picture_below(found.plots[0], pictures) == ""
     assert seen_pictures([found], runs["bottleneck"]) == {}  # a run that the report is not about
+    moved = open_run(shutil.copytree(runs["cmac"][0].path, tmp_path / "moved"))
+    assert picture_below(overlay, seen_pictures([found], [moved])) == uri
 
 
 def test_a_record_holds_no_picture(runs):

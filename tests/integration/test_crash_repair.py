@@ -14,8 +14,8 @@ from mvsa_pipe.cache.reading import FeatureFile
 from mvsa_pipe.posts.synthetic.config import SyntheticConfig
 from mvsa_pipe.posts.synthetic.write import write_synthetic
 
-# One process loads torch, and forks a child for each repair that is killed before the n-th change of
-# the disk: a file or name put in place, a name given up, a line added to a list, a deletion. All
+# One process loads torch, and forks a child for each repair that is killed, before the n-th change
+# of the disk: a file or name put in place, a name given up, a line added to a list, a deletion. All
 # share one backbone, whose loading changes no disk.
 _DRIVER = """
 import functools, json, os, shutil, signal, sys

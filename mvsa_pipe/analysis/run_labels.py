@@ -41,28 +41,29 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
         return names
     if len(runs) == 1:
         return [runs[0].title]
-    labels = _labels([list(_facts(run)) for run in runs])
-    counts = Counter(labels)
-    return [
-        label if label and counts[label] == 1 else f"{label} run {number}".strip()
-        for number, label in enumerate(labels, 1)
-    ]
+    return _different([list(_facts(run)) for run in runs])
 
 
 def setting_labels(runs: Sequence[Run]) -> list[str]:
     """The settings in which runs differ, but for their seeds, all different; one may be empty."""
-    labels = _labels([[fact for fact in _facts(run) if fact.key != "seed"] for run in runs])
+    facts = [[fact for fact in _facts(run) if fact.key != "seed"] for run in runs]
+    return _different(facts, one_empty=True)
+
+
+def _different(facts: Sequence[Sequence[_Fact]], *, one_empty: bool = False) -> list[str]:
+    """For each run the words of the facts that tell it apart, and its number if they do not.
+
+    Args:
+        facts: The facts of each run.
+        one_empty: Whether no words may stand for the only run without any.
+    """
+    differing = _differing(facts)
+    labels = [", ".join(f.words for f in of if f[:2] in differing) for of in facts]
     counts = Counter(labels)
     return [
-        label if counts[label] == 1 else f"{label} run {number}".strip()
+        label if counts[label] == 1 and (label or one_empty) else f"{label} run {number}".strip()
         for number, label in enumerate(labels, 1)
     ]
-
-
-def _labels(facts: Sequence[Sequence[_Fact]]) -> list[str]:
-    """For each run the words of the facts that tell it apart."""
-    differing = _differing(facts)
-    return [", ".join(f.words for f in of if f[:2] in differing) for of in facts]
 
 
 def _differing(facts: Sequence[Sequence[_Fact]]) -> set[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from mvsa_pipe.analysis.finding import Finding, OverlayPlot, Plot
 from mvsa_pipe.analysis.finding_store import analysed_run
 from mvsa_pipe.backbones import load_backbone
 from mvsa_pipe.backbones.base import ImageBackbone
+from mvsa_pipe.backbones.options import BackboneOptions
 from mvsa_pipe.images import decode_image
 from mvsa_pipe.modality import Modality
 from mvsa_pipe.runs import Run
@@ -58,7 +60,10 @@ def seen_pictures(findings: Sequence[Finding], runs: Sequence[Run]) -> SeenPictu
         for plot in finding.plots
         if isinstance(plot, OverlayPlot) and plot.patches and plot.run in by_digest
     }
-    return {(run, post_id): _of_run(by_digest[run], post_id) for run, post_id in sorted(wanted)}
+    load = cache(load_backbone)  # heads of one comparison mostly share it
+    return {
+        (run, post_id): _of_run(by_digest[run], post_id, load) for run, post_id in sorted(wanted)
+    }
 
 
 def picture_below(plot: Plot, pictures: SeenPictures) -> str:
@@ -66,11 +71,11 @@ def picture_below(plot: Plot, pictures: SeenPictures) -> str:
     return pictures.get((plot.run, plot.post_id), "") if isinstance(plot, OverlayPlot) else ""
 
 
-def _of_run(run: Run, post_id: str) -> str:
+def _of_run(run: Run, post_id: str, load: Callable[[BackboneOptions], object]) -> str:
     records = records_of(run, Modality.IMAGE)
     posts = own_posts(run, [Modality.IMAGE])
     image = next((post.image for post in posts.posts if post.id == post_id), None)
     if image is None or len(records) != 1:
         return ""
-    backbone = load_backbone(options_of(run, Modality.IMAGE, records[0]))
+    backbone = load(options_of(run, Modality.IMAGE, records[0]))
     return seen_picture([backbone], posts.storage.read(image), posts.storage.where(image))

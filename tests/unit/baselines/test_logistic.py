@@ -1,6 +1,6 @@
 """The logistic baseline against scikit-learn itself."""
 
-import time
+import threading
 import warnings
 
 import numpy as np
@@ -155,33 +155,40 @@ def test_a_run_that_recorded_names_of_columns_answers_alike():
 
 def test_strengths_come_in_order_however_long_each_takes(monkeypatch):
     batch, labels = make_posts(60, 3)
-    baseline = build("logistic", 3)
-    waits = iter([0.3, 0.0, 0.1])
+    baseline, later = build("logistic", 3), threading.Event()
     plain = baseline.classifier
+    monkeypatch.setattr(base, "usable_cores", lambda: 2)
 
-    def slowly(strength):
-        time.sleep(next(waits))
+    def first_last(strength):
+        if strength == 1.0:
+            assert later.wait(60)
+        elif strength == 0.01:  # begun by the thread that has ended 0.1
+            later.set()
         return plain(strength)
 
-    monkeypatch.setattr(baseline, "classifier", slowly)
+    monkeypatch.setattr(baseline, "classifier", first_last)
     found = baseline.fit(baseline.frame(batch), labels.numpy(), strengths=(1.0, 0.1, 0.01))
     assert [fitted.pipelines[0][-1].C for fitted in found] == [1.0, 0.1, 0.01]
 
 
 def test_no_strength_is_begun_after_the_user_has_stopped(monkeypatch):
     batch, labels = make_posts(60, 3)
-    baseline, begun = build("logistic", 3), []
+    baseline, begun, stopped = build("logistic", 3), [], threading.Event()
     plain = baseline.classifier
     monkeypatch.setattr(base, "usable_cores", lambda: 1)
 
-    def slowly(strength):
+    def waiting(strength):
         begun.append(strength)
-        time.sleep(0.05)
+        if len(begun) > 1:
+            assert stopped.wait(60)
         return plain(strength)
 
-    monkeypatch.setattr(baseline, "classifier", slowly)
+    monkeypatch.setattr(baseline, "classifier", waiting)
     fits = baseline.fit(baseline.frame(batch), labels.numpy(), strengths=(0.01,) * 50)
     next(fits)
     fits.close()
-    time.sleep(0.2)
-    assert len(begun) < 50
+    stopped.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("strength"):
+            thread.join(60)
+    assert len(begun) <= 2  # the first, and one that ran when the user stopped
